@@ -1,0 +1,74 @@
+//! Hub time: the wall clock as it stood at the start, moved on by the monotonic clock.
+//!
+//! Stored moments are in hub time, so a wall clock that is set while the daemon runs moves no hold.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat};
+
+/// A moment in hub time: milliseconds since 1970 in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HubTime(pub i64);
+
+impl HubTime {
+    /// What is left until this moment; nothing if it has passed.
+    pub fn since(self, earlier: HubTime) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    pub fn plus(self, duration: Duration) -> HubTime {
+        HubTime(self.0.saturating_add(millis(duration)))
+    }
+
+    /// RFC 3339 in UTC, to the millisecond.
+    pub fn to_rfc3339(self) -> String {
+        DateTime::from_timestamp_millis(self.0)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+}
+
+/// A duration as whole milliseconds, at most 292 million years.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Tells hub time. One per process, copied freely.
+#[derive(Debug, Clone, Copy)]
+pub struct HubClock {
+    wall_at_start: HubTime,
+    started: Instant,
+}
+
+impl HubClock {
+    pub fn start() -> HubClock {
+        // A wall clock before 1970 reads as 1970: holds are differences, so nothing depends on it.
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        HubClock {
+            wall_at_start: HubTime(millis(wall)),
+            started: Instant::now(),
+        }
+    }
+
+    pub fn now(&self) -> HubTime {
+        self.wall_at_start.plus(self.started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_past_moment_is_nothing() {
+        assert_eq!(HubTime(5).since(HubTime(9)), Duration::ZERO);
+        assert_eq!(HubTime(9).since(HubTime(5)), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn hub_time_is_written_as_rfc_3339() {
+        assert_eq!(HubTime(1_500).to_rfc3339(), "1970-01-01T00:00:01.500Z");
+    }
+}

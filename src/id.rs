@@ -1,0 +1,333 @@
+//! The names of things: newtypes, so that one kind of identity is never taken for another.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// The longest user id a game may bring, in bytes: room for any account system's key.
+pub const USER_ID_BYTES_MAX: usize = 128;
+
+/// The longest name shown to other players, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// Letters and digits of a room code, without the ones that are read for one another (0 O 1 I L U).
+pub const CODE_ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Characters in a room code: 30^6 is 729 million codes, short enough to say aloud.
+pub const CODE_CHARS: usize = 6;
+
+/// What every session token begins with, so that people and secret scanners know one when they see it.
+pub const SESSION_TOKEN_PREFIX: &str = "hfs_";
+
+/// Random bytes in a session token: 256 bits need no slow hash.
+const TOKEN_BYTES: usize = 32;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id: a UUID v7, so that rows made together lie together in an index.
+            pub fn new() -> $name {
+                $name(Uuid::now_v7())
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name::new()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One room, for ever: codes may be given out again, ids are not.
+    RoomId
+);
+uuid_id!(
+    /// One session: a user's presence at the hub.
+    SessionId
+);
+uuid_id!(
+    /// One socket.
+    ConnectionId
+);
+
+/// A user: the game's own id, or a UUID v7 for a guest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(Arc<str>);
+
+/// Why a text is not an id, a name or a code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error("a user id must not be empty")]
+    UserIdEmpty,
+    #[error("a user id has at most {USER_ID_BYTES_MAX} bytes, this one has {bytes}")]
+    UserIdLong { bytes: usize },
+    #[error("a user id has no control characters")]
+    UserIdControl,
+    #[error("a name must not be empty")]
+    NameEmpty,
+    #[error("a name has at most {NAME_CHARS_MAX} characters, this one has {chars}")]
+    NameLong { chars: usize },
+    #[error("a name has no control characters")]
+    NameControl,
+    #[error("a room code has {CODE_CHARS} characters of 23456789ABCDEFGHJKMNPQRSTVWXYZ")]
+    Code,
+    #[error("a session token begins with hfs_ and has 43 more characters of base64url")]
+    Token,
+}
+
+impl UserId {
+    /// Takes the game's own id as it is.
+    pub fn parse(text: &str) -> Result<UserId, IdError> {
+        if text.is_empty() {
+            return Err(IdError::UserIdEmpty);
+        }
+        if text.len() > USER_ID_BYTES_MAX {
+            return Err(IdError::UserIdLong { bytes: text.len() });
+        }
+        if text.chars().any(char::is_control) {
+            return Err(IdError::UserIdControl);
+        }
+        Ok(UserId(text.into()))
+    }
+
+    /// A new guest's id.
+    pub fn guest() -> UserId {
+        UserId(Uuid::now_v7().to_string().into())
+    }
+
+    /// Takes back an id that was checked when it was stored.
+    pub fn from_stored(text: String) -> UserId {
+        UserId(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks a name that other players will see; surrounding white space is cut off.
+pub fn parse_name(text: &str) -> Result<Arc<str>, IdError> {
+    let name = text.trim();
+    let chars = name.chars().count();
+    if chars == 0 {
+        return Err(IdError::NameEmpty);
+    }
+    if chars > NAME_CHARS_MAX {
+        return Err(IdError::NameLong { chars });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(IdError::NameControl);
+    }
+    Ok(name.into())
+}
+
+/// What players tell each other to meet: six characters, read without regard to case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomCode([u8; CODE_CHARS]);
+
+impl RoomCode {
+    /// A code drawn at random. Whether it is free only the database knows.
+    pub fn random() -> RoomCode {
+        // 240 is the largest multiple of 30 in a byte: what lies above is drawn anew, so that no
+        // letter is more likely than another.
+        const FAIR_BELOW: u8 = 240;
+        let mut code = [0; CODE_CHARS];
+        let mut filled = 0;
+        while filled < CODE_CHARS {
+            for byte in random_bytes::<16>() {
+                if byte < FAIR_BELOW && filled < CODE_CHARS {
+                    code[filled] = CODE_ALPHABET[usize::from(byte % 30)];
+                    filled += 1;
+                }
+            }
+        }
+        RoomCode(code)
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a code is made of ASCII letters only")
+    }
+}
+
+impl FromStr for RoomCode {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<RoomCode, IdError> {
+        let bytes: [u8; CODE_CHARS] = text.as_bytes().try_into().map_err(|_| IdError::Code)?;
+        let code = bytes.map(|byte| byte.to_ascii_uppercase());
+        if code.iter().all(|byte| CODE_ALPHABET.contains(byte)) {
+            Ok(RoomCode(code))
+        } else {
+            Err(IdError::Code)
+        }
+    }
+}
+
+impl fmt::Display for RoomCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RoomCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A secret that finds a session. Shown to its client, never stored and never logged whole.
+#[derive(Clone)]
+pub struct SessionToken(String);
+
+impl SessionToken {
+    pub fn random() -> SessionToken {
+        let secret = URL_SAFE_NO_PAD.encode(random_bytes::<TOKEN_BYTES>());
+        SessionToken(format!("{SESSION_TOKEN_PREFIX}{secret}"))
+    }
+
+    /// Takes a token from a client, if it could be one of ours at all.
+    pub fn parse(text: &str) -> Result<SessionToken, IdError> {
+        let secret = text
+            .strip_prefix(SESSION_TOKEN_PREFIX)
+            .ok_or(IdError::Token)?;
+        let mut bytes = [0; TOKEN_BYTES];
+        match URL_SAFE_NO_PAD.decode_slice(secret, &mut bytes) {
+            Ok(TOKEN_BYTES) => Ok(SessionToken(text.to_owned())),
+            Ok(_) | Err(_) => Err(IdError::Token),
+        }
+    }
+
+    /// The whole secret, for the one reply that carries it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// The first ten characters: enough to follow a token through the logs, useless to a thief.
+    pub fn hint(&self) -> &str {
+        &self.0[..10]
+    }
+
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", self.hint())
+    }
+}
+
+/// SHA-256 of a session token: what is stored and looked up.
+#[derive(Debug, Clone, Copy, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &TokenHash) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenHash {}
+
+/// Bytes from the system's generator.
+///
+/// # Panics
+/// If the system has none to give: there is no safe way on without them.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the system's random generator answers");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_code_is_read_without_regard_to_case() {
+        assert_eq!("k7qx2p".parse::<RoomCode>().unwrap().as_str(), "K7QX2P");
+    }
+
+    #[test]
+    fn letters_that_are_read_for_one_another_are_no_code() {
+        for text in [
+            "K7QX20", "K7QX2O", "K7QX21", "", "K7QX2", "K7QX2PP", "K7QX2é",
+        ] {
+            assert_eq!(text.parse::<RoomCode>(), Err(IdError::Code), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_random_code_reads_back() {
+        let code = RoomCode::random();
+        assert_eq!(code.as_str().parse(), Ok(code));
+    }
+
+    #[test]
+    fn a_token_reads_back_and_hashes_the_same() {
+        let token = SessionToken::random();
+        let again = SessionToken::parse(token.reveal()).unwrap();
+        assert_eq!(again.hash(), token.hash());
+        assert_ne!(SessionToken::random().hash(), token.hash());
+    }
+
+    #[test]
+    fn a_token_never_shows_its_secret_in_debug_output() {
+        let token = SessionToken::random();
+        assert!(!format!("{token:?}").contains(&token.reveal()[11..]));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_refused() {
+        for text in [
+            "",
+            "hfs_",
+            "hfs_short",
+            "HFS_aaaa",
+            &format!("hfs_{}", "a".repeat(44)),
+        ] {
+            assert!(SessionToken::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_user_ids_are_bounded() {
+        assert_eq!(parse_name("  Ana ").as_deref(), Ok("Ana"));
+        assert_eq!(parse_name(" "), Err(IdError::NameEmpty));
+        assert_eq!(
+            parse_name(&"x".repeat(65)),
+            Err(IdError::NameLong { chars: 65 })
+        );
+        assert_eq!(parse_name("a\nb"), Err(IdError::NameControl));
+        assert!(UserId::parse(&"x".repeat(128)).is_ok());
+        assert_eq!(
+            UserId::parse(&"x".repeat(129)),
+            Err(IdError::UserIdLong { bytes: 129 })
+        );
+    }
+}

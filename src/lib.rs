@@ -1,0 +1,9 @@
+//! Holdfast: a connection hub for multiplayer games that keeps the seat.
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
+pub mod clock;
+pub mod config;
+pub mod id;
+pub mod mailbox;
+pub mod persistence;

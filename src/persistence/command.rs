@@ -1,0 +1,226 @@
+//! What can be written, as values in the words of the design.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::HubTime;
+use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+
+/// One change, committed whole or not at all. Its answer follows the commit.
+#[derive(Debug, Clone)]
+pub enum Command {
+    OpenSession(OpenSession),
+    OpenRoom(Box<OpenRoom>),
+    ClaimSeat(Box<ClaimSeat>),
+    ReleaseSeat(ReleaseSeat),
+    EndSession(EndSession),
+    CloseRoom(RoomId),
+}
+
+/// Whose the change is.
+#[derive(Debug, Clone)]
+pub enum UserWrite {
+    /// Must exist and be active.
+    Known(UserId),
+    /// A guest, made by this command.
+    Guest { id: UserId, name: Arc<str> },
+    /// The game's own user: made if it does not exist yet, otherwise it must be active. A name given
+    /// replaces the stored one.
+    Account { id: UserId, name: Option<Arc<str>> },
+}
+
+#[derive(Debug, Clone)]
+pub enum SessionWrite {
+    Known(SessionId),
+    New(NewSession),
+}
+
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    pub id: SessionId,
+    /// None for a session that nobody will ask a token of.
+    pub token: Option<TokenHash>,
+    pub expires_at: HubTime,
+}
+
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    pub user: UserWrite,
+    pub session: NewSession,
+}
+
+/// Room, player, seat and session in one commit.
+#[derive(Debug, Clone)]
+pub struct OpenRoom {
+    pub room: NewRoom,
+    pub user: UserWrite,
+    pub session: SessionWrite,
+    pub seat: NewSeat,
+    /// Credits taken from the user.
+    pub cost: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    pub id: RoomId,
+    pub code: RoomCode,
+    pub kind: Arc<str>,
+    /// A JSON object.
+    pub settings: Arc<str>,
+    pub grace: Duration,
+    pub stream_epoch: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewSeat {
+    pub number: u16,
+    pub team: Option<Arc<str>>,
+    /// None: held. Some: away from the start, because its holder has no connection.
+    pub hold_until: Option<HubTime>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ClaimSeat {
+    pub room: RoomId,
+    pub user: UserWrite,
+    pub session: SessionWrite,
+    pub seat: NewSeat,
+    pub cost: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReleaseSeat {
+    pub room: RoomId,
+    pub seat: u16,
+    pub session: SessionId,
+    /// Set when the hold is over: the seat is released only if it is still away with this very hold.
+    pub hold_until: Option<HubTime>,
+}
+
+/// Ends the session, its tokens and its seats.
+#[derive(Debug, Clone)]
+pub struct EndSession {
+    pub session: SessionId,
+}
+
+/// The answer of a committed command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// OpenSession, OpenRoom, ClaimSeat: the user as stored.
+    Player { user: UserId, name: Arc<str> },
+    /// ReleaseSeat, EndSession, CloseRoom.
+    Done,
+}
+
+/// Why a command was not committed. Definite: nothing of it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the user does not exist or is not active")]
+    InvalidUser,
+    #[error("the seat costs {needed} credits, the user has {has}")]
+    InsufficientCredits { needed: i64, has: i64 },
+    #[error("the room code is taken")]
+    CodeTaken,
+    #[error("the seat is taken, or the user already sits in the room")]
+    SeatTaken,
+    /// ReleaseSeat: the seat is not in the state that was to be ended.
+    #[error("the seat has changed meanwhile")]
+    Stale,
+    /// Full queue, or the deadline passed before the command reached the database.
+    #[error("the database does not take writes at the moment")]
+    Unavailable { retry_after: Duration },
+    /// A constraint that only a bug can violate.
+    #[error("the database refused the change")]
+    Internal,
+}
+
+/// A mark that may be lost: the newest per key goes with the next group.
+#[derive(Debug, Clone)]
+pub enum SoftWrite {
+    SeatAway {
+        room: RoomId,
+        seat: u16,
+        session: SessionId,
+        since: HubTime,
+        hold_until: HubTime,
+    },
+    SeatBack {
+        room: RoomId,
+        seat: u16,
+        session: SessionId,
+        at: HubTime,
+    },
+    /// The session was used: its life slides on.
+    SessionSeen {
+        session: SessionId,
+        at: HubTime,
+        expires_at: HubTime,
+    },
+    /// The hub is alive at this moment.
+    Heartbeat { at: HubTime },
+}
+
+/// A session as the database has it.
+#[derive(Debug, Clone)]
+pub struct StoredSession {
+    pub id: SessionId,
+    pub user: UserId,
+    pub user_name: Arc<str>,
+    pub expires_at: HubTime,
+    pub is_ended: bool,
+    pub tokens: Vec<TokenHash>,
+    pub seats: Vec<StoredSeat>,
+}
+
+/// A seat that somebody holds, as the database has it.
+#[derive(Debug, Clone)]
+pub struct StoredSeat {
+    pub room: RoomId,
+    pub code: RoomCode,
+    pub kind: Arc<str>,
+    pub number: u16,
+    pub team: Option<Arc<str>>,
+    pub session: SessionId,
+    pub user: UserId,
+    pub user_name: Arc<str>,
+    pub grace: Duration,
+    /// None while held.
+    pub hold_until: Option<HubTime>,
+}
+
+/// A room as the database has it.
+#[derive(Debug, Clone)]
+pub struct StoredRoom {
+    pub id: RoomId,
+    pub code: RoomCode,
+    pub kind: Arc<str>,
+    pub settings: Arc<str>,
+    pub grace: Duration,
+    pub current_game_id: Option<Arc<str>>,
+    pub stream: StoredStream,
+    pub is_closed: bool,
+    pub seats: Vec<StoredSeat>,
+}
+
+/// A room's stream as it was written out: at a planned stop, or always if it is durable.
+#[derive(Debug, Clone, Default)]
+pub struct StoredStream {
+    pub epoch: Arc<str>,
+    pub top: u64,
+    /// Whether `epoch` and `top` may be taken up again: false after a crash for a memory stream.
+    pub is_continued: bool,
+    pub publications: Vec<StoredPublication>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoredPublication {
+    pub offset: u64,
+    pub data: Bytes,
+    /// The publisher as JSON, if there was one.
+    pub info: Option<Bytes>,
+    /// A JSON object, if there are tags.
+    pub tags: Option<Bytes>,
+    pub time: HubTime,
+}
