@@ -7,3 +7,4 @@ pub mod config;
 pub mod id;
 pub mod mailbox;
 pub mod persistence;
+pub mod wire;
