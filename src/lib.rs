@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod id;
 pub mod mailbox;
 pub mod persistence;

@@ -1,0 +1,74 @@
+//! Every way a connection ends, with its number and its words.
+
+/// Why a socket is closed. 3500–3999 and 4500–4999 are terminal for the client; after the others it
+/// comes back by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// The frame breaks the WebSocket protocol.
+    ProtocolError,
+    /// A text frame is not UTF-8.
+    NotUtf8,
+    /// A message is larger than `client.message_max`.
+    MessageTooBig,
+    /// The daemon stops: come back in a moment.
+    Shutdown,
+    /// Something in the hub failed: come back.
+    Internal,
+    /// The client reads slower than its rooms speak. The seat stays.
+    Slow,
+    /// The session's actor is gone: come back.
+    ForceReconnect,
+    /// No answer to a ping.
+    NoPong,
+    InvalidToken,
+    /// Malformed frame, or a command out of order.
+    BadRequest,
+    /// Not connected within `client.connect_timeout`.
+    Stale,
+    /// The command is one that this hub does not serve.
+    NotAvailable,
+    SessionEnded,
+    /// A newer connection of the session took over.
+    Replaced,
+}
+
+impl Close {
+    pub fn code(self) -> u16 {
+        match self {
+            Close::ProtocolError => 1002,
+            Close::NotUtf8 => 1007,
+            Close::MessageTooBig => 1009,
+            Close::Shutdown => 3001,
+            Close::Internal => 3004,
+            Close::Slow => 3008,
+            Close::ForceReconnect => 3011,
+            Close::NoPong => 3012,
+            Close::InvalidToken => 3500,
+            Close::BadRequest => 3501,
+            Close::Stale => 3502,
+            Close::NotAvailable => 3508,
+            Close::SessionEnded => 4500,
+            Close::Replaced => 4501,
+        }
+    }
+
+    /// Plain words: a client library reads JSON here as an old form of advice.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Close::ProtocolError => "protocol error",
+            Close::NotUtf8 => "invalid utf-8",
+            Close::MessageTooBig => "message size limit exceeded",
+            Close::Shutdown => "shutdown",
+            Close::Internal => "internal server error",
+            Close::Slow => "slow",
+            Close::ForceReconnect => "force reconnect",
+            Close::NoPong => "no pong",
+            Close::InvalidToken => "invalid token",
+            Close::BadRequest => "bad request",
+            Close::Stale => "stale",
+            Close::NotAvailable => "not available",
+            Close::SessionEnded => "session ended",
+            Close::Replaced => "replaced by a newer connection",
+        }
+    }
+}

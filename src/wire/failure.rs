@@ -1,0 +1,113 @@
+//! Errors in replies: the protocol's own and the hub's refusals, in one shape.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::refusal::{Reason, Refusal};
+
+/// The protocol's own errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    Internal,
+    UnknownChannel,
+    PermissionDenied,
+    MethodNotFound,
+    AlreadySubscribed,
+    LimitExceeded,
+    BadRequest,
+    NotAvailable,
+    UnrecoverablePosition,
+}
+
+impl ErrorCode {
+    fn number(self) -> u32 {
+        match self {
+            ErrorCode::Internal => 100,
+            ErrorCode::UnknownChannel => 102,
+            ErrorCode::PermissionDenied => 103,
+            ErrorCode::MethodNotFound => 104,
+            ErrorCode::AlreadySubscribed => 105,
+            ErrorCode::LimitExceeded => 106,
+            ErrorCode::BadRequest => 107,
+            ErrorCode::NotAvailable => 108,
+            ErrorCode::UnrecoverablePosition => 112,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            ErrorCode::Internal => "internal server error",
+            ErrorCode::UnknownChannel => "unknown channel",
+            ErrorCode::PermissionDenied => "permission denied",
+            ErrorCode::MethodNotFound => "method not found",
+            ErrorCode::AlreadySubscribed => "already subscribed",
+            ErrorCode::LimitExceeded => "limit exceeded",
+            ErrorCode::BadRequest => "bad request",
+            ErrorCode::NotAvailable => "not available",
+            ErrorCode::UnrecoverablePosition => "unrecoverable position",
+        }
+    }
+}
+
+/// `error` in a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub code: u32,
+    pub message: Cow<'static, str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub temporary: bool,
+}
+
+impl Failure {
+    /// A bad request that says what was wrong.
+    pub fn bad_request(detail: impl std::fmt::Display) -> Failure {
+        Failure {
+            code: ErrorCode::BadRequest.number(),
+            message: format!("bad request: {detail}").into(),
+            temporary: false,
+        }
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Failure {
+        Failure {
+            code: code.number(),
+            message: code.message().into(),
+            temporary: code == ErrorCode::Internal,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    /// The message is the name; where only the detail tells what to mend, it follows the name.
+    fn from(refusal: Refusal) -> Failure {
+        let name = refusal.reason.name();
+        let message = match refusal.reason {
+            Reason::BadRequest => format!("{name}: {}", refusal.detail).into(),
+            Reason::RoomNotFound
+            | Reason::RoomFull
+            | Reason::RoomClosed
+            | Reason::SeatTaken
+            | Reason::SeatNotFound
+            | Reason::AlreadySeated
+            | Reason::NotSeated
+            | Reason::InvalidUserReference
+            | Reason::InsufficientCredits
+            | Reason::KeyReused
+            | Reason::UnknownKind
+            | Reason::TokenInvalid
+            | Reason::TokenExpired
+            | Reason::SessionEnded
+            | Reason::PermissionDenied
+            | Reason::RateLimited
+            | Reason::Unavailable => name.into(),
+        };
+        Failure {
+            code: refusal.reason.code(),
+            message,
+            temporary: refusal.reason.is_temporary(),
+        }
+    }
+}
