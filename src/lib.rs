@@ -7,5 +7,7 @@ pub mod config;
 pub mod delivery;
 pub mod id;
 pub mod mailbox;
+pub mod matchmaking;
 pub mod persistence;
+pub mod supervisor;
 pub mod wire;

@@ -1,0 +1,63 @@
+//! Connects the matchmaker's mailbox to its rules.
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+
+use super::handle::Matchmaker;
+use super::message::MatchmakerMessage;
+use super::state::Supplies;
+use crate::mailbox::answer;
+
+#[derive(Debug)]
+pub struct MatchmakerActor;
+
+impl MatchmakerActor {
+    /// Starts the actor and puts it at the handle's post.
+    pub async fn start(handle: &Matchmaker, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, MatchmakerActor, (), hub).await?;
+        handle.post.fill(actor.clone());
+        Ok(actor.get_cell())
+    }
+}
+
+impl Actor for MatchmakerActor {
+    type Msg = MatchmakerMessage;
+    type State = Supplies;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<MatchmakerMessage>,
+        (): (),
+    ) -> Result<Supplies, ActorProcessingErr> {
+        Ok(Supplies::default())
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<MatchmakerMessage>,
+        message: MatchmakerMessage,
+        supplies: &mut Supplies,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            MatchmakerMessage::Supply { code, supply } => supplies.set(code, supply),
+            MatchmakerMessage::Gone { code } => supplies.remove(code),
+            MatchmakerMessage::Fullest {
+                kind,
+                team,
+                tried,
+                reply,
+            } => answer(reply, supplies.fullest(&kind, team.as_deref(), &tried)),
+        }
+        Ok(())
+    }
+
+    /// It supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<MatchmakerMessage>,
+        _event: SupervisionEvent,
+        _supplies: &mut Supplies,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}

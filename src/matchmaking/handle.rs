@@ -1,0 +1,51 @@
+//! The way to the matchmaker.
+
+use std::sync::Arc;
+
+use super::message::MatchmakerMessage;
+use super::state::Supply;
+use crate::id::RoomCode;
+use crate::mailbox::Unanswered;
+use crate::supervisor::Post;
+
+/// Cheap to clone; outlives restarts.
+#[derive(Debug, Clone)]
+pub struct Matchmaker {
+    pub(super) post: Post<MatchmakerMessage>,
+}
+
+impl Matchmaker {
+    /// A matchmaker that is not there yet: [`super::MatchmakerActor`] fills the post.
+    pub fn vacant() -> Matchmaker {
+        Matchmaker {
+            post: Post::vacant(),
+        }
+    }
+
+    /// Told by a room whenever its free seats change.
+    pub fn supply(&self, code: RoomCode, supply: Supply) {
+        self.post.tell(MatchmakerMessage::Supply { code, supply });
+    }
+
+    /// Told by a room that closes or rests.
+    pub fn gone(&self, code: RoomCode) {
+        self.post.tell(MatchmakerMessage::Gone { code });
+    }
+
+    /// The fullest room of a kind with a free seat, other than those tried.
+    pub async fn fullest(
+        &self,
+        kind: Arc<str>,
+        team: Option<String>,
+        tried: Vec<RoomCode>,
+    ) -> Result<Option<RoomCode>, Unanswered> {
+        self.post
+            .ask(|reply| MatchmakerMessage::Fullest {
+                kind,
+                team,
+                tried,
+                reply,
+            })
+            .await
+    }
+}

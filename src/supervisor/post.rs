@@ -1,0 +1,53 @@
+//! Where an actor is reached that may be restarted under those who know it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use ractor::{ActorRef, Message, RpcReplyPort};
+
+use crate::mailbox::{Unanswered, ask};
+
+/// An address that stays the same over restarts. Cheap to clone.
+pub struct Post<M>(Arc<RwLock<Option<ActorRef<M>>>>);
+
+impl<M: Message> Post<M> {
+    /// An address at which nobody answers yet.
+    pub fn vacant() -> Post<M> {
+        Post(Arc::new(RwLock::new(None)))
+    }
+
+    /// Puts an actor here, in place of the one before.
+    pub fn fill(&self, actor: ActorRef<M>) {
+        *self.0.write() = Some(actor);
+    }
+
+    /// Tells the actor something it may miss: while it is being restarted, nobody hears it.
+    pub fn tell(&self, message: M) {
+        if let Some(actor) = self.0.read().as_ref() {
+            // It has stopped, and its supervisor knows.
+            let _ = actor.cast(message);
+        }
+    }
+
+    /// Asks the actor and waits for its answer, within the limit of [`ask`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(RpcReplyPort<T>) -> M,
+    ) -> Result<T, Unanswered> {
+        let actor = self.0.read().clone().ok_or(Unanswered::Stopped)?;
+        ask(&actor, question).await
+    }
+}
+
+impl<M> Clone for Post<M> {
+    fn clone(&self) -> Post<M> {
+        Post(Arc::clone(&self.0))
+    }
+}
+
+impl<M> fmt::Debug for Post<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Post")
+    }
+}

@@ -1,0 +1,181 @@
+//! Who is alive, who is being started and who is about to leave: a shard's book, without actors.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// The state of each key of a shard. `H` is a handle, `W` somebody who waits for one.
+#[derive(Debug)]
+pub(super) struct Roster<K, H, W> {
+    entries: HashMap<K, Entry<H, W>>,
+}
+
+#[derive(Debug)]
+enum Entry<H, W> {
+    /// Its row is being read.
+    Loading {
+        waiters: Vec<W>,
+    },
+    Live {
+        handle: H,
+    },
+    /// It was asked whether it can go, and has not answered.
+    Leaving {
+        handle: H,
+        waiters: Vec<W>,
+    },
+}
+
+/// What a look-up leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<H, W> {
+    Live {
+        handle: H,
+        waiter: W,
+    },
+    /// The waiter waits with others; nothing is to be done.
+    Waits,
+    /// The waiter waits, and the key must be loaded.
+    MustLoad,
+}
+
+impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
+    pub(super) fn new() -> Roster<K, H, W> {
+        Roster {
+            entries: HashMap::new(),
+        }
+    }
+
+    /// Looks a key up for somebody who waits for its handle.
+    pub(super) fn find(&mut self, key: &K, waiter: W) -> Found<H, W> {
+        match self.entries.get_mut(key) {
+            Some(Entry::Live { handle }) => Found::Live {
+                handle: handle.clone(),
+                waiter,
+            },
+            Some(Entry::Loading { waiters } | Entry::Leaving { waiters, .. }) => {
+                waiters.push(waiter);
+                Found::Waits
+            }
+            None => {
+                self.load(key, vec![waiter]);
+                Found::MustLoad
+            }
+        }
+    }
+
+    /// The handle, if it is live and stays.
+    pub(super) fn live(&self, key: &K) -> Option<&H> {
+        match self.entries.get(key) {
+            Some(Entry::Live { handle }) => Some(handle),
+            Some(Entry::Loading { .. } | Entry::Leaving { .. }) | None => None,
+        }
+    }
+
+    pub(super) fn is_loading(&self, key: &K) -> bool {
+        matches!(self.entries.get(key), Some(Entry::Loading { .. }))
+    }
+
+    /// Puts a started actor in, and gives back who waited for it.
+    pub(super) fn started(&mut self, key: K, handle: H) -> Vec<W> {
+        self.entries
+            .insert(key, Entry::Live { handle })
+            .map_or_else(Vec::new, Entry::into_waiters)
+    }
+
+    /// Starts loading, with those who wait for it.
+    pub(super) fn load(&mut self, key: &K, waiters: Vec<W>) {
+        self.entries.insert(key.clone(), Entry::Loading { waiters });
+    }
+
+    /// A live one offers to go. Gives its handle, to ask it for good.
+    pub(super) fn leaving(&mut self, key: &K) -> Option<H> {
+        let handle = self.live(key)?.clone();
+        let entry = Entry::Leaving {
+            handle: handle.clone(),
+            waiters: Vec::new(),
+        };
+        self.entries.insert(key.clone(), entry);
+        Some(handle)
+    }
+
+    /// One that was about to leave stays. Gives its handle and who waited.
+    pub(super) fn stays(&mut self, key: &K) -> Option<(H, Vec<W>)> {
+        match self.entries.remove(key)? {
+            Entry::Leaving { handle, waiters } => {
+                let live = Entry::Live {
+                    handle: handle.clone(),
+                };
+                self.entries.insert(key.clone(), live);
+                Some((handle, waiters))
+            }
+            other @ (Entry::Live { .. } | Entry::Loading { .. }) => {
+                self.entries.insert(key.clone(), other);
+                None
+            }
+        }
+    }
+
+    /// Takes a key out. Gives who waited for it.
+    pub(super) fn gone(&mut self, key: &K) -> Vec<W> {
+        self.entries
+            .remove(key)
+            .map_or_else(Vec::new, Entry::into_waiters)
+    }
+}
+
+impl<H, W> Entry<H, W> {
+    fn into_waiters(self) -> Vec<W> {
+        match self {
+            Entry::Loading { waiters } | Entry::Leaving { waiters, .. } => waiters,
+            Entry::Live { .. } => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster() -> Roster<u8, &'static str, u32> {
+        Roster::new()
+    }
+
+    #[test]
+    fn two_look_ups_at_once_load_once() {
+        let mut roster = roster();
+
+        assert_eq!(roster.find(&1, 10), Found::MustLoad);
+        assert_eq!(roster.find(&1, 11), Found::Waits);
+
+        assert_eq!(roster.started(1, "actor"), [10, 11]);
+        let live = Found::Live {
+            handle: "actor",
+            waiter: 12,
+        };
+        assert_eq!(roster.find(&1, 12), live);
+    }
+
+    #[test]
+    fn who_asks_for_one_that_is_leaving_waits_for_its_answer() {
+        let mut roster = roster();
+        roster.started(1, "actor");
+
+        assert_eq!(roster.leaving(&1), Some("actor"));
+        assert_eq!(roster.leaving(&1), None);
+        assert_eq!(roster.find(&1, 10), Found::Waits);
+
+        assert_eq!(roster.stays(&1), Some(("actor", vec![10])));
+        assert_eq!(roster.live(&1), Some(&"actor"));
+    }
+
+    #[test]
+    fn one_that_is_gone_is_loaded_anew() {
+        let mut roster = roster();
+        roster.started(1, "actor");
+        roster.leaving(&1);
+        assert_eq!(roster.find(&1, 10), Found::Waits);
+
+        assert_eq!(roster.gone(&1), [10]);
+        assert_eq!(roster.find(&1, 11), Found::MustLoad);
+    }
+}
