@@ -2,12 +2,15 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod delivery;
 pub mod id;
 pub mod mailbox;
 pub mod matchmaking;
 pub mod persistence;
 pub mod supervisor;
+pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,145 @@
+//! Puts the sources on top of each other and reads the configuration out of them.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::error::ConfigError;
+use super::reader::{Reader, Setting};
+use super::source::{Sources, exists};
+use super::{Config, kind, section, validate};
+
+/// Names the file, as `--config` does.
+const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
+
+/// The file that is read when none is named. Nothing in the working directory is: the daemon does the same
+/// wherever it is started from.
+const SYSTEM_FILE: &str = "/etc/holdfast/holdfast.toml";
+
+/// What the command line has to say about the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config FILE`
+    pub config: Option<PathBuf>,
+    /// `--set key=value`, split at the first `=`. The last of one key wins.
+    pub set: Vec<(String, String)>,
+    /// `--dev`
+    pub dev: bool,
+}
+
+/// A configuration with where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    /// All keys, section by section.
+    pub settings: Vec<Setting>,
+    /// The file that was read, if there was one.
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads file, environment and flags of this process.
+    pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        Config::load_with_origins(flags).map(|loaded| loaded.config)
+    }
+
+    /// As [`Config::load`], and says where each value came from.
+    pub fn load_with_origins(flags: &Flags) -> Result<Loaded, ConfigError> {
+        let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        load_from(flags, &variables, Path::new(SYSTEM_FILE))
+    }
+
+    /// The defaults of a hub to try things with, as with `--dev` and nothing else given.
+    pub fn dev_default() -> Config {
+        built_in(true)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        built_in(false)
+    }
+}
+
+fn built_in(dev: bool) -> Config {
+    read(Sources::default(), dev)
+        .map(|(config, _)| config)
+        .expect("the built-in defaults keep their own limits, as a test checks")
+}
+
+fn load_from(
+    flags: &Flags,
+    variables: &[(OsString, OsString)],
+    system_file: &Path,
+) -> Result<Loaded, ConfigError> {
+    let mut sources = Sources::default();
+    let file = named_file(flags, variables)
+        .or_else(|| exists(system_file).then(|| (system_file.to_owned(), "file of the system")));
+    if let Some((path, origin)) = &file {
+        sources.add_file(path, origin)?;
+    }
+    sources.add_environment(variables);
+    for (key, value) in &flags.set {
+        sources.add_flag(key, value);
+    }
+    let (config, settings) = read(sources, flags.dev)?;
+    Ok(Loaded {
+        config,
+        settings,
+        file: file.map(|(path, _)| path),
+    })
+}
+
+fn named_file(
+    flags: &Flags,
+    variables: &[(OsString, OsString)],
+) -> Option<(PathBuf, &'static str)> {
+    let variable = || {
+        let named = variables
+            .iter()
+            .find(|(name, value)| name == OsStr::new(FILE_VARIABLE) && !value.is_empty());
+        named.map(|(_, path)| (PathBuf::from(path), "environment HOLDFAST_CONFIG"))
+    };
+    let flag = flags.config.clone().map(|path| (path, "flag --config"));
+    flag.or_else(variable)
+}
+
+fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigError> {
+    let mut reader = Reader::new(sources);
+    for section in section::SECTIONS {
+        reader.forget_empty(section);
+    }
+    let data_dir = section::data_dir(&mut reader);
+    let server = section::server(&mut reader);
+    let admin = section::admin(&mut reader);
+    let database = section::database(&mut reader, &data_dir);
+    let persistence = section::persistence(&mut reader);
+    let session = section::session(&mut reader);
+    let auth = section::auth(&mut reader, dev);
+    let client = section::client(&mut reader);
+    let shutdown = section::shutdown(&mut reader);
+    let log = section::log(&mut reader);
+    let kind = kind::kinds(&mut reader, session.ttl);
+    let faults = section::faults(&mut reader, dev);
+    let config = Config {
+        dev,
+        data_dir,
+        server,
+        admin,
+        database,
+        persistence,
+        session,
+        auth,
+        client,
+        shutdown,
+        log,
+        kind,
+        faults,
+    };
+    validate::check(&mut reader, &config);
+    let (settings, problems) = reader.finish();
+    if problems.is_empty() {
+        Ok((config, settings))
+    } else {
+        Err(ConfigError::Refused(problems))
+    }
+}

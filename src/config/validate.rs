@@ -1,0 +1,119 @@
+//! Rules between keys, and what a hub must have before it may be served to players.
+
+use super::error::{ConfigError, Origin, Wrong};
+use super::reader::Reader;
+use super::unit::{show_duration, show_size};
+use super::{Config, KindConfig};
+
+/// Refuses values that are each allowed but do not go together.
+pub(super) fn check(reader: &mut Reader, config: &Config) {
+    let client = &config.client;
+    if client.pong_timeout >= client.ping {
+        relation(
+            reader,
+            ("client.pong_timeout", show_duration(client.pong_timeout)),
+            "shorter than",
+            ("client.ping", show_duration(client.ping)),
+        );
+    }
+    if client.queue_bytes_max < client.message_max {
+        relation(
+            reader,
+            ("client.queue_bytes_max", shown(client.queue_bytes_max)),
+            "at least",
+            ("client.message_max", shown(client.message_max)),
+        );
+    }
+    let database = &config.database;
+    if database.connections_min > database.connections_max {
+        relation(
+            reader,
+            (
+                "database.connections_min",
+                database.connections_min.to_string(),
+            ),
+            "at most",
+            (
+                "database.connections_max",
+                database.connections_max.to_string(),
+            ),
+        );
+    }
+    for (name, kind) in &config.kind {
+        check_kind(reader, config, name, kind);
+    }
+}
+
+fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfig) {
+    if kind.grace > config.session.ttl {
+        relation(
+            reader,
+            (&format!("kind.{name}.grace"), show_duration(kind.grace)),
+            "at most",
+            ("session.ttl", show_duration(config.session.ttl)),
+        );
+    }
+    let sum: u32 = kind.teams.values().map(|size| u32::from(*size)).sum();
+    if !kind.teams.is_empty() && sum != u32::from(kind.seats) {
+        let key = format!("kind.{name}.teams");
+        let origin = reader.origin(&key);
+        let wrong = Wrong::Teams {
+            kind: name.to_owned(),
+            sum,
+            seats: kind.seats,
+        };
+        reader.problem(&key, origin, wrong);
+    }
+    if kind.history_durable && kind.seats == 0 {
+        let key = format!("kind.{name}.history_durable");
+        let origin = reader.origin(&key);
+        reader.problem(&key, origin, Wrong::DurableChannel);
+    }
+}
+
+/// Reports two keys at the one that somebody has set, so that it is clear where to look.
+fn relation(
+    reader: &mut Reader,
+    (key, value): (&str, String),
+    relation: &'static str,
+    (other, other_value): (&str, String),
+) {
+    let origin = match reader.origin(key) {
+        Origin::Default => reader.origin(other),
+        origin => origin,
+    };
+    let wrong = Wrong::Relation {
+        value,
+        relation,
+        other: other.to_owned(),
+        other_value,
+    };
+    reader.problem(key, origin, wrong);
+}
+
+fn shown(bytes: usize) -> String {
+    show_size(bytes as u64)
+}
+
+impl Config {
+    /// Refuses to serve a hub that nobody could log in to, or whose private side is open to everybody.
+    ///
+    /// With `--dev` both are the user's own business.
+    pub fn check_safe_start(&self) -> Result<(), ConfigError> {
+        if self.dev {
+            return Ok(());
+        }
+        let auth = &self.auth;
+        let has_jwt_key =
+            auth.hmac_secret.is_some() || !auth.public_keys.is_empty() || auth.jwks_url.is_some();
+        if !auth.guests && !has_jwt_key && auth.api_keys.is_empty() {
+            return Err(ConfigError::NobodyCanLogIn);
+        }
+        let listen = self.admin.listen;
+        // An IPv4 address written as IPv6 is judged by what it stands for.
+        if !listen.ip().to_canonical().is_loopback() && self.admin.token.is_none() {
+            return Err(ConfigError::AdminWithoutToken { listen });
+        }
+        Ok(())
+    }
+}
