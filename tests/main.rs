@@ -1,1 +1,3 @@
-//! x
+//! What a user of the daemon can rely on. One module per promise.
+
+mod configuration;

@@ -46,10 +46,8 @@ pub(super) fn kinds(reader: &mut Reader, ttl: Duration) -> BTreeMap<String, Kind
         kinds.insert(name.to_owned(), kind(reader, name, seats, is_durable, ttl));
     }
     for name in given {
-        if !kinds.contains_key(&name) {
-            let read = kind(reader, &name, 0, false, ttl);
-            kinds.insert(name, read);
-        }
+        let read = || kind(reader, &name, 0, false, ttl);
+        kinds.entry(name.clone()).or_insert_with(read);
     }
     kinds
 }

@@ -143,3 +143,88 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
         Err(ConfigError::Refused(problems))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Origin, SAMPLE, Wrong};
+
+    fn load(
+        flags: &Flags,
+        variables: &[(&str, &str)],
+        system: &Path,
+    ) -> Result<Loaded, ConfigError> {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect();
+        load_from(flags, &variables, system)
+    }
+
+    #[test]
+    fn the_built_in_defaults_are_accepted_and_only_dev_lets_guests_in() {
+        assert!(!Config::default().auth.guests);
+        assert!(Config::default().check_safe_start().is_err());
+        assert!(Config::dev_default().auth.guests);
+        assert!(Config::dev_default().dev);
+        assert!(Config::dev_default().check_safe_start().is_ok());
+    }
+
+    #[test]
+    fn the_sample_makes_the_same_configuration_as_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("holdfast.toml");
+        std::fs::write(&path, SAMPLE).unwrap();
+        let flags = Flags {
+            config: Some(path),
+            ..Flags::default()
+        };
+
+        let loaded = load(&flags, &[], Path::new("/nonexistent")).unwrap();
+
+        assert_eq!(
+            format!("{:?}", loaded.config),
+            format!("{:?}", Config::default())
+        );
+    }
+
+    #[test]
+    fn the_file_of_the_system_is_read_where_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = folder.path().join("holdfast.toml");
+        std::fs::write(&system, "data_dir = \"/srv\"").unwrap();
+
+        let loaded = load(&Flags::default(), &[], &system).unwrap();
+
+        assert_eq!(loaded.config.data_dir, Path::new("/srv"));
+        let setting = &loaded.settings[0];
+        assert_eq!(setting.origin, Origin::File(system));
+    }
+
+    #[test]
+    fn the_data_folder_goes_into_the_address_of_the_database() {
+        use secrecy::ExposeSecret;
+        let variables = [("HOLDFAST_DATA_DIR", "/srv/a?b")];
+
+        let loaded = load(&Flags::default(), &variables, Path::new("/nonexistent")).unwrap();
+
+        let url = loaded.config.database.url.expose_secret();
+        assert_eq!(url, "sqlite:///srv/a%3Fb/holdfast.db");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_refused_by_name() {
+        use std::os::unix::ffi::OsStringExt;
+        let variable = (
+            OsString::from("HOLDFAST_DATA_DIR"),
+            OsString::from_vec(vec![0xff]),
+        );
+
+        let refused = load_from(&Flags::default(), &[variable], Path::new("/nonexistent"));
+
+        let Err(ConfigError::Refused(problems)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(problems[0].wrong, Wrong::Encoding);
+    }
+}

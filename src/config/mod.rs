@@ -12,6 +12,7 @@ mod reader;
 mod redact;
 mod section;
 mod source;
+mod text;
 mod unit;
 mod validate;
 

@@ -6,11 +6,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use figment::value::Value;
-use secrecy::SecretString;
 
 use super::error::{Origin, Problem, Wrong, found};
 use super::nearest::nearest;
-use super::redact::REDACTED;
 use super::source::{Given, Sources, Written};
 use super::unit::{parse_duration, parse_size, show_duration, show_size};
 
@@ -44,6 +42,11 @@ impl Reader {
     /// Keys not yet taken.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.given.keys().map(String::as_str)
+    }
+
+    /// Takes what was given for a key.
+    pub(super) fn given(&mut self, key: &str) -> Option<Given> {
+        self.given.remove(key)
     }
 
     /// Forgets a section that was written down without any key.
@@ -179,79 +182,6 @@ impl Reader {
         })
     }
 
-    /// A text that need not be set.
-    pub(super) fn optional(
-        &mut self,
-        key: &str,
-        allowed: &str,
-        is_allowed: impl Fn(&str) -> bool,
-    ) -> Option<String> {
-        let given = self.given.remove(key);
-        let (text, origin) = self.text_of(key, given, allowed, is_allowed, false);
-        self.note(key, text.as_deref().map(quoted), origin);
-        text
-    }
-
-    /// A secret text that need not be set. Neither it nor what is wrong with it is ever shown.
-    pub(super) fn secret(&mut self, key: &str, allowed: &str) -> Option<SecretString> {
-        let given = self.given.remove(key);
-        let (text, origin) = self.text_of(key, given, allowed, |_| true, true);
-        let shown = text.as_ref().map(|_| quoted(REDACTED));
-        self.note(key, shown, origin);
-        text.map(SecretString::from)
-    }
-
-    /// A secret text with a default, shown by `show`.
-    pub(super) fn secret_or(
-        &mut self,
-        key: &str,
-        default: &str,
-        allowed: &str,
-        is_allowed: impl Fn(&str) -> bool,
-        show: impl Fn(&str) -> String,
-    ) -> String {
-        let given = self.given.remove(key);
-        let (text, origin) = self.text_of(key, given, allowed, is_allowed, true);
-        let text = text.unwrap_or_else(|| default.to_owned());
-        self.note(key, Some(quoted(&show(&text))), origin);
-        text
-    }
-
-    /// A list of texts, each understood by `parse`.
-    pub(super) fn list<T>(
-        &mut self,
-        key: &str,
-        allowed: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Vec<T> {
-        let Some((entries, origin)) = self.entries(key, allowed, false) else {
-            return Vec::new();
-        };
-        let shown: Vec<String> = entries.iter().map(|entry| quoted(entry)).collect();
-        let mut list = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            match parse(entry) {
-                Some(value) => list.push(value),
-                None => self.refuse(key, &origin, found(entry), allowed),
-            }
-        }
-        self.note(key, Some(format!("[{}]", shown.join(", "))), origin);
-        list
-    }
-
-    /// A list of secrets; shown is only how many there are.
-    pub(super) fn secret_list(&mut self, key: &str, allowed: &str) -> Vec<SecretString> {
-        let Some((entries, origin)) = self.entries(key, allowed, true) else {
-            return Vec::new();
-        };
-        if entries.iter().any(String::is_empty) {
-            self.refuse(key, &origin, "an empty entry".to_owned(), allowed);
-        }
-        let shown = vec![quoted(REDACTED); entries.len()];
-        self.note(key, Some(format!("[{}]", shown.join(", "))), origin);
-        entries.into_iter().map(SecretString::from).collect()
-    }
-
     /// A table of names and numbers.
     pub(super) fn sizes_by_name(
         &mut self,
@@ -372,71 +302,12 @@ impl Reader {
         value
     }
 
-    fn text_of(
-        &mut self,
-        key: &str,
-        given: Option<Given>,
-        allowed: &str,
-        is_allowed: impl Fn(&str) -> bool,
-        is_secret: bool,
-    ) -> (Option<String>, Origin) {
-        let Some(Given { written, origin }) = given else {
-            return (None, Origin::Default);
-        };
-        match text(&written) {
-            Some("") => self.problem(key, origin.clone(), Wrong::Empty),
-            Some(text) if is_allowed(text) => return (Some(text.to_owned()), origin),
-            Some(_) | None if is_secret => {
-                self.refuse(
-                    key,
-                    &origin,
-                    "a value that is kept secret".to_owned(),
-                    allowed,
-                );
-            }
-            Some(_) | None => self.refuse(key, &origin, describe(&written), allowed),
-        }
-        (None, origin)
-    }
-
-    fn entries(
-        &mut self,
-        key: &str,
-        allowed: &str,
-        is_secret: bool,
-    ) -> Option<(Vec<String>, Origin)> {
-        let Some(Given { written, origin }) = self.given.remove(key) else {
-            return Some((Vec::new(), Origin::Default));
-        };
-        let entries = match &written {
-            Written::Toml(value) => texts(value),
-            Written::Text(text) if text.trim_start().starts_with('[') => {
-                text.trim().parse().ok().as_ref().and_then(texts)
-            }
-            Written::Text(text) if text.trim().is_empty() => Some(Vec::new()),
-            Written::Text(text) => {
-                let parts = text.split([',', '\n']).map(|entry| entry.trim().to_owned());
-                Some(parts.collect())
-            }
-        };
-        if entries.is_none() {
-            let found = if is_secret {
-                "a value that is kept secret".to_owned()
-            } else {
-                describe(&written)
-            };
-            self.refuse(key, &origin, found, allowed);
-            self.note(key, Some("[]".to_owned()), origin.clone());
-        }
-        entries.map(|entries| (entries, origin))
-    }
-
-    fn refuse(&mut self, key: &str, origin: &Origin, found: String, allowed: &str) {
+    pub(super) fn refuse(&mut self, key: &str, origin: &Origin, found: String, allowed: &str) {
         let allowed = allowed.to_owned();
         self.problem(key, origin.clone(), Wrong::Value { found, allowed });
     }
 
-    fn note(&mut self, key: &str, shown: Option<String>, origin: Origin) {
+    pub(super) fn note(&mut self, key: &str, shown: Option<String>, origin: Origin) {
         let key = key.to_owned();
         self.settings.push(Setting { key, shown, origin });
     }
@@ -452,26 +323,20 @@ fn as_written(key: &str, origin: &Origin) -> String {
     }
 }
 
-fn text(written: &Written) -> Option<&str> {
+pub(super) fn text(written: &Written) -> Option<&str> {
     match written {
         Written::Text(text) => Some(text),
         Written::Toml(value) => value.as_str(),
     }
 }
 
-fn texts(value: &Value) -> Option<Vec<String>> {
-    let entries = value.as_array()?.iter();
-    entries
-        .map(|entry| entry.as_str().map(str::to_owned))
-        .collect()
-}
-
 fn integer(value: &Value) -> Option<i128> {
-    value.to_i128()
+    let unsigned = || i128::try_from(value.to_u128()?).ok();
+    value.to_i128().or_else(unsigned)
 }
 
 /// A wrong value in words. What is inside a list or table stays unsaid.
-fn describe(written: &Written) -> String {
+pub(super) fn describe(written: &Written) -> String {
     match written {
         Written::Text(text) => found(text),
         Written::Toml(Value::String(_, text)) => found(text),
@@ -486,7 +351,7 @@ fn describe(written: &Written) -> String {
 }
 
 /// A text as TOML writes it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for letter in text.chars() {

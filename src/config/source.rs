@@ -75,12 +75,14 @@ impl Sources {
     fn add_dict(&mut self, prefix: &str, dict: Dict, path: &Path) {
         for (name, value) in dict {
             let key = format!("{prefix}{name}");
-            match value {
-                // Teams are one value: another source replaces them, it does not add to them.
-                Value::Dict(_, inner) if !inner.is_empty() && !is_teams(&key) => {
-                    self.add_dict(&format!("{key}."), inner, path);
-                }
-                value => self.add(key, Written::Toml(value), Origin::File(path.to_owned())),
+            // Teams are one value: another source replaces them, it does not add to them.
+            if let Value::Dict(_, inner) = &value
+                && !inner.is_empty()
+                && !is_teams(&key)
+            {
+                self.add_dict(&format!("{key}."), inner.clone(), path);
+            } else {
+                self.add(key, Written::Toml(value), Origin::File(path.to_owned()));
             }
         }
     }

@@ -78,10 +78,10 @@ fn relation(
     relation: &'static str,
     (other, other_value): (&str, String),
 ) {
-    let origin = match reader.origin(key) {
-        Origin::Default => reader.origin(other),
-        origin => origin,
-    };
+    let mut origin = reader.origin(key);
+    if origin == Origin::Default {
+        origin = reader.origin(other);
+    }
     let wrong = Wrong::Relation {
         value,
         relation,

@@ -1,0 +1,743 @@
+//! What an operator can rely on when configuring the daemon: what wins, what is refused, what stays secret.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const SAMPLE: &str = include_str!("../config/holdfast.toml");
+
+/// A machine with an empty environment and a working directory of its own.
+struct Machine {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        Machine {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            environment: Vec::new(),
+        }
+    }
+
+    fn with(mut self, variable: &str, value: impl Into<String>) -> Machine {
+        self.environment.push((variable.to_owned(), value.into()));
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).expect("a file in the temporary folder");
+        self.path(name).display().to_string()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().expect("the binary runs");
+        Ended {
+            code: status.code().unwrap_or(-1),
+            out: String::from_utf8(stdout).expect("text"),
+            err: String::from_utf8(stderr).expect("text"),
+        }
+    }
+
+    /// Runs a command that has to be refused for its configuration, and gives what it said.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 78, "{}{}", ended.out, ended.err);
+        ended.err
+    }
+
+    /// What `config show` says with these further arguments.
+    #[track_caller]
+    fn shown(&self, arguments: &[&str]) -> String {
+        let ended = self.run(&[&["config", "show"], arguments].concat());
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        ended.out
+    }
+}
+
+/// The value of a key as `config show` prints it.
+#[track_caller]
+fn value<'a>(shown: &'a str, section: &str, key: &str) -> &'a str {
+    let mut current = "";
+    for line in shown.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            current = name;
+        } else if let Some((name, value)) = line.split_once(" = ")
+            && current == section
+            && name == key
+        {
+            return value;
+        }
+    }
+    panic!("no {section}.{key} in\n{shown}");
+}
+
+#[track_caller]
+fn says(text: &str, parts: &[&str]) {
+    let missing: Vec<_> = parts.iter().filter(|part| !text.contains(**part)).collect();
+    assert!(missing.is_empty(), "{missing:?} is missing in\n{text}");
+}
+
+/// A value given by flag is refused, naming flag and key, with what is allowed.
+#[track_caller]
+fn refuses(key: &str, value: &str, allowed: &str) {
+    let flag = format!("{key}={value}");
+    let said = Machine::new().refused(&["config", "show", "--set", &flag]);
+    says(&said, &[&format!("flag --set {key}: {key}"), allowed]);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
+    let machine = Machine::new()
+        .with("HOLDFAST_CLIENT__PING", "12s")
+        .with("HOLDFAST_CLIENT__CHANNELS_MAX", "12");
+    let text = "[client]\nping = \"11s\"\nchannels_max = 11\nrecovery_max = 11\n";
+    let file = machine.write("a.toml", text);
+
+    let shown = machine.shown(&["--config", &file, "--set", "client.ping=13s"]);
+
+    assert_eq!(value(&shown, "client", "ping"), "\"13s\"");
+    assert_eq!(value(&shown, "client", "channels_max"), "12");
+    assert_eq!(value(&shown, "client", "recovery_max"), "11");
+    assert_eq!(value(&shown, "client", "pong_timeout"), "\"8s\"");
+}
+
+#[test]
+fn each_value_tells_where_it_came_from() {
+    let machine = Machine::new().with("HOLDFAST_CLIENT__CHANNELS_MAX", "12");
+    let file = machine.write("a.toml", "[client]\nrecovery_max = 11\n");
+
+    let set = ["--dev", "--config", &file, "--set", "client.ping=13s"];
+    let shown = machine.shown(&[&["--origin"][..], &set].concat());
+
+    let recovery = format!("recovery_max = 11  # file {file}");
+    says(
+        &shown,
+        &[
+            "ping = \"13s\"  # flag --set client.ping",
+            "channels_max = 12  # environment HOLDFAST_CLIENT__CHANNELS_MAX",
+            &recovery,
+            "pong_timeout = \"8s\"  # default\n",
+            "guests = true  # default of --dev",
+        ],
+    );
+}
+
+#[test]
+fn the_file_is_named_by_the_flag_or_else_by_the_environment() {
+    let machine = Machine::new();
+    let one = machine.write("one.toml", "data_dir = \"one\"\n");
+    let two = machine.write("two.toml", "data_dir = \"two\"\n");
+    let machine = machine.with("HOLDFAST_CONFIG", one);
+
+    assert_eq!(value(&machine.shown(&[]), "", "data_dir"), "\"one\"");
+    let shown = machine.shown(&["--config", &two]);
+    assert_eq!(value(&shown, "", "data_dir"), "\"two\"");
+}
+
+#[test]
+fn a_file_that_is_named_and_missing_stops_the_start() {
+    let said = Machine::new().refused(&["serve", "--dev", "--config", "none.toml"]);
+    says(&said, &["flag --config", "cannot read none.toml"]);
+
+    let machine = Machine::new().with("HOLDFAST_CONFIG", "none.toml");
+    let said = machine.refused(&["serve", "--dev"]);
+    says(&said, &["environment HOLDFAST_CONFIG", "none.toml"]);
+}
+
+#[test]
+fn the_shipped_file_states_exactly_the_defaults() {
+    let machine = Machine::new();
+    let file = machine.write("holdfast.toml", SAMPLE);
+
+    assert_eq!(machine.shown(&["--config", &file]), machine.shown(&[]));
+    assert_eq!(
+        machine.shown(&["--dev", "--config", &file]),
+        machine.shown(&["--dev"])
+    );
+}
+
+#[test]
+fn the_shipped_file_has_every_key_with_a_comment() {
+    let shown = Machine::new().shown(&[]);
+    let mut section = "";
+    for line in shown.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((key, _)) = line.trim_start_matches("# ").split_once(' ') else {
+            continue;
+        };
+        // The other kinds that ship repeat only what they change, and test hooks are no setting.
+        if !["[kind.duel]", "[kind.lobby]", "[faults]"].contains(&section) {
+            assert_commented(section, key);
+        }
+    }
+}
+
+#[track_caller]
+fn assert_commented(section: &str, key: &str) {
+    let part = if section.is_empty() {
+        SAMPLE
+    } else {
+        let start = format!("{section}\n");
+        SAMPLE.split_once(&start).map_or("", |(_, part)| part)
+    };
+    let part = part.split("\n[").next().unwrap_or(part);
+    let lines: Vec<&str> = part.lines().collect();
+    let states = |line: &&str| {
+        line.trim_start_matches("# ")
+            .starts_with(&format!("{key} = "))
+    };
+    let place = lines.iter().position(states);
+    let place = place.unwrap_or_else(|| panic!("{section} {key} is not in the file"));
+    assert!(
+        place > 0 && lines[place - 1].starts_with("# "),
+        "{section} {key} has no comment"
+    );
+}
+
+#[test]
+fn without_any_configuration_the_defaults_hold() {
+    let shown = Machine::new().shown(&[]);
+
+    assert_eq!(value(&shown, "", "data_dir"), "\"data\"");
+    assert_eq!(value(&shown, "server", "listen"), "\"127.0.0.1:7450\"");
+    assert_eq!(value(&shown, "auth", "guests"), "false");
+    assert_eq!(value(&shown, "client", "message_max"), "\"64KiB\"");
+    assert_eq!(value(&shown, "session", "ttl"), "\"7d\"");
+    assert_eq!(value(&shown, "kind.table", "seats"), "6");
+    assert_eq!(value(&shown, "kind.table", "subscribe"), "\"seated\"");
+    assert_eq!(value(&shown, "kind.duel", "seats"), "2");
+    assert_eq!(value(&shown, "kind.duel", "history_durable"), "true");
+    assert_eq!(value(&shown, "kind.lobby", "subscribe"), "\"anyone\"");
+    assert_eq!(value(&shown, "kind.lobby", "publish"), "\"members\"");
+}
+
+#[test]
+fn a_file_in_the_working_directory_is_not_read_unasked() {
+    let machine = Machine::new();
+    machine.write("holdfast.toml", "data_dir = \"elsewhere\"\n");
+    fs::create_dir(machine.path("config")).expect("a folder");
+    machine.write("config/holdfast.toml", "data_dir = \"elsewhere\"\n");
+
+    assert_eq!(value(&machine.shown(&[]), "", "data_dir"), "\"data\"");
+}
+
+#[test]
+fn an_unknown_key_is_refused_from_every_source_with_the_key_that_was_meant() {
+    let machine = Machine::new();
+    let file = machine.write(
+        "a.toml",
+        "[server]\nlisten_on = \"x\"\n[clint]\nping = \"9s\"\n",
+    );
+    let said = machine.refused(&["serve", "--dev", "--config", &file]);
+    let in_file =
+        format!("file {file}: server.listen_on: unknown key; did you mean server.listen?");
+    says(
+        &said,
+        &[
+            &in_file,
+            "clint.ping: unknown key; did you mean client.ping?",
+        ],
+    );
+
+    let machine = Machine::new().with("HOLDFAST_SERVER_LISTEN", "127.0.0.1:0");
+    let said = machine.refused(&["serve", "--dev"]);
+    says(
+        &said,
+        &[
+            "environment HOLDFAST_SERVER_LISTEN",
+            "did you mean HOLDFAST_SERVER__LISTEN?",
+        ],
+    );
+
+    let said = Machine::new().refused(&["serve", "--dev", "--set", "sever.listen=x"]);
+    says(
+        &said,
+        &["flag --set sever.listen", "did you mean server.listen?"],
+    );
+}
+
+#[test]
+fn an_unknown_section_without_keys_is_refused() {
+    let machine = Machine::new();
+    let file = machine.write("a.toml", "[clientele]\n[client]\n");
+
+    let said = machine.refused(&["config", "show", "--config", &file]);
+
+    says(&said, &["clientele: unknown key"]);
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn a_section_written_as_a_key_is_told_apart_from_a_typing_error() {
+    let said = Machine::new().refused(&["config", "show", "--set", "shutdown=30s"]);
+    says(&said, &["is a section", "timeout, clients_per_second"]);
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let machine = Machine::new().with("HOLDFAST_CLIENT__PING", "25");
+    let file = machine.write("a.toml", "[server]\nconnections_max = \"many\"\n");
+
+    let said = machine.refused(&["serve", "--config", &file, "--set", "log.format=xml"]);
+
+    let in_file = format!("file {file}: server.connections_max: found \"many\"");
+    says(
+        &said,
+        &[
+            &in_file,
+            "from 1 to 10000000",
+            "environment HOLDFAST_CLIENT__PING: client.ping: found \"25\"",
+            "flag --set log.format: log.format: found \"xml\", allowed is \"auto\", \"text\", \"json\"",
+        ],
+    );
+}
+
+#[test]
+fn values_outside_their_limits_are_refused_with_the_limit() {
+    refuses("server.listen", "127.0.0.1:70000", "a port from 0 to 65535");
+    refuses("server.listen", "7450", "127.0.0.1:7450");
+    refuses(
+        "server.allowed_origins",
+        "game.example",
+        "https://game.example",
+    );
+    refuses("server.trusted_proxies", "10.0.0.0/40", "10.0.0.0/8");
+    refuses("client.ping", "25", "with its unit");
+    refuses("client.ping", "999ms", "from 1s to 1h");
+    refuses("client.ping", "1500ms", "in whole seconds");
+    refuses("client.message_max", "1023", "from 1KiB to 16MiB");
+    refuses("client.message_max", "17MiB", "from 1KiB to 16MiB");
+    refuses("client.message_max", "64KB", "units B, KiB, MiB, GiB");
+    refuses("persistence.batch_max", "0", "from 1 to 4096");
+    refuses("persistence.batch_max", "4097", "from 1 to 4096");
+    refuses("persistence.batch_max", "1e3", "a whole number");
+    refuses("kind.table.seats", "1025", "from 0 to 1024");
+    refuses("kind.table.seats", "-1", "from 0 to 1024");
+    refuses(
+        "kind.table.publish",
+        "everyone",
+        "\"seated\", \"members\", \"anyone\", \"server\"",
+    );
+    refuses(
+        "kind.table.quick_match",
+        "on",
+        "\"fill\", \"queue\", \"off\"",
+    );
+    refuses("auth.guests", "yes", "true or false");
+    refuses("auth.jwks_url", "game.example", "https://");
+    refuses("auth.audience", "", "is empty");
+    refuses("database.url", "mysql://db", "postgres://");
+    refuses("log.level", "infoo", "\"info\"");
+}
+
+#[test]
+fn the_limits_themselves_are_allowed() {
+    let accepts = |flag: &str| {
+        let ended = Machine::new().run(&["config", "show", "--set", flag]);
+        assert_eq!(ended.code, 0, "{flag}: {}", ended.err);
+    };
+    accepts("server.listen=[::1]:0");
+    accepts("client.message_max=1KiB");
+    accepts("client.message_max=1048576");
+    accepts("persistence.batch_max=4096");
+    accepts("kind.table.seats=1024");
+    accepts("kind.table.grace=7d");
+    accepts("log.level=warn,holdfast::room=trace");
+    accepts("session.ttl=1s");
+    accepts("database.connections_max=5");
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_refused_naming_both() {
+    let refused = |flag: &str, parts: &[&str]| {
+        says(
+            &Machine::new().refused(&["config", "show", "--set", flag]),
+            parts,
+        );
+    };
+    refused(
+        "client.pong_timeout=25s",
+        &["client.pong_timeout: is 25s, which must be shorter than client.ping (25s)"],
+    );
+    refused(
+        "client.ping=5s",
+        &["flag --set client.ping", "client.pong_timeout: is 8s"],
+    );
+    refused(
+        "kind.table.grace=8d",
+        &["kind.table.grace: is 8d, which must be at most session.ttl (7d)"],
+    );
+    refused(
+        "client.message_max=2MiB",
+        &["client.queue_bytes_max", "at least client.message_max"],
+    );
+    refused(
+        "kind.table.teams={red=3,blue=2}",
+        &[
+            "kind.table.teams: the teams have 5 seats together",
+            "the 6 of kind.table.seats",
+        ],
+    );
+    refused(
+        "kind.lobby.history_durable=true",
+        &["kind.lobby.history_durable: needs seats"],
+    );
+    refused(
+        "database.connections_min=31",
+        &["at most database.connections_max (30)"],
+    );
+}
+
+#[test]
+fn a_kind_can_be_changed_and_added_from_every_source() {
+    let machine = Machine::new()
+        .with("HOLDFAST_KIND__TABLE__SEATS", "4")
+        .with("HOLDFAST_KIND__ARENA__TEAMS", "{red=2,blue=2}");
+    let file = machine.write(
+        "a.toml",
+        "[kind.arena]\nseats = 4\nteams = { all = 4 }\n[kind.chat]\n",
+    );
+
+    let shown = machine.shown(&["--config", &file, "--set", "kind.arena.grace=1m"]);
+
+    assert_eq!(value(&shown, "kind.table", "seats"), "4");
+    assert_eq!(value(&shown, "kind.table", "grace"), "\"5m\"");
+    assert_eq!(
+        value(&shown, "kind.arena", "teams"),
+        "{ \"blue\" = 2, \"red\" = 2 }"
+    );
+    assert_eq!(value(&shown, "kind.arena", "grace"), "\"1m\"");
+    assert_eq!(value(&shown, "kind.arena", "publish"), "\"seated\"");
+    assert_eq!(value(&shown, "kind.chat", "publish"), "\"members\"");
+}
+
+#[test]
+fn a_kind_with_an_impossible_name_is_refused() {
+    let said = Machine::new().refused(&["config", "show", "--set", "kind.Big Table.seats=4"]);
+    says(&said, &["kind.Big Table", "lower-case letters"]);
+}
+
+#[test]
+fn lists_can_be_written_in_the_environment() {
+    let machine = Machine::new()
+        .with(
+            "HOLDFAST_SERVER__ALLOWED_ORIGINS",
+            "[\"https://a.example\", \"https://b.example\"]",
+        )
+        .with(
+            "HOLDFAST_SERVER__TRUSTED_PROXIES",
+            "10.0.0.0/8, 192.168.1.1",
+        );
+
+    let shown = machine.shown(&[]);
+
+    let origins = "[\"https://a.example\", \"https://b.example\"]";
+    assert_eq!(value(&shown, "server", "allowed_origins"), origins);
+    let proxies = "[\"10.0.0.0/8\", \"192.168.1.1\"]";
+    assert_eq!(value(&shown, "server", "trusted_proxies"), proxies);
+}
+
+#[test]
+fn variables_of_tests_and_of_kubernetes_are_not_taken_for_keys() {
+    let machine = Machine::new()
+        .with("HOLDFAST_TEST_DATABASE_URL", "postgres://x")
+        .with("HOLDFAST_SERVICE_HOST", "10.0.0.1")
+        .with("HOLDFAST_SERVICE_PORT", "7450")
+        .with("HOLDFAST_PORT", "tcp://10.0.0.1:7450")
+        .with("HOLDFAST_PORT_7450_TCP_ADDR", "10.0.0.1");
+
+    machine.shown(&[]);
+}
+
+#[test]
+fn rust_log_wins_over_the_configured_level() {
+    let machine = Machine::new()
+        .with("HOLDFAST_LOG__LEVEL", "warn")
+        .with("RUST_LOG", "debug");
+
+    assert_eq!(value(&machine.shown(&[]), "log", "level"), "\"debug\"");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let machine = Machine::new()
+        .with("HOLDFAST_ADMIN__TOKEN", "s3cret-a")
+        .with("HOLDFAST_AUTH__HMAC_SECRET", "s3cret-b")
+        .with("HOLDFAST_AUTH__API_KEYS", "s3cret-c,s3cret-d")
+        .with("HOLDFAST_DATABASE__URL", "postgres://ana:s3cret-e@db/hub");
+
+    let shown = machine.shown(&["--origin"]);
+
+    assert!(!shown.contains("s3cret"), "{shown}");
+    says(
+        &shown,
+        &[
+            "token = \"[redacted]\"",
+            "hmac_secret = \"[redacted]\"",
+            "api_keys = [\"[redacted]\", \"[redacted]\"]",
+            "url = \"postgres://ana:[redacted]@db/hub\"",
+        ],
+    );
+}
+
+#[test]
+fn an_error_never_repeats_a_secret() {
+    let machine = Machine::new().with("HOLDFAST_DATABASE__URL", "s3cret://ana@db");
+    let text = "[admin]\ntoken = [\"s3cret\"]\n[auth]\napi_keys = { a = \"s3cret\" }\n";
+    let file = machine.write("a.toml", text);
+    let said = machine.refused(&["config", "show", "--config", &file]);
+    says(&said, &["admin.token", "auth.api_keys", "database.url"]);
+    assert!(!said.contains("s3cret"), "{said}");
+
+    let file = machine.write("b.toml", "[admin]\ntoken = \"s3cret\n");
+    let said = Machine::new().refused(&["config", "show", "--config", &file]);
+    says(&said, &["not valid TOML", "line 2"]);
+    assert!(!said.contains("s3cret"), "{said}");
+
+    let ended = Machine::new().run(&["config", "show", "--set", "=s3cret"]);
+    assert_eq!(ended.code, 2, "{}", ended.err);
+}
+
+#[test]
+fn a_secret_can_come_from_a_file() {
+    let machine = Machine::new();
+    let token = machine.write("token", "from-a-file\n");
+    let machine = machine.with("HOLDFAST_ADMIN__TOKEN_FILE", &token);
+
+    let shown = machine.shown(&["--origin"]);
+
+    let line =
+        format!("token = \"[redacted]\"  # file {token} of environment HOLDFAST_ADMIN__TOKEN_FILE");
+    says(&shown, &[&line]);
+}
+
+#[test]
+fn a_secret_file_that_is_missing_empty_or_doubled_is_refused() {
+    let machine = Machine::new().with("HOLDFAST_ADMIN__TOKEN_FILE", "none");
+    says(
+        &machine.refused(&["config", "show"]),
+        &["HOLDFAST_ADMIN__TOKEN_FILE", "cannot read"],
+    );
+
+    let machine = Machine::new();
+    let empty = machine.write("empty", "\n");
+    let machine = machine.with("HOLDFAST_ADMIN__TOKEN_FILE", empty);
+    says(
+        &machine.refused(&["config", "show"]),
+        &["admin.token: is empty"],
+    );
+
+    let machine = Machine::new();
+    let token = machine.write("token", "a");
+    let machine = machine
+        .with("HOLDFAST_ADMIN__TOKEN_FILE", token)
+        .with("HOLDFAST_ADMIN__TOKEN", "b");
+    says(
+        &machine.refused(&["config", "show"]),
+        &["admin.token: is set twice"],
+    );
+}
+
+#[test]
+fn only_secrets_come_from_files() {
+    let machine = Machine::new().with("HOLDFAST_SERVER__LISTEN_FILE", "x");
+    says(
+        &machine.refused(&["config", "show"]),
+        &["HOLDFAST_SERVER__LISTEN_FILE", "unknown key"],
+    );
+}
+
+#[test]
+fn the_default_database_lies_in_the_data_folder() {
+    let shown = Machine::new().shown(&["--set", "data_dir=/srv/holdfast"]);
+    let url = value(&shown, "database", "url");
+    assert_eq!(url, "\"sqlite://<data_dir>/holdfast.db\"");
+}
+
+#[test]
+fn a_hub_that_nobody_could_log_in_to_does_not_start() {
+    says(
+        &Machine::new().refused(&["serve"]),
+        &["nobody could log in", "auth.guests = true"],
+    );
+    says(
+        &Machine::new().refused(&["config", "check"]),
+        &["nobody could log in"],
+    );
+
+    let checked = |flag: &str| Machine::new().run(&["config", "check", "--set", flag]).code;
+    assert_eq!(checked("auth.guests=true"), 0);
+    assert_eq!(checked("auth.hmac_secret=x"), 0);
+    assert_eq!(checked("auth.api_keys=x"), 0);
+    assert_eq!(checked("auth.jwks_url=https://game.example/keys"), 0);
+    assert_eq!(Machine::new().run(&["config", "check", "--dev"]).code, 0);
+}
+
+#[test]
+fn a_public_admin_listener_needs_a_token() {
+    let open = [
+        "--set",
+        "auth.guests=true",
+        "--set",
+        "admin.listen=0.0.0.0:0",
+    ];
+
+    let said = Machine::new().refused(&[&["serve"][..], &open].concat());
+    says(&said, &["admin.listen is 0.0.0.0:0", "set admin.token"]);
+
+    let machine = Machine::new().with("HOLDFAST_ADMIN__TOKEN", "a-token");
+    assert_eq!(
+        machine
+            .run(&[&["config", "check"][..], &open].concat())
+            .code,
+        0
+    );
+}
+
+#[test]
+fn config_init_writes_the_commented_file_and_never_over_another() {
+    let machine = Machine::new();
+
+    assert_eq!(machine.run(&["config", "init", "mine.toml"]).code, 0);
+    let again = machine.run(&["config", "init", "mine.toml"]);
+
+    let path = machine.path("mine.toml");
+    assert_eq!(fs::read_to_string(&path).expect("the file"), SAMPLE);
+    let mode = fs::metadata(&path).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(again.code, 1);
+    says(&again.err, &["mine.toml exists already"]);
+}
+
+#[test]
+fn test_hooks_are_refused_outside_of_dev() {
+    let said = Machine::new().refused(&["config", "show", "--set", "faults.commit_delay=20ms"]);
+    says(&said, &["flag --set faults.commit_delay", "faults"]);
+}
+
+#[cfg(feature = "faults")]
+#[test]
+fn test_hooks_are_accepted_in_dev() {
+    let shown = Machine::new().shown(&["--dev", "--set", "faults.commit_delay=20ms"]);
+    assert_eq!(value(&shown, "faults", "commit_delay"), "\"20ms\"");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    assert_eq!(Machine::new().run(&[]).code, 2);
+    assert_eq!(Machine::new().run(&["fly"]).code, 2);
+    assert_eq!(Machine::new().run(&["serve", "--set", "novalue"]).code, 2);
+    assert_eq!(
+        Machine::new()
+            .run(&["migrate", "down", "--steps", "0"])
+            .code,
+        2
+    );
+}
+
+#[test]
+fn the_version_is_printed_for_people_and_for_programs() {
+    let version = env!("CARGO_PKG_VERSION");
+
+    let text = Machine::new().run(&["version"]);
+    let json = Machine::new().run(&["version", "--json"]);
+
+    assert_eq!(text.out, format!("holdfast {version}\n"));
+    let json: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    assert_eq!(json["version"], version);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_used_ends_with_77() {
+    let machine = Machine::new();
+    machine.write("data", "a file, not a folder");
+
+    let ended = machine.run(&["serve", "--dev"]);
+
+    assert_eq!(ended.code, 77, "{}", ended.err);
+    says(&ended.err, &["the data folder data is not a folder"]);
+}
+
+#[test]
+fn a_port_that_is_taken_ends_with_69() {
+    let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("its address");
+    let listen = format!("server.listen={address}");
+
+    let ended = Machine::new().run(&["serve", "--dev", "--set", &listen]);
+
+    assert_eq!(ended.code, 69, "{}", ended.err);
+    says(&ended.err, &[&address.to_string()]);
+}
+
+/// A daemon that is killed with the test.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn without_a_terminal_the_log_is_json_and_says_when_the_hub_is_ready() {
+    let machine = Machine::new();
+    let free = [
+        "--set",
+        "server.listen=127.0.0.1:0",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ];
+    let mut command = machine.command(&[&["serve", "--dev"][..], &free].concat());
+    let mut served = Served(command.stderr(Stdio::piped()).spawn().expect("it runs"));
+
+    let lines = BufReader::new(served.0.stderr.take().expect("a pipe")).lines();
+    let mut events = lines.map_while(Result::ok).map(|line| {
+        serde_json::from_str::<serde_json::Value>(&line).unwrap_or_else(|_| panic!("{line}"))
+    });
+    let ready = events
+        .find(|event| event["event"] == "ready")
+        .expect("a ready event");
+
+    assert_ne!(ready["server"], "127.0.0.1:0");
+    assert_eq!(ready["database"], "sqlite://data/holdfast.db");
+    let folder = fs::metadata(machine.path("data")).expect("the data folder");
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+}
