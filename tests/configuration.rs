@@ -306,6 +306,9 @@ fn an_unknown_section_without_keys_is_refused() {
 fn a_section_written_as_a_key_is_told_apart_from_a_typing_error() {
     let said = Machine::new().refused(&["config", "show", "--set", "shutdown=30s"]);
     says(&said, &["is a section", "timeout, clients_per_second"]);
+
+    let said = Machine::new().refused(&["config", "show", "--set", "kind=table"]);
+    says(&said, &["its keys are duel, lobby, table\n"]);
 }
 
 #[test]

@@ -251,11 +251,12 @@ impl Reader {
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         for (key, given) in std::mem::take(&mut self.given) {
             let inside = format!("{key}.");
-            let section: Vec<&str> = self
+            let mut section: Vec<&str> = self
                 .settings
                 .iter()
-                .filter_map(|setting| setting.key.strip_prefix(&inside))
+                .filter_map(|setting| setting.key.strip_prefix(&inside)?.split('.').next())
                 .collect();
+            section.dedup();
             let wrong = if section.is_empty() {
                 let known = self.settings.iter().map(|setting| setting.key.as_str());
                 let nearest = nearest(&key, known).map(|near| as_written(near, &given.origin));
