@@ -9,12 +9,13 @@ mod command;
 mod failure;
 mod refusal;
 mod reply;
+mod request;
 mod view;
 
 pub use close::Close;
 pub use command::{
-    COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, JSON_DEPTH_MAX,
-    Position, Request, SubscribeRequest, decode_json, is_shallow,
+    COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
+    SubscribeRequest, decode_json,
 };
 pub use failure::{ErrorCode, Failure};
 pub use refusal::{RETRY_AFTER, Reason, Refusal};
@@ -22,5 +23,9 @@ pub use reply::{
     ClientInfo, ConnectResult, ConnectionInfo, Empty, Frame, HistoryResult, PING, PresenceResult,
     PresenceStatsResult, Publication, RpcResult, SeatInfo, SubscribeResult, failure,
     publication_push, result, unsubscribe_push,
+};
+pub use request::{
+    AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, QuickMatchRequest,
+    SETTINGS_BYTES_MAX, WORD_BYTES_MAX, room_code,
 };
 pub use view::{PlaceView, RoomStatus, RoomView, SeatStatus, SeatView, SessionView, UserView};

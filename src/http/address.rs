@@ -1,0 +1,115 @@
+//! Whose address a request comes from: the socket's own, or what a trusted proxy says of it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Bits of an IPv6 address that stand for one subscriber: providers hand out a /64 at the least.
+const SUBSCRIBER_BITS: u32 = 64;
+
+/// Whether this address is one of the proxies whose word counts.
+pub(super) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    proxies.iter().any(|net| net.contains(&address))
+}
+
+/// The address of the client: the right-most one that is not a trusted proxy's.
+///
+/// What stands further left was written by the client itself, so it proves nothing.
+pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> SocketAddr {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    if !is_trusted(peer.ip(), proxies) {
+        return peer;
+    }
+    let mut client = peer;
+    let values = headers.get_all(FORWARDED_FOR).iter().rev();
+    let hops = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
+    for hop in hops {
+        // An entry that is no address was not written by a proxy one can trust: stop before it.
+        let Some(address) = parse_hop(hop.trim()) else {
+            break;
+        };
+        client = address;
+        if !is_trusted(address.ip(), proxies) {
+            break;
+        }
+    }
+    client
+}
+
+/// What counts as one address where connections per address are limited.
+pub(super) fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX << (u128::BITS - SUBSCRIBER_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+        }
+    }
+}
+
+/// Reads `address`, `address:port`, `[v6]` or `[v6]:port`; a port that is not told is 0.
+fn parse_hop(text: &str) -> Option<SocketAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match bare.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, 0),
+        Err(_) => text.parse().ok()?,
+    };
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(peer: &str, forwarded: &[&str], client: &str) {
+        let proxies = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(FORWARDED_FOR, value.parse().unwrap());
+        }
+        let found = origin_of(peer.parse().unwrap(), &headers, &proxies);
+        assert_eq!(found.ip(), client.parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_stranger_cannot_choose_its_address() {
+        check("203.0.113.9:1000", &["198.51.100.1"], "203.0.113.9");
+        check("10.0.0.1:1000", &["1.1.1.1, 203.0.113.9"], "203.0.113.9");
+    }
+
+    #[test]
+    fn trusted_proxies_are_skipped_from_the_right() {
+        check("10.0.0.1:1", &["203.0.113.9, 10.2.3.4"], "203.0.113.9");
+        check("10.0.0.1:1", &["203.0.113.9", "10.2.3.4"], "203.0.113.9");
+        check("[::ffff:10.0.0.1]:1", &["203.0.113.9:4711"], "203.0.113.9");
+        check("10.0.0.1:1", &["[2001:db8::1]:80"], "2001:db8::1");
+        check("10.0.0.1:1", &["10.9.9.9"], "10.9.9.9");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_search() {
+        check("10.0.0.1:1", &[], "10.0.0.1");
+        check("10.0.0.1:1", &["unknown"], "10.0.0.1");
+        check(
+            "10.0.0.1:1",
+            &["203.0.113.9, unknown, 10.2.2.2"],
+            "10.2.2.2",
+        );
+    }
+
+    #[test]
+    fn one_ipv6_network_counts_as_one_address() {
+        let a: IpAddr = "2001:db8:1:2:3:4:5:6".parse().unwrap();
+        let b: IpAddr = "2001:db8:1:2::1".parse().unwrap();
+        assert_eq!(subscriber(a), subscriber(b));
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(subscriber(mapped), "192.0.2.1".parse::<IpAddr>().unwrap());
+    }
+}

@@ -1,0 +1,244 @@
+//! The client API: what players do over HTTP.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::Api;
+use super::body;
+use super::caller::{self, Claim};
+use super::problem::Problem;
+use crate::session::{Entered, SessionReport};
+use crate::wire::{
+    Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
+    SessionView, UserView, room_code,
+};
+
+/// How long a request may take after its body is read. Longer than an actor's answer may, so that
+/// the better reason is told, and under the 5 s after which the SDKs give up.
+const REQUEST_WITHIN: Duration = Duration::from_millis(4700);
+
+#[derive(Debug, Serialize)]
+struct EnteredBody<'a> {
+    room: &'a RoomView,
+    /// Null for a spectator.
+    seat: Option<&'a SeatView>,
+    session: &'a SessionView,
+    user: &'a UserView,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionBody<'a> {
+    session: &'a SessionView,
+    user: &'a UserView,
+    seats: &'a [SeatView],
+}
+
+#[derive(Debug, Serialize)]
+struct RoomBody<'a> {
+    room: &'a RoomView,
+}
+
+/// `POST /v1/sessions`
+pub(super) async fn open_session(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, ()) = read(&api, request, no_seat_token).await?;
+    let actions = api.actions.clone();
+    let report = change(&api, async move {
+        let caller = claim.prove(&actions).await?;
+        actions.open_session(caller).await
+    })
+    .await?;
+    // A session that was there before was not created by this request.
+    let status = match report.session.token {
+        Some(_) => StatusCode::CREATED,
+        None => StatusCode::OK,
+    };
+    Ok(session_answer(status, &report))
+}
+
+/// `POST /v1/rooms`
+pub(super) async fn open_room(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, wish) = read(&api, request, OpenRoomRequest::read).await?;
+    let actions = api.actions.clone();
+    let entered = change(&api, async move {
+        let caller = claim.prove(&actions).await?;
+        actions.open_room(caller, wish).await
+    })
+    .await?;
+    Ok(entered_answer(StatusCode::CREATED, &entered))
+}
+
+/// `POST /v1/rooms/{code}/join`
+pub(super) async fn join_room(
+    State(api): State<Api>,
+    code: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, wish) = read(&api, request, JoinRequest::read).await?;
+    let code = room_code(&path_text(code))?;
+    let actions = api.actions.clone();
+    let entered = change(&api, async move {
+        let caller = claim.prove(&actions).await?;
+        actions.join_room(caller, code, wish).await
+    })
+    .await?;
+    Ok(entered_answer(StatusCode::OK, &entered))
+}
+
+/// `POST /v1/quick-match`
+pub(super) async fn quick_match(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, wish) = read(&api, request, QuickMatchRequest::read).await?;
+    let actions = api.actions.clone();
+    let entered = change(&api, async move {
+        let caller = claim.prove(&actions).await?;
+        actions.quick_match(caller, wish).await
+    })
+    .await?;
+    Ok(entered_answer(StatusCode::OK, &entered))
+}
+
+/// `GET /v1/rooms/{code}`
+pub(super) async fn room(
+    State(api): State<Api>,
+    code: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let code = room_code(&path_text(code))?;
+    let room = look(&api, api.actions.room(code)).await?;
+    Ok(answer(StatusCode::OK, &RoomBody { room: &room }))
+}
+
+/// `GET /v1/session`
+pub(super) async fn session(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let report = look(&api, async {
+        let session = caller::session(&headers, &api.actions).await?;
+        api.actions.session(&session).await
+    })
+    .await?;
+    Ok(session_answer(StatusCode::OK, &report))
+}
+
+/// `DELETE /v1/session`
+pub(super) async fn end_session(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let actions = api.actions.clone();
+    change(&api, async move {
+        let session = caller::session(&headers, &actions).await?;
+        actions.end_session(&session).await
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Reads who is asking, and for what.
+async fn read<T>(
+    api: &Api,
+    request: Request,
+    wish: fn(&Fields<'_>) -> Result<T, Refusal>,
+) -> Result<(Claim, T), Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&parts.headers, body).await?;
+    let fields = Fields::parse(&bytes)?;
+    let claim = api.gate.claim(&parts.headers, &fields)?;
+    Ok((claim, wish(&fields)?))
+}
+
+/// Makes a change in a task of its own: a client that hangs up, or waits no longer, cannot leave it
+/// half done.
+async fn change<T: Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Problem> {
+    check_ready(api)?;
+    let permit = Arc::clone(&api.changes)
+        .try_acquire_owned()
+        .map_err(|_| Refusal::unavailable())?;
+    let task = api.tracker.spawn(async move {
+        let done = work.await;
+        drop(permit);
+        done
+    });
+    match timeout(REQUEST_WITHIN, task).await {
+        Ok(Ok(done)) => Ok(done?),
+        Ok(Err(_panicked)) => Err(Problem::internal()),
+        Err(_) => Err(Refusal::unavailable().into()),
+    }
+}
+
+/// Looks something up; nothing is lost if it is dropped half-way.
+async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Problem> {
+    check_ready(api)?;
+    match timeout(REQUEST_WITHIN, work).await {
+        Ok(found) => Ok(found?),
+        Err(_) => Err(Refusal::unavailable().into()),
+    }
+}
+
+fn check_ready(api: &Api) -> Result<(), Refusal> {
+    if api.health.readiness().is_ready() {
+        Ok(())
+    } else {
+        Err(Refusal::unavailable())
+    }
+}
+
+/// A path that is no text names no room, as any other wrong code.
+fn path_text(code: Result<Path<String>, PathRejection>) -> String {
+    code.map(|Path(code)| code).unwrap_or_default()
+}
+
+/// The hub issues no seat tokens, so whatever comes as one is not its own.
+fn no_seat_token(fields: &Fields<'_>) -> Result<(), Refusal> {
+    if fields.has_seat_token() {
+        let detail = "seat_token is not one that this hub has signed";
+        return Err(Refusal::new(Reason::TokenInvalid, detail));
+    }
+    Ok(())
+}
+
+fn entered_answer(status: StatusCode, entered: &Entered) -> Response {
+    let body = EnteredBody {
+        room: &entered.room,
+        seat: entered.seat.as_ref(),
+        session: &entered.session,
+        user: &entered.user,
+    };
+    answer(status, &body)
+}
+
+fn session_answer(status: StatusCode, report: &SessionReport) -> Response {
+    let body = SessionBody {
+        session: &report.session,
+        user: &report.user,
+        seats: &report.seats,
+    };
+    answer(status, &body)
+}
+
+/// Answers may carry tokens, and are out of date a moment later: nobody keeps them.
+fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (status, no_store, Json(body)).into_response()
+}

@@ -1,0 +1,47 @@
+//! Reads the body of a request, within its limits of size and time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+use crate::wire::Refusal;
+
+/// The largest body: `settings` four times over, with room for its escapes.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a body may take: 64 KiB over the slowest of phone lines.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Reads the whole body.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+        return Err(Problem::body_too_large(BODY_BYTES_MAX));
+    }
+    match timeout(BODY_WITHIN, collect(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::body_too_slow(BODY_WITHIN)),
+    }
+}
+
+async fn collect(body: Body) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| {
+            Problem::from(Refusal::bad_request("the body broke off before its end"))
+        })?;
+        if bytes.len() + piece.len() > BODY_BYTES_MAX {
+            return Err(Problem::body_too_large(BODY_BYTES_MAX));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}

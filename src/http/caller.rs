@@ -1,0 +1,241 @@
+//! Who is asking: a session by its token, a game's server by its key, or a guest.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, HeaderName};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::config::AuthConfig;
+use crate::id::SessionToken;
+use crate::session::{Actions, Caller, SessionHandle};
+use crate::wire::{AccountRequest, Fields, Reason, Refusal};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Who may ask, as configured.
+#[derive(Clone)]
+pub(super) struct Gate {
+    guests: bool,
+    api_keys: Arc<[Secret]>,
+}
+
+/// A secret that is only ever compared. Holds its digest, so all comparisons are equally long.
+#[derive(Clone)]
+pub(crate) struct Secret([u8; 32]);
+
+/// Who says to be asking, before a token is looked up.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Session(SessionToken),
+    Account(AccountRequest),
+    Guest { name: Arc<str> },
+}
+
+impl Gate {
+    pub(super) fn new(config: &AuthConfig) -> Gate {
+        Gate {
+            guests: config.guests,
+            api_keys: config.api_keys.iter().map(Secret::new).collect(),
+        }
+    }
+
+    /// Reads who is asking from the headers and, where they do not say, from the body.
+    pub(super) fn claim(&self, headers: &HeaderMap, fields: &Fields<'_>) -> Result<Claim, Refusal> {
+        if let Some(token) = session_token(headers)? {
+            return match fields.account()? {
+                None => Ok(Claim::Session(token)),
+                Some(_) => Err(user_needs_key()),
+            };
+        }
+        if let Some(key) = headers.get(API_KEY) {
+            if !self.knows(key.as_bytes()) {
+                return Err(Refusal::new(
+                    Reason::TokenInvalid,
+                    "the API key is not known",
+                ));
+            }
+            let account = fields.account()?;
+            return account.map(Claim::Account).ok_or_else(|| {
+                Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
+            });
+        }
+        if fields.account()?.is_some() {
+            return Err(user_needs_key());
+        }
+        if !self.guests {
+            return Err(no_token());
+        }
+        let name = fields.guest_name()?;
+        Ok(Claim::Guest { name })
+    }
+
+    /// Compares with each key, so that the time taken does not tell which one is near.
+    fn knows(&self, key: &[u8]) -> bool {
+        let digest = Sha256::digest(key);
+        let any = |found: Choice, known: &Secret| found | known.0.ct_eq(&digest);
+        self.api_keys.iter().fold(Choice::from(0), any).into()
+    }
+}
+
+impl Claim {
+    /// Looks the session up, where there should be one.
+    pub(super) async fn prove(self, actions: &Actions) -> Result<Caller, Refusal> {
+        Ok(match self {
+            Claim::Session(token) => Caller::Session(actions.identify(&token).await?),
+            Claim::Account(AccountRequest { id, name }) => Caller::Account { id, name },
+            Claim::Guest { name } => Caller::Guest { name },
+        })
+    }
+}
+
+impl Secret {
+    pub(crate) fn new(secret: &SecretString) -> Secret {
+        Secret(Sha256::digest(secret.expose_secret().as_bytes()).into())
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn is(&self, text: &[u8]) -> bool {
+        self.0.ct_eq(&Sha256::digest(text)).into()
+    }
+}
+
+/// The session that is asking, where nobody else may.
+pub(super) async fn session(
+    headers: &HeaderMap,
+    actions: &Actions,
+) -> Result<SessionHandle, Refusal> {
+    let token = session_token(headers)?.ok_or_else(no_token)?;
+    actions.identify(&token).await
+}
+
+/// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, secret) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(secret.trim())
+}
+
+/// Reads the session token. Whatever else is sent as authorization is known to nobody here.
+fn session_token(headers: &HeaderMap) -> Result<Option<SessionToken>, Refusal> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    let token = bearer(headers).and_then(|text| SessionToken::parse(text).ok());
+    match token {
+        Some(token) => Ok(Some(token)),
+        None => Err(Refusal::new(
+            Reason::TokenInvalid,
+            "Authorization must be Bearer with a session token (hfs_...)",
+        )),
+    }
+}
+
+fn no_token() -> Refusal {
+    Refusal::new(
+        Reason::TokenInvalid,
+        "no token: send Authorization: Bearer with a session token",
+    )
+}
+
+fn user_needs_key() -> Refusal {
+    Refusal::bad_request("user may be given only with an API key")
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("guests", &self.guests)
+            .field("api_keys", &self.api_keys.len())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([REDACTED])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(guests: bool) -> Gate {
+        Gate {
+            guests,
+            api_keys: ["first-key", "second-key"]
+                .map(|key| Secret::new(&key.into()))
+                .into(),
+        }
+    }
+
+    fn claim(gate: &Gate, headers: &[(&str, &str)], body: &str) -> Result<Claim, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        gate.claim(&map, &Fields::parse(body.as_bytes()).unwrap())
+    }
+
+    #[track_caller]
+    fn refused(result: Result<Claim, Refusal>, reason: Reason) {
+        assert_eq!(result.unwrap_err().reason, reason);
+    }
+
+    #[test]
+    fn a_session_token_says_who_is_asking() {
+        let token = SessionToken::random();
+        let header = format!("bearer {}", token.reveal());
+        let found = claim(&gate(false), &[("authorization", &header)], "").unwrap();
+        assert!(matches!(found, Claim::Session(found) if found.hash() == token.hash()));
+    }
+
+    #[test]
+    fn any_other_authorization_is_known_to_nobody() {
+        for value in ["Bearer", "Bearer x", "Basic eDp5", "Bearer a.b.c", "hfs_x"] {
+            let found = claim(&gate(true), &[("authorization", value)], "");
+            refused(found, Reason::TokenInvalid);
+        }
+    }
+
+    #[test]
+    fn an_api_key_speaks_for_a_user() {
+        let body = r#"{"user":{"id":"u1"},"guest":{"name":"ignored"}}"#;
+        for key in ["first-key", "second-key"] {
+            let found = claim(&gate(false), &[("x-api-key", key)], body).unwrap();
+            assert!(matches!(found, Claim::Account(account) if account.id.as_str() == "u1"));
+        }
+        let nobody = claim(&gate(true), &[("x-api-key", "first-key")], "");
+        refused(nobody, Reason::BadRequest);
+        let wrong = claim(&gate(true), &[("x-api-key", "first-ke")], body);
+        refused(wrong, Reason::TokenInvalid);
+    }
+
+    #[test]
+    fn nobody_speaks_for_a_user_without_a_key() {
+        let body = r#"{"user":{"id":"u1"}}"#;
+        refused(claim(&gate(true), &[], body), Reason::BadRequest);
+        let token = format!("Bearer {}", SessionToken::random().reveal());
+        let with_token = claim(&gate(true), &[("authorization", &token)], body);
+        refused(with_token, Reason::BadRequest);
+    }
+
+    #[test]
+    fn guests_come_in_only_where_they_are_allowed() {
+        let found = claim(&gate(true), &[], r#"{"guest":{"name":"Ana"}}"#).unwrap();
+        assert!(matches!(found, Claim::Guest { name } if &*name == "Ana"));
+        assert!(
+            matches!(claim(&gate(true), &[], ""), Ok(Claim::Guest { name }) if &*name == "Guest")
+        );
+        refused(claim(&gate(false), &[], ""), Reason::TokenInvalid);
+    }
+}

@@ -1,0 +1,313 @@
+//! How many connections there may be: in all, from one address, and in one second.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
+use parking_lot::Mutex;
+
+use super::address::{is_trusted, subscriber};
+use crate::config::ServerConfig;
+
+/// Descriptors kept back for what is not a player: the database's pool and files, the admin
+/// listener with its connections, logs, and refusals being said. Their sum is about 200.
+const DESCRIPTORS_RESERVED: usize = 256;
+
+/// Connections to the private listener: a scraper, probes, a few people. Part of the reserve.
+const PRIVATE_CONNECTIONS_MAX: usize = 64;
+
+/// Addresses whose connection rate is remembered at one time, about 5 MB of them. They are
+/// forgotten after a second of silence, so only an attack fills this.
+const ADDRESSES_MAX: usize = 65_536;
+
+/// What a listener admits. A limit of 0 is off, except for `connections_max`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+    pub connects_per_second: u32,
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Why a connection was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Turned {
+    #[error("the hub holds as many connections as it may")]
+    Full,
+    #[error("this address holds as many connections as it may")]
+    AddressFull,
+    #[error("this address connects too often")]
+    TooOften,
+}
+
+/// Counts the connections of one listener.
+pub(super) struct Admission {
+    limits: Limits,
+    connections: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    connects: Option<DefaultKeyedRateLimiter<IpAddr>>,
+}
+
+/// One connection that was admitted. Dropping it makes room for another.
+#[derive(Debug)]
+pub(super) struct Slot {
+    admission: Arc<Admission>,
+    /// The address this connection counts for; behind a proxy it is known at the upgrade only.
+    address: OnceLock<IpAddr>,
+}
+
+impl Limits {
+    /// The limits of the players' listener, lowered to what the process may open.
+    pub fn public(config: &ServerConfig) -> Limits {
+        let allowed = fs::read_to_string("/proc/self/limits")
+            .ok()
+            .and_then(|text| descriptors_max(&text));
+        let connections_max = match allowed {
+            Some(descriptors) => config.connections_max.min(share_of(descriptors)),
+            None => config.connections_max,
+        };
+        if connections_max < config.connections_max {
+            tracing::warn!(
+                configured = config.connections_max,
+                connections_max,
+                "server.connections_max is lowered to the limit on open files"
+            );
+        }
+        Limits {
+            connections_max,
+            connections_per_address_max: config.connections_per_address_max,
+            connects_per_second: config.connects_per_second,
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+
+    /// The limits of the operators' listener.
+    pub fn private() -> Limits {
+        Limits {
+            connections_max: PRIVATE_CONNECTIONS_MAX,
+            connections_per_address_max: 0,
+            connects_per_second: 0,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Turned {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Turned::Full => "full",
+            Turned::AddressFull => "address_full",
+            Turned::TooOften => "too_often",
+        }
+    }
+
+    /// Whether it is the hub that is short of room, and not this address that takes too much.
+    pub(super) fn is_hub_full(self) -> bool {
+        self == Turned::Full
+    }
+}
+
+impl Admission {
+    pub(super) fn new(limits: Limits) -> Arc<Admission> {
+        let connects = NonZeroU32::new(limits.connects_per_second)
+            .map(|rate| RateLimiter::keyed(Quota::per_second(rate)));
+        Arc::new(Admission {
+            limits,
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::new(HashMap::new()),
+            connects,
+        })
+    }
+
+    /// Counts a new connection, or says why there is no room for it.
+    pub(super) fn admit(self: &Arc<Admission>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+        let earlier = self.connections.fetch_add(1, Ordering::Relaxed);
+        // Made before the check, so that its drop takes the count back.
+        let slot = Arc::new(Slot {
+            admission: Arc::clone(self),
+            address: OnceLock::new(),
+        });
+        if earlier >= self.limits.connections_max {
+            return Err(Turned::Full);
+        }
+        if !is_trusted(peer, &self.limits.trusted_proxies) {
+            slot.count_for(peer)?;
+        }
+        Ok(slot)
+    }
+
+    pub(super) fn proxies(&self) -> &[IpNet] {
+        &self.limits.trusted_proxies
+    }
+
+    /// Forgets the addresses that have been silent.
+    pub(super) fn sweep(&self) {
+        if let Some(connects) = &self.connects {
+            connects.retain_recent();
+            connects.shrink_to_fit();
+        }
+    }
+
+    fn check_rate(&self, address: IpAddr) -> Result<(), Turned> {
+        let Some(connects) = &self.connects else {
+            return Ok(());
+        };
+        if connects.len() >= ADDRESSES_MAX {
+            return Err(Turned::TooOften);
+        }
+        connects.check_key(&address).map_err(|_| Turned::TooOften)
+    }
+
+    fn take(&self, address: IpAddr) -> Result<(), Turned> {
+        let most = self.limits.connections_per_address_max;
+        if most == 0 {
+            return Ok(());
+        }
+        let mut by_address = self.by_address.lock();
+        let count = by_address.entry(address).or_insert(0);
+        if *count >= most {
+            return Err(Turned::AddressFull);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn give_back(&self, address: IpAddr) {
+        let mut by_address = self.by_address.lock();
+        if let Some(count) = by_address.get_mut(&address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Counts this connection for an address, the first time it is called.
+    pub(super) fn count_for(&self, address: IpAddr) -> Result<(), Turned> {
+        let address = subscriber(address);
+        if self.address.get().is_some() {
+            return Ok(());
+        }
+        self.admission.check_rate(address)?;
+        self.admission.take(address)?;
+        if self.address.set(address).is_err() {
+            self.admission.give_back(address);
+        }
+        Ok(())
+    }
+
+    pub(super) fn proxies(&self) -> &[IpNet] {
+        self.admission.proxies()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = self.address.get() {
+            self.admission.give_back(*address);
+        }
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("limits", &self.limits)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The soft limit on open files, out of the text of `/proc/self/limits`.
+fn descriptors_max(limits: &str) -> Option<usize> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// How many of the descriptors players may take: all but the reserve, and half where that is little.
+fn share_of(descriptors: usize) -> usize {
+    descriptors
+        .saturating_sub(DESCRIPTORS_RESERVED)
+        .max(descriptors / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(connections_max: usize, per_address: usize, per_second: u32) -> Limits {
+        Limits {
+            connections_max,
+            connections_per_address_max: per_address,
+            connects_per_second: per_second,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_connection_that_ends_makes_room_for_another() {
+        let admission = Admission::new(limits(1, 0, 0));
+        let first = admission.admit(ip("192.0.2.1")).unwrap();
+        let second = admission.admit(ip("192.0.2.2"));
+        assert_eq!(second.unwrap_err(), Turned::Full);
+        drop(first);
+        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_take_the_room_of_others() {
+        let admission = Admission::new(limits(10, 1, 0));
+        let first = admission.admit(ip("192.0.2.1")).unwrap();
+        let second = admission.admit(ip("192.0.2.1"));
+        assert_eq!(second.unwrap_err(), Turned::AddressFull);
+        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+        drop(first);
+        assert!(admission.admit(ip("192.0.2.1")).is_ok());
+        assert!(admission.by_address.lock().is_empty());
+    }
+
+    #[test]
+    fn players_behind_a_proxy_count_for_themselves() {
+        let admission = Admission::new(limits(10, 1, 0));
+        let first = admission.admit(ip("10.0.0.1")).unwrap();
+        let second = admission.admit(ip("10.0.0.1")).unwrap();
+        first.count_for(ip("192.0.2.1")).unwrap();
+        let again = second.count_for(ip("192.0.2.1"));
+        assert_eq!(again.unwrap_err(), Turned::AddressFull);
+        second.count_for(ip("192.0.2.2")).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_connects_too_often_is_turned_away() {
+        let admission = Admission::new(limits(10, 0, 1));
+        drop(admission.admit(ip("192.0.2.1")).unwrap());
+        let again = admission.admit(ip("192.0.2.1"));
+        assert_eq!(again.unwrap_err(), Turned::TooOften);
+        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn players_never_take_the_descriptors_of_the_database() {
+        let text = "Limit  Soft Limit  Hard Limit\nMax open files    20000   40000   files\n";
+        assert_eq!(descriptors_max(text), Some(20_000));
+        let unlimited = "Max open files  unlimited unlimited files\n";
+        assert_eq!(descriptors_max(unlimited), None);
+        assert_eq!(share_of(20_000), 19_744);
+        assert_eq!(share_of(256), 128);
+    }
+}

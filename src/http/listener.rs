@@ -1,0 +1,318 @@
+//! The listener of both ports: an accept loop of its own, because the library's sets no time limit
+//! on headers, no socket options and no number of connections.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::limit::{Admission, Limits, Slot, Turned};
+use super::socket::Socket;
+
+/// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
+/// come back at once, and then costs each of them a second.
+const BACKLOG: i32 = 4096;
+
+/// How long the head of a request may take, and how long a connection may sit between two.
+const HEADER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The largest head of a request. Browsers send about 1 KiB.
+const HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// The read buffer of a connection: a head and as much of a body again.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+
+/// The wait after a failed accept: the reason is most often a lack of descriptors, which only time cures.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(75);
+
+/// The same trouble is written to the log once in this time.
+const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(1);
+
+/// How often silent addresses are forgotten: each is after a second, and a full table turns all away.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Refusals that are being said at one time; beyond it a connection is closed without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// How long saying a refusal may take.
+const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
+
+const HUB_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-length: 157\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"code\":\"UNAVAILABLE\",\"detail\":\"the hub holds as many connections as it may\",\"retry_after\":5}";
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-length: 156\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\
+    \"code\":\"RATE_LIMITED\",\"detail\":\"too many connections come from this address\",\"retry_after\":5}";
+
+/// A bound port. It answers nothing until it serves; what connects before waits in its backlog.
+#[derive(Debug)]
+pub struct Listener {
+    inner: TcpListener,
+}
+
+/// Whose socket a request came through.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) slot: Arc<Slot>,
+}
+
+impl Listener {
+    /// Binds the port and begins to collect connections.
+    ///
+    /// # Errors
+    /// If the address is taken or not this machine's.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = RawSocket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        // A restarted daemon gets its port back while old connections still linger in the kernel.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(Listener {
+            inner: TcpListener::from_std(socket.into())?,
+        })
+    }
+
+    /// The address in use, with the port that the system chose if 0 was asked for.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Serves until `stop`. Then the port is closed and each connection ends after the request it
+    /// is at; `tracker` knows when the last has. Upgraded connections are not its concern any more.
+    pub async fn serve(
+        self,
+        router: Router,
+        limits: Limits,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let admission = Admission::new(limits);
+        let serving = Serving {
+            router,
+            http: Arc::new(http()),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            tracker,
+            stop: stop.clone(),
+        };
+        let mut trouble = Trouble::default();
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // In order: a stop is heard however many connect, and so is the broom.
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = sweep.tick() => {
+                    admission.sweep();
+                    continue;
+                }
+                accepted = self.inner.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => serving.take(&admission, stream, peer, &mut trouble),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    trouble.tell("no connection can be accepted", &error);
+                    sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
+/// What each connection needs.
+struct Serving {
+    router: Router,
+    http: Arc<http1::Builder>,
+    refusals: Arc<Semaphore>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Serving {
+    fn take(
+        &self,
+        admission: &Arc<Admission>,
+        stream: TcpStream,
+        address: SocketAddr,
+        trouble: &mut Trouble,
+    ) {
+        let slot = match admission.admit(address.ip()) {
+            Ok(slot) => slot,
+            Err(turned) => {
+                trouble.tell("a connection is turned away", &turned);
+                metrics::counter!("holdfast_http_connections_refused_total", "reason" => turned.label())
+                    .increment(1);
+                self.refuse(stream, turned);
+                return;
+            }
+        };
+        let peer = Peer {
+            address,
+            slot: Arc::clone(&slot),
+        };
+        match Socket::new(stream, slot) {
+            Ok(socket) => {
+                let router = self.router.clone();
+                let stop = self.stop.clone();
+                let http = Arc::clone(&self.http);
+                self.tracker
+                    .spawn(async move { converse(&http, socket, peer, router, stop).await });
+            }
+            // The other side has hung up already.
+            Err(error) => tracing::debug!(%error, "socket options were refused"),
+        }
+    }
+
+    fn refuse(&self, stream: TcpStream, turned: Turned) {
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            return;
+        };
+        let words = if turned.is_hub_full() {
+            HUB_FULL
+        } else {
+            TOO_MANY
+        };
+        self.tracker.spawn(async move {
+            // Whether the refusal is heard is up to the one refused.
+            let _ = timeout(REFUSAL_WITHIN, say(stream, words)).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Writes a refusal and waits until it is read: closing with a request unread would tear it up.
+async fn say(mut stream: TcpStream, words: &[u8]) -> io::Result<()> {
+    stream.write_all(words).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Without a timer hyper's time limits are silently off. Its limit of 100 headers stays: it is
+    // the largest that needs no allocation.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN)
+        .max_header_size(HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    http
+}
+
+async fn converse(
+    http: &http1::Builder,
+    socket: Socket,
+    peer: Peer,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        answer(router.clone(), request)
+    });
+    let connection = http
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    router.call(request.map(Body::new)).await
+}
+
+/// Errors of a connection that was gone before it was accepted. The next one may be well.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        Interrupted,
+    ]
+    .contains(&error.kind())
+}
+
+/// Writes what goes wrong in the accept loop to the log, but not for each connection.
+#[derive(Debug, Default)]
+struct Trouble {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Trouble {
+    fn tell(&mut self, what: &str, error: &dyn std::error::Error) {
+        if self
+            .told
+            .is_some_and(|told| told.elapsed() < TROUBLE_LOGGED_EVERY)
+        {
+            self.untold += 1;
+            return;
+        }
+        tracing::warn!(%error, untold = self.untold, "{what}");
+        self.told = Some(Instant::now());
+        self.untold = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_its_own_length() {
+        for words in [HUB_FULL, TOO_MANY] {
+            let text = std::str::from_utf8(words).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{text}"
+            );
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+        }
+    }
+}

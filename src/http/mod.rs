@@ -1,0 +1,150 @@
+//! The public listener: the client API, health, and the upgrade to a socket.
+//!
+//! **Owns** the accepted connections until they are upgraded. **Supervised by** the daemon, which
+//! binds first and serves when all is restored. **On failure** a request that panics is answered 500
+//! and nothing else notices; a connection that fails is closed.
+
+mod address;
+mod api;
+mod body;
+mod caller;
+mod health;
+mod limit;
+mod listener;
+mod observe;
+mod origin;
+mod problem;
+mod socket;
+mod upgrade;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::session::Actions;
+
+pub(crate) use caller::{Secret, bearer};
+pub use health::{DatabaseAnswers, Health, HealthReport, HealthStatus, livez, readyz};
+pub use limit::Limits;
+pub use listener::Listener;
+pub use observe::{RequestCounts, observe};
+pub use problem::Problem;
+pub use upgrade::{UpgradedSocket, Upgrades};
+
+use caller::Gate;
+use origin::OriginRule;
+
+/// Changes under way at one time, those included whose clients have hung up. Twice the default
+/// queue of the database, which refuses first as a rule.
+const CHANGES_MAX: usize = 16_384;
+
+const WEBSOCKET: &str = "/connection/websocket";
+const SESSIONS: &str = "/v1/sessions";
+const SESSION: &str = "/v1/session";
+const ROOMS: &str = "/v1/rooms";
+const ROOM: &str = "/v1/rooms/{code}";
+const JOIN: &str = "/v1/rooms/{code}/join";
+const QUICK_MATCH: &str = "/v1/quick-match";
+const HEALTH: &str = "/api/health";
+const LIVEZ: &str = "/livez";
+const READYZ: &str = "/readyz";
+
+/// Every route, as its label in the metrics.
+const ROUTES: [&str; 10] = [
+    WEBSOCKET,
+    SESSIONS,
+    SESSION,
+    ROOMS,
+    ROOM,
+    JOIN,
+    QUICK_MATCH,
+    HEALTH,
+    LIVEZ,
+    READYZ,
+];
+
+/// What the public router is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub actions: Actions,
+    pub upgrades: Upgrades,
+    pub health: Health,
+    /// Knows the tasks of changes and of sockets that are being handed over.
+    pub tracker: TaskTracker,
+}
+
+/// What each request can reach.
+#[derive(Clone)]
+struct Api {
+    actions: Actions,
+    upgrades: Upgrades,
+    health: Health,
+    tracker: TaskTracker,
+    gate: Gate,
+    origins: OriginRule,
+    socket: WebSocketConfig,
+    changes: Arc<Semaphore>,
+}
+
+/// Makes the router of the public listener. To be called after the metrics recorder is installed.
+pub fn router(config: &Config, parts: Parts) -> Router {
+    let origins = OriginRule::new(&config.server.allowed_origins);
+    let cors = origins.cors();
+    let api = Api {
+        actions: parts.actions,
+        upgrades: parts.upgrades,
+        health: parts.health,
+        tracker: parts.tracker,
+        gate: Gate::new(&config.auth),
+        origins,
+        socket: upgrade::socket_config(&config.client),
+        changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+    };
+    let across_origins = Router::new()
+        .route(SESSIONS, post(api::open_session))
+        .route(SESSION, get(api::session).delete(api::end_session))
+        .route(ROOMS, post(api::open_room))
+        .route(ROOM, get(api::room))
+        .route(JOIN, post(api::join_room))
+        .route(QUICK_MATCH, post(api::quick_match))
+        .route(HEALTH, get(health::health))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(cors);
+    Router::new()
+        .route(WEBSOCKET, get(upgrade::websocket))
+        .route(LIVEZ, get(livez))
+        .route(READYZ, get(readyz))
+        .merge(across_origins)
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .fallback(async || Problem::not_found())
+        .layer(from_fn_with_state(
+            RequestCounts::of_routes(&ROUTES),
+            observe,
+        ))
+        .with_state(api)
+}
+
+impl FromRef<Api> for Health {
+    fn from_ref(api: &Api) -> Health {
+        api.health.clone()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

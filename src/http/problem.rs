@@ -1,0 +1,165 @@
+//! What is said over HTTP when a request is refused: `application/problem+json` (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::wire::Refusal;
+
+/// A refusal on its way out. The outermost layer writes its body, when it knows the request's id.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+/// The members of the body.
+#[derive(Debug, Serialize)]
+struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    request_id: &'a str,
+    /// In whole seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Problem {
+        Problem {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    pub fn not_found() -> Problem {
+        let detail = "there is nothing at this address";
+        Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
+    }
+
+    pub fn method_not_allowed() -> Problem {
+        let detail = "this address does not take this method; the Allow header says which it takes";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+    }
+
+    pub(super) fn body_too_large(bytes_max: usize) -> Problem {
+        let detail = format!("a body has at most {bytes_max} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", detail)
+    }
+
+    pub(super) fn body_too_slow(within: Duration) -> Problem {
+        let detail = format!("the body must arrive within {} seconds", within.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "BAD_REQUEST", detail)
+    }
+
+    /// A fault of the hub, not of the request.
+    pub fn internal() -> Problem {
+        let detail = "the hub failed at this request; its log names the request id";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
+    }
+
+    /// Turns the answer that carries this problem into its final form.
+    pub(super) fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
+        let retry_after = self.retry_after.map(whole_seconds);
+        let body = ProblemBody {
+            // No page describes each problem; `code` tells them apart.
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Unknown"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            request_id,
+            retry_after,
+        };
+        let text = serde_json::to_vec(&body).expect("texts and numbers can always be written");
+        // What was counted for another body, as with a HEAD request.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let status = StatusCode::from_u16(refusal.reason.status())
+            .expect("each reason has a status that exists");
+        Problem {
+            status,
+            code: refusal.reason.name(),
+            detail: refusal.detail,
+            retry_after: refusal.retry_after,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Rounded up, so that nobody comes back too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Reason;
+
+    #[tokio::test]
+    async fn a_problem_says_what_when_and_which_request() {
+        let mut refusal = Refusal::new(Reason::Unavailable, "later");
+        refusal.retry_after = Some(Duration::from_millis(1_200));
+        let response = Problem::from(refusal).write(HeaderMap::new(), "r-1");
+
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        let body = axum::body::to_bytes(response.into_body(), 1024).await;
+        assert_eq!(
+            body.unwrap(),
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"UNAVAILABLE","detail":"later","request_id":"r-1","retry_after":2}"#
+        );
+    }
+
+    #[test]
+    fn whoever_is_unknown_is_told_how_to_say_who_it_is() {
+        let refusal = Refusal::new(Reason::TokenInvalid, "no");
+        let response = Problem::from(refusal).write(HeaderMap::new(), "r-1");
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+        assert!(!response.headers().contains_key(RETRY_AFTER));
+    }
+}

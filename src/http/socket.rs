@@ -1,0 +1,98 @@
+//! One accepted TCP socket: its options, and its place among the connections that are counted.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::limit::Slot;
+
+/// Silence after which the kernel asks whether the other side is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+
+/// Between two such questions: three unanswered ones end a dead line after a minute in all.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// How long sent bytes may stay unacknowledged. The kernel's own limit is about a quarter of an hour.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
+/// A socket that gives its slot back when it closes, be it spoken over HTTP or WebSocket by then.
+pub(super) struct Socket {
+    stream: TcpStream,
+    _slot: Arc<Slot>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, slot: Arc<Slot>) -> io::Result<Socket> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_PROBES);
+        let options = SockRef::from(&stream);
+        options.set_tcp_keepalive(&keepalive)?;
+        #[cfg(target_os = "linux")]
+        options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+        Ok(Socket {
+            stream,
+            _slot: slot,
+        })
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stream.fmt(f)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,149 @@
+//! `GET /connection/websocket`: from an HTTP request to a socket.
+//!
+//! All that can refuse a client is asked before the 101, so that a refusal is an ordinary problem.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::Api;
+use super::address::origin_of;
+use super::limit::Turned;
+use super::listener::Peer;
+use super::problem::Problem;
+use crate::config::ClientConfig;
+use crate::wire::{Reason, Refusal};
+
+/// A socket that has just become one.
+pub type UpgradedSocket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Takes each new socket, with the address of its client. Must not block: it runs in a task of the
+/// socket's own, which ends when it returns.
+pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr) + Send + Sync>;
+
+/// How long the 101 may take to be sent.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Read at a time from a socket. Allocated and zeroed for each connection, so it is small; a frame
+/// of a game is mostly less than 100 bytes.
+const READ_BYTES: usize = 1024;
+
+/// Collected before a write without a flush. Connections flush after each batch; this keeps a large
+/// batch from being copied whole.
+const WRITE_BYTES: usize = 16 * 1024;
+
+const JSON: &str = "centrifuge-json";
+const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// The limits of each socket's frames and buffers.
+pub(super) fn socket_config(client: &ClientConfig) -> WebSocketConfig {
+    // A write can find a full queue in front of it and be the longest of messages itself.
+    let unsent_max = client.queue_bytes_max + client.message_max + WRITE_BYTES;
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_write_buffer_size(unsent_max)
+        .max_message_size(Some(client.message_max))
+        .max_frame_size(Some(client.message_max))
+        .accept_unmasked_frames(false)
+}
+
+pub(super) async fn websocket(
+    State(api): State<Api>,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    if !api.health.readiness().is_ready() {
+        return Err(Refusal::unavailable().into());
+    }
+    let protocol = subprotocol(&request)?;
+    if !api.origins.admits(request.headers()) {
+        let detail = "this origin may not connect; server.allowed_origins says which may";
+        return Err(Refusal::new(Reason::PermissionDenied, detail).into());
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let mut response = create_response_with_body(&request, Body::empty).map_err(|error| {
+        Refusal::bad_request(format!("this is no WebSocket handshake: {error}"))
+    })?;
+    // The last check, because it counts the connection.
+    let client = admit(&request)?;
+    if let Some(protocol) = protocol {
+        let protocol = HeaderValue::from_static(protocol);
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    api.tracker.spawn(hand_over(
+        upgrade,
+        client,
+        api.socket,
+        Arc::clone(&api.upgrades),
+    ));
+    Ok(response)
+}
+
+async fn hand_over(
+    upgrade: OnUpgrade,
+    client: SocketAddr,
+    config: WebSocketConfig,
+    upgrades: Upgrades,
+) {
+    // A client that is gone, or too slow to become one, has cost nothing so far.
+    let Ok(Ok(upgraded)) = timeout(UPGRADE_WITHIN, upgrade).await else {
+        return;
+    };
+    let io = TokioIo::new(upgraded);
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    upgrades(socket, client);
+}
+
+/// Finds the client's address and counts the connection for it.
+fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
+    // Only a router that is called without a listener has no peer.
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .ok_or_else(|| Refusal::bad_request("this request came through no socket"))?;
+    let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
+    match peer.slot.count_for(client.ip()) {
+        Ok(()) => Ok(client),
+        Err(turned @ Turned::Full) => Err(Refusal::new(Reason::Unavailable, turned.to_string())),
+        Err(turned @ (Turned::AddressFull | Turned::TooOften)) => {
+            Err(Refusal::new(Reason::RateLimited, turned.to_string()))
+        }
+    }
+}
+
+/// The subprotocol to name in the answer: the one that was asked for, or none if none was.
+fn subprotocol(request: &Request) -> Result<Option<&'static str>, Refusal> {
+    let query = request.uri().query().unwrap_or_default();
+    let by_query = query
+        .split('&')
+        .any(|pair| matches!(pair, "format=protobuf" | "cf_protocol=protobuf"));
+    let offers = |name| is_offered(request.headers(), name);
+    if by_query || (offers(PROTOBUF) && !offers(JSON)) {
+        let detail = "this hub speaks JSON only: ask for centrifuge-json or for no subprotocol";
+        return Err(Refusal::bad_request(detail));
+    }
+    Ok(offers(JSON).then_some(JSON))
+}
+
+fn is_offered(headers: &HeaderMap, name: &str) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|offered| offered.trim() == name)
+}

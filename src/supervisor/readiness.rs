@@ -1,0 +1,73 @@
+//! Whether the daemon takes players at this moment.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Where the daemon is between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Restoring what was there before.
+    Starting,
+    Ready,
+    /// Sending its players away; it will not be ready again.
+    Stopping,
+}
+
+/// One value, shared by all who must know. Copies see the same phase.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+impl Readiness {
+    pub fn starting() -> Readiness {
+        Readiness {
+            phase: Arc::new(watch::Sender::new(Phase::Starting)),
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.phase() == Phase::Ready
+    }
+
+    /// Turns ready, unless the daemon is stopping already.
+    pub fn set_ready(&self) {
+        self.phase.send_if_modified(|phase| {
+            let was_starting = *phase == Phase::Starting;
+            if was_starting {
+                *phase = Phase::Ready;
+            }
+            was_starting
+        });
+    }
+
+    pub fn set_stopping(&self) {
+        self.phase.send_replace(Phase::Stopping);
+    }
+
+    /// Hears of each change of the phase.
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_stops_is_never_ready_again() {
+        let readiness = Readiness::starting();
+        assert_eq!(readiness.phase(), Phase::Starting);
+        readiness.set_ready();
+        assert!(readiness.is_ready());
+        readiness.clone().set_stopping();
+        readiness.set_ready();
+        assert_eq!(readiness.phase(), Phase::Stopping);
+    }
+}
