@@ -15,11 +15,13 @@ use tokio::time::timeout;
 
 use crate::supervisor::{Phase, Readiness};
 
-/// Asks the database whether it is there.
+/// Asks the database whether it is there. The question must end by itself within seconds: it is left
+/// to run on when its answer is late.
 pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
-/// How long the database may take to say that it is there. Probes give up after a few seconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long the database may take to say that it is there: under the 1 s after which orchestrators'
+/// probes give up, because a hub without its database must still be found ready.
+const ANSWER_WITHIN: Duration = Duration::from_millis(800);
 
 /// For how long its answer is passed on: whoever asks for health needs no login, and must not be
 /// able to keep the database busy.

@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{AuthConfig, ClientConfig, ServerConfig};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
@@ -95,17 +95,22 @@ struct Api {
 }
 
 /// Makes the router of the public listener. To be called after the metrics recorder is installed.
-pub fn router(config: &Config, parts: Parts) -> Router {
-    let origins = OriginRule::new(&config.server.allowed_origins);
+pub fn router(
+    server: &ServerConfig,
+    auth: &AuthConfig,
+    client: &ClientConfig,
+    parts: Parts,
+) -> Router {
+    let origins = OriginRule::new(&server.allowed_origins);
     let cors = origins.cors();
     let api = Api {
         actions: parts.actions,
         upgrades: parts.upgrades,
         health: parts.health,
         tracker: parts.tracker,
-        gate: Gate::new(&config.auth),
+        gate: Gate::new(auth),
         origins,
-        socket: upgrade::socket_config(&config.client),
+        socket: upgrade::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),
     };
     let across_origins = Router::new()

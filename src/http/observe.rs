@@ -82,3 +82,35 @@ fn finish(mut response: Response, request_id: &str) -> Response {
         None => response,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn fails() -> StatusCode {
+        panic!("as a fault of the hub would")
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_the_hub_is_told_without_its_words() {
+        let counts = RequestCounts::of_routes(&["/"]);
+        let router = Router::new()
+            .route("/", get(fails))
+            .layer(from_fn_with_state(counts, observe));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.contains(r#""code":"INTERNAL""#), "{text}");
+        assert!(!text.contains("as a fault"), "{text}");
+    }
+}

@@ -21,6 +21,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// How long sent bytes may stay unacknowledged. The kernel's own limit is about a quarter of an hour.
+#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// A socket that gives its slot back when it closes, be it spoken over HTTP or WebSocket by then.
