@@ -17,6 +17,8 @@ mod m20261120_000009_create_commit_groups;
 mod m20261120_000010_create_hub_clock;
 mod schema;
 
+pub use sea_orm_migration::MigratorTrait;
+
 /// The migrations in their order.
 #[derive(Debug)]
 pub struct Migrator;

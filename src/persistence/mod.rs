@@ -1,9 +1,39 @@
 //! The only door to the database.
+//!
+//! **Owns** the database's lock and connections, the queue of all writes and its one writer task.
+//! **Supervised by** the hub, which starts [`PersistenceActor`] again with the same [`Store`].
+//! **On failure** of the shell or the writer, the commands that were in their hands are told as lost: what
+//! is stored is then to be read, and the next writer settles the last group before it answers a read of truth.
 
+mod actor;
+mod address;
+mod backoff;
 mod command;
+mod commit;
+mod error;
+mod group;
+mod handle;
+mod lock;
+mod mark;
+mod message;
+mod queue;
+mod read;
+mod restore;
+mod rows;
+mod run;
+mod schema;
+mod store;
+mod writer;
 
+pub use actor::PersistenceActor;
 pub use command::{
     ClaimSeat, Command, Committed, EndSession, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession,
     Refused, ReleaseSeat, SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat,
     StoredSession, StoredStream, UserWrite,
 };
+pub use error::{Cause, OpenError, ReadError, WriteError};
+pub use handle::Persistence;
+pub use read::StoredUser;
+pub use run::RunStart;
+pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};
+pub use store::Store;

@@ -1,0 +1,184 @@
+//! The shell: holds the reply ports and deadlines, and hands the commands to the writer task.
+//!
+//! A mailbox can neither drain a batch nor push back; so the writer has a bounded queue of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::message::PersistenceMessage;
+use super::queue::{Answer, Item, Job, Settle, Ticket, Work};
+use super::store::{Shared, Store};
+use super::{Command, Refused, writer};
+
+/// After so long it is worth asking again: a full queue drains in less, a lost database may be back.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Starts and restarts the writing half of persistence.
+#[derive(Debug)]
+pub struct PersistenceActor;
+
+impl PersistenceActor {
+    /// Starts the writer under `supervisor`. After a failure, start it again with the same store: handles
+    /// stay good, and it begins when the last one's writer has ended and its last group is settled.
+    pub async fn start(store: &Store, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, Shell, store.shared.clone(), supervisor).await?;
+        Ok(actor.get_cell())
+    }
+}
+
+struct Shell;
+
+/// The commands that wait for an answer.
+struct Waiting {
+    queue: mpsc::Sender<Work>,
+    deadline: Duration,
+    next: u64,
+    ports: HashMap<u64, (Settle, Ticket)>,
+    /// In order, because every command has the same time.
+    deadlines: VecDeque<(Instant, u64)>,
+    is_timer_running: bool,
+}
+
+impl Actor for Shell {
+    type Msg = PersistenceMessage;
+    type State = Waiting;
+    type Arguments = Arc<Shared>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<PersistenceMessage>,
+        shared: Arc<Shared>,
+    ) -> Result<Waiting, ActorProcessingErr> {
+        let (queue, taken) = mpsc::channel(shared.settings.queue_max.max(1));
+        let deadline = shared.settings.deadline;
+        tokio::spawn(writer::run(shared.clone(), taken, myself.clone()));
+        *shared.shell.write() = Some(myself);
+        Ok(Waiting {
+            queue,
+            deadline,
+            next: 0,
+            ports: HashMap::new(),
+            deadlines: VecDeque::new(),
+            is_timer_running: false,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<PersistenceMessage>,
+        message: PersistenceMessage,
+        waiting: &mut Waiting,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            PersistenceMessage::Write {
+                command,
+                submitted,
+                settle,
+            } => waiting.hand_over(command, submitted, settle),
+            PersistenceMessage::Job(job) => waiting.hand_over_job(job),
+            PersistenceMessage::Settled(answers) => waiting.settle(answers),
+            PersistenceMessage::DeadlinePassed => {
+                waiting.is_timer_running = false;
+                waiting.cancel_late(Instant::now());
+            }
+            PersistenceMessage::WriterEnded => {
+                return Err("the writer task has ended while its queue was open".into());
+            }
+        }
+        waiting.run_timer(&myself);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<PersistenceMessage>,
+        _event: SupervisionEvent,
+        _waiting: &mut Waiting,
+    ) -> Result<(), ActorProcessingErr> {
+        // The shell supervises no actor.
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn hand_over(&mut self, command: Command, submitted: Instant, settle: Settle) {
+        let number = self.next;
+        self.next += 1;
+        let ticket = Ticket::default();
+        let deadline = submitted + self.deadline;
+        let item = Item {
+            number,
+            command,
+            deadline,
+        };
+        match self.queue.try_send(Work::Write(item, ticket.clone())) {
+            Ok(()) => {
+                self.ports.insert(number, (settle, ticket));
+                self.deadlines.push_back((deadline, number));
+            }
+            Err(_) => {
+                metrics::counter!("holdfast_writes_refused_total", "reason" => "queue_full")
+                    .increment(1);
+                settle.settle(Err(unavailable()));
+            }
+        }
+    }
+
+    fn hand_over_job(&mut self, job: Job) {
+        // Refused by a full queue it is dropped with its reply, which tells the asker.
+        let _ = self.queue.try_send(Work::Job(job));
+    }
+
+    fn settle(&mut self, answers: Vec<(u64, Answer)>) {
+        for (number, answer) in answers {
+            if let Some((settle, _)) = self.ports.remove(&number) {
+                settle.settle(answer);
+            }
+        }
+        while let Some((_, number)) = self.deadlines.front()
+            && !self.ports.contains_key(number)
+        {
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// Answers the commands that the writer has not taken by their deadline. It never will.
+    fn cancel_late(&mut self, now: Instant) {
+        while let Some((deadline, number)) = self.deadlines.front().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_front();
+            let is_cancelled = self
+                .ports
+                .get(&number)
+                .is_some_and(|(_, ticket)| ticket.cancel());
+            if is_cancelled && let Some((settle, _)) = self.ports.remove(&number) {
+                metrics::counter!("holdfast_writes_refused_total", "reason" => "deadline")
+                    .increment(1);
+                settle.settle(Err(unavailable()));
+            }
+        }
+    }
+
+    fn run_timer(&mut self, myself: &ActorRef<PersistenceMessage>) {
+        if self.is_timer_running {
+            return;
+        }
+        if let Some((deadline, _)) = self.deadlines.front() {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            myself.send_after(wait, || PersistenceMessage::DeadlinePassed);
+            self.is_timer_running = true;
+        }
+    }
+}
+
+pub(super) fn unavailable() -> Refused {
+    Refused::Unavailable {
+        retry_after: RETRY_AFTER,
+    }
+}

@@ -1,0 +1,259 @@
+//! One transaction with the database, and what is known of it afterwards.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+use tokio::task::JoinError;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::SoftWrite;
+use super::address::Address;
+use super::error::{Class, classify, is_definite_at_commit};
+use super::group::{self, Outcome};
+use super::queue::Item;
+use crate::clock::HubTime;
+
+/// A group that takes so long talks to a frozen server: no statement may take more than 5 s there, and the
+/// commands have been told to wait 4 s. The connection is cut from outside.
+const CUT_AFTER: Duration = Duration::from_secs(10);
+
+/// A connection that was cut is given so long to say goodbye before it is dropped.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Transactions of the writer never begin as readers: an upgrade fails at once when somebody else wrote.
+pub(super) fn immediate() -> TransactionOptions {
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    }
+}
+
+/// The commands and marks of one transaction. It keeps its id through everything that is asked about it.
+pub(super) struct Group {
+    pub(super) id: Uuid,
+    pub(super) items: Arc<[Item]>,
+    pub(super) marks: Arc<[SoftWrite]>,
+    pub(super) now: HubTime,
+    /// Test hook: waited before COMMIT.
+    pub(super) commit_delay: Duration,
+}
+
+/// How an attempt to commit a group ended.
+pub(super) enum Attempt {
+    Committed(Vec<Outcome>),
+    /// Nothing is stored, and it will fail again.
+    Permanent(DbErr),
+    /// Nothing is stored because of the marks.
+    MarksRefused(DbErr),
+    /// Nothing is stored, and it may pass.
+    Transient(String),
+    /// COMMIT was sent and its answer did not come. If it is stored, these are the outcomes.
+    Unknown(Vec<Outcome>),
+}
+
+/// The connection that writes. It is replaced when it had to be cut.
+pub(super) struct Writer {
+    address: Address,
+    connection: DatabaseConnection,
+}
+
+enum Phase {
+    Work,
+    Marks,
+    Commit,
+}
+
+struct Failure {
+    phase: Phase,
+    error: DbErr,
+}
+
+impl Failure {
+    fn work(error: DbErr) -> Failure {
+        Failure {
+            phase: Phase::Work,
+            error,
+        }
+    }
+}
+
+/// Why a task that talks to the database gave no result.
+pub(super) enum Interrupted {
+    /// It took too long, and its connection was cut.
+    Cut,
+    Panicked,
+}
+
+impl Writer {
+    pub(super) fn new(address: Address, connection: DatabaseConnection) -> Writer {
+        Writer {
+            address,
+            connection,
+        }
+    }
+
+    pub(super) fn connection(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    /// Tries once to commit the group.
+    pub(super) async fn attempt(&mut self, group: Group) -> Attempt {
+        // Set when COMMIT is about to be sent, so that it is known even if the task is cut.
+        let at_commit: Arc<OnceLock<Vec<Outcome>>> = Arc::default();
+        let connection = self.connection.clone();
+        let told = at_commit.clone();
+        let result = self
+            .guarded(async move { transact(&connection, &group, &told).await })
+            .await;
+        let outcomes = Arc::unwrap_or_clone(at_commit).into_inner();
+        match (result, outcomes) {
+            (Ok(Ok(())), Some(outcomes)) => Attempt::Committed(outcomes),
+            (Ok(Err(failure)), outcomes) => judge(failure, outcomes),
+            (Err(Interrupted::Cut), None) => Attempt::Transient("the connection was cut".into()),
+            (Err(Interrupted::Panicked), None) => {
+                Attempt::Permanent(DbErr::Custom("the transaction panicked".into()))
+            }
+            (Err(_), Some(outcomes)) => Attempt::Unknown(outcomes),
+            (Ok(Ok(())), None) => Attempt::Permanent(DbErr::Custom("nothing was sent".into())),
+        }
+    }
+
+    /// Whether a group whose COMMIT was not answered is stored. If it is not, it never will be: its id is
+    /// taken by a row that says so.
+    pub(super) async fn is_stored(&mut self, id: Uuid, now: HubTime) -> Result<bool, String> {
+        let connection = self.connection.clone();
+        match self
+            .guarded(async move { settle_id(&connection, id, now).await })
+            .await
+        {
+            Ok(Ok(is_stored)) => Ok(is_stored),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(Interrupted::Cut) => Err("the connection was cut".into()),
+            Err(Interrupted::Panicked) => Err("the question panicked".into()),
+        }
+    }
+
+    /// Runs `work` in a task of its own, which nothing cancels in the middle of a statement but the cut of
+    /// its connection. That connection is thrown away, because sqlx may take it for idle.
+    pub(super) async fn guarded<T: Send + 'static>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Interrupted> {
+        let mut task = tokio::spawn(work);
+        let result = match self.address.backend() {
+            DbBackend::Postgres => match tokio::time::timeout(CUT_AFTER, &mut task).await {
+                Ok(result) => result,
+                Err(_) => {
+                    task.abort();
+                    let result = task.await;
+                    self.replace_connection().await;
+                    result
+                }
+            },
+            // A disk cannot be cut off: its answer is waited for.
+            _ => task.await,
+        };
+        result.map_err(|error: JoinError| {
+            if error.is_cancelled() {
+                Interrupted::Cut
+            } else {
+                error!("a transaction panicked");
+                Interrupted::Panicked
+            }
+        })
+    }
+
+    async fn replace_connection(&mut self) {
+        warn!("the database did not answer within {CUT_AFTER:?}, its connection is cut");
+        metrics::counter!("holdfast_connection_cuts_total").increment(1);
+        match self.address.connect_writer_lazily().await {
+            Ok(connection) => {
+                let old = std::mem::replace(&mut self.connection, connection);
+                tokio::spawn(async move {
+                    // Closed or not, it is dropped.
+                    let _ = tokio::time::timeout(GOODBYE, old.close()).await;
+                });
+            }
+            Err(error) => warn!(%error, "no connection could be prepared in its place"),
+        }
+    }
+}
+
+/// The one place where BEGIN and COMMIT meet: COMMIT is sent only if every statement succeeded.
+async fn transact(
+    connection: &DatabaseConnection,
+    group: &Group,
+    at_commit: &OnceLock<Vec<Outcome>>,
+) -> Result<(), Failure> {
+    let transaction = connection
+        .begin_with_options(immediate())
+        .await
+        .map_err(Failure::work)?;
+    if !group.items.is_empty() {
+        let sql = "INSERT INTO commit_groups (id, is_void, created_at) VALUES ($1, false, $2)";
+        let values = [group.id.into(), group.now.0.into()];
+        let statement =
+            Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        transaction
+            .execute_raw(statement)
+            .await
+            .map_err(Failure::work)?;
+    }
+    group::apply_marks(&transaction, &group.marks)
+        .await
+        .map_err(|error| Failure {
+            phase: Phase::Marks,
+            error,
+        })?;
+    let outcomes = group::apply(&transaction, &group.items, group.now)
+        .await
+        .map_err(Failure::work)?;
+    if cfg!(feature = "faults") && !group.commit_delay.is_zero() {
+        tokio::time::sleep(group.commit_delay).await;
+    }
+    // It is empty: each attempt has its own.
+    let _ = at_commit.set(outcomes);
+    transaction.commit().await.map_err(|error| Failure {
+        phase: Phase::Commit,
+        error,
+    })
+}
+
+fn judge(failure: Failure, outcomes: Option<Vec<Outcome>>) -> Attempt {
+    let Failure { phase, error } = failure;
+    match (phase, classify(&error), outcomes) {
+        (Phase::Commit, _, Some(outcomes)) if !is_definite_at_commit(&error) => {
+            warn!(%error, "a COMMIT was not answered");
+            Attempt::Unknown(outcomes)
+        }
+        (Phase::Marks, Class::Permanent, _) => Attempt::MarksRefused(error),
+        (Phase::Work | Phase::Commit, Class::Permanent, _) => Attempt::Permanent(error),
+        (_, Class::Transient, _) => Attempt::Transient(error.to_string()),
+    }
+}
+
+async fn settle_id(connection: &DatabaseConnection, id: Uuid, now: HubTime) -> Result<bool, DbErr> {
+    let backend = connection.get_database_backend();
+    // While the old transaction is still open on the server, this waits for it, or fails and is asked
+    // again. Should this very statement's answer be lost, its own row says that the group is void.
+    let sql = "INSERT INTO commit_groups (id, is_void, created_at) VALUES ($1, true, $2) \
+               ON CONFLICT DO NOTHING";
+    let values = [id.into(), now.0.into()];
+    connection
+        .execute_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await?;
+    let sql = "SELECT is_void FROM commit_groups WHERE id = $1";
+    let row = connection
+        .query_one_raw(Statement::from_sql_and_values(backend, sql, [id.into()]))
+        .await?;
+    match row {
+        Some(row) => Ok(!row.try_get_by_index::<bool>(0)?),
+        None => Err(DbErr::RecordNotFound("the group's id".into())),
+    }
+}

@@ -1,0 +1,81 @@
+//! The commands that bring a player, seen alike.
+
+use crate::id::{RoomId, SessionId};
+use crate::persistence::queue::Item;
+use crate::persistence::{Command, NewRoom, NewSeat, NewSession, SessionWrite, UserWrite};
+
+/// A user, a session and perhaps a room and a seat.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    /// Its command's place in the group.
+    pub(super) index: usize,
+    pub(super) user: &'a UserWrite,
+    pub(super) session: Session<'a>,
+    pub(super) room: Option<&'a NewRoom>,
+    pub(super) seat: Option<(RoomId, &'a NewSeat)>,
+    /// In credits, never negative.
+    pub(super) cost: i64,
+}
+
+/// The session of an entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Session<'a> {
+    Known(SessionId),
+    New(&'a NewSession),
+}
+
+impl Session<'_> {
+    pub(super) fn id(self) -> SessionId {
+        match self {
+            Session::Known(id) => id,
+            Session::New(session) => session.id,
+        }
+    }
+}
+
+impl<'a> From<&'a SessionWrite> for Session<'a> {
+    fn from(session: &'a SessionWrite) -> Session<'a> {
+        match session {
+            SessionWrite::Known(id) => Session::Known(*id),
+            SessionWrite::New(session) => Session::New(session),
+        }
+    }
+}
+
+pub(super) fn of(items: &[Item]) -> Vec<Entry<'_>> {
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(index, item)| entry(index, &item.command))
+        .collect()
+}
+
+fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
+    match command {
+        Command::OpenSession(open) => Some(Entry {
+            index,
+            user: &open.user,
+            session: Session::New(&open.session),
+            room: None,
+            seat: None,
+            cost: 0,
+        }),
+        Command::OpenRoom(open) => Some(Entry {
+            index,
+            user: &open.user,
+            session: (&open.session).into(),
+            room: Some(&open.room),
+            seat: Some((open.room.id, &open.seat)),
+            cost: open.cost.max(0),
+        }),
+        Command::ClaimSeat(claim) => Some(Entry {
+            index,
+            user: &claim.user,
+            session: (&claim.session).into(),
+            room: None,
+            seat: Some((claim.room, &claim.seat)),
+            cost: claim.cost.max(0),
+        }),
+        Command::ReleaseSeat(_) | Command::EndSession(_) | Command::CloseRoom(_) => None,
+    }
+}

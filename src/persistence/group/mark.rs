@@ -1,0 +1,98 @@
+//! Marks: each holds only while its row is still the session's.
+
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use crate::persistence::SoftWrite;
+use crate::persistence::rows::{Columns, Rows, Type};
+use crate::persistence::run::NODE;
+
+const SEAT: Columns = &[
+    ("room_id", Type::Uuid),
+    ("seat", Type::Int),
+    ("session_id", Type::Uuid),
+    ("status", Type::Text),
+    ("seen_at", Type::Int),
+    ("away_since", Type::IntOrNull),
+    ("hold_until", Type::IntOrNull),
+];
+
+const SESSION: Columns = &[
+    ("id", Type::Uuid),
+    ("seen_at", Type::Int),
+    ("expires_at", Type::Int),
+];
+
+const CLOCK: Columns = &[("node", Type::Text), ("at", Type::Int)];
+
+pub(super) async fn apply(
+    transaction: &DatabaseTransaction,
+    marks: &[SoftWrite],
+) -> Result<(), DbErr> {
+    let mut seats = Rows::new(SEAT);
+    let mut sessions = Rows::new(SESSION);
+    let mut clock = Rows::new(CLOCK);
+    for mark in marks {
+        match mark {
+            SoftWrite::SeatAway {
+                room,
+                seat,
+                session,
+                since,
+                hold_until,
+            } => seats.push([
+                room.0.into(),
+                i64::from(*seat).into(),
+                session.0.into(),
+                "away".into(),
+                since.0.into(),
+                Some(since.0).into(),
+                Some(hold_until.0).into(),
+            ]),
+            SoftWrite::SeatBack {
+                room,
+                seat,
+                session,
+                at,
+            } => seats.push([
+                room.0.into(),
+                i64::from(*seat).into(),
+                session.0.into(),
+                "held".into(),
+                at.0.into(),
+                None::<i64>.into(),
+                None::<i64>.into(),
+            ]),
+            SoftWrite::SessionSeen {
+                session,
+                at,
+                expires_at,
+            } => sessions.push([session.0.into(), at.0.into(), expires_at.0.into()]),
+            SoftWrite::Heartbeat { at } => clock.push([NODE.into(), at.0.into()]),
+        }
+    }
+    seats
+        .execute(
+            transaction,
+            "UPDATE room_seats SET status = v.status, last_heartbeat_at = v.seen_at, \
+             away_since = v.away_since, hold_until = v.hold_until FROM v \
+             WHERE room_seats.room_id = v.room_id AND room_seats.seat = v.seat \
+             AND room_seats.session_id = v.session_id",
+        )
+        .await?;
+    sessions
+        .execute(
+            transaction,
+            "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at FROM v \
+             WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
+        )
+        .await?;
+    clock
+        .execute(
+            transaction,
+            "INSERT INTO hub_clock (node, last_heartbeat_at, clean_stop) \
+             SELECT node, at, false FROM v WHERE true \
+             ON CONFLICT (node) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at",
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! One group of commands as one transaction's statements.
+//!
+//! The order of the phases stands for the order of arrival: marks, then what frees, then what fills.
+//! `order::cut` keeps commands apart for which that would not be the same. A command that is refused in a
+//! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
+//! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
+
+mod entry;
+mod mark;
+mod order;
+mod release;
+mod seat;
+mod session;
+mod user;
+
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use self::entry::Entry;
+use super::queue::{Answer, Item};
+use super::{Committed, Refused, SoftWrite};
+use crate::clock::HubTime;
+
+pub(super) use order::cut;
+
+/// What became of a command, provided that the transaction commits.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Answered(Answer),
+    /// Refused for credits that a command before it did not use after all: to be tried once more.
+    Again,
+}
+
+/// The outcomes of a group while it is being carried out, in the order of its commands.
+#[derive(Debug)]
+struct Outcomes(Vec<Option<Outcome>>);
+
+impl Outcomes {
+    fn refuse(&mut self, index: usize, refused: Refused) {
+        self.0[index] = Some(Outcome::Answered(Err(refused)));
+    }
+
+    fn commit(&mut self, index: usize, committed: Committed) {
+        self.0[index] = Some(Outcome::Answered(Ok(committed)));
+    }
+
+    fn again(&mut self, index: usize) {
+        self.0[index] = Some(Outcome::Again);
+    }
+
+    fn done_or_stale(&mut self, index: usize, is_done: bool) {
+        if is_done {
+            self.commit(index, Committed::Done);
+        } else {
+            self.refuse(index, Refused::Stale);
+        }
+    }
+}
+
+/// Writes the marks of a group.
+pub(super) async fn apply_marks(
+    transaction: &DatabaseTransaction,
+    marks: &[SoftWrite],
+) -> Result<(), DbErr> {
+    mark::apply(transaction, marks).await
+}
+
+/// Carries out the commands of a group. Any error means that the transaction must not be committed.
+pub(super) async fn apply(
+    transaction: &DatabaseTransaction,
+    items: &[Item],
+    now: HubTime,
+) -> Result<Vec<Outcome>, DbErr> {
+    let mut outcomes = Outcomes(vec![None; items.len()]);
+    release::apply(transaction, items, now, &mut outcomes).await?;
+
+    let mut entries: Vec<Entry<'_>> = entry::of(items);
+    if !entries.is_empty() {
+        let mut users = user::Users::load(transaction, &entries).await?;
+        users.admit(&mut entries, &mut outcomes);
+        session::refuse_ended(transaction, &mut entries, &mut outcomes).await?;
+        seat::open_rooms(transaction, &mut entries, now, &mut outcomes).await?;
+        seat::claim(transaction, &mut entries, now, &mut outcomes).await?;
+        users.reconsider(&entries, &mut outcomes);
+        users
+            .write(transaction, &entries, now, &mut outcomes)
+            .await?;
+        session::open(transaction, &entries, now).await?;
+        seat::enrol(transaction, &entries, now).await?;
+    }
+
+    // Every command passes one of the phases; one that did not would be a bug, and is told as one.
+    Ok(outcomes
+        .0
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or(Outcome::Answered(Err(Refused::Internal))))
+        .collect())
+}

@@ -1,0 +1,146 @@
+//! Which commands may share a group without changing what their order means.
+
+use std::collections::HashSet;
+
+use super::entry::{self, Session};
+use crate::id::{RoomId, SessionId, UserId};
+use crate::persistence::queue::Item;
+use crate::persistence::{Command, UserWrite};
+
+/// How many of the first commands may go in one group. At least one, if there is one.
+///
+/// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
+/// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
+pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
+    let mut filled: HashSet<RoomId> = HashSet::new();
+    let mut users: HashSet<&UserId> = HashSet::new();
+    let mut made: HashSet<SessionId> = HashSet::new();
+    let mut used: HashSet<SessionId> = HashSet::new();
+    let entries = entry::of(items);
+    let mut entries = entries.iter().peekable();
+
+    for (index, item) in items.iter().enumerate() {
+        let Some(entry) = entries.next_if(|entry| entry.index == index) else {
+            let is_apart = match &item.command {
+                Command::ReleaseSeat(release) => filled.contains(&release.room),
+                Command::CloseRoom(room) => filled.contains(room),
+                Command::EndSession(end) => used.contains(&end.session),
+                Command::OpenSession(_) | Command::OpenRoom(_) | Command::ClaimSeat(_) => false,
+            };
+            if is_apart {
+                return index;
+            }
+            continue;
+        };
+        let is_user_new = match entry.user {
+            UserWrite::Known(id) => users.contains(id),
+            UserWrite::Guest { .. } | UserWrite::Account { .. } => false,
+        };
+        let is_session_new = match entry.session {
+            Session::Known(id) => made.contains(&id),
+            Session::New(_) => false,
+        };
+        if is_user_new || is_session_new {
+            return index;
+        }
+        match entry.user {
+            UserWrite::Known(_) => {}
+            UserWrite::Guest { id, .. } | UserWrite::Account { id, .. } => {
+                users.insert(id);
+            }
+        }
+        if let Session::New(session) = entry.session {
+            made.insert(session.id);
+        }
+        used.insert(entry.session.id());
+        if let Some((room, _)) = entry.seat {
+            filled.insert(room);
+        }
+    }
+    items.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::HubTime;
+    use crate::persistence::{
+        ClaimSeat, EndSession, NewSeat, NewSession, OpenSession, ReleaseSeat, SessionWrite,
+    };
+
+    fn item(command: Command) -> Item {
+        Item {
+            number: 0,
+            command,
+            deadline: Instant::now() + Duration::from_secs(4),
+        }
+    }
+
+    fn claim(room: RoomId, session: SessionId) -> Item {
+        item(Command::ClaimSeat(Box::new(ClaimSeat {
+            room,
+            user: UserWrite::Known(UserId::guest()),
+            session: SessionWrite::Known(session),
+            seat: NewSeat {
+                number: 0,
+                team: None,
+                hold_until: None,
+            },
+            cost: 0,
+        })))
+    }
+
+    fn release(room: RoomId, session: SessionId) -> Item {
+        item(Command::ReleaseSeat(ReleaseSeat {
+            room,
+            seat: 0,
+            session,
+            hold_until: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_release_after_a_claim_in_the_same_room_waits_for_the_next_group() {
+        let (room, session) = (RoomId::new(), SessionId::new());
+
+        assert_eq!(cut(&[claim(room, session), release(room, session)]), 1);
+        assert_eq!(cut(&[release(room, session), claim(room, session)]), 2);
+        assert_eq!(
+            cut(&[claim(room, session), release(RoomId::new(), session)]),
+            2
+        );
+    }
+
+    #[tokio::test]
+    async fn a_session_is_not_ended_before_its_claim() {
+        let session = SessionId::new();
+        let end = item(Command::EndSession(EndSession { session }));
+
+        assert_eq!(cut(&[claim(RoomId::new(), session), end]), 1);
+    }
+
+    #[tokio::test]
+    async fn a_user_is_known_only_after_the_group_that_makes_it() {
+        let id = UserId::guest();
+        let open = |user| {
+            item(Command::OpenSession(OpenSession {
+                user,
+                session: NewSession {
+                    id: SessionId::new(),
+                    token: None,
+                    expires_at: HubTime(0),
+                },
+            }))
+        };
+        let guest = UserWrite::Guest {
+            id: id.clone(),
+            name: "Ana".into(),
+        };
+
+        assert_eq!(cut(&[open(guest), open(UserWrite::Known(id))]), 1);
+    }
+}

@@ -1,0 +1,108 @@
+//! Sessions and their tokens.
+
+use std::collections::HashSet;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+use uuid::Uuid;
+
+use super::Outcomes;
+use super::entry::{Entry, Session};
+use super::user::user_id;
+use crate::clock::HubTime;
+use crate::persistence::Refused;
+use crate::persistence::rows::{Columns, Rows, Type};
+
+const KNOWN: Columns = &[("id", Type::Uuid), ("user_id", Type::Text)];
+
+const SESSION: Columns = &[
+    ("id", Type::Uuid),
+    ("user_id", Type::Text),
+    ("at", Type::Int),
+    ("expires_at", Type::Int),
+];
+
+const TOKEN: Columns = &[
+    ("hash", Type::Bytes),
+    ("session_id", Type::Uuid),
+    ("at", Type::Int),
+];
+
+/// An entry whose session has ended, or is not its user's, drops out.
+pub(super) async fn refuse_ended(
+    transaction: &DatabaseTransaction,
+    entries: &mut Vec<Entry<'_>>,
+    outcomes: &mut Outcomes,
+) -> Result<(), DbErr> {
+    let mut rows = Rows::new(KNOWN);
+    for entry in entries.iter() {
+        if let Session::Known(id) = entry.session {
+            rows.push([id.0.into(), user_id(entry.user).as_str().into()]);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let lock = if transaction.get_database_backend() == DbBackend::Postgres {
+        " FOR KEY SHARE OF s"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT s.id FROM v JOIN app_sessions s ON s.id = v.id AND s.user_id = v.user_id \
+         WHERE s.ended_at IS NULL{lock}"
+    );
+    let mut living: HashSet<Uuid> = HashSet::new();
+    for row in rows.query(transaction, &sql).await? {
+        living.insert(row.try_get_by_index(0)?);
+    }
+    entries.retain(|entry| {
+        let is_in = match entry.session {
+            Session::Known(id) => living.contains(&id.0),
+            Session::New(_) => true,
+        };
+        if !is_in {
+            outcomes.refuse(entry.index, Refused::Stale);
+        }
+        is_in
+    });
+    Ok(())
+}
+
+/// Inserts the new sessions and their tokens.
+pub(super) async fn open(
+    transaction: &DatabaseTransaction,
+    entries: &[Entry<'_>],
+    now: HubTime,
+) -> Result<(), DbErr> {
+    let mut sessions = Rows::new(SESSION);
+    let mut tokens = Rows::new(TOKEN);
+    for entry in entries {
+        let Session::New(session) = entry.session else {
+            continue;
+        };
+        sessions.push([
+            session.id.0.into(),
+            user_id(entry.user).as_str().into(),
+            now.0.into(),
+            session.expires_at.0.into(),
+        ]);
+        if let Some(token) = &session.token {
+            tokens.push([token.0.to_vec().into(), session.id.0.into(), now.0.into()]);
+        }
+    }
+    sessions
+        .execute(
+            transaction,
+            "INSERT INTO app_sessions (id, user_id, created_at, last_seen_at, expires_at) \
+             SELECT id, user_id, at, at, expires_at FROM v",
+        )
+        .await?;
+    tokens
+        .execute(
+            transaction,
+            "INSERT INTO session_tokens (hash, session_id, created_at) \
+             SELECT hash, session_id, at FROM v",
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! The way to the database for everybody else. It stays good when the writer is restarted.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::MessagingErr;
+use sea_orm::DbErr;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::actor::unavailable;
+use super::message::PersistenceMessage;
+use super::queue::{Job, Settle};
+use super::restore::{self, Interrupted};
+use super::run::RunStart;
+use super::store::Shared;
+use super::{
+    Command, Committed, ReadError, SoftWrite, StoredRoom, StoredSession, StoredStream, StoredUser,
+    WriteError, read,
+};
+use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+
+/// The longest that a read may take, under the 5 s after which a client gives up.
+const READ_WITHIN: Duration = Duration::from_secs(4);
+
+/// The longest that a question of health may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Before a token is said to be unknown it is looked up again after these waits: a reply with a token must
+/// never be faster than the token.
+const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
+
+/// Writes to the database and reads from it. Cheap to clone.
+#[derive(Clone)]
+pub struct Persistence {
+    shared: Arc<Shared>,
+}
+
+impl Persistence {
+    pub(super) fn new(shared: Arc<Shared>) -> Persistence {
+        Persistence { shared }
+    }
+
+    /// Returns after the commit, or with a definite refusal, or, if the writer died, not knowing.
+    ///
+    /// It waits as long as the truth takes, which after a lost COMMIT may be longer than the deadline of
+    /// the command. Whoever answers a client sets a limit of its own, and drops nothing but the answer.
+    pub async fn write(&self, command: Command) -> Result<Committed, WriteError> {
+        let (tell, told) = oneshot::channel();
+        self.write_then(command, move |answer| {
+            // Who asked may have stopped waiting.
+            let _ = tell.send(answer);
+        });
+        told.await.unwrap_or(Err(WriteError::Lost))
+    }
+
+    /// As [`write`](Self::write), for who must not wait: `then` is called exactly once, and does little.
+    pub fn write_then(
+        &self,
+        command: Command,
+        then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static,
+    ) {
+        let message = PersistenceMessage::Write {
+            command,
+            submitted: Instant::now(),
+            settle: Settle::new(then),
+        };
+        if let Err(PersistenceMessage::Write { settle, .. }) = self.tell(message) {
+            // Nobody has seen it, so it is certain that nothing is stored.
+            settle.settle(Err(unavailable()));
+        }
+    }
+
+    /// Leaves a mark that may be lost. It is written within about a second.
+    pub fn mark(&self, write: SoftWrite) {
+        self.shared.marks.leave(write);
+    }
+
+    /// Finds a session by its token, asking twice more before saying that there is none. `hint` is the
+    /// part of the token that may be logged.
+    pub async fn session_by_token(
+        &self,
+        hash: TokenHash,
+        hint: &str,
+    ) -> Result<Option<StoredSession>, ReadError> {
+        let mut waits = TOKEN_WAITS.iter();
+        for attempt in ["1", "2", "3"] {
+            let readers = self.shared.readers.clone();
+            let found = self
+                .read(async move { read::session_by_token(&readers, hash).await })
+                .await;
+            let outcome = match &found {
+                Ok(Some(_)) => "found",
+                Ok(None) => "missing",
+                Err(_) => "unavailable",
+            };
+            metrics::counter!("holdfast_token_lookups_total", "attempt" => attempt, "outcome" => outcome)
+                .increment(1);
+            match (found, waits.next()) {
+                (Ok(None), Some(wait)) => {
+                    debug!(token = hint, attempt, "a token was not found, asking again");
+                    tokio::time::sleep(*wait).await;
+                }
+                (Ok(None), None) => warn!(token = hint, attempt, "a token was not found"),
+                (found, _) => {
+                    if attempt != "1" {
+                        warn!(
+                            token = hint,
+                            attempt, outcome, "a token took several look-ups"
+                        );
+                    }
+                    return found;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
+        let readers = self.shared.readers.clone();
+        self.read(async move { read::session_by_id(&readers, id).await })
+            .await
+    }
+
+    /// The session with which the user holds a seat, if any.
+    pub async fn seated_session_of_user(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<SessionId>, ReadError> {
+        let (readers, user) = (self.shared.readers.clone(), user.clone());
+        self.read(async move { read::seated_session_of_user(&readers, &user).await })
+            .await
+    }
+
+    /// The room with this code, open or closed, with its seats and without its publications.
+    pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
+        let readers = self.shared.readers.clone();
+        self.read(async move { read::room_by_code(&readers, code).await })
+            .await
+    }
+
+    pub async fn user(&self, user: &UserId) -> Result<Option<StoredUser>, ReadError> {
+        let (readers, user) = (self.shared.readers.clone(), user.clone());
+        self.read(async move { read::user(&readers, &user).await })
+            .await
+    }
+
+    /// The room as it is once everything that was written before is settled.
+    pub async fn room_truth(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
+        self.barrier().await?;
+        self.room_by_code(code).await
+    }
+
+    /// The session as it is once everything that was written before is settled.
+    pub async fn session_truth(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
+        self.barrier().await?;
+        self.session_by_id(id).await
+    }
+
+    /// Streams every open room in which somebody holds a seat, and every session that holds one. Both
+    /// channels must be read at the same time. The histories of the last run go to their rooms once.
+    pub async fn restore(
+        &self,
+        rooms: mpsc::Sender<Vec<StoredRoom>>,
+        sessions: mpsc::Sender<Vec<StoredSession>>,
+    ) -> Result<(), ReadError> {
+        let shared = self.shared.clone();
+        let readers = shared.readers.clone();
+        let restored_rooms =
+            tokio::spawn(async move { restore::rooms(readers, &shared.taken_over, rooms).await });
+        let readers = self.shared.readers.clone();
+        let restored_sessions =
+            tokio::spawn(async move { restore::sessions(readers, sessions).await });
+        for task in [restored_rooms, restored_sessions] {
+            match task.await {
+                Ok(Ok(()) | Err(Interrupted::Unwanted)) => {}
+                Ok(Err(Interrupted::Database(error))) => {
+                    warn!(%error, "the restore was interrupted");
+                    return Err(ReadError::Unavailable);
+                }
+                Err(_) => return Err(ReadError::Unavailable),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a run: shifts the holds by the time without a hub and takes the histories over that a
+    /// planned stop wrote out. Once, before the restore.
+    pub async fn begin_run(&self) -> Result<RunStart, WriteError> {
+        self.ask(Job::BeginRun)
+            .await
+            .unwrap_or(Err(WriteError::Lost))
+    }
+
+    /// Ends a run as planned: after everything queued before, writes the memory histories out and marks
+    /// the stop.
+    pub async fn clean_stop(&self, streams: Vec<(RoomId, StoredStream)>) -> Result<(), WriteError> {
+        self.ask(|reply| Job::CleanStop(streams, reply))
+            .await
+            .unwrap_or(Err(WriteError::Lost))
+    }
+
+    /// Asks the database now, for at most 2 s, and says how long it took.
+    pub async fn probe(&self) -> Result<Duration, ReadError> {
+        let readers = self.shared.readers.clone();
+        let started = Instant::now();
+        let ping = async move { read::ping(&readers).await };
+        within(PROBE_WITHIN, ping).await?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until everything queued is settled, then closes the database. What is written afterwards is
+    /// refused.
+    pub async fn drain(&self) {
+        // If the writer is gone there is nothing left to wait for.
+        let _ = self.ask(Job::Drain).await;
+        let shell = self.shared.shell.write().take();
+        if let Some(shell) = shell {
+            shell.stop(Some("drained".to_owned()));
+        }
+        let writer = self.shared.writer.lock().await;
+        // Everything is committed: a connection that does not close properly costs nothing.
+        let _ = self.shared.readers.close_by_ref().await;
+        let _ = writer.connection().close_by_ref().await;
+        self.shared.lock.release().await;
+    }
+
+    async fn barrier(&self) -> Result<(), ReadError> {
+        let wait = self.ask(Job::Barrier);
+        match tokio::time::timeout(READ_WITHIN, wait).await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) | Err(_) => Err(ReadError::Unavailable),
+        }
+    }
+
+    /// None if the queue is full or the writer is gone.
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        // A message that comes back is dropped with its reply, which ends the wait below.
+        let _ = self.tell(PersistenceMessage::Job(job(reply)));
+        answer.await.ok()
+    }
+
+    /// Gives the message back if nobody took it.
+    fn tell(&self, message: PersistenceMessage) -> Result<(), PersistenceMessage> {
+        let shell = self.shared.shell.read();
+        let Some(shell) = shell.as_ref() else {
+            return Err(message);
+        };
+        match shell.cast(message) {
+            Err(MessagingErr::SendErr(message)) => Err(message),
+            // Nothing else can happen to a message between actors of one process.
+            Ok(()) | Err(MessagingErr::ChannelClosed | MessagingErr::InvalidActorType) => Ok(()),
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        within(READ_WITHIN, question).await
+    }
+}
+
+impl fmt::Debug for Persistence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Persistence").finish_non_exhaustive()
+    }
+}
+
+/// Asks in a task of its own, so that a caller that gives up cancels no statement.
+async fn within<T: Send + 'static>(
+    limit: Duration,
+    question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
+) -> Result<T, ReadError> {
+    let outcome = match tokio::time::timeout(limit, tokio::spawn(question)).await {
+        Ok(Ok(Ok(found))) => return Ok(found),
+        Ok(Ok(Err(error))) => {
+            warn!(%error, "a read failed");
+            "failed"
+        }
+        Ok(Err(_)) => "panicked",
+        Err(_) => {
+            warn!("a read was not answered within {limit:?}");
+            "late"
+        }
+    };
+    metrics::counter!("holdfast_reads_failed_total", "reason" => outcome).increment(1);
+    Err(ReadError::Unavailable)
+}

@@ -1,0 +1,164 @@
+//! Marks that may be lost, kept until a group takes them along: the newest per key.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::SoftWrite;
+use crate::id::{RoomId, SessionId};
+
+/// A mark waits at most so long for a group to go with; then it goes alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+
+/// Keys kept at a time: two marks for each of the 100,000 connections that a hub takes by default, and
+/// some. Beyond it marks of further keys are lost, which they may be.
+const KEYS_MAX: usize = 262_144;
+
+/// Marks in one group, so that a storm of them does not hold up the commands beside them.
+const PER_GROUP_MAX: usize = 4096;
+
+/// What a mark is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Seat(RoomId, u16),
+    Session(SessionId),
+    Heartbeat,
+}
+
+/// The marks that wait.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    marks: HashMap<Key, SoftWrite>,
+    oldest: Option<Instant>,
+}
+
+impl Marks {
+    /// Leaves a mark in place of an older one of the same key.
+    pub(super) fn leave(&self, mark: SoftWrite) {
+        let mut waiting = self.waiting.lock();
+        let key = key(&mark);
+        if waiting.marks.len() >= KEYS_MAX && !waiting.marks.contains_key(&key) {
+            metrics::counter!("holdfast_soft_writes_dropped_total").increment(1);
+            return;
+        }
+        waiting.marks.insert(key, mark);
+        if waiting.oldest.is_none() {
+            waiting.oldest = Some(Instant::now());
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Returns when marks have waited long enough for a group.
+    pub(super) async fn due(&self) {
+        loop {
+            let oldest = self.waiting.lock().oldest;
+            match oldest {
+                Some(oldest) => return tokio::time::sleep_until(oldest + ALONE_AFTER).await,
+                None => self.arrived.notified().await,
+            }
+        }
+    }
+
+    /// Takes marks for one group.
+    pub(super) fn take(&self) -> Vec<SoftWrite> {
+        let mut waiting = self.waiting.lock();
+        if waiting.marks.len() <= PER_GROUP_MAX {
+            waiting.oldest = None;
+            return waiting.marks.drain().map(|(_, mark)| mark).collect();
+        }
+        let keys: Vec<Key> = waiting.marks.keys().take(PER_GROUP_MAX).copied().collect();
+        keys.iter()
+            .filter_map(|key| waiting.marks.remove(key))
+            .collect()
+    }
+
+    /// Takes marks back that did not reach the database. One that arrived meanwhile is newer.
+    pub(super) fn restore(&self, marks: Vec<SoftWrite>) {
+        if marks.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        for mark in marks {
+            if let Entry::Vacant(place) = waiting.marks.entry(key(&mark)) {
+                place.insert(mark);
+            }
+        }
+        waiting.oldest = Some(Instant::now());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.lock().marks.is_empty()
+    }
+}
+
+fn key(mark: &SoftWrite) -> Key {
+    match mark {
+        SoftWrite::SeatAway { room, seat, .. } | SoftWrite::SeatBack { room, seat, .. } => {
+            Key::Seat(*room, *seat)
+        }
+        SoftWrite::SessionSeen { session, .. } => Key::Session(*session),
+        SoftWrite::Heartbeat { .. } => Key::Heartbeat,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::HubTime;
+
+    fn heartbeat(at: i64) -> SoftWrite {
+        SoftWrite::Heartbeat { at: HubTime(at) }
+    }
+
+    #[test]
+    fn the_newest_mark_of_a_key_is_the_one_written() {
+        let marks = Marks::default();
+        marks.leave(heartbeat(1));
+        marks.leave(heartbeat(2));
+
+        let taken = marks.take();
+
+        assert!(
+            matches!(taken[..], [SoftWrite::Heartbeat { at: HubTime(2) }]),
+            "{taken:?}"
+        );
+    }
+
+    #[test]
+    fn a_mark_taken_back_gives_way_to_a_newer_one() {
+        let marks = Marks::default();
+        marks.leave(heartbeat(1));
+        let taken = marks.take();
+        marks.leave(heartbeat(2));
+
+        marks.restore(taken);
+
+        let taken = marks.take();
+        assert!(
+            matches!(taken[..], [SoftWrite::Heartbeat { at: HubTime(2) }]),
+            "{taken:?}"
+        );
+        assert!(marks.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_goes_alone_a_second_after_it_arrived() {
+        let marks = Marks::default();
+        let started = Instant::now();
+        marks.leave(heartbeat(1));
+
+        marks.due().await;
+
+        assert_eq!(started.elapsed(), ALONE_AFTER);
+    }
+}

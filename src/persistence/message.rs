@@ -1,0 +1,21 @@
+//! Everything the shell of persistence is told.
+
+use tokio::time::Instant;
+
+use super::Command;
+use super::queue::{Answer, Job, Settle};
+
+pub(super) enum PersistenceMessage {
+    Write {
+        command: Command,
+        submitted: Instant,
+        settle: Settle,
+    },
+    Job(Job),
+    /// The writer's answers of one transaction, by number.
+    Settled(Vec<(u64, Answer)>),
+    /// Commands may have reached their deadline.
+    DeadlinePassed,
+    /// The writer task is gone, which it should not be while its queue is open.
+    WriterEnded,
+}

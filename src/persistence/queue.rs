@@ -1,0 +1,115 @@
+//! What waits for the writer, and how each command is settled exactly once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::run::RunStart;
+use super::{Command, Committed, Refused, StoredStream, WriteError};
+use crate::id::RoomId;
+
+/// What a command is answered with. Definite, either way.
+pub(super) type Answer = Result<Committed, Refused>;
+
+/// A command in the writer's hands.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) number: u64,
+    pub(super) command: Command,
+    /// From here on it is refused rather than tried again.
+    pub(super) deadline: Instant,
+}
+
+/// Everything the writer is asked to do, in the order of the queue.
+pub(super) enum Work {
+    Write(Item, Ticket),
+    Job(Job),
+}
+
+/// What is done alone, after everything that was queued before it.
+pub(super) enum Job {
+    /// Answers when everything queued before is settled.
+    Barrier(oneshot::Sender<()>),
+    BeginRun(oneshot::Sender<Result<RunStart, WriteError>>),
+    CleanStop(
+        Vec<(RoomId, StoredStream)>,
+        oneshot::Sender<Result<(), WriteError>>,
+    ),
+    /// Answers when the marks are written too and the log is checkpointed.
+    Drain(oneshot::Sender<()>),
+}
+
+const QUEUED: u8 = 0;
+const TAKEN: u8 = 1;
+const CANCELLED: u8 = 2;
+
+/// Decides between the writer, who takes a command, and its deadline, which cancels it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    /// For the writer: false if the command was cancelled before.
+    pub(super) fn take(&self) -> bool {
+        self.decide(TAKEN)
+    }
+
+    /// For the deadline: false if the writer has taken the command before.
+    pub(super) fn cancel(&self) -> bool {
+        self.decide(CANCELLED)
+    }
+
+    fn decide(&self, outcome: u8) -> bool {
+        self.0
+            .compare_exchange(QUEUED, outcome, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+type Then = Box<dyn FnOnce(Result<Committed, WriteError>) + Send>;
+
+/// What is done with the answer. Dropped without one, it is told that the answer is lost.
+pub(super) struct Settle(Option<Then>);
+
+impl Settle {
+    pub(super) fn new(then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static) -> Settle {
+        Settle(Some(Box::new(then)))
+    }
+
+    pub(super) fn settle(mut self, answer: Answer) {
+        if let Some(then) = self.0.take() {
+            then(answer.map_err(WriteError::Refused));
+        }
+    }
+}
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(WriteError::Lost));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_either_taken_or_cancelled() {
+        let ticket = Ticket::default();
+
+        assert!(ticket.clone().take());
+        assert!(!ticket.cancel());
+    }
+
+    #[test]
+    fn a_reply_that_is_dropped_is_told_as_lost() {
+        let (tell, told) = std::sync::mpsc::channel();
+
+        drop(Settle::new(move |answer| tell.send(answer).unwrap()));
+
+        assert_eq!(told.recv(), Ok(Err(WriteError::Lost)));
+    }
+}

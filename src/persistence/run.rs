@@ -1,0 +1,263 @@
+//! The start and the planned end of a run: what time without a hub does to holds, and where streams stand.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement, TransactionTrait,
+    Value,
+};
+
+use super::rows::{Columns, Rows, Type};
+use super::{StoredPublication, StoredStream};
+use crate::clock::HubTime;
+use crate::id::RoomId;
+
+/// The one node of a hub that is not a cluster.
+pub(super) const NODE: &str = "main";
+
+/// Publications in one statement when histories are written out: a message has at most 64 KiB.
+const PUBLICATIONS_PER_STATEMENT: usize = 256;
+
+const STREAM: Columns = &[
+    ("room_id", Type::Uuid),
+    ("epoch", Type::Text),
+    ("top", Type::Int),
+];
+
+const PUBLICATION: Columns = &[
+    ("room_id", Type::Uuid),
+    ("epoch", Type::Text),
+    ("offset_", Type::Int),
+    ("data", Type::Bytes),
+    ("info", Type::BytesOrNull),
+    ("tags", Type::BytesOrNull),
+    ("at", Type::Int),
+];
+
+/// What the start of a run found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunStart {
+    /// Whether the last run stopped as planned, so that memory streams go on.
+    pub is_clean: bool,
+    /// Time without a hub, which no hold and no seated session is charged for.
+    pub down_for: Duration,
+}
+
+/// The histories that the last run wrote out, until they are handed to their rooms.
+#[derive(Debug, Default)]
+pub(super) struct TakenOver {
+    pub(super) is_clean: bool,
+    pub(super) histories: HashMap<RoomId, Vec<StoredPublication>>,
+}
+
+/// Shifts the holds, takes the written-out histories over, and marks the hub as running.
+///
+/// Safe to do again: what was shifted counts from the heartbeat that the same commit wrote.
+pub(super) async fn begin(
+    writer: &DatabaseConnection,
+    now: HubTime,
+) -> Result<(RunStart, TakenOver), DbErr> {
+    let transaction = writer
+        .begin_with_options(super::commit::immediate())
+        .await?;
+    let stored = run(
+        &transaction,
+        "SELECT last_heartbeat_at, clean_stop FROM hub_clock WHERE node = $1",
+        [NODE.into()],
+    )
+    .one()
+    .await?;
+    let (last, is_clean) = match stored {
+        Some(row) => (HubTime(row.try_get_by_index(0)?), row.try_get_by_index(1)?),
+        None => (now, false),
+    };
+    shift(&transaction, last, now).await?;
+    let mut taken = TakenOver {
+        is_clean,
+        histories: HashMap::new(),
+    };
+    if is_clean {
+        taken.histories = histories(&transaction).await?;
+    }
+    run(&transaction, "DELETE FROM room_publications", [])
+        .execute()
+        .await?;
+    write_clock(&transaction, now, false).await?;
+    transaction.commit().await?;
+    let start = RunStart {
+        is_clean,
+        down_for: now.since(last),
+    };
+    Ok((start, taken))
+}
+
+/// Writes memory histories out and marks the stop as planned.
+pub(super) async fn stop_cleanly(
+    writer: &DatabaseConnection,
+    streams: &[(RoomId, StoredStream)],
+    now: HubTime,
+) -> Result<(), DbErr> {
+    let transaction = writer
+        .begin_with_options(super::commit::immediate())
+        .await?;
+    let mut tops = Rows::new(STREAM);
+    let mut publications = Rows::new(PUBLICATION);
+    for (room, stream) in streams {
+        tops.push([
+            room.0.into(),
+            (&*stream.epoch).into(),
+            stored_offset(stream.top),
+        ]);
+        for publication in &stream.publications {
+            publications.push([
+                room.0.into(),
+                (&*stream.epoch).into(),
+                stored_offset(publication.offset),
+                publication.data.to_vec().into(),
+                publication.info.as_ref().map(|info| info.to_vec()).into(),
+                publication.tags.as_ref().map(|tags| tags.to_vec()).into(),
+                publication.time.0.into(),
+            ]);
+            if publications.len() >= PUBLICATIONS_PER_STATEMENT {
+                write_out(&transaction, &mut publications).await?;
+            }
+        }
+    }
+    write_out(&transaction, &mut publications).await?;
+    tops.execute(
+        &transaction,
+        "UPDATE rooms SET stream_epoch = v.epoch, stream_top = v.top FROM v \
+         WHERE rooms.id = v.room_id",
+    )
+    .await?;
+    write_clock(&transaction, now, true).await?;
+    transaction.commit().await
+}
+
+async fn shift(
+    transaction: &DatabaseTransaction,
+    last: HubTime,
+    now: HubTime,
+) -> Result<(), DbErr> {
+    let delta = now.0.saturating_sub(last.0);
+    // Held at the end of the last run, or away with a hold that ended while the hub ran: its holder may
+    // have been there, so the hold begins anew. Any other hold has left what it had left.
+    run(
+        transaction,
+        "UPDATE room_seats SET status = 'away', \
+         away_since = CASE WHEN status = 'held' OR hold_until <= $1 THEN $2 \
+         ELSE away_since + $3 END, \
+         hold_until = CASE WHEN status = 'held' OR hold_until <= $1 \
+         THEN $2 + (SELECT grace FROM rooms WHERE rooms.id = room_seats.room_id) \
+         ELSE hold_until + $3 END",
+        [last.0.into(), now.0.into(), delta.into()],
+    )
+    .execute()
+    .await?;
+    run(
+        transaction,
+        "UPDATE app_sessions SET expires_at = expires_at + $1 \
+         WHERE ended_at IS NULL AND id IN (SELECT session_id FROM room_seats)",
+        [delta.into()],
+    )
+    .execute()
+    .await
+}
+
+async fn histories(
+    transaction: &DatabaseTransaction,
+) -> Result<HashMap<RoomId, Vec<StoredPublication>>, DbErr> {
+    let rows = run(
+        transaction,
+        "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time FROM room_publications p \
+         JOIN rooms r ON r.id = p.room_id AND r.stream_epoch = p.epoch \
+         ORDER BY p.room_id, p.\"offset\"",
+        [],
+    )
+    .all()
+    .await?;
+    let mut histories: HashMap<RoomId, Vec<StoredPublication>> = HashMap::new();
+    for row in rows {
+        let publication = StoredPublication {
+            offset: offset(row.try_get_by_index(1)?),
+            data: row.try_get_by_index::<Vec<u8>>(2)?.into(),
+            info: row.try_get_by_index::<Option<Vec<u8>>>(3)?.map(Into::into),
+            tags: row.try_get_by_index::<Option<Vec<u8>>>(4)?.map(Into::into),
+            time: HubTime(row.try_get_by_index(5)?),
+        };
+        let room = RoomId(row.try_get_by_index(0)?);
+        histories.entry(room).or_default().push(publication);
+    }
+    Ok(histories)
+}
+
+async fn write_out(transaction: &DatabaseTransaction, rows: &mut Rows) -> Result<(), DbErr> {
+    let full = std::mem::replace(rows, Rows::new(PUBLICATION));
+    full.execute(
+        transaction,
+        "INSERT INTO room_publications (room_id, epoch, \"offset\", data, info, tags, time) \
+         SELECT v.room_id, v.epoch, v.offset_, v.data, v.info, v.tags, v.at \
+         FROM v JOIN rooms ON rooms.id = v.room_id WHERE true ON CONFLICT DO NOTHING",
+    )
+    .await?;
+    Ok(())
+}
+
+async fn write_clock(
+    transaction: &DatabaseTransaction,
+    now: HubTime,
+    clean_stop: bool,
+) -> Result<(), DbErr> {
+    run(
+        transaction,
+        "INSERT INTO hub_clock (node, last_heartbeat_at, clean_stop) VALUES ($1, $2, $3) \
+         ON CONFLICT (node) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at, \
+         clean_stop = excluded.clean_stop",
+        [NODE.into(), now.0.into(), clean_stop.into()],
+    )
+    .execute()
+    .await
+}
+
+/// An offset as the database has it: it has no unsigned numbers.
+pub(super) fn offset(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+fn stored_offset(offset: u64) -> Value {
+    i64::try_from(offset).unwrap_or(i64::MAX).into()
+}
+
+/// A statement about to run in a transaction.
+struct Run<'a> {
+    transaction: &'a DatabaseTransaction,
+    statement: Statement,
+}
+
+fn run<'a, const N: usize>(
+    transaction: &'a DatabaseTransaction,
+    sql: &str,
+    values: [Value; N],
+) -> Run<'a> {
+    let backend = transaction.get_database_backend();
+    Run {
+        transaction,
+        statement: Statement::from_sql_and_values(backend, sql, values),
+    }
+}
+
+impl Run<'_> {
+    async fn one(self) -> Result<Option<sea_orm::QueryResult>, DbErr> {
+        self.transaction.query_one_raw(self.statement).await
+    }
+
+    async fn all(self) -> Result<Vec<sea_orm::QueryResult>, DbErr> {
+        self.transaction.query_all_raw(self.statement).await
+    }
+
+    async fn execute(self) -> Result<(), DbErr> {
+        self.transaction.execute_raw(self.statement).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! The open database: its lock, its connections, and what outlives a restart of the writer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use ractor::ActorRef;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::address::Address;
+use super::backoff::Backoff;
+use super::commit::Writer;
+use super::error::Cause;
+use super::lock::{DaemonLock, Unlocked};
+use super::mark::Marks;
+use super::message::PersistenceMessage;
+use super::run::TakenOver;
+use super::{OpenError, Persistence, schema};
+use crate::clock::HubClock;
+use crate::config::{Config, PersistenceConfig};
+
+/// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often the lock's connection is looked after: another daemon that waits for the lock waits longer.
+const LOCK_RENEWAL: Duration = Duration::from_secs(5);
+
+/// The oldest PostgreSQL with everything that is used here, as its `server_version_num`.
+const POSTGRES_OLDEST: i64 = 130_000;
+
+/// An open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the handles, the shell and the writer share, and what survives their restarts.
+pub(super) struct Shared {
+    pub(super) clock: HubClock,
+    pub(super) settings: PersistenceConfig,
+    /// Test hook: waited before each COMMIT in builds with `faults`.
+    pub(super) commit_delay: Duration,
+    pub(super) readers: DatabaseConnection,
+    /// Held by the one writer task for its life, so a next one begins when the last has ended.
+    pub(super) writer: Arc<tokio::sync::Mutex<Writer>>,
+    /// The group whose outcome is not known yet.
+    pub(super) in_flight: Mutex<Option<Uuid>>,
+    pub(super) marks: Marks,
+    pub(super) taken_over: Mutex<TakenOver>,
+    pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
+    pub(super) lock: DaemonLock,
+}
+
+impl Store {
+    /// Locks, opens, checks and migrates the database. Tries for 30 seconds to reach it.
+    pub async fn open(config: &Config, clock: HubClock) -> Result<Store, OpenError> {
+        Store::open_within(config, clock, OPEN_WITHIN).await
+    }
+
+    /// As [`Store::open`], trying for `within` to reach the database.
+    pub async fn open_within(
+        config: &Config,
+        clock: HubClock,
+        within: Duration,
+    ) -> Result<Store, OpenError> {
+        let address = Address::parse(&config.database)?;
+        let give_up = Instant::now() + within;
+        let mut backoff = Backoff::new();
+        let (lock, writer, readers) = loop {
+            match connect(&address, config).await {
+                Ok(parts) => break parts,
+                Err(Unlocked::Refused(error)) => return Err(error),
+                Err(Unlocked::Away(error)) if Instant::now() >= give_up => {
+                    let cause = Cause::from(error);
+                    return Err(OpenError::Unreachable { within, cause });
+                }
+                Err(Unlocked::Away(error)) => {
+                    warn!(%error, "the database cannot be reached, trying again");
+                    backoff.wait().await;
+                }
+            }
+        };
+        schema::prepare(&writer, config.database.migrate).await?;
+        let commit_delay = if config.dev {
+            config.faults.commit_delay
+        } else {
+            Duration::ZERO
+        };
+        let shared = Arc::new(Shared {
+            clock,
+            settings: config.persistence.clone(),
+            commit_delay,
+            readers,
+            writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, writer))),
+            in_flight: Mutex::new(None),
+            marks: Marks::default(),
+            taken_over: Mutex::default(),
+            shell: RwLock::new(None),
+            lock,
+        });
+        keep_lock(&shared);
+        keep_awake(&shared, config.database.keepalive);
+        info!("the database is open");
+        Ok(Store { shared })
+    }
+
+    /// A handle for everybody who reads and writes. It stays good when the writer is restarted.
+    pub fn persistence(&self) -> Persistence {
+        Persistence::new(self.shared.clone())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+async fn connect(
+    address: &Address,
+    config: &Config,
+) -> Result<(DaemonLock, DatabaseConnection, DatabaseConnection), Unlocked> {
+    let lock = DaemonLock::take(address).await?;
+    let writer = address.connect_writer().await.map_err(Unlocked::Away)?;
+    refuse_old(&writer).await?;
+    let readers = address
+        .connect_readers(&config.database)
+        .await
+        .map_err(Unlocked::Away)?;
+    Ok((lock, writer, readers))
+}
+
+async fn refuse_old(connection: &DatabaseConnection) -> Result<(), Unlocked> {
+    if connection.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let sql = "SELECT current_setting('server_version_num')::int8";
+    let row = connection
+        .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
+        .await
+        .map_err(Unlocked::Away)?;
+    let found = row
+        .map(|row| row.try_get_by_index::<i64>(0))
+        .transpose()
+        .map_err(Unlocked::Away)?
+        .unwrap_or(0);
+    if found < POSTGRES_OLDEST {
+        let found = found / 10_000;
+        return Err(Unlocked::Refused(OpenError::ServerOld { found }));
+    }
+    Ok(())
+}
+
+/// Looks after the lock until the store is dropped.
+fn keep_lock(shared: &Arc<Shared>) {
+    if matches!(shared.lock, DaemonLock::File(_)) {
+        return;
+    }
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOCK_RENEWAL).await;
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            if let Err(error) = shared.lock.renew().await {
+                warn!(%error, "the database's lock could not be looked after");
+            }
+        }
+    });
+}
+
+/// Asks the database something now and then, so that hosted ones do not fall asleep.
+fn keep_awake(shared: &Arc<Shared>, every: Duration) {
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            if let Err(error) = shared.readers.execute_unprepared("SELECT 1").await {
+                warn!(%error, "the database did not answer the keepalive");
+            }
+        }
+    });
+}
