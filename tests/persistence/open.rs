@@ -1,0 +1,141 @@
+//! Whether a daemon may use the database, and how its schema gets there.
+
+use std::time::Duration;
+
+use holdfast::clock::HubClock;
+use holdfast::config::Config;
+use holdfast::persistence::{OpenError, Store, migrate_down, migrate_status, migrate_up};
+use sea_orm::{DatabaseConnection, EntityTrait};
+
+use super::database::Database;
+use super::on_both;
+
+on_both!(
+    a_second_daemon_is_refused_while_the_first_lives,
+    migrations_are_refused_while_a_daemon_lives,
+    a_database_newer_than_the_program_is_refused,
+    pending_migrations_are_refused_where_they_may_not_run,
+    the_schema_goes_up_down_and_up_again,
+    the_schema_has_every_column_of_the_entities,
+);
+
+async fn open(config: &Config) -> Result<Store, OpenError> {
+    Store::open_within(config, HubClock::start(), Duration::ZERO).await
+}
+
+async fn a_second_daemon_is_refused_while_the_first_lives(database: Database) {
+    let hub = database.start().await;
+
+    let second = open(&database.config).await.unwrap_err();
+    hub.stop().await;
+    // A file lock goes with the last handle of the process.
+    let third = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            match open(&database.config).await {
+                Err(OpenError::FileInUse { .. }) => tokio::task::yield_now().await,
+                opened => return opened,
+            }
+        }
+    });
+
+    let text = second.to_string();
+    assert!(text.contains("another daemon is using"), "{text}");
+    assert_eq!(second.exit_code(), 69);
+    assert!(third.await.unwrap().is_ok());
+}
+
+async fn migrations_are_refused_while_a_daemon_lives(database: Database) {
+    let _hub = database.start().await;
+
+    let refused = migrate_up(&database.config).await.unwrap_err();
+
+    assert!(
+        matches!(
+            refused,
+            OpenError::FileInUse { .. } | OpenError::DatabaseInUse
+        ),
+        "{refused}"
+    );
+}
+
+async fn a_database_newer_than_the_program_is_refused(database: Database) {
+    migrate_up(&database.config).await.unwrap();
+    database
+        .sql("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m2999_later', 0)")
+        .await;
+
+    let refused = open(&database.config).await.unwrap_err();
+
+    assert!(
+        matches!(&refused, OpenError::Newer { migration } if migration == "m2999_later"),
+        "{refused}"
+    );
+}
+
+async fn pending_migrations_are_refused_where_they_may_not_run(mut database: Database) {
+    database.config.database.migrate = false;
+
+    let refused = open(&database.config).await.unwrap_err();
+
+    assert!(matches!(refused, OpenError::Pending { .. }), "{refused}");
+}
+
+async fn the_schema_goes_up_down_and_up_again(database: Database) {
+    let config = &database.config;
+    let applied = || async {
+        let status = migrate_status(config).await.unwrap();
+        let all = status.len();
+        let applied = status.iter().filter(|state| state.is_applied).count();
+        (applied, all - applied)
+    };
+
+    let before = applied().await;
+    migrate_up(config).await.unwrap();
+    let up = applied().await;
+    migrate_down(config, 3).await.unwrap();
+    let three_down = applied().await;
+    migrate_down(config, 100).await.unwrap();
+    let down = applied().await;
+    migrate_up(config).await.unwrap();
+    let again = applied().await;
+
+    assert_eq!([before, up, three_down], [(0, 10), (10, 0), (7, 3)]);
+    assert_eq!([down, again], [(0, 10), (10, 0)]);
+}
+
+async fn the_schema_has_every_column_of_the_entities(database: Database) {
+    migrate_up(&database.config).await.unwrap();
+    let connection = database.look().await;
+
+    async fn select<E: EntityTrait>(connection: &DatabaseConnection) {
+        // It names every column of the entity, so one that is missing fails.
+        E::find().one(connection).await.unwrap();
+    }
+
+    select::<entity::user::Entity>(&connection).await;
+    select::<entity::room::Entity>(&connection).await;
+    select::<entity::room_seat::Entity>(&connection).await;
+    select::<entity::app_session::Entity>(&connection).await;
+    select::<entity::session_token::Entity>(&connection).await;
+    select::<entity::event_participant::Entity>(&connection).await;
+    select::<entity::room_publication::Entity>(&connection).await;
+    select::<entity::command::Entity>(&connection).await;
+    select::<entity::commit_group::Entity>(&connection).await;
+    select::<entity::hub_clock::Entity>(&connection).await;
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_ends_the_start_with_69() {
+    let mut database = Database::sqlite();
+    // Port 1 is reserved, and nobody listens there.
+    database.config.database.url = "postgres://hub@127.0.0.1:1/hub".to_owned().into();
+
+    let refused = open(&database.config).await.unwrap_err();
+
+    assert!(
+        matches!(refused, OpenError::Unreachable { .. }),
+        "{refused}"
+    );
+    assert_eq!(refused.exit_code(), 69);
+}
