@@ -13,6 +13,7 @@ pub mod id;
 pub mod mailbox;
 pub mod matchmaking;
 pub mod persistence;
+pub mod room;
 pub mod session;
 pub mod supervisor;
 pub mod telemetry;

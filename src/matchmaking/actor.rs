@@ -8,13 +8,13 @@ use super::state::Supplies;
 use crate::mailbox::answer;
 
 #[derive(Debug)]
-pub struct MatchmakerActor;
+struct MatchmakerActor;
 
-impl MatchmakerActor {
-    /// Starts the actor and puts it at the handle's post.
-    pub async fn start(handle: &Matchmaker, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+impl Matchmaker {
+    /// Starts the actor, under the hub, in place of the one before.
+    pub async fn start(&self, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, MatchmakerActor, (), hub).await?;
-        handle.post.fill(actor.clone());
+        self.post.fill(actor.clone());
         Ok(actor.get_cell())
     }
 }

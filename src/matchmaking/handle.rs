@@ -15,7 +15,7 @@ pub struct Matchmaker {
 }
 
 impl Matchmaker {
-    /// A matchmaker that is not there yet: [`super::MatchmakerActor`] fills the post.
+    /// A matchmaker that is not there yet, until it is started.
     pub fn vacant() -> Matchmaker {
         Matchmaker {
             post: Post::vacant(),

@@ -7,7 +7,7 @@ use ractor::RpcReplyPort;
 use super::state::Supply;
 use crate::id::RoomCode;
 
-pub enum MatchmakerMessage {
+pub(super) enum MatchmakerMessage {
     Supply {
         code: RoomCode,
         supply: Supply,

@@ -9,6 +9,5 @@ mod handle;
 mod message;
 mod state;
 
-pub use actor::MatchmakerActor;
 pub use handle::Matchmaker;
 pub use state::Supply;

@@ -4,10 +4,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The deepest nesting of a payload. Client libraries in other languages read JSON by recursion:
-/// what one player sends must not break the others.
-pub const JSON_DEPTH_MAX: usize = 64;
-
 /// Commands in one frame. A client library sends its connect and all its subscribes in one frame,
 /// and a connection has at most a few hundred channels; the message size bounds it anyway.
 pub const COMMANDS_PER_FRAME_MAX: usize = 1024;
@@ -97,27 +93,6 @@ pub fn decode_json(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
         return Err(FrameError::Empty);
     }
     Ok(commands)
-}
-
-/// Whether a JSON text nests at most [`JSON_DEPTH_MAX`] deep. The text must be valid JSON.
-pub fn is_shallow(json: &[u8]) -> bool {
-    let mut depth = 0_usize;
-    let mut is_text = false;
-    let mut is_escaped = false;
-    for byte in json {
-        match (is_text, byte) {
-            (true, _) if is_escaped => is_escaped = false,
-            (true, b'\\') => is_escaped = true,
-            (_, b'"') => is_text = !is_text,
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > JSON_DEPTH_MAX {
-            return false;
-        }
-    }
-    true
 }
 
 /// A payload on its way out: copied from the read buffer, without raw line feeds, which would end a
@@ -400,16 +375,6 @@ mod tests {
                 "{frame}"
             );
         }
-    }
-
-    #[test]
-    fn depth_is_counted_outside_of_texts_only() {
-        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
-        assert!(is_shallow(deep(JSON_DEPTH_MAX).as_bytes()));
-        assert!(!is_shallow(deep(JSON_DEPTH_MAX + 1).as_bytes()));
-        assert!(is_shallow(
-            format!("\"\\\"{}\"", "[".repeat(999)).as_bytes()
-        ));
     }
 
     proptest::proptest! {

@@ -240,7 +240,7 @@ pub fn room_code(text: &str) -> Result<RoomCode, Refusal> {
 }
 
 /// Whether brackets nest deeper than `depth_max`. Looks at bytes only: the text need not be JSON.
-fn is_deeper_than(text: &[u8], depth_max: usize) -> bool {
+pub fn is_deeper_than(text: &[u8], depth_max: usize) -> bool {
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut escaped = false;

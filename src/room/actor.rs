@@ -1,0 +1,227 @@
+//! Connects a room's mailbox to its rules.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use serde_json::value::RawValue;
+
+use super::brood::{Origin, RoomContext, RoomSeed};
+use super::member::Members;
+use super::message::{RoomMessage, Wake};
+use super::notice::{Epoch, SeatNews};
+use super::seating::{Occupant, Seating};
+use super::state::{Phase, Profile, Room};
+use super::stream::Stream;
+use crate::clock::HubTime;
+use crate::mailbox::answer;
+use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
+use crate::supervisor::{Alive, ShardMessage};
+use crate::wire::UserView;
+
+#[derive(Debug)]
+pub(super) struct RoomActor;
+
+impl Actor for RoomActor {
+    type Msg = RoomMessage;
+    type State = Room;
+    type Arguments = (Arc<RoomContext>, RoomSeed);
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<RoomMessage>,
+        (context, seed): (Arc<RoomContext>, RoomSeed),
+    ) -> Result<Room, ActorProcessingErr> {
+        let (profile, phase, seats, stream) = take_apart(seed.stored);
+        let mut room = Room {
+            stream: Stream::new(&seed.kind.config, stream),
+            seating: Seating::new(seed.kind.config.seats),
+            key: seed.key,
+            channel: seed.channel,
+            kind: seed.kind,
+            members: Members::default(),
+            claims: HashMap::new(),
+            releases: HashMap::new(),
+            vacancy: 0,
+            profile,
+            phase,
+            _alive: Alive::new("room"),
+            context,
+            me,
+        };
+        for seat in seats {
+            room.restore(seat, seed.origin).await;
+        }
+        room.seats_freed().await;
+        Ok(room)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<RoomMessage>,
+        message: RoomMessage,
+        room: &mut Room,
+    ) -> Result<(), ActorProcessingErr> {
+        if room.phase == Phase::Retired {
+            // Dropping a reply port sends its asker to look the room up again.
+            return Ok(());
+        }
+        match message {
+            RoomMessage::Claim(request) => room.claim(*request),
+            RoomMessage::Release { session, reply } => room.release(session, reply),
+            RoomMessage::Back { session, epoch } => room.back(session, epoch),
+            RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
+            RoomMessage::Vacated { session } => room.vacated(session).await,
+            RoomMessage::Settled { change, result } => room.settled(change, result).await?,
+            RoomMessage::Subscribe {
+                id,
+                peer,
+                request,
+                outbound,
+                reply,
+            } => answer(reply, room.subscribe(id, &peer, &request, outbound)),
+            RoomMessage::Unsubscribe {
+                id,
+                connection,
+                outbound,
+                reply,
+            } => {
+                room.unsubscribe(id, connection, &outbound);
+                answer(reply, ());
+            }
+            RoomMessage::Leave { connection } => room.leave(connection),
+            RoomMessage::Publish { peer, data, reply } => answer(reply, room.publish(&peer, data)),
+            RoomMessage::Ask {
+                id,
+                peer,
+                question,
+                outbound,
+                reply,
+            } => answer(reply, room.question(id, &peer, &question, &outbound)),
+            RoomMessage::View { reply } => {
+                if let Some(view) = room.view() {
+                    answer(reply, view);
+                }
+            }
+            RoomMessage::Offer => room.offer(),
+            RoomMessage::Wake(_) if room.phase == Phase::Frozen => {}
+            RoomMessage::Wake(Wake::Hold { seat, hold_until }) => room.hold_over(seat, hold_until),
+            RoomMessage::Wake(Wake::Empty { vacancy }) => room.close_if_vacant(vacancy),
+            RoomMessage::Retire => room.retire(),
+            RoomMessage::Freeze { reply } => {
+                room.phase = Phase::Frozen;
+                let id = room.profile.as_ref().map(|profile| profile.id);
+                answer(reply, id.map(|id| (id, room.stream.to_stored())));
+            }
+        }
+        Ok(())
+    }
+
+    /// A room supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<RoomMessage>,
+        _event: SupervisionEvent,
+        _room: &mut Room,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl Room {
+    /// Puts a holder back into its seat.
+    async fn restore(&mut self, seat: StoredSeat, origin: Origin) {
+        let now = self.now();
+        let hold_until = match origin {
+            Origin::Opened(_) => seat.hold_until,
+            Origin::Stored => Some(seat.hold_until.unwrap_or(now.plus(seat.grace))),
+            Origin::Rebuilt => Some(rebuilt_hold(&seat, now)),
+        };
+        let occupant = Occupant {
+            session: seat.session,
+            user: UserView {
+                id: seat.user,
+                name: seat.user_name,
+            },
+            epoch: match origin {
+                Origin::Opened(epoch) => epoch,
+                Origin::Stored | Origin::Rebuilt => Epoch(0),
+            },
+            hold_until,
+        };
+        self.seating.put(seat.number, occupant.clone());
+        if let Some(end) = hold_until {
+            self.wake_at(seat.number, end).await;
+        }
+        if hold_until != seat.hold_until
+            && let Some(hold_until) = hold_until
+        {
+            self.context.persistence.mark(SoftWrite::SeatAway {
+                room: seat.room,
+                seat: seat.number,
+                session: seat.session,
+                since: now,
+                hold_until,
+            });
+        }
+        match (origin, self.holding(seat.number, &occupant)) {
+            (Origin::Opened(_), _) => self.announce_held(seat.number, &occupant),
+            (Origin::Rebuilt, Some(seat)) => {
+                self.notify(occupant.session, SeatNews::Restored { seat });
+            }
+            (Origin::Rebuilt, None) | (Origin::Stored, _) => {}
+        }
+    }
+
+    /// The shard asks whether the room can go.
+    fn retire(&mut self) {
+        let key = self.key.clone();
+        if self.kind.is_open_channel() && self.members.is_empty() {
+            self.phase = Phase::Retired;
+            self.tell_shard(ShardMessage::Goes { key });
+        } else {
+            self.tell_shard(ShardMessage::Stays { key });
+        }
+    }
+}
+
+/// The least that a hold lasts on after a rebuild: sessions that are attached must have told so.
+const REBUILT_HOLD_MIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// After a failure the row may say less than what was: that the holder is here, or that it went.
+fn rebuilt_hold(seat: &StoredSeat, now: HubTime) -> HubTime {
+    match seat.hold_until {
+        Some(end) => end.max(now.plus(REBUILT_HOLD_MIN.min(seat.grace))),
+        None => now.plus(seat.grace),
+    }
+}
+
+fn take_apart(
+    stored: Option<StoredRoom>,
+) -> (Option<Profile>, Phase, Vec<StoredSeat>, StoredStream) {
+    let Some(stored) = stored else {
+        return (None, Phase::Open, Vec::new(), StoredStream::default());
+    };
+    let phase = if stored.is_closed {
+        Phase::Closed
+    } else {
+        Phase::Open
+    };
+    let profile = Profile {
+        id: stored.id,
+        code: stored.code,
+        settings: settings(&stored.settings),
+        grace: stored.grace,
+        current_game_id: stored.current_game_id,
+    };
+    (Some(profile), phase, stored.seats, stored.stream)
+}
+
+/// Settings were checked when the room was opened; whatever else is found counts as none.
+fn settings(text: &str) -> Arc<RawValue> {
+    RawValue::from_string(text.to_owned())
+        .unwrap_or_else(|_| {
+            RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
+        })
+        .into()
+}

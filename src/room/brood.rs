@@ -1,0 +1,307 @@
+//! How rooms are found, started and let go, and what they all share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use metrics::Counter;
+use ractor::{Actor, ActorCell, SpawnErr};
+
+use super::actor::RoomActor;
+use super::directory::RoomDirectory;
+use super::handle::{RoomHandle, RoomKey};
+use super::kind::{Kind, Kinds};
+use super::message::{RoomMessage, Wake};
+use super::notice::{Epoch, SeatListener};
+use crate::clock::HubClock;
+use crate::config::Config;
+use crate::id::{RoomCode, RoomId};
+use crate::mailbox::Unanswered;
+use crate::matchmaking::Matchmaker;
+use crate::persistence::{Persistence, StoredRoom, StoredStream};
+use crate::supervisor::{
+    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheel, shard_of,
+};
+
+/// Rooms asked at the same time when the hub stops.
+const FREEZES_AT_ONCE: usize = 64;
+
+/// What all rooms share.
+pub(super) struct RoomContext {
+    pub(super) clock: HubClock,
+    pub(super) kinds: Kinds,
+    pub(super) persistence: Persistence,
+    pub(super) matchmaker: Matchmaker,
+    pub(super) listener: Arc<dyn SeatListener>,
+    pub(super) shards: ShardHandle<RoomBrood>,
+    pub(super) wheel: Wheel<(RoomKey, Wake)>,
+    pub(super) recovery_max: usize,
+    pub(super) published: Counter,
+    directory: Arc<RoomDirectory>,
+}
+
+/// All rooms of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms(Arc<RoomContext>);
+
+/// What a room is started from.
+pub(super) struct RoomSeed {
+    pub(super) key: RoomKey,
+    pub(super) channel: Arc<str>,
+    pub(super) kind: Arc<Kind>,
+    /// None for an open channel.
+    pub(super) stored: Option<StoredRoom>,
+    pub(super) origin: Origin,
+}
+
+/// Where a room comes from decides what its seats are worth.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// Just opened; its player was attached under this epoch, or is away.
+    Opened(Epoch),
+    /// Read from the database: nobody is connected yet.
+    Stored,
+    /// Read after a failure: sessions may be attached and must tell so.
+    Rebuilt,
+}
+
+impl Rooms {
+    pub fn new(
+        config: &Config,
+        clock: HubClock,
+        persistence: Persistence,
+        matchmaker: Matchmaker,
+        listener: Arc<dyn SeatListener>,
+    ) -> Rooms {
+        let directory = Arc::new(RoomDirectory::default());
+        let woken = Arc::clone(&directory);
+        let wheel = Wheel::start(move |(key, wake)| {
+            if let Some(room) = woken.get(&key) {
+                room.tell(RoomMessage::Wake(wake));
+            }
+        });
+        Rooms(Arc::new(RoomContext {
+            clock,
+            kinds: Kinds::new(&config.kind),
+            persistence,
+            matchmaker,
+            listener,
+            shards: ShardHandle::vacant(),
+            wheel,
+            recovery_max: config.client.recovery_max,
+            published: metrics::counter!("holdfast_publications_total"),
+            directory,
+        }))
+    }
+
+    pub fn kinds(&self) -> &Kinds {
+        &self.0.kinds
+    }
+
+    /// Starts the supervisor of one share of the rooms, with the rooms that it had before.
+    pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let brood = RoomBrood(Arc::clone(&self.0));
+        let shard = Shard { brood, index };
+        let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
+        self.0.shards.post(index).fill(actor.clone());
+        Ok(actor.get_cell())
+    }
+
+    /// A room that is live already.
+    pub fn live(&self, key: &RoomKey) -> Option<RoomHandle> {
+        self.0.directory.get(key)
+    }
+
+    /// Finds a room, or starts it from its row. None: there is none.
+    pub async fn find(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
+        match self.live(key) {
+            Some(room) => Ok(Some(room)),
+            None => self.look_again(key).await,
+        }
+    }
+
+    /// Finds a room past the directory, after one found there did not answer.
+    pub async fn look_again(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
+        self.0.shards.resolve(key).await
+    }
+
+    /// Asks a room something; if it has gone meanwhile, once more after looking it up again.
+    pub async fn ask<T, F>(
+        &self,
+        key: &RoomKey,
+        question: impl Fn(RoomHandle) -> F,
+    ) -> Result<Option<T>, LoadError>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
+        let Some(room) = self.find(key).await? else {
+            return Ok(None);
+        };
+        match question(room).await {
+            Ok(found) => return Ok(Some(found)),
+            Err(Unanswered::Busy) => return Err(LoadError),
+            Err(Unanswered::Stopped) => {}
+        }
+        match self.look_again(key).await? {
+            Some(room) => question(room).await.map(Some).map_err(|_| LoadError),
+            None => Ok(None),
+        }
+    }
+
+    /// Starts a room that has just been committed.
+    pub async fn start_opened(
+        &self,
+        kind: &Arc<Kind>,
+        stored: StoredRoom,
+        epoch: Epoch,
+    ) -> Result<RoomHandle, LoadError> {
+        let seed = RoomSeed::seated(Arc::clone(kind), stored, Origin::Opened(epoch));
+        let key = seed.key.clone();
+        self.0.shards.start(&key, seed).await?.ok_or(LoadError)
+    }
+
+    /// Starts rooms as they were before the hub was restarted.
+    pub async fn restore(&self, rooms: Vec<StoredRoom>) -> Result<(), Unanswered> {
+        let mut shares: Vec<Vec<(RoomKey, RoomSeed)>> = (0..SHARDS).map(|_| Vec::new()).collect();
+        for stored in rooms {
+            if let Some(seed) = self.0.seed(stored, Origin::Stored) {
+                shares[shard_of(&seed.key)].push((seed.key.clone(), seed));
+            }
+        }
+        let posts = shares.into_iter().enumerate().map(|(shard, seeds)| {
+            let post = self.0.shards.post(shard).clone();
+            async move {
+                post.ask(|reply| ShardMessage::Restore { seeds, reply })
+                    .await
+            }
+        });
+        futures_util::future::try_join_all(posts).await?;
+        Ok(())
+    }
+
+    /// Stops the clocks of all rooms and takes their streams, before a planned stop.
+    pub async fn freeze(&self) -> Vec<(RoomId, StoredStream)> {
+        stream::iter(self.0.directory.all())
+            .map(|room| async move { room.freeze().await.ok().flatten() })
+            .buffer_unordered(FREEZES_AT_ONCE)
+            .filter_map(|stream| async move { stream })
+            .collect()
+            .await
+    }
+
+    /// Has each room tell the matchmaker again what it has to offer.
+    pub fn offer_again(&self) {
+        for room in self.0.directory.all() {
+            room.tell(RoomMessage::Offer);
+        }
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rooms")
+    }
+}
+
+impl RoomContext {
+    /// None if the configuration has no longer a kind for the room.
+    fn seed(&self, stored: StoredRoom, origin: Origin) -> Option<RoomSeed> {
+        let Some(kind) = self.kinds.get(&stored.kind) else {
+            tracing::warn!(room = %stored.code, kind = %stored.kind, "no such kind is configured");
+            return None;
+        };
+        Some(RoomSeed::seated(Arc::clone(kind), stored, origin))
+    }
+
+    async fn load(&self, code: RoomCode, is_rebuild: bool) -> Result<Option<RoomSeed>, LoadError> {
+        let stored = if is_rebuild {
+            self.persistence.room_truth(code).await
+        } else {
+            self.persistence.room_by_code(code).await
+        };
+        let origin = if is_rebuild {
+            Origin::Rebuilt
+        } else {
+            Origin::Stored
+        };
+        let stored = stored.map_err(|_| LoadError)?;
+        Ok(stored.and_then(|stored| self.seed(stored, origin)))
+    }
+}
+
+impl RoomSeed {
+    fn seated(kind: Arc<Kind>, stored: StoredRoom, origin: Origin) -> RoomSeed {
+        RoomSeed {
+            key: RoomKey::Code(stored.code),
+            channel: channel(&kind.name, stored.code),
+            kind,
+            stored: Some(stored),
+            origin,
+        }
+    }
+}
+
+/// The channel on which a room speaks.
+pub fn channel(kind: &str, code: RoomCode) -> Arc<str> {
+    format!("{kind}:{code}").into()
+}
+
+/// Rooms, as their supervisors know them.
+#[derive(Clone)]
+pub(super) struct RoomBrood(Arc<RoomContext>);
+
+impl Brood for RoomBrood {
+    type Key = RoomKey;
+    type Handle = RoomHandle;
+    type Seed = RoomSeed;
+
+    const KIND: &'static str = "room";
+
+    async fn spawn(
+        &self,
+        seed: RoomSeed,
+        shard: ActorCell,
+    ) -> Result<(RoomHandle, ActorCell), SpawnErr> {
+        let channel = Arc::clone(&seed.channel);
+        let arguments = (Arc::clone(&self.0), seed);
+        let (actor, _) = Actor::spawn_linked(None, RoomActor, arguments, shard).await?;
+        let cell = actor.get_cell();
+        Ok((RoomHandle::new(actor, channel), cell))
+    }
+
+    async fn load(&self, key: RoomKey, is_rebuild: bool) -> Result<Option<RoomSeed>, LoadError> {
+        let channel = match key {
+            RoomKey::Code(code) => return self.0.load(code, is_rebuild).await,
+            // Nobody listens to an open channel that has failed: its members were told to come back.
+            RoomKey::Channel(_) if is_rebuild => return Ok(None),
+            RoomKey::Channel(channel) => channel,
+        };
+        let kind = self.0.kinds.of_channel(&channel);
+        Ok(kind
+            .filter(|kind| kind.is_open_channel())
+            .map(|kind| RoomSeed {
+                key: RoomKey::Channel(Arc::clone(&channel)),
+                kind: Arc::clone(kind),
+                channel,
+                stored: None,
+                origin: Origin::Stored,
+            }))
+    }
+
+    fn enter(&self, key: &RoomKey, handle: &RoomHandle) {
+        self.0.directory.enter(key.clone(), handle.clone());
+    }
+
+    fn leave(&self, key: &RoomKey) {
+        self.0.directory.leave(key);
+    }
+
+    fn leave_all(&self, shard: usize) -> Vec<RoomKey> {
+        self.0.directory.leave_all(shard)
+    }
+
+    fn let_go(&self, room: &RoomHandle) {
+        room.tell(RoomMessage::Retire);
+    }
+}

@@ -1,0 +1,47 @@
+//! Which rooms are live on this node.
+
+use dashmap::DashMap;
+
+use super::handle::{RoomHandle, RoomKey};
+use crate::supervisor::shard_of;
+
+/// Found by code or by channel. Entries are made and taken out by the shards alone.
+#[derive(Debug, Default)]
+pub(super) struct RoomDirectory {
+    rooms: DashMap<RoomKey, RoomHandle>,
+}
+
+impl RoomDirectory {
+    pub(super) fn get(&self, key: &RoomKey) -> Option<RoomHandle> {
+        self.rooms.get(key).map(|entry| entry.value().clone())
+    }
+
+    pub(super) fn enter(&self, key: RoomKey, handle: RoomHandle) {
+        self.rooms.insert(key, handle);
+    }
+
+    pub(super) fn leave(&self, key: &RoomKey) {
+        self.rooms.remove(key);
+    }
+
+    /// Empties the share of one shard, and tells what was in it.
+    pub(super) fn leave_all(&self, shard: usize) -> Vec<RoomKey> {
+        let keys: Vec<_> = self
+            .rooms
+            .iter()
+            .map(|entry| entry.key().clone())
+            .filter(|key| shard_of(key) == shard)
+            .collect();
+        for key in &keys {
+            self.rooms.remove(key);
+        }
+        keys
+    }
+
+    pub(super) fn all(&self) -> Vec<RoomHandle> {
+        self.rooms
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect()
+    }
+}

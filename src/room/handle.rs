@@ -1,0 +1,191 @@
+//! The only way into a room from the rest of the crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ractor::ActorRef;
+
+use super::member::Peer;
+use super::message::{ClaimRequest, Claimed, Question, RoomMessage};
+use super::notice::{ClaimNotice, Epoch};
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
+use crate::mailbox::{Unanswered, ask};
+use crate::persistence::{SessionWrite, StoredStream, UserWrite};
+use crate::wire::{Failure, Refusal, RoomView, SubscribeRequest, UserView};
+
+/// How a room is found: by its code, or, if it is an open channel, by the channel's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RoomKey {
+    Code(RoomCode),
+    Channel(Arc<str>),
+}
+
+/// One live room. Cheap to clone. An unanswered question is worth asking once more after looking
+/// the room up again: it may have been retired or rebuilt.
+#[derive(Clone)]
+pub struct RoomHandle {
+    pub(super) actor: ActorRef<RoomMessage>,
+    channel: Arc<str>,
+}
+
+/// What a claim is made with.
+#[derive(Debug)]
+pub struct Claimant {
+    pub session: SessionId,
+    pub user: UserView,
+    pub user_write: UserWrite,
+    pub session_write: SessionWrite,
+    pub epoch: Epoch,
+    pub is_attached: bool,
+    pub notice: Option<ClaimNotice>,
+}
+
+impl RoomHandle {
+    pub(super) fn new(actor: ActorRef<RoomMessage>, channel: Arc<str>) -> RoomHandle {
+        RoomHandle { actor, channel }
+    }
+
+    /// The channel that the room speaks on.
+    pub fn channel(&self) -> &Arc<str> {
+        &self.channel
+    }
+
+    /// Claims a seat. The answer follows the commit.
+    pub async fn claim(
+        &self,
+        claimant: Claimant,
+        seat: Option<u16>,
+        team: Option<String>,
+    ) -> Result<Result<Claimed, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| {
+            RoomMessage::Claim(Box::new(ClaimRequest {
+                session: claimant.session,
+                user: claimant.user,
+                user_write: claimant.user_write,
+                session_write: claimant.session_write,
+                epoch: claimant.epoch,
+                is_attached: claimant.is_attached,
+                seat,
+                team,
+                notice: claimant.notice,
+                reply,
+            }))
+        })
+        .await
+    }
+
+    /// Gives a seat up. The answer follows the commit.
+    pub async fn release(&self, session: SessionId) -> Result<Result<(), Refusal>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Release { session, reply }).await
+    }
+
+    /// Tells the room that a session has a connection.
+    pub fn back(&self, session: SessionId, epoch: Epoch) {
+        self.tell(RoomMessage::Back { session, epoch });
+    }
+
+    /// Tells the room that a session lost the connection of that epoch.
+    pub fn away(&self, session: SessionId, epoch: Epoch) {
+        self.tell(RoomMessage::Away { session, epoch });
+    }
+
+    /// Tells the room that a session has ended, durably, and its seats with it.
+    pub fn vacated(&self, session: SessionId) {
+        self.tell(RoomMessage::Vacated { session });
+    }
+
+    /// Subscribes a connection. The room queues the reply to command `id` itself; an error is left
+    /// to the caller to queue.
+    pub async fn subscribe(
+        &self,
+        id: u32,
+        peer: Arc<Peer>,
+        request: SubscribeRequest,
+        outbound: Outbound,
+    ) -> Result<Result<(), Failure>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Subscribe {
+            id,
+            peer,
+            request,
+            outbound,
+            reply,
+        })
+        .await
+    }
+
+    /// Unsubscribes a connection. The room queues the reply to command `id` itself.
+    pub async fn unsubscribe(
+        &self,
+        id: u32,
+        connection: ConnectionId,
+        outbound: Outbound,
+    ) -> Result<(), Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Unsubscribe {
+            id,
+            connection,
+            outbound,
+            reply,
+        })
+        .await
+    }
+
+    /// Tells the room that a connection is gone.
+    pub fn leave(&self, connection: ConnectionId) {
+        self.tell(RoomMessage::Leave { connection });
+    }
+
+    /// Publishes: queued for every member when this returns.
+    pub async fn publish(
+        &self,
+        peer: Arc<Peer>,
+        data: Bytes,
+    ) -> Result<Result<(), Failure>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Publish {
+            peer,
+            data,
+            reply,
+        })
+        .await
+    }
+
+    /// Asks about the room. The room queues the reply to command `id` itself.
+    pub async fn question(
+        &self,
+        id: u32,
+        peer: Arc<Peer>,
+        question: Question,
+        outbound: Outbound,
+    ) -> Result<Result<(), Failure>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Ask {
+            id,
+            peer,
+            question,
+            outbound,
+            reply,
+        })
+        .await
+    }
+
+    /// What everybody may see of the room.
+    pub async fn view(&self) -> Result<RoomView, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::View { reply }).await
+    }
+
+    /// Stops the room's clocks before a planned stop and takes its stream.
+    pub async fn freeze(&self) -> Result<Option<(RoomId, StoredStream)>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Freeze { reply }).await
+    }
+
+    /// Tells the room something it may miss: if it has stopped, its successor learns it anew.
+    pub(super) fn tell(&self, message: RoomMessage) {
+        let _ = self.actor.cast(message);
+    }
+}
+
+impl fmt::Debug for RoomHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomHandle({})", self.channel)
+    }
+}

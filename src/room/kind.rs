@@ -1,0 +1,112 @@
+//! Kinds of rooms, and which seat of a kind belongs to which team.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::KindConfig;
+use crate::wire::{Reason, Refusal};
+
+/// The kind of a new room whose maker names none.
+pub const DEFAULT_KIND: &str = "table";
+
+/// A configured template of rooms.
+#[derive(Debug)]
+pub struct Kind {
+    pub name: Arc<str>,
+    pub config: KindConfig,
+    /// The team of each seat.
+    teams: Vec<Option<Arc<str>>>,
+}
+
+/// All kinds, by name.
+#[derive(Debug, Clone)]
+pub struct Kinds(Arc<BTreeMap<String, Arc<Kind>>>);
+
+impl Kinds {
+    pub fn new(configs: &BTreeMap<String, KindConfig>) -> Kinds {
+        let kinds = configs.iter().map(|(name, config)| {
+            let kind = Kind::new(name, config.clone());
+            (name.clone(), Arc::new(kind))
+        });
+        Kinds(Arc::new(kinds.collect()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
+        self.0.get(name)
+    }
+
+    /// The kind of a channel: what stands before the colon, or `default`.
+    pub fn of_channel(&self, channel: &str) -> Option<&Arc<Kind>> {
+        let name = channel.split_once(':').map_or("default", |(name, _)| name);
+        self.get(name)
+    }
+
+    /// The kind of a room to be opened.
+    pub fn for_room(&self, name: Option<&str>) -> Result<&Arc<Kind>, Refusal> {
+        let name = name.unwrap_or(DEFAULT_KIND);
+        let kind = self.get(name).ok_or_else(|| {
+            let detail = "there is no such kind of room; the configuration names the kinds";
+            Refusal::new(Reason::UnknownKind, detail)
+        })?;
+        if kind.is_open_channel() {
+            let detail = format!("kind {name} has no seats: subscribe to {name}:NAME instead");
+            return Err(Refusal::bad_request(detail));
+        }
+        Ok(kind)
+    }
+}
+
+impl Kind {
+    fn new(name: &str, config: KindConfig) -> Kind {
+        let mut teams: Vec<Option<Arc<str>>> = Vec::with_capacity(usize::from(config.seats));
+        for (team, size) in &config.teams {
+            let team: Arc<str> = team.as_str().into();
+            teams.extend((0..*size).map(|_| Some(Arc::clone(&team))));
+        }
+        teams.resize(usize::from(config.seats), None);
+        Kind {
+            name: name.into(),
+            config,
+            teams,
+        }
+    }
+
+    /// A kind without seats: no row, no code; it lives while somebody listens.
+    pub fn is_open_channel(&self) -> bool {
+        self.config.seats == 0
+    }
+
+    /// The team of each seat, in the order of the seats.
+    pub fn teams(&self) -> &[Option<Arc<str>>] {
+        &self.teams
+    }
+
+    /// The seats that a wish for a seat and a team leaves, or why it cannot be met in any room.
+    pub fn wanted(&self, seat: Option<u16>, team: Option<&str>) -> Result<Vec<u16>, Refusal> {
+        if let Some(team) = team
+            && !self.config.teams.contains_key(team)
+        {
+            let detail = format!("kind {} has no such team", self.name);
+            return Err(Refusal::new(Reason::SeatNotFound, detail));
+        }
+        let Some(seat) = seat else {
+            return Ok((0..self.config.seats)
+                .filter(|seat| team.is_none() || self.team(*seat).as_deref() == team)
+                .collect());
+        };
+        if seat >= self.config.seats {
+            let last = self.config.seats.saturating_sub(1);
+            let detail = format!("seats of kind {} count from 0 to {last}", self.name);
+            return Err(Refusal::new(Reason::SeatNotFound, detail));
+        }
+        if team.is_some() && self.team(seat).as_deref() != team {
+            let detail = format!("seat {seat} is not one of that team's");
+            return Err(Refusal::bad_request(detail));
+        }
+        Ok(vec![seat])
+    }
+
+    pub fn team(&self, seat: u16) -> Option<Arc<str>> {
+        self.teams.get(usize::from(seat)).cloned().flatten()
+    }
+}

@@ -1,0 +1,160 @@
+//! Who hears a room, and how a frame reaches all of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::notice::Epoch;
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, SessionId};
+use crate::wire::{ClientInfo, ConnectionInfo, Frame, SeatInfo, UserView, unsubscribe_push};
+
+/// Insufficient state: the client subscribes again at once.
+const UNSUBSCRIBE_RETRY: u32 = 2500;
+
+/// The client hears the channel no more, and knows it.
+const UNSUBSCRIBE_FINAL: u32 = 2000;
+
+/// Somebody at a connection, as a room needs to know them.
+#[derive(Debug)]
+pub struct Peer {
+    pub connection: ConnectionId,
+    pub session: SessionId,
+    pub user: UserView,
+    /// The attachment of the session that the connection belongs to.
+    pub epoch: Epoch,
+}
+
+impl Peer {
+    pub(super) fn info(&self, seat: Option<SeatInfo>) -> Arc<ClientInfo> {
+        Arc::new(ClientInfo {
+            user: self.user.id.as_str().into(),
+            client: self.connection.to_string().into(),
+            conn_info: ConnectionInfo {
+                name: Arc::clone(&self.user.name),
+            },
+            chan_info: seat,
+        })
+    }
+}
+
+/// One subscription. Dropped without a goodbye, because its room has failed, it tells the client to
+/// subscribe again.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) peer: Arc<Peer>,
+    pub(super) info: Arc<ClientInfo>,
+    channel: Arc<str>,
+    outbound: Outbound,
+    is_dismissed: bool,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.is_dismissed {
+            self.unsubscribe(UNSUBSCRIBE_RETRY, "insufficient state");
+        }
+    }
+}
+
+impl Member {
+    fn unsubscribe(&self, code: u32, reason: &'static str) {
+        let frame = unsubscribe_push(&self.channel, code, reason);
+        // Full or closed: the client is on its way out and comes back with a new connection.
+        let _ = self.outbound.offer(frame);
+    }
+}
+
+/// The members of one room.
+#[derive(Debug, Default)]
+pub(super) struct Members(HashMap<ConnectionId, Member>);
+
+impl Members {
+    pub(super) fn add(
+        &mut self,
+        peer: Arc<Peer>,
+        info: Arc<ClientInfo>,
+        channel: Arc<str>,
+        outbound: Outbound,
+    ) {
+        let member = Member {
+            info,
+            channel,
+            outbound,
+            is_dismissed: false,
+            peer: Arc::clone(&peer),
+        };
+        self.0.insert(peer.connection, member);
+    }
+
+    pub(super) fn get(&self, connection: ConnectionId) -> Option<&Member> {
+        self.0.get(&connection)
+    }
+
+    /// Removes a member that says goodbye, or whose connection is gone.
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
+        if let Some(mut member) = self.0.remove(&connection) {
+            member.is_dismissed = true;
+        }
+    }
+
+    /// Removes what belongs to connections that a session has left behind.
+    pub(super) fn remove_older(&mut self, session: SessionId, epoch: Epoch) {
+        self.retain(|member| member.peer.session != session || member.peer.epoch >= epoch);
+    }
+
+    /// Tells a session's members that they hear the room no more.
+    pub(super) fn dismiss_session(&mut self, session: SessionId) {
+        self.dismiss(|member| member.peer.session == session);
+    }
+
+    /// Tells everybody that the room is over.
+    pub(super) fn dismiss_all(&mut self) {
+        self.dismiss(|_| true);
+    }
+
+    /// Writes a new seat, or the loss of one, into what others see of a session.
+    pub(super) fn describe(&mut self, session: SessionId, seat: Option<&SeatInfo>) {
+        for member in self.0.values_mut() {
+            if member.peer.session == session {
+                member.info = member.peer.info(seat.cloned());
+            }
+        }
+    }
+
+    /// Queues a frame for everybody. Who cannot take it is out: its connection is closing.
+    pub(super) fn tell(&mut self, frame: &Frame) {
+        self.retain(|member| member.outbound.offer(frame.clone()).is_ok());
+    }
+
+    /// Members without a seat.
+    pub(super) fn spectators(&self) -> usize {
+        let sits = |member: &&Member| member.info.chan_info.is_none();
+        self.0.values().filter(sits).count()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.0.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn dismiss(&mut self, is_meant: impl Fn(&Member) -> bool) {
+        self.retain(|member| {
+            let is_meant = is_meant(member);
+            if is_meant {
+                member.unsubscribe(UNSUBSCRIBE_FINAL, "server unsubscribe");
+            }
+            !is_meant
+        });
+    }
+
+    fn retain(&mut self, is_kept: impl Fn(&Member) -> bool) {
+        self.0.retain(|_, member| {
+            let is_kept = is_kept(member);
+            member.is_dismissed = !is_kept;
+            is_kept
+        });
+    }
+}

@@ -1,0 +1,138 @@
+//! Everything a room can be asked and told.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ractor::RpcReplyPort;
+
+use super::member::Peer;
+use super::news::ReleaseReason;
+use super::notice::{ClaimNotice, Epoch, Holding};
+use crate::clock::HubTime;
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, RoomId, SessionId};
+use crate::persistence::{Committed, SessionWrite, StoredStream, UserWrite, WriteError};
+use crate::wire::{Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, UserView};
+
+pub(super) enum RoomMessage {
+    Claim(Box<ClaimRequest>),
+    /// An explicit leave. Answered once it is durable.
+    Release {
+        session: SessionId,
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    },
+    /// The session has a connection; answered by news.
+    Back {
+        session: SessionId,
+        epoch: Epoch,
+    },
+    /// The session lost the connection of that epoch.
+    Away {
+        session: SessionId,
+        epoch: Epoch,
+    },
+    /// The session has ended, and its seats with it: that is durable already.
+    Vacated {
+        session: SessionId,
+    },
+    Subscribe {
+        /// The id of the client's command: the room itself queues the reply.
+        id: u32,
+        peer: Arc<Peer>,
+        request: SubscribeRequest,
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+    Unsubscribe {
+        id: u32,
+        connection: ConnectionId,
+        outbound: Outbound,
+        reply: RpcReplyPort<()>,
+    },
+    /// The connection is gone.
+    Leave {
+        connection: ConnectionId,
+    },
+    Publish {
+        peer: Arc<Peer>,
+        data: Bytes,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+    /// Queues the reply to a question about the room on `outbound`.
+    Ask {
+        id: u32,
+        peer: Arc<Peer>,
+        question: Question,
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+    View {
+        reply: RpcReplyPort<RoomView>,
+    },
+    /// Persistence has settled a change.
+    Settled {
+        change: Change,
+        result: Result<Committed, WriteError>,
+    },
+    Wake(Wake),
+    /// The matchmaker has forgotten what the room has to offer.
+    Offer,
+    /// The shard asks whether the room can go.
+    Retire,
+    /// The hub stops: holds stand still, and the stream is handed out.
+    Freeze {
+        reply: RpcReplyPort<Option<(RoomId, StoredStream)>>,
+    },
+}
+
+/// What a member may want to know.
+#[derive(Debug)]
+pub enum Question {
+    Presence,
+    PresenceStats,
+    History(HistoryRequest),
+}
+
+/// Somebody wants a seat.
+#[derive(Debug)]
+pub(super) struct ClaimRequest {
+    pub session: SessionId,
+    pub user: UserView,
+    /// How user and session are written, in the same commit as the seat.
+    pub user_write: UserWrite,
+    pub session_write: SessionWrite,
+    /// The session's newest attachment; `is_attached` while it lasts.
+    pub epoch: Epoch,
+    pub is_attached: bool,
+    pub seat: Option<u16>,
+    pub team: Option<String>,
+    /// Tells the session that the claim is over. None for a session that is made by this very claim.
+    pub notice: Option<ClaimNotice>,
+    pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
+}
+
+/// A claim that was met.
+#[derive(Debug)]
+pub struct Claimed {
+    pub seat: Holding,
+    pub room: RoomView,
+    /// As stored, which for an account may differ from what was asked.
+    pub user: UserView,
+}
+
+/// What is being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    Claim { seat: u16 },
+    Release { seat: u16, reason: ReleaseReason },
+    Close,
+}
+
+/// What a deadline was for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wake {
+    /// The hold of a seat is over.
+    Hold { seat: u16, hold_until: HubTime },
+    /// The room was left empty, that many vacancies ago.
+    Empty { vacancy: u64 },
+}

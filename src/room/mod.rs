@@ -1,0 +1,33 @@
+//! Rooms: who sits where, and who hears what.
+//!
+//! A room knows no session and no socket. It holds outgoing queues, tells sessions of their seats
+//! through a listener, and asks only persistence.
+//!
+//! Owns: seats, members, the stream of publications, claims that are being written.
+//! Supervised by: a shard, one of [`crate::supervisor::SHARDS`].
+//! On failure: rebuilt from the database; a memory stream gets a new epoch, and members are told to
+//! subscribe again.
+
+mod actor;
+mod brood;
+mod directory;
+mod handle;
+mod kind;
+mod member;
+mod message;
+mod news;
+mod notice;
+mod seat;
+mod seating;
+mod speech;
+mod state;
+mod stream;
+
+pub use brood::{Rooms, channel};
+pub use handle::{Claimant, RoomHandle, RoomKey};
+pub use kind::{DEFAULT_KIND, Kind, Kinds};
+pub use member::Peer;
+pub use message::{Claimed, Question};
+pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
+pub use seat::refusal;
+pub use stream::new_epoch;

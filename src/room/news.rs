@@ -1,0 +1,80 @@
+//! The hub's own publications: what happens to seats and to the room itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::notice::whole_seconds;
+use super::seating::Occupant;
+use crate::wire::UserView;
+
+/// Why a seat became empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReleaseReason {
+    Left,
+    HoldOver,
+    SessionEnded,
+}
+
+/// What is told, in order with the moves.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub(super) enum News<'a> {
+    #[serde(rename = "seat.held")]
+    Held(SeatNote<'a>),
+    #[serde(rename = "seat.away")]
+    Away(SeatNote<'a>),
+    #[serde(rename = "seat.back")]
+    Back(SeatNote<'a>),
+    #[serde(rename = "seat.released")]
+    Released(SeatNote<'a>),
+    #[serde(rename = "room.ready")]
+    Ready,
+    #[serde(rename = "room.closed")]
+    Closed { reason: &'static str },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SeatNote<'a> {
+    seat: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<Arc<str>>,
+    user: &'a UserView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ReleaseReason>,
+}
+
+impl<'a> SeatNote<'a> {
+    pub(super) fn new(seat: u16, team: Option<Arc<str>>, occupant: &'a Occupant) -> SeatNote<'a> {
+        SeatNote {
+            seat,
+            team,
+            user: &occupant.user,
+            hold_seconds: None,
+            reason: None,
+        }
+    }
+
+    pub(super) fn hold(mut self, grace: Duration) -> SeatNote<'a> {
+        self.hold_seconds = Some(whole_seconds(grace));
+        self
+    }
+
+    pub(super) fn reason(mut self, reason: ReleaseReason) -> SeatNote<'a> {
+        self.reason = Some(reason);
+        self
+    }
+}
+
+impl News<'_> {
+    pub(super) fn to_json(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("news have text keys only")
+            .into()
+    }
+}

@@ -1,0 +1,104 @@
+//! What a room tells the sessions that sit in it, without waiting for them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::HubTime;
+use crate::id::{RoomCode, RoomId, SessionId};
+use crate::wire::{SeatStatus, SeatView};
+
+/// Numbers the attachments of sessions to connections, over the whole process: the greater one is
+/// the newer one, whatever was restarted in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A seat as its holder's session knows it.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    pub room: RoomId,
+    pub code: RoomCode,
+    pub channel: Arc<str>,
+    pub number: u16,
+    pub team: Option<Arc<str>>,
+    pub grace: Duration,
+    /// None while held; the end of the hold while away.
+    pub hold_until: Option<HubTime>,
+}
+
+impl Holding {
+    /// What the holder is shown.
+    pub fn view(&self, now: HubTime) -> SeatView {
+        let hold = self.hold_until.map_or(self.grace, |end| end.since(now));
+        SeatView {
+            room: self.code,
+            channel: Arc::clone(&self.channel),
+            seat: self.number,
+            team: self.team.clone(),
+            status: match self.hold_until {
+                None => SeatStatus::Held,
+                Some(_) => SeatStatus::Away,
+            },
+            hold_seconds: whole_seconds(hold),
+        }
+    }
+}
+
+/// Rounded up: a hold is never shown as over while it lasts.
+pub(super) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// A change of a seat, for its session.
+#[derive(Debug, Clone)]
+pub enum SeatNews {
+    /// The session has a new seat; the room believes it attached under this epoch.
+    Gained {
+        seat: Holding,
+        epoch: Epoch,
+    },
+    /// One of the session's claims has ended, well or not.
+    ClaimEnded,
+    /// The answer to an attachment: the seat, if it is still the session's.
+    Confirmed {
+        room: RoomId,
+        epoch: Epoch,
+        seat: Option<Holding>,
+    },
+    Released {
+        room: RoomId,
+    },
+    /// The room was rebuilt and takes the session for away until it hears otherwise.
+    Restored {
+        seat: Holding,
+    },
+}
+
+/// Hears what rooms tell sessions. Must not wait.
+pub trait SeatListener: Send + Sync + 'static {
+    fn hear(&self, session: SessionId, news: SeatNews);
+}
+
+/// Tells the session that its claim has ended, however it ends.
+pub struct ClaimNotice {
+    session: SessionId,
+    listener: Arc<dyn SeatListener>,
+}
+
+impl ClaimNotice {
+    pub fn new(session: SessionId, listener: Arc<dyn SeatListener>) -> ClaimNotice {
+        ClaimNotice { session, listener }
+    }
+}
+
+impl Drop for ClaimNotice {
+    fn drop(&mut self) {
+        self.listener.hear(self.session, SeatNews::ClaimEnded);
+    }
+}
+
+impl fmt::Debug for ClaimNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClaimNotice({})", self.session)
+    }
+}

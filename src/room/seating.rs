@@ -1,0 +1,463 @@
+//! The rules of seats, with no actor, database or socket in sight.
+//!
+//! A seat goes from empty through claimed (being written) to taken, and through releasing (being
+//! written) back to empty. While a change is being written the seat is nobody else's, and a refusal
+//! puts it back as it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kind::Kind;
+use super::notice::Epoch;
+use crate::clock::HubTime;
+use crate::id::{SessionId, UserId};
+use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
+
+/// Who has a seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Occupant {
+    pub(super) session: SessionId,
+    pub(super) user: UserView,
+    /// The newest attachment of the session that the room has heard of.
+    pub(super) epoch: Epoch,
+    /// None while held; the end of the hold while away.
+    pub(super) hold_until: Option<HubTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Empty,
+    Claimed(Occupant),
+    Taken(Occupant),
+    Releasing(Occupant),
+}
+
+/// What a claim leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The session sits there already.
+    Sits(u16),
+    /// The session's claim for this seat is being written.
+    Pending(u16),
+    /// This seat is free for it.
+    Free(u16),
+}
+
+/// The seats of one room.
+#[derive(Debug)]
+pub(super) struct Seating {
+    places: Vec<Place>,
+}
+
+impl Seating {
+    pub(super) fn new(seats: u16) -> Seating {
+        Seating {
+            places: vec![Place::Empty; usize::from(seats)],
+        }
+    }
+
+    /// Which seat a session would get.
+    pub(super) fn claim(
+        &self,
+        kind: &Kind,
+        session: SessionId,
+        user: &UserId,
+        seat: Option<u16>,
+        team: Option<&str>,
+    ) -> Result<Claim, Refusal> {
+        let wanted = kind.wanted(seat, team)?;
+        if let Some((number, place)) = self.of_user(user) {
+            return place.claimed_again(
+                session,
+                number,
+                seat.is_none() || wanted.contains(&number),
+            );
+        }
+        let free = wanted
+            .iter()
+            .find(|number| self.places[usize::from(**number)] == Place::Empty);
+        match (free, seat) {
+            (Some(number), _) => Ok(Claim::Free(*number)),
+            (None, Some(number)) => {
+                let detail = format!("seat {number} is taken");
+                Err(Refusal::new(Reason::SeatTaken, detail))
+            }
+            (None, None) => {
+                let detail = format!("all {} seats asked for are taken", wanted.len());
+                Err(Refusal::new(Reason::RoomFull, detail))
+            }
+        }
+    }
+
+    /// Keeps an empty seat for a claim that is being written.
+    pub(super) fn reserve(&mut self, number: u16, occupant: Occupant) {
+        debug_assert_eq!(self.places[usize::from(number)], Place::Empty);
+        self.places[usize::from(number)] = Place::Claimed(occupant);
+    }
+
+    /// Puts somebody into a seat, as the database has it.
+    pub(super) fn put(&mut self, number: u16, occupant: Occupant) {
+        self.places[usize::from(number)] = Place::Taken(occupant);
+    }
+
+    /// The claim is committed.
+    pub(super) fn confirm(&mut self, number: u16, name: Arc<str>) -> Option<&Occupant> {
+        let place = &mut self.places[usize::from(number)];
+        if let Place::Claimed(occupant) = place {
+            let mut occupant = occupant.clone();
+            occupant.user.name = name;
+            *place = Place::Taken(occupant);
+        }
+        place.taken()
+    }
+
+    /// The claim was refused.
+    pub(super) fn refuse(&mut self, number: u16) {
+        let place = &mut self.places[usize::from(number)];
+        if matches!(place, Place::Claimed(_)) {
+            *place = Place::Empty;
+        }
+    }
+
+    /// The release is committed. Gives who sat there.
+    pub(super) fn released(&mut self, number: u16) -> Option<Occupant> {
+        let place = &mut self.places[usize::from(number)];
+        let Place::Releasing(occupant) = place else {
+            return None;
+        };
+        let occupant = occupant.clone();
+        *place = Place::Empty;
+        Some(occupant)
+    }
+
+    /// The session has ended and given up its seat with it.
+    pub(super) fn vacate(&mut self, session: SessionId) -> Option<(u16, Occupant)> {
+        let (number, occupant) = self.occupant_mut(session)?;
+        let occupant = occupant.clone();
+        self.places[usize::from(number)] = Place::Empty;
+        Some((number, occupant))
+    }
+
+    /// Keeps a seat that is given up until that is written. None if the session has none.
+    pub(super) fn release(&mut self, session: SessionId) -> Option<u16> {
+        let number = self.seat_of(session)?;
+        let place = &mut self.places[usize::from(number)];
+        *place = Place::Releasing(place.taken()?.clone());
+        Some(number)
+    }
+
+    /// The same for a hold that is over, if the seat is still away with that very hold.
+    pub(super) fn expire(&mut self, number: u16, hold_until: HubTime) -> Option<SessionId> {
+        let place = self.places.get_mut(usize::from(number))?;
+        let occupant = place.taken()?;
+        if occupant.hold_until != Some(hold_until) {
+            return None;
+        }
+        let occupant = occupant.clone();
+        let session = occupant.session;
+        *place = Place::Releasing(occupant);
+        Some(session)
+    }
+
+    /// The release could not be written: the seat stays its holder's.
+    pub(super) fn keep(&mut self, number: u16) -> Option<&Occupant> {
+        let place = &mut self.places[usize::from(number)];
+        if let Place::Releasing(occupant) = place {
+            *place = Place::Taken(occupant.clone());
+        }
+        place.taken()
+    }
+
+    /// The session has a connection. Returns the seat if it was away until now.
+    pub(super) fn back(&mut self, session: SessionId, epoch: Epoch) -> Option<u16> {
+        let (number, occupant) = self.occupant_mut(session)?;
+        if epoch < occupant.epoch {
+            return None;
+        }
+        occupant.epoch = epoch;
+        occupant.hold_until.take().map(|_| number)
+    }
+
+    /// The session has lost the connection of that epoch. Returns the seat if it was held until now.
+    pub(super) fn away(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        hold_until: HubTime,
+    ) -> Option<u16> {
+        let (number, occupant) = self.occupant_mut(session)?;
+        if epoch != occupant.epoch || occupant.hold_until.is_some() {
+            return None;
+        }
+        occupant.hold_until = Some(hold_until);
+        Some(number)
+    }
+
+    /// The seat in which a session sits; neither one that it claims nor one that it gives up.
+    pub(super) fn seat_of(&self, session: SessionId) -> Option<u16> {
+        self.taken()
+            .find(|(_, occupant)| occupant.session == session)
+            .map(|(number, _)| number)
+    }
+
+    /// A seat that a session gives up, until that is written.
+    pub(super) fn is_releasing(&self, session: SessionId) -> bool {
+        self.places
+            .iter()
+            .any(|place| matches!(place, Place::Releasing(occupant) if occupant.session == session))
+    }
+
+    pub(super) fn taken(&self) -> impl Iterator<Item = (u16, &Occupant)> {
+        (0_u16..)
+            .zip(&self.places)
+            .filter_map(|(number, place)| Some((number, place.taken()?)))
+    }
+
+    pub(super) fn occupant(&self, number: u16) -> Option<&Occupant> {
+        self.places.get(usize::from(number))?.taken()
+    }
+
+    /// Whether a connection has been replaced by a newer one of its session.
+    pub(super) fn is_outdated(&self, session: SessionId, epoch: Epoch) -> bool {
+        self.places
+            .iter()
+            .filter_map(Place::occupant)
+            .any(|occupant| occupant.session == session && occupant.epoch > epoch)
+    }
+
+    pub(super) fn is_vacant(&self) -> bool {
+        self.places.iter().all(|place| *place == Place::Empty)
+    }
+
+    /// Each seat has a holder, held or away.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.places.is_empty() && self.places.iter().all(|place| place.taken().is_some())
+    }
+
+    pub(super) fn is_empty(&self, number: u16) -> bool {
+        self.places.get(usize::from(number)) == Some(&Place::Empty)
+    }
+
+    /// What everybody may see.
+    pub(super) fn views(&self, kind: &Kind) -> Vec<PlaceView> {
+        (0_u16..)
+            .zip(&self.places)
+            .map(|(seat, place)| {
+                let occupant = match place {
+                    Place::Empty | Place::Claimed(_) => None,
+                    Place::Taken(occupant) | Place::Releasing(occupant) => Some(occupant),
+                };
+                PlaceView {
+                    seat,
+                    team: kind.team(seat),
+                    status: occupant.map_or(SeatStatus::Empty, Occupant::status),
+                    user: occupant.map(|occupant| occupant.user.clone()),
+                }
+            })
+            .collect()
+    }
+
+    fn of_user(&self, user: &UserId) -> Option<(u16, &Place)> {
+        (0_u16..)
+            .zip(&self.places)
+            .find(|(_, place)| place.occupant().is_some_and(|who| who.user.id == *user))
+    }
+
+    fn occupant_mut(&mut self, session: SessionId) -> Option<(u16, &mut Occupant)> {
+        (0_u16..)
+            .zip(&mut self.places)
+            .filter_map(|(number, place)| Some((number, place.occupant_mut()?)))
+            .find(|(_, occupant)| occupant.session == session)
+    }
+}
+
+impl Occupant {
+    /// When a hold that begins now will end.
+    pub(super) fn hold_from(now: HubTime, grace: Duration) -> HubTime {
+        now.plus(grace)
+    }
+
+    fn status(&self) -> SeatStatus {
+        match self.hold_until {
+            None => SeatStatus::Held,
+            Some(_) => SeatStatus::Away,
+        }
+    }
+}
+
+impl Place {
+    fn occupant(&self) -> Option<&Occupant> {
+        match self {
+            Place::Empty => None,
+            Place::Claimed(occupant) | Place::Taken(occupant) | Place::Releasing(occupant) => {
+                Some(occupant)
+            }
+        }
+    }
+
+    fn occupant_mut(&mut self) -> Option<&mut Occupant> {
+        match self {
+            Place::Empty => None,
+            Place::Claimed(occupant) | Place::Taken(occupant) | Place::Releasing(occupant) => {
+                Some(occupant)
+            }
+        }
+    }
+
+    fn taken(&self) -> Option<&Occupant> {
+        match self {
+            Place::Taken(occupant) => Some(occupant),
+            Place::Empty | Place::Claimed(_) | Place::Releasing(_) => None,
+        }
+    }
+
+    /// The answer to a claim of a user who has this seat already.
+    fn claimed_again(
+        &self,
+        session: SessionId,
+        number: u16,
+        is_wanted: bool,
+    ) -> Result<Claim, Refusal> {
+        let is_own = self.occupant().is_some_and(|who| who.session == session);
+        match self {
+            Place::Releasing(_) => {
+                let detail = "the seat held before is still being released";
+                Err(Refusal::new(Reason::Unavailable, detail))
+            }
+            Place::Taken(_) if is_own && is_wanted => Ok(Claim::Sits(number)),
+            Place::Claimed(_) if is_own && is_wanted => Ok(Claim::Pending(number)),
+            Place::Taken(_) | Place::Claimed(_) if is_own => {
+                let detail = format!("seat {number} is held here already; release it first");
+                Err(Refusal::new(Reason::AlreadySeated, detail))
+            }
+            Place::Empty | Place::Taken(_) | Place::Claimed(_) => {
+                let detail = "this user sits here in another session";
+                Err(Refusal::new(Reason::AlreadySeated, detail))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::kind::Kinds;
+
+    const NOW: HubTime = HubTime(1_000_000);
+
+    fn kind(seats: u16) -> Arc<Kind> {
+        let mut config = crate::config::Config::default().kind["table"].clone();
+        config.seats = seats;
+        Arc::clone(
+            Kinds::new(&[("test".to_owned(), config)].into())
+                .get("test")
+                .unwrap(),
+        )
+    }
+
+    fn occupant(name: &str) -> Occupant {
+        Occupant {
+            session: SessionId::new(),
+            user: UserView {
+                id: UserId::parse(name).unwrap(),
+                name: name.into(),
+            },
+            epoch: Epoch(1),
+            hold_until: None,
+        }
+    }
+
+    fn claim(
+        seating: &Seating,
+        kind: &Kind,
+        who: &Occupant,
+        seat: Option<u16>,
+    ) -> Result<Claim, Reason> {
+        seating
+            .claim(kind, who.session, &who.user.id, seat, None)
+            .map_err(|refusal| refusal.reason)
+    }
+
+    #[test]
+    fn a_seat_that_is_being_claimed_is_nobody_elses() {
+        let (kind, mut seating) = (kind(2), Seating::new(2));
+        let (ana, bo) = (occupant("ana"), occupant("bo"));
+
+        assert_eq!(claim(&seating, &kind, &ana, Some(0)), Ok(Claim::Free(0)));
+        seating.reserve(0, ana.clone());
+
+        assert_eq!(claim(&seating, &kind, &bo, Some(0)), Err(Reason::SeatTaken));
+        assert_eq!(claim(&seating, &kind, &bo, None), Ok(Claim::Free(1)));
+        assert_eq!(claim(&seating, &kind, &ana, None), Ok(Claim::Pending(0)));
+    }
+
+    #[test]
+    fn who_sits_is_told_so_and_gets_no_second_seat() {
+        let (kind, mut seating) = (kind(2), Seating::new(2));
+        let ana = occupant("ana");
+        seating.put(1, ana.clone());
+
+        assert_eq!(claim(&seating, &kind, &ana, None), Ok(Claim::Sits(1)));
+        assert_eq!(claim(&seating, &kind, &ana, Some(1)), Ok(Claim::Sits(1)));
+        assert_eq!(
+            claim(&seating, &kind, &ana, Some(0)),
+            Err(Reason::AlreadySeated)
+        );
+    }
+
+    #[test]
+    fn a_full_room_and_a_seat_that_does_not_exist_say_so() {
+        let (kind, mut seating) = (kind(1), Seating::new(1));
+        seating.put(0, occupant("ana"));
+        let bo = occupant("bo");
+
+        assert_eq!(claim(&seating, &kind, &bo, None), Err(Reason::RoomFull));
+        assert_eq!(
+            claim(&seating, &kind, &bo, Some(1)),
+            Err(Reason::SeatNotFound)
+        );
+    }
+
+    #[test]
+    fn only_the_newest_attachment_turns_a_seat_away() {
+        let mut seating = Seating::new(1);
+        let ana = occupant("ana");
+        seating.put(0, ana.clone());
+
+        seating.back(ana.session, Epoch(5));
+
+        assert_eq!(seating.away(ana.session, Epoch(1), NOW), None);
+        assert_eq!(seating.away(ana.session, Epoch(5), NOW), Some(0));
+        assert_eq!(seating.back(ana.session, Epoch(4)), None);
+        assert_eq!(seating.back(ana.session, Epoch(6)), Some(0));
+    }
+
+    #[test]
+    fn a_hold_that_is_over_ends_only_the_absence_it_was_for() {
+        let mut seating = Seating::new(1);
+        let ana = occupant("ana");
+        seating.put(0, ana.clone());
+        seating.away(ana.session, Epoch(1), NOW);
+        seating.back(ana.session, Epoch(2));
+        let later = HubTime(NOW.0 + 1);
+        seating.away(ana.session, Epoch(2), later);
+
+        assert_eq!(seating.expire(0, NOW), None);
+        assert_eq!(seating.expire(0, later), Some(ana.session));
+        assert_eq!(seating.expire(0, later), None);
+    }
+
+    #[test]
+    fn a_release_that_fails_leaves_the_seat_as_it_was() {
+        let mut seating = Seating::new(1);
+        let ana = occupant("ana");
+        seating.put(0, ana.clone());
+
+        assert_eq!(seating.release(ana.session), Some(0));
+        assert_eq!(seating.seat_of(ana.session), None);
+        seating.back(ana.session, Epoch(9));
+
+        assert_eq!(seating.keep(0).map(|who| who.epoch), Some(Epoch(9)));
+        assert_eq!(seating.seat_of(ana.session), Some(0));
+    }
+}

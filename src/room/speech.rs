@@ -1,0 +1,149 @@
+//! What is said in a room: subscribing, publishing, and questions about the past and the present.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::member::Peer;
+use super::message::Question;
+use super::state::Room;
+use crate::config::Permission;
+use crate::delivery::{Outbound, QueueLimits};
+use crate::id::ConnectionId;
+use crate::wire::{
+    Empty, ErrorCode, Failure, Frame, HistoryRequest, HistoryResult, PresenceResult,
+    PresenceStatsResult, SubscribeRequest, result,
+};
+
+impl Room {
+    /// Adds a member and queues the reply in one step, so that no push can overtake it.
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        peer: &Arc<Peer>,
+        request: &SubscribeRequest,
+        outbound: Outbound,
+    ) -> Result<(), Failure> {
+        if self.members.get(peer.connection).is_some() {
+            return Err(ErrorCode::AlreadySubscribed.into());
+        }
+        if !self.may_subscribe(peer) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        let half = outbound.half();
+        let limits = QueueLimits {
+            count_max: half.count_max.min(self.context.recovery_max),
+            ..half
+        };
+        let subscribed = self.stream.subscribe(request, limits, self.now())?;
+        let info = peer.info(self.seat_info(peer.session));
+        let reply = result(id, "subscribe", &subscribed);
+        if outbound.offer(reply).is_ok() {
+            let channel = Arc::clone(&self.channel);
+            self.members.add(Arc::clone(peer), info, channel, outbound);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: u32, connection: ConnectionId, outbound: &Outbound) {
+        self.members.remove(connection);
+        // Full or closed: the connection is ending, and with it the subscription.
+        let _ = outbound.offer(result(id, "unsubscribe", &Empty {}));
+        self.rest_if_unheard();
+    }
+
+    pub(super) fn leave(&mut self, connection: ConnectionId) {
+        self.members.remove(connection);
+        self.rest_if_unheard();
+    }
+
+    pub(super) fn publish(&mut self, peer: &Peer, data: Bytes) -> Result<(), Failure> {
+        if !self.is_allowed(self.kind.config.publish, peer) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        let info = match self.members.get(peer.connection) {
+            Some(member) => Arc::clone(&member.info),
+            None => peer.info(self.seat_info(peer.session)),
+        };
+        let now = self.now();
+        let publication = self.stream.append(data, Some(info), false, now);
+        self.spread(&publication);
+        Ok(())
+    }
+
+    pub(super) fn question(
+        &mut self,
+        id: u32,
+        peer: &Peer,
+        question: &Question,
+        outbound: &Outbound,
+    ) -> Result<(), Failure> {
+        let reply = self.reply(id, peer, question)?;
+        // Full or closed: nobody is there to hear the answer.
+        let _ = outbound.offer(reply);
+        Ok(())
+    }
+
+    fn reply(&mut self, id: u32, peer: &Peer, question: &Question) -> Result<Frame, ErrorCode> {
+        let is_served = match question {
+            Question::Presence | Question::PresenceStats => self.kind.config.presence,
+            Question::History(_) => self.stream.has_history(),
+        };
+        if !is_served {
+            return Err(ErrorCode::NotAvailable);
+        }
+        if !self.is_allowed(self.kind.config.read, peer) {
+            return Err(ErrorCode::PermissionDenied);
+        }
+        match question {
+            Question::Presence => Ok(result(id, "presence", &self.presence())),
+            Question::PresenceStats => Ok(result(id, "presence_stats", &self.presence_stats())),
+            Question::History(request) => {
+                let history = self.history(request)?;
+                Ok(result(id, "history", &history))
+            }
+        }
+    }
+
+    fn presence(&self) -> PresenceResult {
+        let members = self.members.iter();
+        PresenceResult {
+            presence: members
+                .map(|member| (Arc::clone(&member.info.client), Arc::clone(&member.info)))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    fn presence_stats(&self) -> PresenceStatsResult {
+        let users: BTreeSet<_> = self.members.iter().map(|who| &who.info.user).collect();
+        PresenceStatsResult {
+            num_clients: self.members.iter().count(),
+            num_users: users.len(),
+        }
+    }
+
+    fn history(&mut self, request: &HistoryRequest) -> Result<HistoryResult, ErrorCode> {
+        let now = self.now();
+        let count_max = self.context.recovery_max;
+        Ok(HistoryResult {
+            publications: self.stream.page(request, count_max, now)?,
+            epoch: Arc::clone(self.stream.epoch()),
+            offset: self.stream.top(),
+        })
+    }
+
+    fn may_subscribe(&self, peer: &Peer) -> bool {
+        let config = &self.kind.config;
+        match config.subscribe {
+            Permission::Seated => {
+                self.is_allowed(Permission::Seated, peer)
+                    || (!self.seating.is_outdated(peer.session, peer.epoch)
+                        && self.members.spectators() < config.spectators)
+            }
+            // Whoever asks to become a member is not one yet.
+            Permission::Members | Permission::Anyone => self.is_allowed(Permission::Anyone, peer),
+            Permission::Server => false,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A live room: its seats, members and stream, and the common ground of what happens in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorRef, RpcReplyPort};
+use serde_json::value::RawValue;
+
+use super::brood::RoomContext;
+use super::handle::RoomKey;
+use super::kind::Kind;
+use super::member::{Members, Peer};
+use super::message::{Change, ClaimRequest, Claimed, RoomMessage, Wake};
+use super::news::News;
+use super::notice::{ClaimNotice, Holding, SeatNews};
+use super::seating::{Occupant, Seating};
+use super::stream::Stream;
+use crate::clock::HubTime;
+use crate::config::Permission;
+use crate::id::{RoomCode, RoomId, SessionId};
+use crate::matchmaking::Supply;
+use crate::persistence::Command;
+use crate::supervisor::{Alive, ShardMessage};
+use crate::wire::{Publication, Refusal, RoomStatus, RoomView, SeatInfo, publication_push};
+
+/// A room with all that it owns.
+pub(super) struct Room {
+    pub(super) context: Arc<RoomContext>,
+    pub(super) me: ActorRef<RoomMessage>,
+    pub(super) key: RoomKey,
+    pub(super) channel: Arc<str>,
+    pub(super) kind: Arc<Kind>,
+    /// None for an open channel.
+    pub(super) profile: Option<Profile>,
+    pub(super) seating: Seating,
+    pub(super) members: Members,
+    pub(super) stream: Stream,
+    /// Who waits for the claim of a seat to be written.
+    pub(super) claims: HashMap<u16, Vec<ClaimReply>>,
+    /// Who waits for the release of a seat to be written.
+    pub(super) releases: HashMap<u16, Vec<RpcReplyPort<Result<(), Refusal>>>>,
+    /// Counts how often the room was left empty.
+    pub(super) vacancy: u64,
+    pub(super) phase: Phase,
+    pub(super) _alive: Alive,
+}
+
+/// What a room with seats has beside its channel.
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub(super) id: RoomId,
+    pub(super) code: RoomCode,
+    pub(super) settings: Arc<RawValue>,
+    pub(super) grace: Duration,
+    pub(super) current_game_id: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Its end is being written.
+    Closing,
+    Closed,
+    /// Told to go: whoever still asks must look again.
+    Retired,
+    /// The hub stops: holds stand still.
+    Frozen,
+}
+
+/// Who made a claim, and how its session hears that it is over.
+pub(super) struct ClaimReply {
+    notice: Option<ClaimNotice>,
+    reply: RpcReplyPort<Result<Claimed, Refusal>>,
+}
+
+impl ClaimReply {
+    pub(super) fn new(request: ClaimRequest) -> ClaimReply {
+        ClaimReply {
+            notice: request.notice,
+            reply: request.reply,
+        }
+    }
+
+    /// The session hears it first: a connection that comes after the answer finds the seat.
+    pub(super) fn settle(self, result: Result<Claimed, Refusal>) {
+        drop(self.notice);
+        crate::mailbox::answer(self.reply, result);
+    }
+}
+
+impl Room {
+    pub(super) fn now(&self) -> HubTime {
+        self.context.clock.now()
+    }
+
+    /// Writes a change; persistence tells when it is settled.
+    pub(super) fn write(&self, command: Command, change: Change) {
+        let me = self.me.clone();
+        self.context.persistence.write_then(command, move |result| {
+            // The room was rebuilt meanwhile, and has read the truth.
+            let _ = me.cast(RoomMessage::Settled { change, result });
+        });
+    }
+
+    pub(super) async fn wake(&self, delay: Duration, wake: Wake) {
+        self.context
+            .wheel
+            .after(delay, (self.key.clone(), wake))
+            .await;
+    }
+
+    pub(super) fn notify(&self, session: SessionId, news: SeatNews) {
+        self.context.listener.hear(session, news);
+    }
+
+    /// Numbers a publication, encodes it once and queues it for every member.
+    pub(super) fn spread(&mut self, publication: &Publication) {
+        let frame = publication_push(&self.channel, publication);
+        self.context.published.increment(1);
+        self.members.tell(&frame);
+    }
+
+    pub(super) fn announce(&mut self, news: &News<'_>) {
+        let now = self.now();
+        let publication = self.stream.append(news.to_json(), None, true, now);
+        self.spread(&publication);
+    }
+
+    /// A seat as its holder's session is told of it. None in an open channel.
+    pub(super) fn holding(&self, number: u16, occupant: &Occupant) -> Option<Holding> {
+        let profile = self.profile.as_ref()?;
+        Some(Holding {
+            room: profile.id,
+            code: profile.code,
+            channel: Arc::clone(&self.channel),
+            number,
+            team: self.kind.team(number),
+            grace: profile.grace,
+            hold_until: occupant.hold_until,
+        })
+    }
+
+    pub(super) fn view(&self) -> Option<RoomView> {
+        let profile = self.profile.as_ref()?;
+        Some(RoomView {
+            id: profile.id,
+            code: profile.code,
+            kind: Arc::clone(&self.kind.name),
+            channel: Arc::clone(&self.channel),
+            status: self.status(profile),
+            capacity: self.kind.config.seats,
+            current_game_id: profile.current_game_id.clone(),
+            settings: Arc::clone(&profile.settings),
+            seats: self.seating.views(&self.kind),
+        })
+    }
+
+    fn status(&self, profile: &Profile) -> RoomStatus {
+        match self.phase {
+            Phase::Closing | Phase::Closed => RoomStatus::Closed,
+            Phase::Open | Phase::Retired | Phase::Frozen => {
+                if profile.current_game_id.is_some() {
+                    RoomStatus::Playing
+                } else if self.seating.is_complete() {
+                    RoomStatus::Ready
+                } else {
+                    RoomStatus::Open
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_allowed(&self, permission: Permission, peer: &Peer) -> bool {
+        if self.seating.is_outdated(peer.session, peer.epoch) {
+            return false;
+        }
+        match permission {
+            Permission::Seated => self.seating.seat_of(peer.session).is_some(),
+            Permission::Members => self.members.get(peer.connection).is_some(),
+            Permission::Anyone => true,
+            Permission::Server => false,
+        }
+    }
+
+    pub(super) fn seat_info(&self, session: SessionId) -> Option<SeatInfo> {
+        let seat = self.seating.seat_of(session)?;
+        Some(SeatInfo {
+            seat,
+            team: self.kind.team(seat),
+        })
+    }
+
+    /// Tells the matchmaker how many seats are free now.
+    pub(super) fn offer(&self) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        if self.phase != Phase::Open {
+            self.context.matchmaker.gone(profile.code);
+            return;
+        }
+        let mut free: Vec<(Option<Arc<str>>, u16)> = Vec::new();
+        for (number, team) in (0_u16..).zip(self.kind.teams()) {
+            if self.seating.is_empty(number) {
+                match free.iter_mut().find(|(name, _)| name == team) {
+                    Some((_, seats)) => *seats += 1,
+                    None => free.push((team.clone(), 1)),
+                }
+            }
+        }
+        let kind = Arc::clone(&self.kind.name);
+        self.context
+            .matchmaker
+            .supply(profile.code, Supply { kind, free });
+    }
+
+    pub(super) fn tell_shard(&self, message: ShardMessage<super::brood::RoomBrood>) {
+        self.context.shards.of(&self.key).tell(message);
+    }
+
+    /// An open channel lives while somebody listens.
+    pub(super) fn rest_if_unheard(&self) {
+        if self.kind.is_open_channel() && self.members.is_empty() && self.phase == Phase::Open {
+            let key = self.key.clone();
+            self.tell_shard(ShardMessage::Idle { key });
+        }
+    }
+}

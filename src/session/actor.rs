@@ -1,0 +1,88 @@
+//! Connects a session's mailbox to its rules.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::brood::{SessionContext, SessionSeed};
+use super::handle::Known;
+use super::message::SessionMessage;
+use super::state::{Phase, Session};
+use crate::mailbox::answer;
+use crate::room::Epoch;
+use crate::supervisor::Alive;
+
+#[derive(Debug)]
+pub(super) struct SessionActor;
+
+impl Actor for SessionActor {
+    type Msg = SessionMessage;
+    type State = Session;
+    type Arguments = (Arc<SessionContext>, Arc<Known>, SessionSeed);
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SessionMessage>,
+        (context, known, seed): (Arc<SessionContext>, Arc<Known>, SessionSeed),
+    ) -> Result<Session, ActorProcessingErr> {
+        let mut session = Session {
+            expires_at: seed.expires_at,
+            seats: seed
+                .seats
+                .into_iter()
+                .map(|seat| (seat.room, seat))
+                .collect(),
+            phase: Phase::Away,
+            epoch: Epoch(0),
+            claims: 0,
+            waiting: None,
+            arriving: None,
+            ending: None,
+            _alive: Alive::new("session"),
+            context,
+            known,
+            me,
+        };
+        if seed.is_rebuilt {
+            session.rebuilt();
+        }
+        if session.seats.is_empty() {
+            session.rest_later().await;
+        }
+        Ok(session)
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        session: &mut Session,
+    ) -> Result<(), ActorProcessingErr> {
+        if matches!(session.phase, Phase::Retired) {
+            // Dropping a reply port sends its asker to look the session up again.
+            return Ok(());
+        }
+        match message {
+            SessionMessage::Attach { outbound, reply } => session.attach(outbound, reply),
+            SessionMessage::Detached { epoch } => session.detached(epoch),
+            SessionMessage::BeginClaim { reply } => answer(reply, session.begin_claim()),
+            SessionMessage::Seat(news) => session.hear(news),
+            SessionMessage::Report { reply } => answer(reply, session.report()),
+            SessionMessage::End { reply } => session.end(reply),
+            SessionMessage::EndSettled(result) => session.end_settled(result)?,
+            SessionMessage::Wake => session.rest_if_idle(),
+            SessionMessage::Retire => session.retire(),
+        }
+        Ok(())
+    }
+
+    /// A session supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<SessionMessage>,
+        _event: SupervisionEvent,
+        _session: &mut Session,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}

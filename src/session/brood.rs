@@ -1,0 +1,279 @@
+//! How sessions are found, started and let go, and what they all share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, SpawnErr};
+
+use super::actor::SessionActor;
+use super::directory::SessionDirectory;
+use super::handle::{Known, SessionHandle};
+use super::message::SessionMessage;
+use crate::clock::{HubClock, HubTime};
+use crate::config::Config;
+use crate::id::{SessionId, TokenHash, UserId};
+use crate::mailbox::Unanswered;
+use crate::persistence::{Persistence, StoredSeat, StoredSession};
+use crate::room::{Holding, Rooms, SeatListener, SeatNews, channel};
+use crate::supervisor::{
+    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheel, shard_of,
+};
+use crate::wire::UserView;
+
+/// What all sessions share.
+pub(super) struct SessionContext {
+    pub(super) clock: HubClock,
+    pub(super) ttl: Duration,
+    pub(super) persistence: Persistence,
+    pub(super) rooms: Rooms,
+    pub(super) shards: ShardHandle<SessionBrood>,
+    pub(super) wheel: Wheel<SessionId>,
+    notices: SeatNotices,
+    is_stopping: AtomicBool,
+}
+
+/// Carries what rooms tell sessions. Made before either, since each needs the other.
+#[derive(Clone, Default)]
+pub struct SeatNotices {
+    directory: Arc<SessionDirectory>,
+}
+
+impl SeatListener for SeatNotices {
+    fn hear(&self, session: SessionId, news: SeatNews) {
+        // One that is not live reads its seats when it starts.
+        if let Some(session) = self.directory.get(session) {
+            session.hear(news);
+        }
+    }
+}
+
+impl fmt::Debug for SeatNotices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SeatNotices")
+    }
+}
+
+/// All sessions of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<SessionContext>);
+
+/// What a session is started from.
+#[derive(Debug)]
+pub(super) struct SessionSeed {
+    pub(super) id: SessionId,
+    pub(super) user: UserView,
+    pub(super) tokens: Vec<TokenHash>,
+    pub(super) expires_at: HubTime,
+    pub(super) seats: Vec<Holding>,
+    /// Whether it was live before, and failed.
+    pub(super) is_rebuilt: bool,
+}
+
+impl Sessions {
+    pub fn new(
+        config: &Config,
+        clock: HubClock,
+        persistence: Persistence,
+        rooms: Rooms,
+        notices: SeatNotices,
+    ) -> Sessions {
+        let directory = Arc::clone(&notices.directory);
+        let wheel = Wheel::start(move |id| {
+            if let Some(session) = directory.get(id) {
+                session.tell(SessionMessage::Wake);
+            }
+        });
+        Sessions(Arc::new(SessionContext {
+            clock,
+            ttl: config.session.ttl,
+            persistence,
+            rooms,
+            shards: ShardHandle::vacant(),
+            wheel,
+            notices,
+            is_stopping: AtomicBool::new(false),
+        }))
+    }
+
+    /// Starts the supervisor of one share of the sessions, with the sessions that it had before.
+    pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let brood = SessionBrood(Arc::clone(&self.0));
+        let shard = Shard { brood, index };
+        let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
+        self.0.shards.post(index).fill(actor.clone());
+        Ok(actor.get_cell())
+    }
+
+    /// Starts sessions as they were before the hub was restarted.
+    pub async fn restore(&self, sessions: Vec<StoredSession>) -> Result<(), Unanswered> {
+        let mut shares: Vec<Vec<(SessionId, SessionSeed)>> =
+            (0..SHARDS).map(|_| Vec::new()).collect();
+        for stored in sessions {
+            let seed = SessionSeed::from(stored);
+            shares[shard_of(&seed.id)].push((seed.id, seed));
+        }
+        let posts = shares.into_iter().enumerate().map(|(shard, seeds)| {
+            let post = self.0.shards.post(shard).clone();
+            async move {
+                post.ask(|reply| ShardMessage::Restore { seeds, reply })
+                    .await
+            }
+        });
+        futures_util::future::try_join_all(posts).await?;
+        Ok(())
+    }
+
+    /// From here on, connections that end turn no seat away: a planned stop is nobody's leaving.
+    pub fn set_stopping(&self) {
+        self.0.is_stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn context(&self) -> &SessionContext {
+        &self.0
+    }
+
+    /// A live session, by the hash of one of its tokens.
+    pub(super) fn live_by_token(&self, hash: TokenHash) -> Option<SessionHandle> {
+        self.0.notices.directory.by_token(hash)
+    }
+
+    /// The session of a user that became live last.
+    pub(super) fn live_by_user(&self, user: &UserId) -> Option<SessionHandle> {
+        self.0.notices.directory.by_user(user)
+    }
+
+    pub(super) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
+        let id = seed.id;
+        self.0.shards.start(&id, seed).await?.ok_or(LoadError)
+    }
+
+    /// Asks a session something; if it has gone meanwhile, once more after starting it again.
+    pub(super) async fn ask<T, F>(
+        &self,
+        session: &SessionHandle,
+        question: impl Fn(SessionHandle) -> F,
+    ) -> Result<T, LoadError>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
+        match question(session.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(Unanswered::Busy) => return Err(LoadError),
+            Err(Unanswered::Stopped) => {}
+        }
+        let session = self.0.shards.resolve(&session.id()).await?;
+        question(session.ok_or(LoadError)?)
+            .await
+            .map_err(|_| LoadError)
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+impl SessionContext {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn listener(&self) -> Arc<dyn SeatListener> {
+        Arc::new(self.notices.clone())
+    }
+}
+
+impl From<StoredSession> for SessionSeed {
+    fn from(stored: StoredSession) -> SessionSeed {
+        SessionSeed {
+            id: stored.id,
+            user: UserView {
+                id: stored.user,
+                name: stored.user_name,
+            },
+            tokens: stored.tokens,
+            expires_at: stored.expires_at,
+            seats: stored.seats.into_iter().map(holding).collect(),
+            is_rebuilt: false,
+        }
+    }
+}
+
+fn holding(stored: StoredSeat) -> Holding {
+    Holding {
+        room: stored.room,
+        code: stored.code,
+        channel: channel(&stored.kind, stored.code),
+        number: stored.number,
+        team: stored.team,
+        grace: stored.grace,
+        hold_until: stored.hold_until,
+    }
+}
+
+/// Sessions, as their supervisors know them.
+#[derive(Clone)]
+pub(super) struct SessionBrood(Arc<SessionContext>);
+
+impl Brood for SessionBrood {
+    type Key = SessionId;
+    type Handle = SessionHandle;
+    type Seed = SessionSeed;
+
+    const KIND: &'static str = "session";
+
+    async fn spawn(
+        &self,
+        seed: SessionSeed,
+        shard: ActorCell,
+    ) -> Result<(SessionHandle, ActorCell), SpawnErr> {
+        let known = Arc::new(Known {
+            id: seed.id,
+            user: seed.user.clone(),
+            tokens: seed.tokens.clone(),
+        });
+        let arguments = (Arc::clone(&self.0), Arc::clone(&known), seed);
+        let (actor, _) = Actor::spawn_linked(None, SessionActor, arguments, shard).await?;
+        let cell = actor.get_cell();
+        Ok((SessionHandle::new(known, actor), cell))
+    }
+
+    async fn load(
+        &self,
+        id: SessionId,
+        is_rebuild: bool,
+    ) -> Result<Option<SessionSeed>, LoadError> {
+        let stored = if is_rebuild {
+            self.0.persistence.session_truth(id).await
+        } else {
+            self.0.persistence.session_by_id(id).await
+        };
+        let stored = stored.map_err(|_| LoadError)?;
+        // After a failure only one that holds a seat must be live.
+        let is_needed =
+            |stored: &StoredSession| !stored.is_ended && (!is_rebuild || !stored.seats.is_empty());
+        Ok(stored.filter(is_needed).map(|stored| SessionSeed {
+            is_rebuilt: is_rebuild,
+            ..SessionSeed::from(stored)
+        }))
+    }
+
+    fn enter(&self, _id: &SessionId, session: &SessionHandle) {
+        self.0.notices.directory.enter(session);
+    }
+
+    fn leave(&self, id: &SessionId) {
+        self.0.notices.directory.leave(*id);
+    }
+
+    fn leave_all(&self, shard: usize) -> Vec<SessionId> {
+        self.0.notices.directory.leave_all(shard)
+    }
+
+    fn let_go(&self, session: &SessionHandle) {
+        session.tell(SessionMessage::Retire);
+    }
+}

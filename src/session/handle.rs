@@ -1,0 +1,111 @@
+//! The only way into a session from the rest of the crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ractor::ActorRef;
+
+use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use crate::delivery::Outbound;
+use crate::id::{SessionId, TokenHash};
+use crate::mailbox::{Unanswered, ask};
+use crate::room::{Epoch, SeatNews};
+use crate::wire::{Refusal, UserView};
+
+/// One live session. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionHandle {
+    known: Arc<Known>,
+    actor: ActorRef<SessionMessage>,
+}
+
+/// What never changes while a session is live.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) id: SessionId,
+    pub(super) user: UserView,
+    pub(super) tokens: Vec<TokenHash>,
+}
+
+impl SessionHandle {
+    pub(super) fn new(known: Arc<Known>, actor: ActorRef<SessionMessage>) -> SessionHandle {
+        SessionHandle { known, actor }
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.known.id
+    }
+
+    pub fn user(&self) -> &UserView {
+        &self.known.user
+    }
+
+    pub(super) fn tokens(&self) -> &[TokenHash] {
+        &self.known.tokens
+    }
+
+    /// Attaches a connection, which takes over from one that is attached already.
+    pub async fn attach(
+        &self,
+        outbound: Outbound,
+    ) -> Result<Result<Attached, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::Attach {
+            outbound,
+            reply,
+        })
+        .await
+    }
+
+    pub(super) async fn begin_claim(&self) -> Result<Result<ClaimTicket, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::BeginClaim { reply }).await
+    }
+
+    pub(super) async fn report(&self) -> Result<Report, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::Report { reply }).await
+    }
+
+    pub(super) async fn end(&self) -> Result<Result<(), Refusal>, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::End { reply }).await
+    }
+
+    pub(super) fn hear(&self, news: SeatNews) {
+        self.tell(SessionMessage::Seat(news));
+    }
+
+    /// Tells the session something it may miss: if it has stopped, its successor reads it anew.
+    pub(super) fn tell(&self, message: SessionMessage) {
+        let _ = self.actor.cast(message);
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionHandle({})", self.known.id)
+    }
+}
+
+/// Held by a connection as long as it lives: dropped, it turns the session away.
+pub struct Attachment {
+    pub epoch: Epoch,
+    session: ActorRef<SessionMessage>,
+}
+
+impl Attachment {
+    pub(super) fn new(epoch: Epoch, session: ActorRef<SessionMessage>) -> Attachment {
+        Attachment { epoch, session }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let epoch = self.epoch;
+        // The session has failed, and its successor is away from the start.
+        let _ = self.session.cast(SessionMessage::Detached { epoch });
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attachment({:?})", self.epoch)
+    }
+}

@@ -1,0 +1,63 @@
+//! Everything a session can be asked and told.
+
+use ractor::RpcReplyPort;
+
+use super::handle::Attachment;
+use crate::clock::HubTime;
+use crate::delivery::Outbound;
+use crate::persistence::{Committed, WriteError};
+use crate::room::{ClaimNotice, Epoch, SeatNews};
+use crate::wire::{Refusal, SeatView};
+
+pub(super) enum SessionMessage {
+    /// A connection has come; answered when all seats are known.
+    Attach {
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<Attached, Refusal>>,
+    },
+    /// The connection of that epoch is gone.
+    Detached {
+        epoch: Epoch,
+    },
+    /// Somebody is about to claim a seat for the session.
+    BeginClaim {
+        reply: RpcReplyPort<Result<ClaimTicket, Refusal>>,
+    },
+    /// A room has news of a seat.
+    Seat(SeatNews),
+    Report {
+        reply: RpcReplyPort<Report>,
+    },
+    /// Ends the session and gives up its seats; answered once that is durable.
+    End {
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    },
+    EndSettled(Result<Committed, WriteError>),
+    /// Time to look whether anybody needs the session.
+    Wake,
+    /// The shard asks whether the session can go.
+    Retire,
+}
+
+/// What a connection gets.
+#[derive(Debug)]
+pub struct Attached {
+    /// Turns the session away when dropped.
+    pub attachment: Attachment,
+    pub report: Report,
+}
+
+/// How a session stands.
+#[derive(Debug)]
+pub struct Report {
+    pub expires_at: HubTime,
+    pub seats: Vec<SeatView>,
+}
+
+/// Leave to claim a seat. As long as it lives, connections wait to learn what came of it.
+#[derive(Debug)]
+pub(super) struct ClaimTicket {
+    pub epoch: Epoch,
+    pub is_attached: bool,
+    pub notice: ClaimNotice,
+}

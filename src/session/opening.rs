@@ -1,0 +1,290 @@
+//! Opening rooms, and quick match, which opens one where none has a seat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::actions::{Actions, Caller, Entered, Fresh, is_code_taken, unanswered};
+use super::handle::SessionHandle;
+use super::message::ClaimTicket;
+use crate::config::QuickMatch;
+use crate::id::{RoomCode, RoomId, SessionId};
+use crate::persistence::{
+    Command, Committed, NewRoom, NewSeat, OpenRoom, SessionWrite, StoredRoom, StoredSeat,
+    StoredStream, UserWrite, WriteError,
+};
+use crate::room::{Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, refusal};
+use crate::wire::{
+    JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, UserView,
+};
+
+/// Codes drawn before giving up. With a million live rooms one in 700 codes is taken, so eight in a
+/// row are taken once in 10^22 openings.
+const CODES_TRIED_MAX: usize = 8;
+
+/// Rooms tried before a new one is opened: each loss is a race with another player for the last seat.
+const ROOMS_TRIED_MAX: usize = 8;
+
+/// The room that is being opened, but for its code.
+struct Plan {
+    kind: Arc<Kind>,
+    settings: Arc<str>,
+    seat: u16,
+    user: UserView,
+    user_write: UserWrite,
+    session: SessionId,
+    session_write: SessionWrite,
+    epoch: Epoch,
+    is_attached: bool,
+}
+
+impl Actions {
+    /// Opens a room and seats its first player: room, player, seat and session in one commit.
+    pub async fn open_room(
+        &self,
+        caller: Caller,
+        request: OpenRoomRequest,
+    ) -> Result<Entered, Refusal> {
+        let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
+        let seat = *kind
+            .wanted(request.seat, request.team.as_deref())?
+            .first()
+            .ok_or_else(|| Refusal::new(Reason::SeatNotFound, "the team has no seats"))?;
+        let settings = request.settings.unwrap_or_else(|| "{}".into());
+        match self.fresh(caller) {
+            Ok(fresh) => {
+                self.open_fresh(Plan::fresh(&fresh, kind, settings, seat), fresh)
+                    .await
+            }
+            Err(session) => {
+                let ticket = self.ticket(&session).await?;
+                let plan = Plan::known(&session, &ticket, kind, settings, seat);
+                self.open_known(plan, &session, ticket).await
+            }
+        }
+    }
+
+    /// A seat in the fullest open room that has one, else in a new room.
+    pub async fn quick_match(
+        &self,
+        caller: Caller,
+        request: QuickMatchRequest,
+    ) -> Result<Entered, Refusal> {
+        let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
+        kind.wanted(None, request.team.as_deref())?;
+        if kind.config.quick_match == QuickMatch::Off {
+            let detail = format!("kind {} takes no quick match", kind.name);
+            return Err(Refusal::new(Reason::PermissionDenied, detail));
+        }
+        let mut tried: Vec<RoomCode> = Vec::new();
+        while tried.len() < ROOMS_TRIED_MAX {
+            let name = Arc::clone(&kind.name);
+            let found = self
+                .matchmaker
+                .fullest(name, request.team.clone(), tried.clone())
+                .await
+                .map_err(|_| Refusal::unavailable())?;
+            let Some(code) = found else {
+                break;
+            };
+            let join = JoinRequest {
+                team: request.team.clone(),
+                ..JoinRequest::default()
+            };
+            match self.join_room(caller.clone(), code, join).await {
+                Err(lost) if is_lost_race(lost.reason) => tried.push(code),
+                settled => return settled,
+            }
+        }
+        let open = OpenRoomRequest {
+            kind: request.kind,
+            team: request.team,
+            ..OpenRoomRequest::default()
+        };
+        self.open_room(caller, open).await
+    }
+
+    async fn open_fresh(&self, plan: Plan, fresh: Fresh) -> Result<Entered, Refusal> {
+        let (stored, user) = self.commit_room(&plan).await?;
+        let holding = plan.holding(&stored);
+        let seed = fresh.seed(user.clone(), vec![holding.clone()]);
+        self.sessions.start(seed).await.map_err(unanswered)?;
+        let room = self.start_room(&plan, stored).await?;
+        Ok(Entered {
+            room,
+            seat: Some(holding.view(self.now())),
+            session: fresh.view(),
+            user,
+        })
+    }
+
+    async fn open_known(
+        &self,
+        plan: Plan,
+        session: &SessionHandle,
+        ticket: ClaimTicket,
+    ) -> Result<Entered, Refusal> {
+        let (stored, _) = self.commit_room(&plan).await?;
+        let holding = plan.holding(&stored);
+        let room = self.start_room(&plan, stored).await?;
+        let news = SeatNews::Gained {
+            seat: holding.clone(),
+            epoch: plan.epoch,
+        };
+        self.sessions.context().listener().hear(session.id(), news);
+        // The session hears of the seat before it hears that the claim is over.
+        drop(ticket);
+        let seat = holding.view(self.now());
+        self.entered(session, room, Some(seat)).await
+    }
+
+    /// Writes the room under a code that is free.
+    async fn commit_room(&self, plan: &Plan) -> Result<(StoredRoom, UserView), Refusal> {
+        for _ in 0..CODES_TRIED_MAX {
+            let (command, stored) = plan.draw(self.now());
+            match self.persistence.write(command).await {
+                Ok(Committed::Player { user, name }) => {
+                    let user = UserView { id: user, name };
+                    return Ok((named(stored, &user), user));
+                }
+                Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
+                Ok(Committed::Done) | Err(WriteError::Lost) => return Err(Refusal::unavailable()),
+                Err(WriteError::Refused(refused)) => return Err(refusal(&refused)),
+            }
+        }
+        Err(Refusal::unavailable())
+    }
+
+    async fn start_room(&self, plan: &Plan, stored: StoredRoom) -> Result<RoomView, Refusal> {
+        let key = RoomKey::Code(stored.code);
+        self.rooms
+            .start_opened(&plan.kind, stored, plan.epoch)
+            .await
+            .map_err(unanswered)?;
+        self.rooms
+            .ask(&key, |room| async move { room.view().await })
+            .await
+            .map_err(unanswered)?
+            .ok_or_else(Refusal::unavailable)
+    }
+}
+
+impl Plan {
+    fn fresh(fresh: &Fresh, kind: Arc<Kind>, settings: Arc<str>, seat: u16) -> Plan {
+        Plan {
+            kind,
+            settings,
+            seat,
+            user: fresh.user.clone(),
+            user_write: fresh.user_write.clone(),
+            session: fresh.id,
+            session_write: SessionWrite::New(fresh.row()),
+            epoch: Epoch(0),
+            is_attached: false,
+        }
+    }
+
+    fn known(
+        session: &SessionHandle,
+        ticket: &ClaimTicket,
+        kind: Arc<Kind>,
+        settings: Arc<str>,
+        seat: u16,
+    ) -> Plan {
+        Plan {
+            kind,
+            settings,
+            seat,
+            user: session.user().clone(),
+            user_write: UserWrite::Known(session.user().id.clone()),
+            session: session.id(),
+            session_write: SessionWrite::Known(session.id()),
+            epoch: ticket.epoch,
+            is_attached: ticket.is_attached,
+        }
+    }
+
+    /// The command for one code, and the room as it will be stored.
+    fn draw(&self, now: crate::clock::HubTime) -> (Command, StoredRoom) {
+        let grace: Duration = self.kind.config.grace;
+        let hold_until = (!self.is_attached).then(|| now.plus(grace));
+        let seat = NewSeat {
+            number: self.seat,
+            team: self.kind.team(self.seat),
+            hold_until,
+        };
+        let room = NewRoom {
+            id: RoomId::new(),
+            code: RoomCode::random(),
+            kind: Arc::clone(&self.kind.name),
+            settings: Arc::clone(&self.settings),
+            grace,
+            stream_epoch: new_epoch(),
+        };
+        let stored = StoredRoom {
+            id: room.id,
+            code: room.code,
+            kind: Arc::clone(&room.kind),
+            settings: Arc::clone(&room.settings),
+            grace,
+            current_game_id: None,
+            stream: StoredStream {
+                epoch: Arc::clone(&room.stream_epoch),
+                top: 0,
+                is_continued: true,
+                publications: Vec::new(),
+            },
+            is_closed: false,
+            seats: vec![StoredSeat {
+                room: room.id,
+                code: room.code,
+                kind: Arc::clone(&room.kind),
+                number: seat.number,
+                team: seat.team.clone(),
+                session: self.session,
+                user: self.user.id.clone(),
+                user_name: Arc::clone(&self.user.name),
+                grace,
+                hold_until,
+            }],
+        };
+        let command = Command::OpenRoom(Box::new(OpenRoom {
+            room,
+            user: self.user_write.clone(),
+            session: self.session_write.clone(),
+            seat,
+            cost: self.kind.config.cost,
+        }));
+        (command, stored)
+    }
+
+    /// The first player's seat, as the session knows it.
+    fn holding(&self, stored: &StoredRoom) -> Holding {
+        Holding {
+            room: stored.id,
+            code: stored.code,
+            channel: channel(&self.kind.name, stored.code),
+            number: self.seat,
+            team: self.kind.team(self.seat),
+            grace: stored.grace,
+            hold_until: stored.seats.first().and_then(|seat| seat.hold_until),
+        }
+    }
+}
+
+/// The room with its player's name as it is stored.
+fn named(mut stored: StoredRoom, user: &UserView) -> StoredRoom {
+    for seat in &mut stored.seats {
+        seat.user_name = Arc::clone(&user.name);
+    }
+    stored
+}
+
+/// Somebody else was quicker: the next room may do.
+fn is_lost_race(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::RoomFull | Reason::SeatTaken | Reason::RoomClosed | Reason::RoomNotFound
+    )
+}

@@ -1,0 +1,466 @@
+//! A live session: its connection, its seats, and what it waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ractor::{ActorRef, RpcReplyPort};
+
+use super::brood::{SessionBrood, SessionContext};
+use super::handle::{Attachment, Known};
+use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use crate::clock::HubTime;
+use crate::delivery::Outbound;
+use crate::id::RoomId;
+use crate::mailbox::answer;
+use crate::persistence::{Command, Committed, EndSession, SoftWrite, WriteError};
+use crate::room::{ClaimNotice, Epoch, Holding, RoomHandle, RoomKey, SeatNews, refusal};
+use crate::supervisor::{Alive, LoadError, ShardMessage};
+use crate::wire::{Close, Reason, Refusal};
+
+/// Claims that one session may have under way; no game asks for more than a few rooms at once.
+const CLAIMS_MAX: usize = 64;
+
+/// How long a session that nobody is attached to and that holds no seat stays, after it was looked
+/// up: a little more than the longest question takes.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+/// A session with all that it owns.
+pub(super) struct Session {
+    pub(super) context: Arc<SessionContext>,
+    pub(super) me: ActorRef<SessionMessage>,
+    pub(super) known: Arc<Known>,
+    pub(super) expires_at: HubTime,
+    pub(super) phase: Phase,
+    /// The newest attachment, also after it has ended.
+    pub(super) epoch: Epoch,
+    pub(super) seats: BTreeMap<RoomId, Holding>,
+    /// Claims that are being made.
+    pub(super) claims: usize,
+    /// A connection that waits until no claim is under way.
+    pub(super) waiting: Option<Arrival>,
+    /// A connection that waits until each room has confirmed its seat.
+    pub(super) arriving: Option<Arriving>,
+    pub(super) ending: Option<RpcReplyPort<Result<(), Refusal>>>,
+    pub(super) _alive: Alive,
+}
+
+pub(super) enum Phase {
+    Away,
+    Attached(Link),
+    /// Its end is being written; the connection, if there is one, ends with it.
+    Ending(Option<Link>),
+    Ended,
+    /// Told to go: whoever still asks must look again.
+    Retired,
+}
+
+/// A connection that has come.
+pub(super) struct Arrival {
+    outbound: Outbound,
+    reply: RpcReplyPort<Result<Attached, Refusal>>,
+}
+
+pub(super) struct Arriving {
+    awaited: BTreeSet<RoomId>,
+    reply: RpcReplyPort<Result<Attached, Refusal>>,
+}
+
+/// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
+/// client to connect again.
+pub(super) struct Link {
+    outbound: Outbound,
+    is_dismissed: bool,
+}
+
+impl Link {
+    /// Ends it with a reason of its own.
+    fn cut(mut self, close: Close) {
+        self.is_dismissed = true;
+        self.outbound.cut(close);
+    }
+
+    /// Ends it after what is queued: the client may have asked for this end, and hears the answer.
+    fn close(mut self, close: Close) {
+        self.is_dismissed = true;
+        self.outbound.close(close);
+    }
+
+    /// The connection has gone by itself.
+    fn dismiss(mut self) {
+        self.is_dismissed = true;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.is_dismissed {
+            self.outbound.cut(Close::ForceReconnect);
+        }
+    }
+}
+
+/// The next attachment of any session. The counter outlives the sessions, so a session that is
+/// started again is never behind what its rooms have heard.
+fn next_epoch() -> Epoch {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Epoch(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Session {
+    pub(super) fn now(&self) -> HubTime {
+        self.context.clock.now()
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<Attached, Refusal>>,
+    ) {
+        if let Err(refusal) = self.check_live() {
+            answer(reply, Err(refusal));
+            return;
+        }
+        if let Some(older) = self.waiting.replace(Arrival { outbound, reply }) {
+            older.outbound.cut(Close::Replaced);
+        }
+        self.advance();
+    }
+
+    /// The connection of that epoch is gone.
+    pub(super) fn detached(&mut self, epoch: Epoch) {
+        if epoch != self.epoch {
+            return;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Away) {
+            Phase::Attached(link) => link.dismiss(),
+            Phase::Ending(link) => {
+                self.phase = Phase::Ending(None);
+                if let Some(link) = link {
+                    link.dismiss();
+                }
+                return;
+            }
+            other @ (Phase::Away | Phase::Ended | Phase::Retired) => {
+                self.phase = other;
+                return;
+            }
+        }
+        self.turn_away();
+    }
+
+    /// Tells the rooms that nobody is attached any more.
+    fn turn_away(&mut self) {
+        self.arriving = None;
+        if self.context.is_stopping() {
+            return;
+        }
+        self.seen();
+        let now = self.now();
+        for seat in self.seats.values_mut() {
+            seat.hold_until = Some(now.plus(seat.grace));
+        }
+        for room in self.rooms() {
+            room.away(self.known.id, self.epoch);
+        }
+        self.rest_if_idle();
+    }
+
+    pub(super) fn begin_claim(&mut self) -> Result<ClaimTicket, Refusal> {
+        self.check_live()?;
+        if self.claims == CLAIMS_MAX {
+            let detail = format!("a session makes at most {CLAIMS_MAX} claims at once");
+            return Err(Refusal::new(Reason::RateLimited, detail));
+        }
+        self.claims += 1;
+        Ok(ClaimTicket {
+            epoch: self.epoch,
+            is_attached: matches!(self.phase, Phase::Attached(_)),
+            notice: ClaimNotice::new(self.known.id, self.context.listener()),
+        })
+    }
+
+    /// A room has news.
+    pub(super) fn hear(&mut self, news: SeatNews) {
+        match news {
+            SeatNews::Gained { seat, epoch } => self.gained(seat, epoch),
+            SeatNews::ClaimEnded => self.claims = self.claims.saturating_sub(1),
+            SeatNews::Confirmed { room, epoch, seat } => {
+                if epoch == self.epoch {
+                    match seat {
+                        Some(seat) => self.seats.insert(room, seat),
+                        None => self.seats.remove(&room),
+                    };
+                    self.arrived_at(room);
+                }
+            }
+            SeatNews::Released { room } => {
+                self.seats.remove(&room);
+                self.arrived_at(room);
+            }
+            SeatNews::Restored { seat } => {
+                if matches!(self.phase, Phase::Attached(_)) {
+                    self.tell_back(&seat);
+                }
+                self.seats.insert(seat.room, seat);
+            }
+        }
+        self.advance();
+        self.rest_if_idle();
+    }
+
+    /// Tells the room at once if the connection came or went while the seat was being written.
+    fn gained(&mut self, mut seat: Holding, epoch: Epoch) {
+        let key = RoomKey::Code(seat.code);
+        let is_away = seat.hold_until.is_some();
+        match (&self.phase, self.context.rooms.live(&key)) {
+            (Phase::Attached(_), Some(room)) if is_away || epoch != self.epoch => {
+                seat.hold_until = None;
+                room.back(self.known.id, self.epoch);
+            }
+            (Phase::Away, Some(room)) if !is_away => {
+                seat.hold_until = Some(self.now().plus(seat.grace));
+                room.away(self.known.id, epoch);
+            }
+            (
+                Phase::Attached(_) | Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired,
+                _,
+            ) => {}
+        }
+        self.seats.insert(seat.room, seat);
+    }
+
+    fn arrived_at(&mut self, room: RoomId) {
+        if let Some(arriving) = &mut self.arriving {
+            arriving.awaited.remove(&room);
+        }
+    }
+
+    /// Takes the next step of whoever waits.
+    pub(super) fn advance(&mut self) {
+        if self.claims > 0 {
+            return;
+        }
+        if let Some(arrival) = self.waiting.take() {
+            self.begin_arrival(arrival);
+        }
+        if self
+            .arriving
+            .as_ref()
+            .is_some_and(|arriving| arriving.awaited.is_empty())
+            && let Some(arriving) = self.arriving.take()
+        {
+            let attached = Attached {
+                attachment: Attachment::new(self.epoch, self.me.clone()),
+                report: self.report(),
+            };
+            answer(arriving.reply, Ok(attached));
+        }
+        if self.ending.is_some() && self.arriving.is_none() && self.is_live() {
+            self.write_end();
+        }
+    }
+
+    /// The newcomer takes over at once; its rooms hear of it before it does.
+    fn begin_arrival(&mut self, arrival: Arrival) {
+        self.epoch = next_epoch();
+        let link = Link {
+            outbound: arrival.outbound,
+            is_dismissed: false,
+        };
+        if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Attached(link)) {
+            metrics::counter!("holdfast_take_overs_total").increment(1);
+            older.cut(Close::Replaced);
+        }
+        self.seen();
+        for seat in self.seats.values_mut() {
+            seat.hold_until = None;
+        }
+        for seat in self.seats.values() {
+            self.tell_back(seat);
+        }
+        self.arriving = Some(Arriving {
+            awaited: self.seats.keys().copied().collect(),
+            reply: arrival.reply,
+        });
+    }
+
+    pub(super) fn end(&mut self, reply: RpcReplyPort<Result<(), Refusal>>) {
+        match (self.check_live(), &self.ending) {
+            (Err(refusal), _) => answer(reply, Err(refusal)),
+            (Ok(()), Some(_)) => answer(reply, Err(Refusal::unavailable())),
+            (Ok(()), None) => {
+                self.ending = Some(reply);
+                self.advance();
+            }
+        }
+    }
+
+    fn write_end(&mut self) {
+        let me = self.me.clone();
+        let session = self.known.id;
+        let command = Command::EndSession(EndSession { session });
+        self.context.persistence.write_then(command, move |result| {
+            // The session has failed; its successor has read whether it is ended.
+            let _ = me.cast(SessionMessage::EndSettled(result));
+        });
+        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
+            Phase::Attached(link) => Some(link),
+            Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,
+        };
+        self.phase = Phase::Ending(link);
+    }
+
+    /// An error ends the actor: whether the session is over must be read.
+    pub(super) fn end_settled(
+        &mut self,
+        result: Result<Committed, WriteError>,
+    ) -> Result<(), WriteError> {
+        let reply = self.ending.take();
+        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
+            Phase::Ending(link) => link,
+            Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
+        };
+        match result {
+            Ok(_) => self.ended(reply, link),
+            Err(WriteError::Refused(refused)) => {
+                if let Some(reply) = reply {
+                    answer(reply, Err(refusal(&refused)));
+                }
+                match link {
+                    Some(link) => self.phase = Phase::Attached(link),
+                    None => self.turn_away(),
+                }
+                self.advance();
+            }
+            Err(WriteError::Lost) => return Err(WriteError::Lost),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, reply: Option<RpcReplyPort<Result<(), Refusal>>>, link: Option<Link>) {
+        self.phase = Phase::Ended;
+        for room in self.rooms() {
+            room.vacated(self.known.id);
+        }
+        self.seats.clear();
+        if let Some(reply) = reply {
+            answer(reply, Ok(()));
+        }
+        if let Some(link) = link {
+            link.close(Close::SessionEnded);
+        }
+        let key = self.known.id;
+        self.tell_shard(ShardMessage::Goes { key });
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let now = self.now();
+        Report {
+            expires_at: self.expires_at,
+            seats: self.seats.values().map(|seat| seat.view(now)).collect(),
+        }
+    }
+
+    /// The shard asks whether the session can go.
+    pub(super) fn retire(&mut self) {
+        let key = self.known.id;
+        if self.is_idle() {
+            self.phase = Phase::Retired;
+            self.tell_shard(ShardMessage::Goes { key });
+        } else {
+            self.tell_shard(ShardMessage::Stays { key });
+        }
+    }
+
+    /// A session that is away and holds no seat is a row, not an actor.
+    pub(super) fn rest_if_idle(&self) {
+        if self.is_idle() {
+            let key = self.known.id;
+            self.tell_shard(ShardMessage::Idle { key });
+        }
+    }
+
+    /// Looks later whether whoever had the session started has any use for it.
+    pub(super) async fn rest_later(&self) {
+        self.context.wheel.after(IDLE_AFTER, self.known.id).await;
+    }
+
+    /// Its life slides on with each use.
+    fn seen(&mut self) {
+        let at = self.now();
+        self.expires_at = at.plus(self.context.ttl);
+        self.context.persistence.mark(SoftWrite::SessionSeen {
+            session: self.known.id,
+            at,
+            expires_at: self.expires_at,
+        });
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Away)
+            && self.seats.is_empty()
+            && self.claims == 0
+            && self.waiting.is_none()
+            && self.ending.is_none()
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Away | Phase::Attached(_))
+    }
+
+    fn check_live(&self) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Away | Phase::Attached(_) => Ok(()),
+            Phase::Ending(_) | Phase::Retired => Err(Refusal::unavailable()),
+            Phase::Ended => Err(Refusal::new(Reason::SessionEnded, "the session has ended")),
+        }
+    }
+
+    /// Tells a room that the session is attached; its news are awaited. One that is not live is
+    /// started first.
+    fn tell_back(&self, seat: &Holding) {
+        let key = RoomKey::Code(seat.code);
+        let (id, epoch, room) = (self.known.id, self.epoch, seat.room);
+        if let Some(room) = self.context.rooms.live(&key) {
+            room.back(id, epoch);
+            return;
+        }
+        let (context, me) = (Arc::clone(&self.context), self.me.clone());
+        tokio::spawn(async move {
+            match context.rooms.find(&key).await {
+                Ok(Some(room)) => room.back(id, epoch),
+                Ok(None) => {
+                    let seat = None;
+                    let news = SeatNews::Confirmed { room, epoch, seat };
+                    // The session has failed, and nobody waits any more.
+                    let _ = me.cast(SessionMessage::Seat(news));
+                }
+                // Whoever waits is told to come again.
+                Err(LoadError) => {}
+            }
+        });
+    }
+
+    /// After a failure: the connection went with the actor, and the rooms do not know.
+    pub(super) fn rebuilt(&mut self) {
+        self.epoch = next_epoch();
+        for room in self.rooms() {
+            room.back(self.known.id, self.epoch);
+            room.away(self.known.id, self.epoch);
+        }
+    }
+
+    /// The rooms in which the session sits, as far as they are live.
+    fn rooms(&self) -> Vec<RoomHandle> {
+        self.seats
+            .values()
+            .filter_map(|seat| self.context.rooms.live(&RoomKey::Code(seat.code)))
+            .collect()
+    }
+
+    fn tell_shard(&self, message: ShardMessage<SessionBrood>) {
+        self.context.shards.of(&self.known.id).tell(message);
+    }
+}
