@@ -29,6 +29,9 @@ const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 /// The writer waits so long for its connection; longer waits are the writer's own, with back-off.
 pub(super) const WRITER_ACQUIRE: Duration = Duration::from_secs(3);
 
+/// A connection that was cut is given so long to say goodbye before it is dropped.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Limits on the PostgreSQL side, in milliseconds. No statement of a group takes seconds; a transaction
 /// whose daemon has died must not keep its locks.
 const WRITER_STATEMENT: &str = "5000";
@@ -96,10 +99,11 @@ impl Address {
         Database::connect(options).await
     }
 
-    /// The pool that reads.
+    /// The pool that reads. A lazy one connects when it is first used.
     pub(super) async fn connect_readers(
         &self,
         config: &DatabaseConfig,
+        is_lazy: bool,
     ) -> Result<DatabaseConnection, DbErr> {
         let mut options = match self {
             Address::Sqlite(path) => {
@@ -128,18 +132,38 @@ impl Address {
         };
         options
             .acquire_timeout(config.acquire_timeout)
+            .connect_lazy(is_lazy)
             .sqlx_logging(false);
         Database::connect(options).await
     }
 
     /// A connection of its own, never recycled: what its session holds, it keeps.
     pub(super) async fn connect_single(&self) -> Result<DatabaseConnection, DbErr> {
+        Database::connect(self.single_options()).await
+    }
+
+    /// As [`connect_single`](Self::connect_single), connecting when it is first used.
+    pub(super) async fn connect_single_lazily(&self) -> Result<DatabaseConnection, DbErr> {
+        let mut options = self.single_options();
+        options.min_connections(0).connect_lazy(true);
+        Database::connect(options).await
+    }
+
+    /// Closes connections that may be dead, without waiting for them.
+    pub(super) fn let_go(connections: DatabaseConnection) {
+        tokio::spawn(async move {
+            // Closed or not, they are dropped.
+            let _ = tokio::time::timeout(GOODBYE, connections.close()).await;
+        });
+    }
+
+    fn single_options(&self) -> ConnectOptions {
         let mut options = match self {
             Address::Sqlite(path) => sqlite(path, |options| options),
             Address::Postgres(url) => ConnectOptions::new(url),
         };
         single(&mut options);
-        Database::connect(options).await
+        options
     }
 
     fn writer_options(&self) -> ConnectOptions {

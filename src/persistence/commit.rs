@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::SoftWrite;
 use super::address::Address;
-use super::error::{Class, classify, is_definite_at_commit};
+use super::error::{Class, classify, is_definite_at_commit, is_out_of_connections};
 use super::group::{self, Outcome};
 use super::queue::Item;
 use crate::clock::HubTime;
@@ -22,9 +22,6 @@ use crate::clock::HubTime;
 /// A group that takes so long talks to a frozen server: no statement may take more than 5 s there, and the
 /// commands have been told to wait 4 s. The connection is cut from outside.
 const CUT_AFTER: Duration = Duration::from_secs(10);
-
-/// A connection that was cut is given so long to say goodbye before it is dropped.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Transactions of the writer never begin as readers: an upgrade fails at once when somebody else wrote.
 pub(super) fn immediate() -> TransactionOptions {
@@ -114,7 +111,10 @@ impl Writer {
         let outcomes = Arc::unwrap_or_clone(at_commit).into_inner();
         match (result, outcomes) {
             (Ok(Ok(())), Some(outcomes)) => Attempt::Committed(outcomes),
-            (Ok(Err(failure)), outcomes) => judge(failure, outcomes),
+            (Ok(Err(failure)), outcomes) => {
+                self.look_after_connection(&failure.error).await;
+                judge(failure, outcomes)
+            }
             (Err(Interrupted::Cut), None) => Attempt::Transient("the connection was cut".into()),
             (Err(Interrupted::Panicked), None) => {
                 Attempt::Permanent(DbErr::Custom("the transaction panicked".into()))
@@ -133,7 +133,10 @@ impl Writer {
             .await
         {
             Ok(Ok(is_stored)) => Ok(is_stored),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => {
+                self.look_after_connection(&error).await;
+                Err(error.to_string())
+            }
             Err(Interrupted::Cut) => Err("the connection was cut".into()),
             Err(Interrupted::Panicked) => Err("the question panicked".into()),
         }
@@ -169,16 +172,19 @@ impl Writer {
         })
     }
 
+    /// Replaces a connection that cannot be had: on its way back to the pool it may have been stuck.
+    async fn look_after_connection(&mut self, error: &DbErr) {
+        if self.address.backend() == DbBackend::Postgres && is_out_of_connections(error) {
+            self.replace_connection().await;
+        }
+    }
+
     async fn replace_connection(&mut self) {
-        warn!("the database did not answer within {CUT_AFTER:?}, its connection is cut");
+        warn!("the database does not answer, the writer's connection is replaced");
         metrics::counter!("holdfast_connection_cuts_total").increment(1);
         match self.address.connect_writer_lazily().await {
             Ok(connection) => {
-                let old = std::mem::replace(&mut self.connection, connection);
-                tokio::spawn(async move {
-                    // Closed or not, it is dropped.
-                    let _ = tokio::time::timeout(GOODBYE, old.close()).await;
-                });
+                Address::let_go(std::mem::replace(&mut self.connection, connection));
             }
             Err(error) => warn!(%error, "no connection could be prepared in its place"),
         }

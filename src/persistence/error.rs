@@ -120,6 +120,13 @@ pub(super) fn is_definite_at_commit(error: &DbErr) -> bool {
     }
 }
 
+/// Whether no connection could be had in time: the server is away, or the pool's connections are stuck
+/// on a line that is dead.
+pub(super) fn is_out_of_connections(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(_))
+        || matches!(sqlx_error(error), Some(SqlxError::PoolTimedOut))
+}
+
 fn classify_code(code: &str) -> Class {
     // PostgreSQL: data (22) and constraints (23). Five characters tell them from SQLite's numbers.
     if code.len() == 5 {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::actor::unavailable;
+use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
 use super::queue::{Job, Settle};
 use super::restore::{self, Interrupted};
@@ -88,7 +89,7 @@ impl Persistence {
     ) -> Result<Option<StoredSession>, ReadError> {
         let mut waits = TOKEN_WAITS.iter();
         for attempt in ["1", "2", "3"] {
-            let readers = self.shared.readers.clone();
+            let readers = self.shared.readers.pool();
             let found = self
                 .read(async move { read::session_by_token(&readers, hash).await })
                 .await;
@@ -120,7 +121,7 @@ impl Persistence {
     }
 
     pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
-        let readers = self.shared.readers.clone();
+        let readers = self.shared.readers.pool();
         self.read(async move { read::session_by_id(&readers, id).await })
             .await
     }
@@ -130,20 +131,20 @@ impl Persistence {
         &self,
         user: &UserId,
     ) -> Result<Option<SessionId>, ReadError> {
-        let (readers, user) = (self.shared.readers.clone(), user.clone());
+        let (readers, user) = (self.shared.readers.pool(), user.clone());
         self.read(async move { read::seated_session_of_user(&readers, &user).await })
             .await
     }
 
     /// The room with this code, open or closed, with its seats and without its publications.
     pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
-        let readers = self.shared.readers.clone();
+        let readers = self.shared.readers.pool();
         self.read(async move { read::room_by_code(&readers, code).await })
             .await
     }
 
     pub async fn user(&self, user: &UserId) -> Result<Option<StoredUser>, ReadError> {
-        let (readers, user) = (self.shared.readers.clone(), user.clone());
+        let (readers, user) = (self.shared.readers.pool(), user.clone());
         self.read(async move { read::user(&readers, &user).await })
             .await
     }
@@ -168,10 +169,10 @@ impl Persistence {
         sessions: mpsc::Sender<Vec<StoredSession>>,
     ) -> Result<(), ReadError> {
         let shared = self.shared.clone();
-        let readers = shared.readers.clone();
+        let readers = shared.readers.pool();
         let restored_rooms =
             tokio::spawn(async move { restore::rooms(readers, &shared.taken_over, rooms).await });
-        let readers = self.shared.readers.clone();
+        let readers = self.shared.readers.pool();
         let restored_sessions =
             tokio::spawn(async move { restore::sessions(readers, sessions).await });
         for task in [restored_rooms, restored_sessions] {
@@ -205,10 +206,10 @@ impl Persistence {
 
     /// Asks the database now, for at most 2 s, and says how long it took.
     pub async fn probe(&self) -> Result<Duration, ReadError> {
-        let readers = self.shared.readers.clone();
+        let readers = self.shared.readers.pool();
         let started = Instant::now();
         let ping = async move { read::ping(&readers).await };
-        within(PROBE_WITHIN, ping).await?;
+        self.within(PROBE_WITHIN, ping).await?;
         Ok(started.elapsed())
     }
 
@@ -219,11 +220,13 @@ impl Persistence {
         let _ = self.ask(Job::Drain).await;
         let shell = self.shared.shell.write().take();
         if let Some(shell) = shell {
-            shell.stop(Some("drained".to_owned()));
+            // The last answers are still in its mailbox. One that is gone has nothing left to say.
+            let _ = shell.drain();
         }
+        // The writer ends when the shell has.
         let writer = self.shared.writer.lock().await;
         // Everything is committed: a connection that does not close properly costs nothing.
-        let _ = self.shared.readers.close_by_ref().await;
+        let _ = self.shared.readers.pool().close_by_ref().await;
         let _ = writer.connection().close_by_ref().await;
         self.shared.lock.release().await;
     }
@@ -261,7 +264,33 @@ impl Persistence {
         &self,
         question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, ReadError> {
-        within(READ_WITHIN, question).await
+        self.within(READ_WITHIN, question).await
+    }
+
+    /// Asks in a task of its own, so that a caller that gives up cancels no statement.
+    async fn within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let outcome = match tokio::time::timeout(limit, tokio::spawn(question)).await {
+            Ok(Ok(Ok(found))) => return Ok(found),
+            Ok(Ok(Err(error))) => {
+                warn!(%error, "a read failed");
+                if is_out_of_connections(&error) {
+                    self.shared.readers.replace_dead().await;
+                }
+                "failed"
+            }
+            Ok(Err(_)) => "panicked",
+            Err(_) => {
+                warn!("a read was not answered within {limit:?}");
+                self.shared.readers.replace_dead().await;
+                "late"
+            }
+        };
+        metrics::counter!("holdfast_reads_failed_total", "reason" => outcome).increment(1);
+        Err(ReadError::Unavailable)
     }
 }
 
@@ -269,25 +298,4 @@ impl fmt::Debug for Persistence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Persistence").finish_non_exhaustive()
     }
-}
-
-/// Asks in a task of its own, so that a caller that gives up cancels no statement.
-async fn within<T: Send + 'static>(
-    limit: Duration,
-    question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
-) -> Result<T, ReadError> {
-    let outcome = match tokio::time::timeout(limit, tokio::spawn(question)).await {
-        Ok(Ok(Ok(found))) => return Ok(found),
-        Ok(Ok(Err(error))) => {
-            warn!(%error, "a read failed");
-            "failed"
-        }
-        Ok(Err(_)) => "panicked",
-        Err(_) => {
-            warn!("a read was not answered within {limit:?}");
-            "late"
-        }
-    };
-    metrics::counter!("holdfast_reads_failed_total", "reason" => outcome).increment(1);
-    Err(ReadError::Unavailable)
 }

@@ -3,26 +3,40 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
-use tracing::{error, info};
+use tokio::sync::Mutex;
+use tracing::{error, info, warn};
 
 use super::OpenError;
 use super::address::Address;
-use super::error::Cause;
 
 /// The key of the advisory lock: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
+
+/// The lock's connection answers within this or is taken for dead. Shorter than the wait for a connection,
+/// so that one that is stuck is replaced.
+const RENEW_WITHIN: Duration = Duration::from_secs(2);
 
 /// Held for as long as the daemon uses the database.
 pub(super) enum DaemonLock {
     /// The system releases it when the process ends, however it ends.
     File(#[expect(dead_code, reason = "held, never read")] File),
     /// PostgreSQL releases it when the connection ends.
-    Advisory {
-        connection: DatabaseConnection,
-        is_held: AtomicBool,
-    },
+    Advisory(Advisory),
+}
+
+pub(super) struct Advisory {
+    address: Address,
+    session: Mutex<Session>,
+    is_held: AtomicBool,
+}
+
+/// The connection that holds the lock, and its process on the server.
+struct Session {
+    connection: DatabaseConnection,
+    process: i32,
 }
 
 /// Why the lock was not taken.
@@ -33,19 +47,31 @@ pub(super) enum Unlocked {
     Away(DbErr),
 }
 
+/// What a try for the lock said.
+enum Try {
+    Held {
+        process: i32,
+    },
+    /// Some session holds it, if it still did when it was asked.
+    HeldBy(Option<i32>),
+}
+
 impl DaemonLock {
     pub(super) async fn take(address: &Address) -> Result<DaemonLock, Unlocked> {
         match address {
             Address::Sqlite(path) => lock_file(path).map_err(Unlocked::Refused),
             Address::Postgres(_) => {
                 let connection = address.connect_single().await.map_err(Unlocked::Away)?;
-                if try_advisory(&connection).await.map_err(Unlocked::Away)? {
-                    Ok(DaemonLock::Advisory {
-                        connection,
+                match try_advisory(&connection).await.map_err(Unlocked::Away)? {
+                    Try::Held { process } => Ok(DaemonLock::Advisory(Advisory {
+                        address: address.clone(),
+                        session: Mutex::new(Session {
+                            connection,
+                            process,
+                        }),
                         is_held: AtomicBool::new(true),
-                    })
-                } else {
-                    Err(Unlocked::Refused(OpenError::DatabaseInUse))
+                    })),
+                    Try::HeldBy(_) => Err(Unlocked::Refused(OpenError::DatabaseInUse)),
                 }
             }
         }
@@ -55,51 +81,111 @@ impl DaemonLock {
     pub(super) fn is_held(&self) -> bool {
         match self {
             DaemonLock::File(_) => true,
-            DaemonLock::Advisory { is_held, .. } => is_held.load(Ordering::Acquire),
+            DaemonLock::Advisory(advisory) => advisory.is_held.load(Ordering::Acquire),
         }
     }
 
-    /// Takes the lock again if its connection was lost. A session that has it gets it again at once.
-    pub(super) async fn renew(&self) -> Result<(), Cause> {
-        let DaemonLock::Advisory {
-            connection,
-            is_held,
-        } = self
-        else {
-            return Ok(());
-        };
-        let holds = try_advisory(connection).await?;
-        let held = is_held.swap(holds, Ordering::AcqRel);
-        if held && !holds {
-            error!("another daemon has taken the database over; writes are refused");
-        } else if holds && !held {
-            info!("the database's lock is held again; writes go on");
+    /// Looks after the lock, and takes it again if its connection was lost.
+    pub(super) async fn renew(&self) {
+        match self {
+            DaemonLock::File(_) => {}
+            DaemonLock::Advisory(advisory) => advisory.renew().await,
         }
-        Ok(())
     }
 
     pub(super) async fn release(&self) {
-        if let DaemonLock::Advisory { connection, .. } = self {
-            // A connection that cannot be closed is closed already.
-            let _ = connection.close_by_ref().await;
+        match self {
+            DaemonLock::File(_) => {}
+            DaemonLock::Advisory(advisory) => {
+                let session = advisory.session.lock().await;
+                // A connection that cannot be closed is closed already.
+                let _ = session.connection.close_by_ref().await;
+            }
         }
     }
 }
 
-async fn try_advisory(connection: &DatabaseConnection) -> Result<bool, DbErr> {
-    let sql = "SELECT pg_try_advisory_lock($1) AS held";
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [LOCK_KEY.into()]);
-    match connection.query_one_raw(statement).await? {
-        Some(row) => row.try_get("", "held"),
-        None => Ok(false),
+impl Advisory {
+    async fn renew(&self) {
+        let mut session = self.session.lock().await;
+        let connection = session.connection.clone();
+        let mut task = tokio::spawn(async move { try_advisory(&connection).await });
+        match tokio::time::timeout(RENEW_WITHIN, &mut task).await {
+            Ok(Ok(Ok(Try::Held { process }))) => {
+                session.process = process;
+                self.set_held(true);
+            }
+            Ok(Ok(Ok(Try::HeldBy(Some(process))))) if process == session.process => {
+                warn!("the lost connection still holds the database's lock and is ended");
+                if let Err(error) = terminate(&session.connection, process).await {
+                    warn!(%error, "the lost connection could not be ended");
+                }
+            }
+            Ok(Ok(Ok(Try::HeldBy(Some(_))))) => self.set_held(false),
+            // It was let go of just now.
+            Ok(Ok(Ok(Try::HeldBy(None)))) => {}
+            Ok(Ok(Err(error))) => warn!(%error, "the database's lock could not be looked after"),
+            Ok(Err(_)) => warn!("looking after the database's lock panicked"),
+            Err(_) => {
+                task.abort();
+                match self.address.connect_single_lazily().await {
+                    Ok(connection) => {
+                        let old = std::mem::replace(&mut session.connection, connection);
+                        Address::let_go(old);
+                    }
+                    Err(error) => warn!(%error, "no connection for the database's lock"),
+                }
+            }
+        }
+    }
+
+    fn set_held(&self, is_held: bool) {
+        let was_held = self.is_held.swap(is_held, Ordering::AcqRel);
+        if was_held && !is_held {
+            error!("another daemon has taken the database over; writes are refused");
+        } else if is_held && !was_held {
+            info!("the database's lock is held again; writes go on");
+        }
     }
 }
 
-fn lock_file(database: &Path) -> Result<DaemonLock, OpenError> {
-    if let Some(folder) = database
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
+/// A session that has the lock gets it again at once, so this also asks whether it still has it.
+async fn try_advisory(connection: &DatabaseConnection) -> Result<Try, DbErr> {
+    let sql = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
+    let row = connection
+        .query_one_raw(postgres(sql, [LOCK_KEY.into()]))
+        .await?;
+    if let Some(row) = row
+        && row.try_get_by_index::<bool>(0)?
     {
+        return Ok(Try::Held {
+            process: row.try_get_by_index(1)?,
+        });
+    }
+    let sql = "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+               WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database() \
+               AND l.classid::int8 = $1 AND l.objid::int8 = $2 AND l.objsubid = 1";
+    let halves = [(LOCK_KEY >> 32).into(), (LOCK_KEY & 0xffff_ffff).into()];
+    let holder = connection.query_one_raw(postgres(sql, halves)).await?;
+    let holder = holder.map(|row| row.try_get_by_index(0)).transpose()?;
+    Ok(Try::HeldBy(holder))
+}
+
+async fn terminate(connection: &DatabaseConnection, process: i32) -> Result<(), DbErr> {
+    let sql = "SELECT pg_terminate_backend($1)";
+    connection
+        .query_one_raw(postgres(sql, [process.into()]))
+        .await?;
+    Ok(())
+}
+
+fn postgres<const N: usize>(sql: &str, values: [sea_orm::Value; N]) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+fn lock_file(database: &Path) -> Result<DaemonLock, OpenError> {
+    let folder = database.parent();
+    if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|cause| OpenError::File {
             path: folder.to_owned(),
             cause,

@@ -18,6 +18,7 @@ mod mark;
 mod message;
 mod queue;
 mod read;
+mod readers;
 mod restore;
 mod rows;
 mod run;

@@ -18,6 +18,7 @@ use super::error::Cause;
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
 use super::message::PersistenceMessage;
+use super::readers::Readers;
 use super::run::TakenOver;
 use super::{OpenError, Persistence, schema};
 use crate::clock::HubClock;
@@ -44,7 +45,7 @@ pub(super) struct Shared {
     pub(super) settings: PersistenceConfig,
     /// Test hook: waited before each COMMIT in builds with `faults`.
     pub(super) commit_delay: Duration,
-    pub(super) readers: DatabaseConnection,
+    pub(super) readers: Readers,
     /// Held by the one writer task for its life, so a next one begins when the last has ended.
     pub(super) writer: Arc<tokio::sync::Mutex<Writer>>,
     /// The group whose outcome is not known yet.
@@ -123,12 +124,11 @@ impl fmt::Debug for Store {
 async fn connect(
     address: &Address,
     config: &Config,
-) -> Result<(DaemonLock, DatabaseConnection, DatabaseConnection), Unlocked> {
+) -> Result<(DaemonLock, DatabaseConnection, Readers), Unlocked> {
     let lock = DaemonLock::take(address).await?;
     let writer = address.connect_writer().await.map_err(Unlocked::Away)?;
     refuse_old(&writer).await?;
-    let readers = address
-        .connect_readers(&config.database)
+    let readers = Readers::connect(address.clone(), &config.database)
         .await
         .map_err(Unlocked::Away)?;
     Ok((lock, writer, readers))
@@ -167,9 +167,7 @@ fn keep_lock(shared: &Arc<Shared>) {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            if let Err(error) = shared.lock.renew().await {
-                warn!(%error, "the database's lock could not be looked after");
-            }
+            shared.lock.renew().await;
         }
     });
 }
@@ -183,7 +181,7 @@ fn keep_awake(shared: &Arc<Shared>, every: Duration) {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            if let Err(error) = shared.readers.execute_unprepared("SELECT 1").await {
+            if let Err(error) = shared.readers.pool().execute_unprepared("SELECT 1").await {
                 warn!(%error, "the database did not answer the keepalive");
             }
         }

@@ -1,8 +1,10 @@
 //! A line to PostgreSQL that can be cut, or frozen, at the worst moment.
 
+use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,18 +21,21 @@ pub(super) struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    /// The next answer to a COMMIT is swallowed, and its connection cut.
-    is_armed: AtomicBool,
-    cuts: AtomicUsize,
-    /// Bytes pass, are held back, or the line is dead.
-    line: watch::Sender<Line>,
+    /// What becomes of the connection on which a COMMIT is answered next; the answer is swallowed.
+    at_commit: Mutex<Option<Fate>>,
+    swallowed: AtomicUsize,
+    connections: AtomicUsize,
+    /// Connections with lower numbers pass nothing any more.
+    frozen_below: AtomicUsize,
+    /// Whether the line is dead: no connection, old or new, passes it.
+    is_dead: watch::Sender<bool>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
-    Open,
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fate {
+    Cut,
+    /// Open, and silent for ever.
     Frozen,
-    Dead,
 }
 
 impl Proxy {
@@ -41,9 +46,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
-            is_armed: AtomicBool::new(false),
-            cuts: AtomicUsize::new(0),
-            line: watch::Sender::new(Line::Open),
+            at_commit: Mutex::new(None),
+            swallowed: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            frozen_below: AtomicUsize::new(0),
+            is_dead: watch::Sender::new(false),
         });
         let user = server.get_username();
         let database = server.get_database().unwrap();
@@ -52,46 +59,53 @@ impl Proxy {
         Proxy { url, state }
     }
 
-    /// Swallows the next answer to a COMMIT and cuts its connection.
-    pub(super) fn cut_next_commit(&self) {
-        self.state.is_armed.store(true, Ordering::SeqCst);
+    /// Swallows the next answer to a COMMIT.
+    pub(super) fn swallow_next_commit(&self, fate: Fate) {
+        *self.state.at_commit.lock() = Some(fate);
     }
 
-    pub(super) fn cuts(&self) -> usize {
-        self.state.cuts.load(Ordering::SeqCst)
+    pub(super) fn swallowed(&self) -> usize {
+        self.state.swallowed.load(Ordering::SeqCst)
     }
 
-    pub(super) fn set_line(&self, line: Line) {
-        self.state.line.send_replace(line);
+    /// Connections that are open now stay so, and pass nothing for ever.
+    pub(super) fn freeze_connections(&self) {
+        let opened = self.state.connections.load(Ordering::SeqCst);
+        self.state.frozen_below.store(opened, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_dead(&self, is_dead: bool) {
+        self.state.is_dead.send_replace(is_dead);
     }
 }
 
 async fn accept(listener: TcpListener, target: String, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
         let (target, state) = (target.clone(), state.clone());
+        let number = state.connections.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            if *state.line.borrow() == Line::Dead {
+            if *state.is_dead.borrow() {
                 return;
             }
             let Ok(server) = TcpStream::connect(&target).await else {
                 return;
             };
-            let mut line = state.line.subscribe();
+            let mut is_dead = state.is_dead.subscribe();
             tokio::select! {
-                () = pass(client, server, &state) => {}
-                _ = line.wait_for(|line| *line == Line::Dead) => {}
+                () = pass(client, server, number, &state) => {}
+                _ = is_dead.wait_for(|is_dead| *is_dead) => {}
             }
         });
     }
 }
 
-async fn pass(mut client: TcpStream, mut server: TcpStream, state: &State) {
+async fn pass(mut client: TcpStream, mut server: TcpStream, number: usize, state: &State) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let up = async {
         let mut bytes = [0; 16_384];
         while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
-            thaw(state).await;
+            freeze(number, state).await;
             if to_server.write_all(&bytes[..count]).await.is_err() {
                 return;
             }
@@ -100,13 +114,17 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: &State) {
     let down = async {
         let mut bytes = [0; 16_384];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-            thaw(state).await;
+            freeze(number, state).await;
             let is_commit = bytes[..count]
                 .windows(COMMITTED.len())
                 .any(|window| window == COMMITTED);
-            if is_commit && state.is_armed.swap(false, Ordering::SeqCst) {
-                state.cuts.fetch_add(1, Ordering::SeqCst);
-                return;
+            let fate = is_commit.then(|| state.at_commit.lock().take()).flatten();
+            if let Some(fate) = fate {
+                state.swallowed.fetch_add(1, Ordering::SeqCst);
+                match fate {
+                    Fate::Cut => return,
+                    Fate::Frozen => pending().await,
+                }
             }
             if to_client.write_all(&bytes[..count]).await.is_err() {
                 return;
@@ -119,8 +137,8 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, state: &State) {
     }
 }
 
-async fn thaw(state: &State) {
-    let mut line = state.line.subscribe();
-    // The sender lives as long as the state.
-    let _ = line.wait_for(|line| *line != Line::Frozen).await;
+async fn freeze(number: usize, state: &State) {
+    if number < state.frozen_below.load(Ordering::SeqCst) {
+        pending().await
+    }
 }

@@ -8,8 +8,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::database::{Database, Hub, PATIENCE};
 use super::on_both;
-use super::proxy::{Line, Proxy};
+use super::proxy::{Fate, Proxy};
 use super::vocabulary::{Player, Room};
+
+/// The writer waits 10 s before it cuts a silent connection.
+const FROZEN_PATIENCE: Duration = Duration::from_secs(18);
 
 on_both!(
     a_full_queue_answers_at_once,
@@ -157,7 +160,7 @@ async fn a_commit_whose_answer_is_cut_off_is_neither_doubled_nor_told_wrongly() 
     let user = holdfast::persistence::UserWrite::Known(user.user);
 
     for round in 1..=5 {
-        proxy.cut_next_commit();
+        proxy.swallow_next_commit(Fate::Cut);
         let writes = (0..20).map(|_| {
             let command = Player::new().opens_as(&Room::new(), user.clone(), 1);
             hub.persistence.write(command)
@@ -165,7 +168,7 @@ async fn a_commit_whose_answer_is_cut_off_is_neither_doubled_nor_told_wrongly() 
         let answers = join_all(writes).await;
 
         assert!(answers.iter().all(Result::is_ok), "{round}: {answers:?}");
-        assert_eq!(proxy.cuts(), round);
+        assert_eq!(proxy.swallowed(), round);
     }
 
     assert_eq!(database.count("rooms").await, 100);
@@ -177,7 +180,7 @@ async fn commands_outlive_a_line_that_is_cut_and_comes_back() {
     let Some((database, proxy, hub)) = behind_proxy().await else {
         return;
     };
-    proxy.set_line(Line::Dead);
+    proxy.set_dead(true);
     let write = tokio::spawn({
         let persistence = hub.persistence.clone();
         async move { persistence.write(Player::new().opens_session()).await }
@@ -186,7 +189,7 @@ async fn commands_outlive_a_line_that_is_cut_and_comes_back() {
     let token = Player::new().token.hash();
     let read = hub.persistence.session_by_token(token, "").await;
 
-    proxy.set_line(Line::Open);
+    proxy.set_dead(false);
     let answer = timeout(PATIENCE, write).await.unwrap().unwrap();
 
     assert_eq!(health, Err(ReadError::Unavailable));
@@ -197,35 +200,82 @@ async fn commands_outlive_a_line_that_is_cut_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_freezes_is_cut_and_the_truth_is_told() {
+async fn frozen_connections_are_cut_and_everything_goes_on() {
     let Some((database, proxy, hub)) = behind_proxy().await else {
         return;
     };
-    hub.persistence
+    let player = Player::new();
+    proxy.freeze_connections();
+
+    let read = hub.persistence.session_by_id(player.session).await;
+    let write = hub.persistence.write(player.opens_session());
+    let answer = timeout(FROZEN_PATIENCE, write).await.unwrap();
+    let again = hub.persistence.session_by_id(player.session).await;
+
+    assert_eq!(read.unwrap_err(), ReadError::Unavailable);
+    assert!(answer.is_ok(), "{answer:?}");
+    assert!(again.unwrap().is_some());
+    assert_eq!(database.count("app_sessions").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_freezes_at_the_answer_to_a_commit_is_cut_and_the_truth_is_told() {
+    let Some((database, proxy, hub)) = behind_proxy().await else {
+        return;
+    };
+    let room = Room::new();
+    proxy.swallow_next_commit(Fate::Frozen);
+
+    let write = hub.persistence.write(Player::new().opens(&room));
+    let answer = timeout(FROZEN_PATIENCE, write).await.unwrap();
+
+    assert_eq!(proxy.swallowed(), 1);
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(database.count("rooms").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_whose_lock_was_lost_takes_it_back_or_stops_writing() {
+    let Some((mut database, proxy, hub)) = behind_proxy().await else {
+        return;
+    };
+    let lock = "SELECT COUNT(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                WHERE l.locktype = 'advisory' AND d.datname = current_database()";
+    let direct = database.url.clone();
+
+    // The line is cut, and the lock comes back with it.
+    proxy.set_dead(true);
+    until(&database, lock, 0).await;
+    proxy.set_dead(false);
+    until(&database, lock, 1).await;
+    // The line is cut again, and another daemon is faster.
+    proxy.set_dead(true);
+    until(&database, lock, 0).await;
+    database.config.database.url = direct.into();
+    let other = database.start().await;
+    proxy.set_dead(false);
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        let answer = hub.persistence.write(Player::new().opens_session()).await;
+        if answer.is_err() || Instant::now() > deadline {
+            break answer;
+        }
+    };
+
+    assert!(is_unavailable(&refused), "{refused:?}");
+    other
+        .persistence
         .write(Player::new().opens_session())
         .await
         .unwrap();
-    proxy.set_line(Line::Frozen);
-    let started = Instant::now();
-    let write = tokio::spawn({
-        let persistence = hub.persistence.clone();
-        async move { persistence.write(Player::new().opens_session()).await }
-    });
-    // Longer than the writer waits before it cuts the connection.
-    sleep(Duration::from_secs(11)).await;
-    proxy.set_line(Line::Open);
+}
 
-    let answer = timeout(PATIENCE, write).await.unwrap().unwrap();
-
-    let stored = database.count("app_sessions").await;
-    assert_eq!(
-        stored == 2,
-        answer.is_ok(),
-        "{answer:?} {:?}",
-        started.elapsed()
-    );
-    hub.persistence
-        .write(Player::new().opens_session())
-        .await
-        .unwrap();
+async fn until(database: &Database, sql: &str, expected: i64) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut found = database.number(sql).await;
+    while found != expected && Instant::now() < deadline {
+        sleep(Duration::from_millis(50)).await;
+        found = database.number(sql).await;
+    }
+    assert_eq!(found, expected, "{sql}");
 }

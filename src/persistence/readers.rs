@@ -1,0 +1,73 @@
+//! The pool that reads, and its replacement when its lines are dead.
+
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use sea_orm::{DatabaseConnection, DbBackend};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::address::Address;
+use crate::config::DatabaseConfig;
+
+/// A pool is not replaced again before this: a server that is only slow must not be stormed.
+const REPLACE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// The pool of the moment.
+pub(super) struct Readers {
+    address: Address,
+    config: DatabaseConfig,
+    current: RwLock<Pool>,
+}
+
+struct Pool {
+    connections: DatabaseConnection,
+    replaced: Option<Instant>,
+}
+
+impl Readers {
+    pub(super) async fn connect(
+        address: Address,
+        config: &DatabaseConfig,
+    ) -> Result<Readers, sea_orm::DbErr> {
+        let connections = address.connect_readers(config, false).await?;
+        Ok(Readers {
+            address,
+            config: config.clone(),
+            current: RwLock::new(Pool {
+                connections,
+                replaced: None,
+            }),
+        })
+    }
+
+    pub(super) fn pool(&self) -> DatabaseConnection {
+        self.current.read().connections.clone()
+    }
+
+    /// A read was not answered in time. Connections through a line that is dead would keep their places
+    /// in the pool until the system gives them up, many minutes later: a new pool takes its place.
+    pub(super) async fn replace_dead(&self) {
+        if self.address.backend() == DbBackend::Sqlite {
+            return;
+        }
+        {
+            let mut pool = self.current.write();
+            let is_fresh = |replaced: Instant| replaced.elapsed() < REPLACE_AGAIN_AFTER;
+            if pool.replaced.is_some_and(is_fresh) {
+                return;
+            }
+            pool.replaced = Some(Instant::now());
+        }
+        match self.address.connect_readers(&self.config, true).await {
+            Ok(connections) => {
+                let mut pool = self.current.write();
+                let old = std::mem::replace(&mut pool.connections, connections);
+                drop(pool);
+                warn!("reads are not answered, their connections are replaced");
+                Address::let_go(old);
+            }
+            Err(error) => warn!(%error, "no connections for reading could be prepared"),
+        }
+    }
+}
