@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError, Flags};
 
 pub use configuration::ConfigVerb;
-pub use migrate::{MigrateFailed, MigrateVerb};
+pub use migrate::MigrateVerb;
 
 /// The command line.
 #[derive(Debug, Parser)]

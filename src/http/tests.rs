@@ -1,6 +1,7 @@
 //! What a client of the public listener can rely on, whatever the domain answers.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use axum::http::request::Builder;
 use axum::http::{Method, Request, Response, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,15 +23,36 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::{Health, Limits, Listener, Parts, router};
-use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::session::Actions;
+use crate::clock::HubClock;
+use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
+use crate::matchmaking::Matchmaker;
+use crate::persistence::Store;
+use crate::room::Rooms;
+use crate::session::{Actions, SeatNotices, Sessions};
 use crate::supervisor::Readiness;
 
 /// Far longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn actions() -> Actions {
-    Actions
+/// A domain none of whose actors were started: whatever reaches it is UNAVAILABLE.
+async fn actions(folder: &Path) -> Actions {
+    let url = format!("sqlite://{}", folder.join("test.db").display());
+    let mut config = Config::default();
+    config.database.url = url.into();
+    let clock = HubClock::start();
+    let store = Store::open(&config, clock).await.unwrap();
+    let (persistence, matchmaker) = (store.persistence(), Matchmaker::vacant());
+    let notices = SeatNotices::default();
+    let listener = Arc::new(notices.clone());
+    let rooms = Rooms::new(
+        &config,
+        clock,
+        persistence.clone(),
+        matchmaker.clone(),
+        listener,
+    );
+    let sessions = Sessions::new(&config, clock, persistence.clone(), rooms.clone(), notices);
+    Actions::new(sessions, rooms, persistence, matchmaker)
 }
 
 struct Hub {
@@ -38,6 +61,7 @@ struct Hub {
     tracker: TaskTracker,
     server: ServerConfig,
     auth: AuthConfig,
+    folder: TempDir,
 }
 
 impl Hub {
@@ -45,6 +69,7 @@ impl Hub {
         let readiness = Readiness::starting();
         readiness.set_ready();
         Hub {
+            folder: TempDir::new().unwrap(),
             readiness,
             database: Arc::new(AtomicBool::new(true)),
             tracker: TaskTracker::new(),
@@ -70,7 +95,7 @@ impl Hub {
         }
     }
 
-    fn router(&self) -> Router {
+    async fn router(&self) -> Router {
         let client = ClientConfig {
             ping: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
@@ -89,7 +114,7 @@ impl Hub {
             Box::pin(async move { answer }) as futures_util::future::BoxFuture<'static, bool>
         };
         let parts = Parts {
-            actions: actions(),
+            actions: actions(self.folder.path()).await,
             // Says one word to each new socket: the address it is taken to come from.
             upgrades: Arc::new(|mut socket, peer: SocketAddr| {
                 tokio::spawn(async move {
@@ -105,7 +130,7 @@ impl Hub {
     }
 
     async fn call(&self, request: Request<Body>) -> Response<Body> {
-        self.router().oneshot(request).await.unwrap()
+        self.router().await.oneshot(request).await.unwrap()
     }
 
     async fn post(&self, path: &str, body: impl Into<Body>) -> Response<Body> {
@@ -118,11 +143,12 @@ impl Hub {
             .await
     }
 
-    fn serve(&self, limits: Limits) -> (SocketAddr, CancellationToken) {
+    async fn serve(&self, limits: Limits) -> (SocketAddr, CancellationToken) {
         let listener = Listener::bind(self.server.listen).unwrap();
         let address = listener.local_address().unwrap();
         let stop = CancellationToken::new();
-        let serving = listener.serve(self.router(), limits, self.tracker.clone(), stop.clone());
+        let router = self.router().await;
+        let serving = listener.serve(router, limits, self.tracker.clone(), stop.clone());
         self.tracker.spawn(serving);
         (address, stop)
     }
@@ -320,12 +346,14 @@ async fn a_refused_upgrade_is_an_ordinary_problem() {
 #[tokio::test]
 async fn a_socket_opens_through_the_listener_and_keeps_its_place_until_it_closes() {
     let hub = Hub::ready();
-    let (address, stop) = hub.serve(Limits {
-        connections_max: 1,
-        connections_per_address_max: 0,
-        connects_per_second: 0,
-        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
-    });
+    let (address, stop) = hub
+        .serve(Limits {
+            connections_max: 1,
+            connections_per_address_max: 0,
+            connects_per_second: 0,
+            trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+        })
+        .await;
     let mut request = format!("ws://{address}/connection/websocket")
         .into_client_request()
         .unwrap();
@@ -361,7 +389,7 @@ async fn a_socket_opens_through_the_listener_and_keeps_its_place_until_it_closes
 #[tokio::test]
 async fn heads_beyond_the_limit_are_refused_and_unfinished_ones_time_out() {
     let hub = Hub::ready();
-    let (address, _stop) = hub.serve(Limits::private());
+    let (address, _stop) = hub.serve(Limits::private()).await;
     let mut long = b"GET /livez HTTP/1.1\r\nhost: h\r\nx-long: ".to_vec();
     long.resize(12_000, b'x');
     long.extend_from_slice(b"\r\n\r\n");

@@ -86,7 +86,7 @@ pub(super) enum RoomMessage {
 }
 
 /// What a member may want to know.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Question {
     Presence,
     PresenceStats,

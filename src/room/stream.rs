@@ -354,7 +354,7 @@ mod tests {
         let mut stream = stream(8);
         say(&mut stream, 5, NOW);
 
-        assert_eq!(history(&mut stream, 0, None, false), []);
+        assert!(history(&mut stream, 0, None, false).is_empty());
         assert_eq!(history(&mut stream, 2, None, false), [1, 2]);
         assert_eq!(history(&mut stream, 2, Some(2), false), [3, 4]);
         assert_eq!(history(&mut stream, 2, None, true), [5, 4]);

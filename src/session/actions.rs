@@ -9,8 +9,9 @@ use tracing::debug;
 
 use super::brood::{SessionSeed, Sessions};
 use super::handle::SessionHandle;
-use super::message::Report;
+use super::message::{Attached, ClaimTicket, Report};
 use crate::clock::HubTime;
+use crate::delivery::Outbound;
 use crate::id::{RoomCode, SessionId, SessionToken, UserId};
 use crate::mailbox::Unanswered;
 use crate::persistence::{
@@ -19,7 +20,7 @@ use crate::persistence::{
 };
 use crate::room::{Claimant, Epoch, Holding, RoomKey, Rooms, refusal};
 use crate::supervisor::LoadError;
-use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
+use crate::wire::{Frame, JoinRequest, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
 
 /// What users may do. A cheap clone.
 #[derive(Clone, Debug)]
@@ -120,11 +121,7 @@ impl Actions {
             Ok(fresh) => fresh,
             Err(session) => return self.session(&session).await,
         };
-        let command = Command::OpenSession(OpenSession {
-            user: fresh.user_write.clone(),
-            session: fresh.row(),
-        });
-        let user = self.committed_user(command).await?;
+        let user = self.write_session(&fresh).await?;
         Ok(SessionReport {
             session: fresh.view(),
             user,
@@ -227,10 +224,59 @@ impl Actions {
 
     /// Ends a session and gives up its seats.
     pub async fn end_session(&self, session: &SessionHandle) -> Result<(), Refusal> {
+        self.end_with(session, None).await
+    }
+
+    /// The same, with a last frame for the connection that is attached.
+    pub async fn end_with(
+        &self,
+        session: &SessionHandle,
+        last_words: Option<Frame>,
+    ) -> Result<(), Refusal> {
+        let last_words = &last_words;
         self.sessions
-            .ask(session, |session| async move { session.end().await })
+            .ask(session, |session| async move {
+                session.end(last_words.clone()).await
+            })
             .await
             .map_err(unanswered)?
+    }
+
+    /// Attaches a connection to a session; one that was attached before is cut off.
+    pub async fn attach(
+        &self,
+        session: &SessionHandle,
+        outbound: &Outbound,
+    ) -> Result<Attached, Refusal> {
+        self.sessions
+            .ask(session, |session| async move {
+                session.attach(outbound.clone()).await
+            })
+            .await
+            .map_err(unanswered)?
+    }
+
+    /// Opens a session for somebody who is about to attach to it.
+    pub async fn open_live_session(
+        &self,
+        caller: Caller,
+    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
+        let fresh = match self.fresh(caller) {
+            Ok(fresh) => fresh,
+            Err(session) => return Ok((session, None)),
+        };
+        let user = self.write_session(&fresh).await?;
+        let seed = fresh.seed(user, Vec::new());
+        let session = self.sessions.start(seed).await.map_err(unanswered)?;
+        Ok((session, Some(fresh.token)))
+    }
+
+    async fn write_session(&self, fresh: &Fresh) -> Result<UserView, Refusal> {
+        let command = Command::OpenSession(OpenSession {
+            user: fresh.user_write.clone(),
+            session: fresh.row(),
+        });
+        self.committed_user(command).await
     }
 
     async fn spectate(&self, caller: Caller, code: RoomCode) -> Result<Entered, Refusal> {
@@ -319,10 +365,7 @@ impl Actions {
         })
     }
 
-    pub(super) async fn ticket(
-        &self,
-        session: &SessionHandle,
-    ) -> Result<super::message::ClaimTicket, Refusal> {
+    pub(super) async fn ticket(&self, session: &SessionHandle) -> Result<ClaimTicket, Refusal> {
         self.sessions
             .ask(
                 session,

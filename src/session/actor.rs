@@ -68,7 +68,7 @@ impl Actor for SessionActor {
             SessionMessage::BeginClaim { reply } => answer(reply, session.begin_claim()),
             SessionMessage::Seat(news) => session.hear(news),
             SessionMessage::Report { reply } => answer(reply, session.report()),
-            SessionMessage::End { reply } => session.end(reply),
+            SessionMessage::End { last_words, reply } => session.end(last_words, reply),
             SessionMessage::EndSettled(result) => session.end_settled(result)?,
             SessionMessage::Wake => session.rest_if_idle(),
             SessionMessage::Retire => session.retire(),

@@ -10,7 +10,7 @@ use crate::delivery::Outbound;
 use crate::id::{SessionId, TokenHash};
 use crate::mailbox::{Unanswered, ask};
 use crate::room::{Epoch, SeatNews};
-use crate::wire::{Refusal, UserView};
+use crate::wire::{Frame, Refusal, UserView};
 
 /// One live session. Cheap to clone.
 #[derive(Clone)]
@@ -64,8 +64,15 @@ impl SessionHandle {
         ask(&self.actor, |reply| SessionMessage::Report { reply }).await
     }
 
-    pub(super) async fn end(&self) -> Result<Result<(), Refusal>, Unanswered> {
-        ask(&self.actor, |reply| SessionMessage::End { reply }).await
+    pub(super) async fn end(
+        &self,
+        last_words: Option<Frame>,
+    ) -> Result<Result<(), Refusal>, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::End {
+            last_words,
+            reply,
+        })
+        .await
     }
 
     pub(super) fn hear(&self, news: SeatNews) {

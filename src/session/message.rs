@@ -7,7 +7,7 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::persistence::{Committed, WriteError};
 use crate::room::{ClaimNotice, Epoch, SeatNews};
-use crate::wire::{Refusal, SeatView};
+use crate::wire::{Frame, Refusal, SeatView};
 
 pub(super) enum SessionMessage {
     /// A connection has come; answered when all seats are known.
@@ -30,6 +30,8 @@ pub(super) enum SessionMessage {
     },
     /// Ends the session and gives up its seats; answered once that is durable.
     End {
+        /// Queued for the attached client before its connection closes.
+        last_words: Option<Frame>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<Committed, WriteError>),

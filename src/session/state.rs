@@ -17,7 +17,7 @@ use crate::mailbox::answer;
 use crate::persistence::{Command, Committed, EndSession, SoftWrite, WriteError};
 use crate::room::{ClaimNotice, Epoch, Holding, RoomHandle, RoomKey, SeatNews, refusal};
 use crate::supervisor::{Alive, LoadError, ShardMessage};
-use crate::wire::{Close, Reason, Refusal};
+use crate::wire::{Close, Frame, Reason, Refusal};
 
 /// Claims that one session may have under way; no game asks for more than a few rooms at once.
 const CLAIMS_MAX: usize = 64;
@@ -42,7 +42,7 @@ pub(super) struct Session {
     pub(super) waiting: Option<Arrival>,
     /// A connection that waits until each room has confirmed its seat.
     pub(super) arriving: Option<Arriving>,
-    pub(super) ending: Option<RpcReplyPort<Result<(), Refusal>>>,
+    pub(super) ending: Option<Ending>,
     pub(super) _alive: Alive,
 }
 
@@ -67,6 +67,12 @@ pub(super) struct Arriving {
     reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
+/// Whoever asked for the end of the session.
+pub(super) struct Ending {
+    last_words: Option<Frame>,
+    reply: RpcReplyPort<Result<(), Refusal>>,
+}
+
 /// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
 /// client to connect again.
 pub(super) struct Link {
@@ -82,8 +88,12 @@ impl Link {
     }
 
     /// Ends it after what is queued: the client may have asked for this end, and hears the answer.
-    fn close(mut self, close: Close) {
+    fn close(mut self, last_words: Option<Frame>, close: Close) {
         self.is_dismissed = true;
+        if let Some(frame) = last_words {
+            // Full or closed: the connection is ending already.
+            let _ = self.outbound.offer(frame);
+        }
         self.outbound.close(close);
     }
 
@@ -286,12 +296,16 @@ impl Session {
         });
     }
 
-    pub(super) fn end(&mut self, reply: RpcReplyPort<Result<(), Refusal>>) {
+    pub(super) fn end(
+        &mut self,
+        last_words: Option<Frame>,
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    ) {
         match (self.check_live(), &self.ending) {
             (Err(refusal), _) => answer(reply, Err(refusal)),
             (Ok(()), Some(_)) => answer(reply, Err(Refusal::unavailable())),
             (Ok(()), None) => {
-                self.ending = Some(reply);
+                self.ending = Some(Ending { last_words, reply });
                 self.advance();
             }
         }
@@ -317,16 +331,16 @@ impl Session {
         &mut self,
         result: Result<Committed, WriteError>,
     ) -> Result<(), WriteError> {
-        let reply = self.ending.take();
+        let ending = self.ending.take();
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
             Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
         };
         match result {
-            Ok(_) => self.ended(reply, link),
+            Ok(_) => self.ended(ending, link),
             Err(WriteError::Refused(refused)) => {
-                if let Some(reply) = reply {
-                    answer(reply, Err(refusal(&refused)));
+                if let Some(ending) = ending {
+                    answer(ending.reply, Err(refusal(&refused)));
                 }
                 match link {
                     Some(link) => self.phase = Phase::Attached(link),
@@ -339,17 +353,18 @@ impl Session {
         Ok(())
     }
 
-    fn ended(&mut self, reply: Option<RpcReplyPort<Result<(), Refusal>>>, link: Option<Link>) {
+    fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
         self.phase = Phase::Ended;
         for room in self.rooms() {
             room.vacated(self.known.id);
         }
         self.seats.clear();
-        if let Some(reply) = reply {
-            answer(reply, Ok(()));
-        }
         if let Some(link) = link {
-            link.close(Close::SessionEnded);
+            let last_words = ending.as_ref().and_then(|ending| ending.last_words.clone());
+            link.close(last_words, Close::SessionEnded);
+        }
+        if let Some(ending) = ending {
+            answer(ending.reply, Ok(()));
         }
         let key = self.known.id;
         self.tell_shard(ShardMessage::Goes { key });

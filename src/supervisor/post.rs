@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use ractor::{ActorRef, Message, RpcReplyPort};
+use ractor::{ActorCell, ActorRef, Message, RpcReplyPort};
 
 use crate::mailbox::{Unanswered, ask};
 
@@ -28,6 +28,11 @@ impl<M: Message> Post<M> {
             // It has stopped, and its supervisor knows.
             let _ = actor.cast(message);
         }
+    }
+
+    /// The actor itself, to supervise others. None while nobody is here.
+    pub fn cell(&self) -> Option<ActorCell> {
+        self.0.read().as_ref().map(ActorRef::get_cell)
     }
 
     /// Asks the actor and waits for its answer, within the limit of [`ask`].

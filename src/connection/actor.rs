@@ -1,0 +1,54 @@
+//! Connects a socket's frames to what is done with them.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::Context;
+use super::message::ConnectionMessage;
+use super::state::Connection;
+use crate::delivery::Outbound;
+use crate::id::ConnectionId;
+use crate::mailbox::answer;
+
+#[derive(Debug)]
+pub(super) struct ConnectionActor;
+
+impl Actor for ConnectionActor {
+    type Msg = ConnectionMessage;
+    type State = Connection;
+    type Arguments = (Arc<Context>, ConnectionId, Outbound);
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<ConnectionMessage>,
+        (context, id, outbound): (Arc<Context>, ConnectionId, Outbound),
+    ) -> Result<Connection, ActorProcessingErr> {
+        Ok(Connection::new(context, id, outbound))
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<ConnectionMessage>,
+        message: ConnectionMessage,
+        connection: &mut Connection,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ConnectionMessage::Frame { payload, reply } => {
+                let served = connection.serve(payload).await;
+                answer(reply, served);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<ConnectionMessage>,
+        _event: SupervisionEvent,
+        _connection: &mut Connection,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}

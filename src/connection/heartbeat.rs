@@ -1,0 +1,157 @@
+//! When to ask a client whether it is there, and when to give it up.
+
+use std::time::{Duration, Instant};
+
+use crate::config::ClientConfig;
+use crate::id::random_bytes;
+
+/// The heartbeat of one connection: time in, what to do out.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    ping_every: Duration,
+    pong_within: Duration,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Not connected yet; closed as stale at this moment.
+    New { until: Instant },
+    /// The next ping is due at this moment.
+    Quiet { until: Instant },
+    /// A ping is out; without its pong the connection is given up at this moment.
+    Asked { until: Instant },
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beat {
+    Nothing,
+    Ping,
+    Stale,
+    NoPong,
+}
+
+impl Heartbeat {
+    pub(super) fn new(config: &ClientConfig, now: Instant) -> Heartbeat {
+        Heartbeat {
+            ping_every: config.ping,
+            pong_within: config.pong_timeout,
+            phase: Phase::New {
+                until: now + config.connect_timeout,
+            },
+        }
+    }
+
+    /// The client has connected. The first ping comes at a random moment of the second half of the
+    /// interval, so that clients that came together are not asked together.
+    pub(super) fn connected(&mut self, now: Instant) {
+        if let Phase::New { .. } = self.phase {
+            let share = f64::from(u16::from_ne_bytes(random_bytes())) / f64::from(u16::MAX);
+            let half = self.ping_every / 2;
+            self.phase = Phase::Quiet {
+                until: now + half + half.mul_f64(share),
+            };
+        }
+    }
+
+    /// A pong has come; one that nobody asked for means nothing.
+    pub(super) fn pong(&mut self, now: Instant) {
+        if let Phase::Asked { .. } = self.phase {
+            self.phase = Phase::Quiet {
+                until: now + self.ping_every,
+            };
+        }
+    }
+
+    /// The moment to call [`Heartbeat::beat`].
+    pub(super) fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::New { until } | Phase::Quiet { until } | Phase::Asked { until } => until,
+        }
+    }
+
+    /// What is due. While a command is being carried out the client is not heard, so it is not given
+    /// up either.
+    pub(super) fn beat(&mut self, now: Instant, is_busy: bool) -> Beat {
+        if now < self.deadline() {
+            return Beat::Nothing;
+        }
+        match self.phase {
+            Phase::Quiet { .. } => {
+                self.phase = Phase::Asked {
+                    until: now + self.pong_within,
+                };
+                Beat::Ping
+            }
+            Phase::New { .. } if is_busy => {
+                self.phase = Phase::New {
+                    until: now + self.pong_within,
+                };
+                Beat::Nothing
+            }
+            Phase::Asked { .. } if is_busy => {
+                self.phase = Phase::Asked {
+                    until: now + self.pong_within,
+                };
+                Beat::Nothing
+            }
+            Phase::New { .. } => Beat::Stale,
+            Phase::Asked { .. } => Beat::NoPong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(now: Instant) -> Heartbeat {
+        Heartbeat::new(&crate::config::Config::default().client, now)
+    }
+
+    #[test]
+    fn who_does_not_connect_in_time_is_stale() {
+        let now = Instant::now();
+        let mut heart = heartbeat(now);
+
+        assert_eq!(
+            heart.beat(now + Duration::from_secs(9), false),
+            Beat::Nothing
+        );
+        assert_eq!(
+            heart.beat(now + Duration::from_secs(10), false),
+            Beat::Stale
+        );
+    }
+
+    #[test]
+    fn a_ping_wants_a_pong_and_a_pong_wins_time() {
+        let now = Instant::now();
+        let mut heart = heartbeat(now);
+        heart.connected(now);
+        let first = heart.deadline();
+        assert!(first >= now + Duration::from_millis(12_500));
+        assert!(first <= now + Duration::from_secs(25));
+
+        assert_eq!(heart.beat(first, false), Beat::Ping);
+        heart.pong(first);
+        let second = heart.deadline();
+        assert_eq!(second, first + Duration::from_secs(25));
+        assert_eq!(heart.beat(second, false), Beat::Ping);
+        assert_eq!(heart.beat(heart.deadline(), false), Beat::NoPong);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_not_given_up() {
+        let now = Instant::now();
+        let mut heart = heartbeat(now);
+        heart.connected(now);
+        let ping = heart.deadline();
+        heart.beat(ping, false);
+        let deadline = heart.deadline();
+
+        assert_eq!(heart.beat(deadline, true), Beat::Nothing);
+        assert_eq!(heart.deadline(), deadline + Duration::from_secs(8));
+    }
+}

@@ -1,0 +1,208 @@
+//! One socket: reads frames one at a time, drains the outgoing queue, keeps the heartbeat.
+//!
+//! Everything happens in one task, so a connection costs one task beside its actor. Reading waits
+//! while a command is carried out; writing never does.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use ractor::rpc::CallResult;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tracing::debug;
+
+use super::heartbeat::{Beat, Heartbeat};
+use super::message::{ConnectionMessage, Served};
+use crate::delivery::{Drained, Inbox, Outbound};
+use crate::wire::{Close, PING};
+
+/// The longest that one frame may take: it may hold many commands, each of which is bounded by
+/// itself. Past this the client has given up its own wait of 5 s many times over.
+const FRAME_WITHIN: Duration = Duration::from_mins(1);
+
+/// How long a client has to answer a close before the line is cut.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A socket with what it needs.
+pub(super) struct Socket<S> {
+    pub(super) stream: WebSocketStream<S>,
+    pub(super) inbox: Inbox,
+    pub(super) outbound: Outbound,
+    pub(super) actor: ActorRef<ConnectionMessage>,
+    pub(super) heartbeat: Heartbeat,
+}
+
+/// What the parts of the task share.
+struct Pulse {
+    heartbeat: Heartbeat,
+    is_busy: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Serves the socket until it is closed from either side.
+    pub(super) async fn run(self) {
+        let Socket {
+            stream,
+            mut inbox,
+            outbound,
+            actor,
+            heartbeat,
+        } = self;
+        let (mut sink, mut frames) = stream.split();
+        let pulse = Mutex::new(Pulse {
+            heartbeat,
+            is_busy: false,
+        });
+        let is_closing = tokio::select! {
+            () = read(&mut frames, &actor, &outbound, &pulse) => false,
+            is_closing = write(&mut sink, &mut inbox) => is_closing,
+            never = beat(&outbound, &pulse) => match never {},
+        };
+        drop(inbox);
+        if is_closing {
+            // Cutting the line with unread input would destroy the close on its way out.
+            let _ = timeout(CLOSE_WITHIN, async {
+                while let Some(Ok(_)) = frames.next().await {}
+            })
+            .await;
+        }
+    }
+}
+
+/// Hands frames to the actor, one in flight. Returns when the client is gone.
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    frames: &mut SplitStream<WebSocketStream<S>>,
+    actor: &ActorRef<ConnectionMessage>,
+    outbound: &Outbound,
+    pulse: &Mutex<Pulse>,
+) {
+    while let Some(frame) = frames.next().await {
+        let payload = match frame {
+            Ok(Message::Text(text)) => Bytes::from(text),
+            Ok(Message::Binary(bytes)) => bytes,
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+                continue;
+            }
+            Err(error) => {
+                let Some(close) = close_for(&error) else {
+                    return;
+                };
+                debug!(%error, "bad frame");
+                outbound.close(close);
+                // The writer says why, and ends the task.
+                return std::future::pending().await;
+            }
+        };
+        pulse.lock().is_busy = true;
+        let served = ask(actor, payload).await;
+        let now = Instant::now();
+        let mut pulse = pulse.lock();
+        pulse.is_busy = false;
+        match served {
+            Some(served) => {
+                if served.is_connected {
+                    pulse.heartbeat.connected(now);
+                }
+                if served.has_pong {
+                    pulse.heartbeat.pong(now);
+                }
+            }
+            // The actor has failed; the client comes back by itself.
+            None => outbound.cut(Close::Internal),
+        }
+    }
+}
+
+async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
+    let question = |reply| ConnectionMessage::Frame { payload, reply };
+    match actor.call(question, Some(FRAME_WITHIN)).await {
+        Ok(CallResult::Success(served)) => Some(served),
+        Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
+    }
+}
+
+/// Writes all that has gathered, in one go. Returns whether a close was sent.
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    inbox: &mut Inbox,
+) -> bool {
+    loop {
+        match inbox.next().await {
+            Drained::Frames(frames) => {
+                let writing = async {
+                    for frame in frames {
+                        sink.feed(Message::Text(text(frame)?)).await?;
+                    }
+                    sink.flush().await
+                };
+                let written = tokio::select! {
+                    written = writing => written,
+                    // Stuck in a write to a client that does not read, and cut off for it.
+                    () = inbox.cut() => Ok(()),
+                };
+                if written.is_err() {
+                    return false;
+                }
+            }
+            Drained::Close(close) => {
+                let frame = CloseFrame {
+                    code: close.code().into(),
+                    reason: Utf8Bytes::from_static(close.reason()),
+                };
+                let sent = timeout(CLOSE_WITHIN, sink.send(Message::Close(Some(frame)))).await;
+                return matches!(sent, Ok(Ok(())));
+            }
+        }
+    }
+}
+
+/// Replies are JSON, and so UTF-8.
+fn text(frame: Bytes) -> Result<Utf8Bytes, Error> {
+    Utf8Bytes::try_from(frame).map_err(|error| Error::Utf8(error.to_string()))
+}
+
+/// Pings, and gives up a client that does not answer.
+async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infallible {
+    loop {
+        let deadline = pulse.lock().heartbeat.deadline();
+        tokio::time::sleep_until(deadline.into()).await;
+        let beat = {
+            let mut pulse = pulse.lock();
+            let is_busy = pulse.is_busy;
+            pulse.heartbeat.beat(Instant::now(), is_busy)
+        };
+        match beat {
+            Beat::Nothing => {}
+            Beat::Ping => {
+                // Full or closed: the connection is ending already.
+                let _ = outbound.offer(PING);
+            }
+            Beat::Stale => return cut(outbound, Close::Stale).await,
+            Beat::NoPong => return cut(outbound, Close::NoPong).await,
+        }
+    }
+}
+
+/// The writer says why, and ends the task.
+async fn cut(outbound: &Outbound, close: Close) -> std::convert::Infallible {
+    outbound.cut(close);
+    std::future::pending().await
+}
+
+/// How to answer a frame that cannot be read; nothing if nobody is there to hear it.
+fn close_for(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
+        Error::Utf8(_) => Some(Close::NotUtf8),
+        Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
+        _ => None,
+    }
+}

@@ -1,0 +1,452 @@
+//! What a connection does with each command, in the order they come.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Context;
+use super::message::Served;
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, RoomCode, SessionToken, parse_name};
+use crate::mailbox::Unanswered;
+use crate::room::{Peer, Question, RoomHandle, RoomKey};
+use crate::session::{Attachment, Caller, SessionHandle};
+use crate::supervisor::{Alive, LoadError};
+use crate::wire::{
+    Close, Command, ConnectRequest, ConnectResult, DEPTH_MAX, Empty, ErrorCode, Failure, Frame,
+    GUEST_NAME, Reason, Refusal, Request, SeatView, SessionView, SubscribeRequest, UserView,
+    decode_json, failure, is_deeper_than, result,
+};
+
+/// The longest channel name, in bytes, as in the protocol.
+const CHANNEL_BYTES_MAX: usize = 255;
+
+/// A connection with all that it owns.
+pub(super) struct Connection {
+    pub(super) context: Arc<Context>,
+    pub(super) id: ConnectionId,
+    pub(super) outbound: Outbound,
+    /// Left before the session is: drop order.
+    channels: HashMap<String, Subscription>,
+    stage: Stage,
+    _link: Link,
+    _alive: Alive,
+}
+
+enum Stage {
+    New,
+    Connected(Box<Established>),
+    /// Connecting was refused; the client is expected to go.
+    Refused,
+}
+
+/// What a connected client has.
+pub(super) struct Established {
+    pub(super) session: SessionHandle,
+    pub(super) peer: Arc<Peer>,
+    _attachment: Attachment,
+}
+
+/// One subscription; dropped, the room hears that its member is gone.
+struct Subscription {
+    room: RoomHandle,
+    connection: ConnectionId,
+    is_over: bool,
+}
+
+impl Subscription {
+    /// The room has ended it itself.
+    fn forget(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.room.leave(self.connection);
+        }
+    }
+}
+
+/// Closes the socket if the actor fails, and takes the connection out of the directory.
+struct Link {
+    context: Arc<Context>,
+    id: ConnectionId,
+    outbound: Outbound,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.context.directory.leave(self.id);
+        self.outbound.cut(Close::Internal);
+    }
+}
+
+/// `data` of a connect result.
+#[derive(Serialize)]
+struct Welcome<'a> {
+    session: SessionView,
+    user: &'a UserView,
+    seats: Vec<SeatView>,
+}
+
+impl Connection {
+    pub(super) fn new(context: Arc<Context>, id: ConnectionId, outbound: Outbound) -> Connection {
+        context.directory.enter(id, outbound.clone());
+        Connection {
+            channels: HashMap::new(),
+            stage: Stage::New,
+            _link: Link {
+                context: Arc::clone(&context),
+                id,
+                outbound: outbound.clone(),
+            },
+            _alive: Alive::new("connection"),
+            context,
+            id,
+            outbound,
+        }
+    }
+
+    /// Carries out all commands of a frame, one after the other.
+    pub(super) async fn serve(&mut self, payload: Bytes) -> Served {
+        let mut served = Served::default();
+        match decode_json(&payload) {
+            Ok(commands) => {
+                drop(payload);
+                for command in commands {
+                    if self.outbound.is_closed() {
+                        break;
+                    }
+                    served.has_pong |= command.request == Request::Pong;
+                    self.carry_out(command).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(connection = %self.id, %error, "unreadable frame");
+                self.outbound.close(Close::BadRequest);
+            }
+        }
+        served.is_connected = matches!(self.stage, Stage::Connected(_));
+        served
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        let Command { id, request } = command;
+        match (&self.stage, request) {
+            (Stage::Refused, _) => self.outbound.close(Close::BadRequest),
+            (Stage::New, Request::Connect(request)) => self.connect(id, request).await,
+            (Stage::New, _) | (Stage::Connected(_), Request::Connect(_)) => {
+                self.outbound.close(Close::BadRequest);
+            }
+            (Stage::Connected(established), request) => {
+                let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
+                if let Err(failed) = self.request(id, request, session, peer).await {
+                    self.reply(failure(id, &failed));
+                }
+            }
+        }
+    }
+
+    async fn request(
+        &mut self,
+        id: u32,
+        request: Request,
+        session: SessionHandle,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        match request {
+            Request::Subscribe(request) => self.subscribe(id, request, peer).await?,
+            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel).await,
+            Request::Publish { channel, data } => self.publish(id, &channel, data, peer).await?,
+            Request::Presence { channel } => {
+                self.question(id, &channel, Question::Presence, peer)
+                    .await?;
+            }
+            Request::PresenceStats { channel } => {
+                self.question(id, &channel, Question::PresenceStats, peer)
+                    .await?;
+            }
+            Request::History(request) => {
+                let channel = request.channel.clone();
+                self.question(id, &channel, Question::History(request), peer)
+                    .await?;
+            }
+            Request::Rpc { method, data } => self.rpc(id, session, method, data).await?,
+            Request::Ping => self.reply(result(id, "ping", &Empty {})),
+            Request::Send => self.outbound.close(Close::NotAvailable),
+            // Sessions and subscriptions without an expiry have nothing to refresh.
+            Request::Refresh | Request::SubRefresh => return Err(ErrorCode::NotAvailable.into()),
+            Request::Pong | Request::Connect(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self, id: u32, request: ConnectRequest) {
+        let connected = self.establish(request).await;
+        let (established, view, seats) = match connected {
+            Ok(connected) => connected,
+            Err(refusal) => return self.refuse(id, refusal),
+        };
+        let client = self.id.to_string();
+        let ping = self.context.client.ping.as_secs();
+        let reply = ConnectResult {
+            client: &client,
+            version: env!("CARGO_PKG_VERSION"),
+            data: Welcome {
+                session: view,
+                user: established.session.user(),
+                seats,
+            },
+            ping: u32::try_from(ping).unwrap_or(u32::MAX),
+            pong: true,
+        };
+        let reply = result(id, "connect", &reply);
+        self.reply(reply);
+        self.stage = Stage::Connected(Box::new(established));
+    }
+
+    async fn establish(
+        &self,
+        request: ConnectRequest,
+    ) -> Result<(Established, SessionView, Vec<SeatView>), Refusal> {
+        let (session, token) = self.session(&request).await?;
+        let attached = self
+            .context
+            .actions
+            .attach(&session, &self.outbound)
+            .await?;
+        let peer = Arc::new(Peer {
+            connection: self.id,
+            session: session.id(),
+            user: session.user().clone(),
+            epoch: attached.attachment.epoch,
+        });
+        let view = SessionView {
+            id: session.id(),
+            token,
+            expires_at: attached.report.expires_at,
+        };
+        let established = Established {
+            session,
+            peer,
+            _attachment: attached.attachment,
+        };
+        Ok((established, view, attached.report.seats))
+    }
+
+    /// The session that a connect is for: its token's, or a new guest's.
+    async fn session(
+        &self,
+        request: &ConnectRequest,
+    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
+        if !request.token.is_empty() {
+            let token = SessionToken::parse(&request.token)
+                .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
+            let session = self.context.actions.identify(&token).await?;
+            return Ok((session, None));
+        }
+        if !self.context.are_guests_welcome {
+            let detail = "a token is needed: guests are not admitted";
+            return Err(Refusal::new(Reason::PermissionDenied, detail));
+        }
+        let caller = Caller::Guest {
+            name: guest_name(request.data.as_deref())?,
+        };
+        let actions = self.context.actions.clone();
+        self.context
+            .change(async move { actions.open_live_session(caller).await })
+            .await
+    }
+
+    /// A connect that fails for good is told by a close; one that may succeed later, by an error.
+    fn refuse(&mut self, id: u32, refusal: Refusal) {
+        tracing::debug!(connection = %self.id, %refusal, "connect refused");
+        self.stage = Stage::Refused;
+        match refusal.reason {
+            Reason::TokenInvalid => self.outbound.close(Close::InvalidToken),
+            Reason::SessionEnded => self.outbound.close(Close::SessionEnded),
+            Reason::PermissionDenied => self.outbound.close(Close::BadRequest),
+            Reason::RoomNotFound
+            | Reason::RoomFull
+            | Reason::RoomClosed
+            | Reason::SeatTaken
+            | Reason::SeatNotFound
+            | Reason::AlreadySeated
+            | Reason::NotSeated
+            | Reason::InvalidUserReference
+            | Reason::InsufficientCredits
+            | Reason::KeyReused
+            | Reason::UnknownKind
+            | Reason::BadRequest
+            | Reason::TokenExpired
+            | Reason::RateLimited
+            | Reason::Unavailable => self.reply(failure(id, &refusal.into())),
+        }
+    }
+
+    async fn subscribe(
+        &mut self,
+        id: u32,
+        request: SubscribeRequest,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        let channel = request.channel.clone();
+        if channel.is_empty() {
+            self.outbound.close(Close::BadRequest);
+            return Ok(());
+        }
+        let is_known = self.channels.contains_key(&channel);
+        if !is_known && self.channels.len() >= self.context.client.channels_max {
+            return Err(ErrorCode::LimitExceeded.into());
+        }
+        let outbound = self.outbound.clone();
+        let (room, subscribed) = self
+            .ask_room(&channel, |room| {
+                let (peer, request) = (Arc::clone(&peer), request.clone());
+                let outbound = outbound.clone();
+                async move { room.subscribe(id, peer, request, outbound).await }
+            })
+            .await?;
+        subscribed?;
+        let subscription = Subscription {
+            room,
+            connection: self.id,
+            is_over: false,
+        };
+        // One that is there still was ended by its room, and the client has subscribed again.
+        if let Some(ended) = self.channels.insert(channel, subscription) {
+            ended.forget();
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(&mut self, id: u32, channel: &str) {
+        let mut is_answered = false;
+        if let Some(subscription) = self.channels.remove(channel) {
+            let unsubscribed = subscription
+                .room
+                .unsubscribe(id, self.id, self.outbound.clone())
+                .await;
+            is_answered = unsubscribed.is_ok();
+        }
+        if !is_answered {
+            self.reply(result(id, "unsubscribe", &Empty {}));
+        }
+    }
+
+    async fn publish(
+        &mut self,
+        id: u32,
+        channel: &str,
+        data: Bytes,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        if is_deeper_than(&data, DEPTH_MAX) {
+            return Err(Failure::bad_request(format_args!(
+                "data nests at most {DEPTH_MAX} arrays and objects"
+            )));
+        }
+        let (_, published) = self
+            .ask_room(channel, |room| {
+                let (peer, data) = (Arc::clone(&peer), data.clone());
+                async move { room.publish(peer, data).await }
+            })
+            .await?;
+        published?;
+        self.reply(result(id, "publish", &Empty {}));
+        Ok(())
+    }
+
+    async fn question(
+        &mut self,
+        id: u32,
+        channel: &str,
+        question: Question,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        let outbound = self.outbound.clone();
+        let (_, answered) = self
+            .ask_room(channel, |room| {
+                let (peer, question) = (Arc::clone(&peer), question.clone());
+                let outbound = outbound.clone();
+                async move { room.question(id, peer, question, outbound).await }
+            })
+            .await?;
+        answered
+    }
+
+    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again.
+    async fn ask_room<T, F>(
+        &self,
+        channel: &str,
+        question: impl Fn(RoomHandle) -> F,
+    ) -> Result<(RoomHandle, T), Failure>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
+        if let Some(subscription) = self.channels.get(channel)
+            && let Ok(answer) = question(subscription.room.clone()).await
+        {
+            return Ok((subscription.room.clone(), answer));
+        }
+        let key = self.room_key(channel)?;
+        let rooms = self.context.actions.rooms();
+        let found = rooms
+            .ask(&key, |room| {
+                let asked = question(room.clone());
+                let is_meant = **room.channel() == *channel;
+                async move {
+                    match is_meant {
+                        true => asked.await.map(|answer| Some((room, answer))),
+                        false => Ok(None),
+                    }
+                }
+            })
+            .await
+            .map_err(|LoadError| ErrorCode::Internal)?;
+        Ok(found.flatten().ok_or(ErrorCode::UnknownChannel)?)
+    }
+
+    /// Which room a channel would be.
+    fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
+        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !channel.is_ascii() {
+            return Err(Failure::bad_request(format_args!(
+                "a channel has 1 to {CHANNEL_BYTES_MAX} ASCII characters"
+            )));
+        }
+        let kinds = self.context.actions.rooms().kinds();
+        let kind = kinds.of_channel(channel).ok_or(ErrorCode::UnknownChannel)?;
+        if kind.is_open_channel() {
+            return Ok(RoomKey::Channel(channel.into()));
+        }
+        let code = channel.split_once(':').map_or("", |(_, code)| code);
+        let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
+        Ok(RoomKey::Code(code))
+    }
+
+    pub(super) fn reply(&self, frame: Frame) {
+        // Full or closed: the connection is ending, and the client asks again on its next one.
+        let _ = self.outbound.offer(frame);
+    }
+}
+
+/// The name that a guest gives in the data of its connect.
+fn guest_name(data: Option<&[u8]>) -> Result<Arc<str>, Refusal> {
+    #[derive(serde::Deserialize)]
+    struct Guest {
+        name: Option<String>,
+    }
+    let guest: Option<Guest> = match data {
+        None => None,
+        Some(data) => serde_json::from_slice(data)
+            .map_err(|error| Refusal::bad_request(format!("connect data: {error}")))?,
+    };
+    match guest.and_then(|guest| guest.name) {
+        None => Ok(GUEST_NAME.into()),
+        Some(name) => parse_name(&name).map_err(|error| Refusal::bad_request(error.to_string())),
+    }
+}

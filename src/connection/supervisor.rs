@@ -1,0 +1,42 @@
+//! The supervisor of a share of the connections.
+//!
+//! A connection that fails is not started again: what it held closes its socket, and the client
+//! comes back by itself.
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tracing::warn;
+
+use crate::supervisor::Alive;
+
+#[derive(Debug)]
+pub(super) struct ConnectionSupervisor;
+
+impl Actor for ConnectionSupervisor {
+    type Msg = ();
+    type State = Alive;
+    type Arguments = ();
+
+    async fn pre_start(&self, _me: ActorRef<()>, (): ()) -> Result<Alive, ActorProcessingErr> {
+        Ok(Alive::new("shard"))
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<()>,
+        event: SupervisionEvent,
+        _alive: &mut Alive,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(_, reason) => {
+                metrics::counter!("holdfast_actor_restarts_total", "kind" => "connection")
+                    .increment(1);
+                warn!(%reason, "connection failed, its client comes back");
+            }
+            // Dropping the state that comes with it is what ends subscriptions and attachment.
+            SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! The root of the tree: starts each part, and starts it again when it fails.
+//!
+//! Owns: the supervisors, persistence and the matchmaker. Supervised by: nobody.
+//! On failure: the process ends with a reason.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use crate::clock::HubClock;
+use crate::config::Config;
+use crate::connection::Connections;
+use crate::matchmaking::Matchmaker;
+use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
+use crate::room::Rooms;
+use crate::session::{Actions, SeatNotices, Sessions};
+use crate::supervisor::{Budget, SHARDS};
+
+/// How often the hub writes down that it is alive. After a crash each hold is longer than it was by
+/// up to this, never shorter.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+
+/// Everything that the daemon is made of.
+pub(super) struct Parts {
+    store: Store,
+    clock: HubClock,
+    pub(super) persistence: Persistence,
+    matchmaker: Matchmaker,
+    pub(super) rooms: Rooms,
+    pub(super) sessions: Sessions,
+    pub(super) actions: Actions,
+    pub(super) connections: Connections,
+}
+
+impl Parts {
+    pub(super) fn new(
+        config: &Config,
+        clock: HubClock,
+        store: Store,
+        tracker: TaskTracker,
+    ) -> Parts {
+        let persistence = store.persistence();
+        let matchmaker = Matchmaker::vacant();
+        let notices = SeatNotices::default();
+        let rooms = Rooms::new(
+            config,
+            clock,
+            persistence.clone(),
+            matchmaker.clone(),
+            Arc::new(notices.clone()),
+        );
+        let sessions = Sessions::new(config, clock, persistence.clone(), rooms.clone(), notices);
+        let actions = Actions::new(
+            sessions.clone(),
+            rooms.clone(),
+            persistence.clone(),
+            matchmaker.clone(),
+        );
+        Parts {
+            connections: Connections::new(config, actions.clone(), tracker),
+            store,
+            clock,
+            persistence,
+            matchmaker,
+            rooms,
+            sessions,
+            actions,
+        }
+    }
+
+    async fn start(&self, part: Part, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+        match part {
+            Part::Persistence => PersistenceActor::start(&self.store, hub).await,
+            Part::Matchmaker => {
+                let cell = self.matchmaker.start(hub).await?;
+                self.rooms.offer_again();
+                Ok(cell)
+            }
+            Part::Rooms(shard) => self.rooms.start_shard(shard, hub).await,
+            Part::Sessions(shard) => self.sessions.start_shard(shard, hub).await,
+            Part::Connections(shard) => self.connections.start_shard(shard, hub).await,
+        }
+    }
+}
+
+/// A child of the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Persistence,
+    Matchmaker,
+    Rooms(usize),
+    Sessions(usize),
+    Connections(usize),
+}
+
+impl Part {
+    /// In the order of starting: each needs only those before it.
+    fn all() -> impl Iterator<Item = Part> {
+        [Part::Persistence, Part::Matchmaker]
+            .into_iter()
+            .chain((0..SHARDS).map(Part::Rooms))
+            .chain((0..SHARDS).map(Part::Sessions))
+            .chain((0..SHARDS).map(Part::Connections))
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Part::Persistence => "persistence",
+            Part::Matchmaker => "matchmaker",
+            Part::Rooms(_) => "room_supervisor",
+            Part::Sessions(_) => "session_supervisor",
+            Part::Connections(_) => "connection_supervisor",
+        }
+    }
+}
+
+/// The way to the hub.
+#[derive(Debug)]
+pub(super) struct HubHandle(ActorRef<HubMessage>);
+
+impl HubHandle {
+    /// Begins to write down that the hub is alive.
+    pub(super) fn beat(&self) {
+        // If the hub has failed, the daemon hears of it by itself.
+        let _ = self.0.cast(HubMessage::Beat);
+    }
+}
+
+#[derive(Debug)]
+enum HubMessage {
+    Restart(Part),
+    Beat,
+}
+
+/// The actor.
+struct Hub {
+    parts: Arc<Parts>,
+}
+
+struct Children {
+    parts: HashMap<ActorId, Part>,
+    budgets: HashMap<Part, Budget>,
+    fatal: Option<oneshot::Sender<String>>,
+}
+
+impl HubHandle {
+    /// Starts the tree. The receiver gets a reason when the process must end.
+    pub(super) async fn start(
+        parts: Arc<Parts>,
+    ) -> Result<(HubHandle, oneshot::Receiver<String>), SpawnErr> {
+        let (fatal, heard) = oneshot::channel();
+        let (actor, _) = Actor::spawn(None, Hub { parts }, fatal).await?;
+        Ok((HubHandle(actor), heard))
+    }
+}
+
+impl Actor for Hub {
+    type Msg = HubMessage;
+    type State = Children;
+    type Arguments = oneshot::Sender<String>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<HubMessage>,
+        fatal: oneshot::Sender<String>,
+    ) -> Result<Children, ActorProcessingErr> {
+        let mut children = Children {
+            parts: HashMap::new(),
+            budgets: HashMap::new(),
+            fatal: Some(fatal),
+        };
+        for part in Part::all() {
+            let cell = self.parts.start(part, me.get_cell()).await?;
+            children.parts.insert(cell.get_id(), part);
+        }
+        Ok(children)
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<HubMessage>,
+        message: HubMessage,
+        children: &mut Children,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            HubMessage::Restart(part) => {
+                let cell = self.parts.start(part, me.get_cell()).await?;
+                children.parts.insert(cell.get_id(), part);
+            }
+            HubMessage::Beat => {
+                let at = self.parts.clock.now();
+                self.parts.persistence.mark(SoftWrite::Heartbeat { at });
+                later(me, BEAT_EVERY, HubMessage::Beat);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<HubMessage>,
+        event: SupervisionEvent,
+        children: &mut Children,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, reason) => {
+                children.failed(me, cell.get_id(), &reason.to_string());
+            }
+            SupervisionEvent::ActorTerminated(cell, _, reason) => {
+                children.failed(me, cell.get_id(), &reason.unwrap_or_default());
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Children {
+    /// Starts a part again, or ends the process if it keeps failing.
+    fn failed(&mut self, me: ActorRef<HubMessage>, id: ActorId, reason: &str) {
+        let Some(part) = self.parts.remove(&id) else {
+            return;
+        };
+        metrics::counter!("holdfast_actor_restarts_total", "kind" => part.label()).increment(1);
+        match self.budgets.entry(part).or_default().spend(Instant::now()) {
+            Ok(delay) => {
+                warn!(?part, reason, "part failed, starting it again");
+                later(me, delay, HubMessage::Restart(part));
+            }
+            Err(spent) => {
+                error!(?part, reason, "part keeps failing");
+                if let Some(fatal) = self.fatal.take() {
+                    // The daemon is stopping already.
+                    let _ = fatal.send(format!("{} {spent}: {reason}", part.label()));
+                }
+            }
+        }
+    }
+}
+
+fn later(me: ActorRef<HubMessage>, delay: Duration, message: HubMessage) {
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        // The process is ending.
+        let _ = me.cast(message);
+    });
+}
