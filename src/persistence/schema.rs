@@ -1,7 +1,7 @@
 //! Brings the schema up to what this program knows, and never touches a newer one.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
 use super::OpenError;
 use super::address::Address;
@@ -95,9 +95,10 @@ async fn refuse_newer(connection: &DatabaseConnection) -> Result<Vec<String>, Op
 
 async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     let backend = connection.get_database_backend();
-    let table = match backend {
-        sea_orm::DbBackend::Postgres => "SELECT to_regclass('seaql_migrations')::text AS name",
-        _ => "SELECT name FROM sqlite_master WHERE name = 'seaql_migrations'",
+    let table = if backend == DbBackend::Postgres {
+        "SELECT to_regclass('seaql_migrations')::text AS name"
+    } else {
+        "SELECT name FROM sqlite_master WHERE name = 'seaql_migrations'"
     };
     let found = connection
         .query_one_raw(Statement::from_string(backend, table))

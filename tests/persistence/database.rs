@@ -11,7 +11,7 @@ use holdfast::config::{
 use holdfast::id::random_bytes;
 use holdfast::persistence::{Persistence, PersistenceActor, Store};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 use tempfile::TempDir;
 
 /// The longest that anything in these tests may take: slow machines, not slow code.
@@ -99,9 +99,10 @@ impl Database {
     pub(super) async fn stall(&self) -> sea_orm::DatabaseTransaction {
         let connection = self.look().await;
         let transaction = connection.begin().await.unwrap();
-        let sql = match connection.get_database_backend() {
-            DbBackend::Postgres => "LOCK TABLE commit_groups",
-            _ => "DELETE FROM commit_groups WHERE created_at < 0",
+        let sql = if self.server.is_some() {
+            "LOCK TABLE commit_groups"
+        } else {
+            "DELETE FROM commit_groups WHERE created_at < 0"
         };
         transaction.execute_unprepared(sql).await.unwrap();
         transaction

@@ -219,8 +219,14 @@ async fn what_is_answered_can_be_read_at_once(database: Database) {
         let (persistence, at_once) = (hub.persistence.clone(), at_once.clone());
         tokio::spawn(async move {
             let _permit = at_once.acquire_owned().await.unwrap();
-            let (player, room) = (Player::new(), Room::new());
-            persistence.write(player.opens(&room)).await.unwrap();
+            let (player, mut room) = (Player::new(), Room::new());
+            let mut answer = persistence.write(player.opens(&room)).await;
+            // Ten thousand random codes: now and then two are the same.
+            while answer == refused(Refused::CodeTaken) {
+                room = Room::new();
+                answer = persistence.write(player.opens(&room)).await;
+            }
+            answer.unwrap();
             let hash = player.token.hash();
             let found = persistence.session_by_token(hash, "").await.unwrap();
             found.is_some_and(|session| {

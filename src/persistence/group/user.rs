@@ -66,12 +66,12 @@ impl Users {
         for id in asked {
             rows.push([id.as_str().into()]);
         }
-        let lock = match transaction.get_database_backend() {
-            DbBackend::Postgres if entries.iter().any(|entry| entry.cost > 0) => {
-                " FOR NO KEY UPDATE OF u"
-            }
-            DbBackend::Postgres => " FOR KEY SHARE OF u",
-            _ => "",
+        let lock = if transaction.get_database_backend() != DbBackend::Postgres {
+            ""
+        } else if entries.iter().any(|entry| entry.cost > 0) {
+            " FOR NO KEY UPDATE OF u"
+        } else {
+            " FOR KEY SHARE OF u"
         };
         let sql = format!(
             "SELECT u.id, u.name, u.is_active, u.credits FROM v JOIN users u ON u.id = v.id{lock}"
