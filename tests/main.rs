@@ -1,4 +1,5 @@
-//! What a user of the daemon can rely on. One module per promise.
+//! What a user of the daemon can rely on. One module per topic.
 
 mod configuration;
 mod persistence;
+mod support;

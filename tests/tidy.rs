@@ -1,1 +1,396 @@
-//! x
+//! The repository's own rules, checked by `cargo test` like any other behaviour.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module of `src/` may import, besides itself. A new row, or a new word in one, is an
+/// architecture decision: argue it in the commit.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("clock", &[]),
+    ("mailbox", &[]),
+    ("supervisor", &[]),
+    ("config", &["id"]),
+    ("telemetry", &["config"]),
+    ("wire", &["id", "clock"]),
+    ("delivery", &["wire"]),
+    ("persistence", PERSISTENCE),
+    ("matchmaking", &["id", "mailbox"]),
+    ("room", ROOM),
+    ("session", SESSION),
+    ("connection", CONNECTION),
+    ("http", LISTENER),
+    ("admin", LISTENER),
+    ("cli", &["config", "daemon", "persistence", "telemetry"]),
+    ("daemon", DAEMON),
+];
+
+const PERSISTENCE: &[&str] = &["id", "clock", "config", "mailbox", "supervisor"];
+
+const ROOM: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+];
+
+const SESSION: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+    "room",
+];
+
+const CONNECTION: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+    "room",
+    "session",
+];
+
+const LISTENER: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "telemetry",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+    "room",
+    "session",
+    "connection",
+];
+
+const DAEMON: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "telemetry",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+    "room",
+    "session",
+    "connection",
+    "http",
+    "admin",
+];
+
+/// The doors: a library and the only places in `src/` that may name it.
+const DOORS: &[(&str, &[&str])] = &[
+    ("sea_orm", &["src/persistence/"]),
+    ("sqlx", &["src/persistence/"]),
+    ("tungstenite", &["src/connection/", "src/http/"]),
+];
+
+/// What is never committed. Split, so that this file does not contain it.
+const BANNED: &[&str] = &[
+    concat!("to", "do!("),
+    concat!("db", "g!("),
+    concat!("TO", "DO"),
+    concat!("super::", "super"),
+];
+
+/// A reader can hold this much; the longest files of the best code bases are about as long.
+const FILE_LINES_MAX: usize = 400;
+
+#[test]
+fn modules_import_only_the_layers_beneath_them() {
+    let mut faults = Vec::new();
+    for file in rust_files("src") {
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module_of(&file)) else {
+            continue;
+        };
+        for used in imports(&production_code(&file)) {
+            if used != module_of(&file) && !allowed.contains(&used.as_str()) {
+                faults.push(format!("{} must not import `{used}`", file.display()));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_module_has_a_layer_and_a_line_in_the_code_map() {
+    let map = doc(&read(Path::new("src/lib.rs")));
+    let words: BTreeSet<&str> = map
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .collect();
+    let mut faults = Vec::new();
+    for entry in fs::read_dir("src").unwrap() {
+        let module = module_of(&entry.unwrap().path());
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        if !LAYERS.iter().any(|(name, _)| *name == module) {
+            faults.push(format!("src: `{module}` has no row in LAYERS"));
+        }
+        if !words.contains(module.as_str()) {
+            faults.push(format!("src/lib.rs: its doc says nothing of `{module}`"));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn files_say_what_they_are_for_and_stay_short() {
+    let mut faults = Vec::new();
+    for file in all_rust_files() {
+        if !read(&file).starts_with("//!") {
+            faults.push(format!(
+                "{} does not begin with a module doc",
+                file.display()
+            ));
+        }
+        let code = production_code(&file);
+        let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > FILE_LINES_MAX {
+            faults.push(format!(
+                "{} has {lines} lines, {FILE_LINES_MAX} are allowed",
+                file.display()
+            ));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn libraries_are_used_only_behind_their_doors() {
+    let mut faults = Vec::new();
+    for file in rust_files("src") {
+        let path = file.to_str().unwrap();
+        let code = without_comments(&production_code(&file));
+        for (library, places) in DOORS {
+            if code.contains(library) && !places.iter().any(|place| path.starts_with(place)) {
+                faults.push(format!("{path} must not use `{library}`"));
+            }
+        }
+        if code.contains("dashmap") && file.file_name().unwrap() != "directory.rs" {
+            faults.push(format!("{path} uses `dashmap` and is no directory.rs"));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn nothing_unfinished_is_left_in_the_code() {
+    let mut faults = Vec::new();
+    for file in all_rust_files() {
+        for (index, line) in read(&file).lines().enumerate() {
+            for banned in BANNED.iter().filter(|banned| line.contains(**banned)) {
+                faults.push(format!("{}:{}: {banned}", file.display(), index + 1));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_test_file_is_run() {
+    let main = read(Path::new("tests/main.rs"));
+    let mut faults = Vec::new();
+    for entry in fs::read_dir("tests").unwrap() {
+        let path = entry.unwrap().path();
+        let module = module_of(&path);
+        let is_module = path.is_dir() && path.join("mod.rs").exists();
+        let is_file = path.extension().is_some_and(|extension| extension == "rs");
+        if ["main", "tidy"].contains(&module.as_str()) || !(is_module || is_file) {
+            continue;
+        }
+        if !main.lines().any(|line| line == format!("mod {module};")) {
+            faults.push(format!(
+                "{} is never run: list it in tests/main.rs",
+                path.display()
+            ));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn each_migration_is_listed_goes_both_ways_and_stands_alone() {
+    let list = read(Path::new("migration/src/lib.rs"));
+    let mut faults = Vec::new();
+    for file in rust_files("migration/src") {
+        let name = module_of_file(&file);
+        if !name.starts_with('m')
+            || name == "main"
+            || !name[1..].starts_with(|c: char| c.is_ascii_digit())
+        {
+            continue;
+        }
+        let text = read(&file);
+        if !list.contains(&format!("mod {name};")) || !list.contains(&format!("{name}::Migration"))
+        {
+            faults.push(format!("migration/src/lib.rs does not list {name}"));
+        }
+        if !text.contains("fn down(") {
+            faults.push(format!("{} has no way back", file.display()));
+        }
+        // Later changes of an entity would change what an old migration does.
+        if without_comments(&text).contains("entity::") {
+            faults.push(format!("{} imports `entity`", file.display()));
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn each_configuration_key_is_explained() {
+    let path = Path::new("config/holdfast.toml");
+    if !path.exists() {
+        return;
+    }
+    let mut faults = Vec::new();
+    let mut is_explained = false;
+    for (index, line) in read(path).lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('#') {
+            is_explained = true;
+        } else if line.is_empty() || line.starts_with('[') {
+            is_explained = false;
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            if !is_explained && !value.contains('#') {
+                faults.push(format!(
+                    "config/holdfast.toml:{}: `{key}` has no comment",
+                    index + 1
+                ));
+            }
+            is_explained = false;
+        }
+    }
+    report(&faults);
+}
+
+#[track_caller]
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The first part of the path below the root folder: `src/room/state.rs` is `room`.
+fn module_of(path: &Path) -> String {
+    let part = path.iter().nth(1).expect("a path below a root folder");
+    part.to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+fn module_of_file(path: &Path) -> String {
+    path.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+/// The file without its test module; nothing of a file that is a test module as a whole.
+fn production_code(file: &Path) -> String {
+    if file.starts_with("src") && module_of_file(file) == "tests" {
+        return String::new();
+    }
+    let text = read(file);
+    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+fn without_comments(code: &str) -> String {
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn doc(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("//!"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The modules named after `crate::`, in groups too.
+fn imports(code: &str) -> BTreeSet<String> {
+    let code = without_comments(code);
+    let mut modules = BTreeSet::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        let rest = &code[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => modules.extend(first_words_of_group(group)),
+            None => modules.extend(first_word(rest)),
+        }
+    }
+    modules
+}
+
+/// The word that begins each member of `{a::{x, y}, b}`.
+fn first_words_of_group(group: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut depth = 1;
+    let mut is_start = true;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => is_start = true,
+            c if is_start && !c.is_whitespace() => {
+                words.extend(first_word(&group[at..]));
+                is_start = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    words
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+    let word: String = text.chars().take_while(|c| is_word(*c)).collect();
+    // An item of the crate root, such as a macro or a type, is no module.
+    let is_path =
+        text[word.len()..].starts_with("::") || text[word.len()..].starts_with([',', '}', ';']);
+    (!word.is_empty() && is_path).then_some(word)
+}
+
+fn all_rust_files() -> Vec<PathBuf> {
+    ["src", "tests", "entity/src", "migration/src"]
+        .into_iter()
+        .flat_map(rust_files)
+        .collect()
+}
+
+fn rust_files(directory: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(path.to_str().unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}

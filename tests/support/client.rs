@@ -1,0 +1,350 @@
+//! A raw WebSocket client: the Centrifuge protocol in JSON, with nothing hidden and no reconnect.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::PATIENCE;
+
+type Writer = SplitSink<WebSocketStream<TcpStream>, Message>;
+
+/// One socket at the daemon. Its pings are answered for as long as it lives.
+pub(crate) struct Client {
+    writer: Arc<Mutex<Writer>>,
+    heard: watch::Receiver<Heard>,
+    reader: JoinHandle<()>,
+    last_id: u32,
+    /// Publications that the test has been handed, for each channel.
+    taken: BTreeMap<String, usize>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Error { code: u64, message: String },
+    Closed { code: u16, reason: String },
+}
+
+/// Everything a client has been told.
+#[derive(Debug, Default)]
+struct Heard {
+    replies: BTreeMap<u64, Value>,
+    /// In order of arrival, and not yet taken by a test.
+    order: Vec<Value>,
+    publications: BTreeMap<String, Vec<Value>>,
+    /// Pushes that are no publications.
+    pushes: Vec<Value>,
+    /// How the socket ended: 1006 if nobody said why.
+    closed: Option<(u16, String)>,
+}
+
+impl Client {
+    /// Opens a socket and says nothing.
+    pub(crate) async fn dial(address: SocketAddr) -> Client {
+        Client::try_dial(address)
+            .await
+            .unwrap_or_else(|error| panic!("{address} takes no socket: {error}"))
+    }
+
+    /// Opens a socket at a daemon that may be going down.
+    pub(crate) async fn try_dial(address: SocketAddr) -> Result<Client, String> {
+        let open = async {
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|error| error.to_string())?;
+            stream
+                .set_nodelay(true)
+                .map_err(|error| error.to_string())?;
+            let url = format!("ws://{address}/connection/websocket");
+            let (socket, _) = client_async(url, stream)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(socket)
+        };
+        let socket = timeout(PATIENCE, open)
+            .await
+            .map_err(|_| format!("no upgrade within {PATIENCE:?}"))??;
+        let (writer, reader) = socket.split();
+        let writer = Arc::new(Mutex::new(writer));
+        let (telling, heard) = watch::channel(Heard::default());
+        let reader = tokio::spawn(read(reader, Arc::clone(&writer), telling));
+        Ok(Client {
+            writer,
+            heard,
+            reader,
+            last_id: 0,
+            taken: BTreeMap::new(),
+        })
+    }
+
+    /// Opens a socket and connects with a session token; returns the client and the connect result.
+    pub(crate) async fn connect(address: SocketAddr, token: &str) -> (Client, Value) {
+        let mut client = Client::dial(address).await;
+        let result = client.connects(token).await;
+        let result = result.unwrap_or_else(|refusal| panic!("not connected: {refusal:?}"));
+        (client, result)
+    }
+
+    pub(crate) async fn connects(&mut self, token: &str) -> Result<Value, Refusal> {
+        self.asks("connect", json!({ "token": token })).await
+    }
+
+    pub(crate) async fn subscribes(&mut self, channel: &str) -> Result<Value, Refusal> {
+        self.asks("subscribe", json!({ "channel": channel })).await
+    }
+
+    /// Subscribes and asks for what came after `offset` of the stream called `epoch`.
+    pub(crate) async fn recovers(
+        &mut self,
+        channel: &str,
+        epoch: &str,
+        offset: u64,
+    ) -> Result<Value, Refusal> {
+        let body = json!({ "channel": channel, "recover": true, "epoch": epoch, "offset": offset });
+        self.asks("subscribe", body).await
+    }
+
+    pub(crate) async fn unsubscribes(&mut self, channel: &str) -> Result<Value, Refusal> {
+        self.asks("unsubscribe", json!({ "channel": channel }))
+            .await
+    }
+
+    pub(crate) async fn publishes(&mut self, channel: &str, data: Value) -> Result<Value, Refusal> {
+        self.asks("publish", json!({ "channel": channel, "data": data }))
+            .await
+    }
+
+    /// The `data` of an rpc's answer.
+    pub(crate) async fn calls(&mut self, method: &str, data: Value) -> Result<Value, Refusal> {
+        let mut result = self
+            .asks("rpc", json!({ "method": method, "data": data }))
+            .await?;
+        Ok(result["data"].take())
+    }
+
+    /// Sends one command and waits for its reply: the result, or why there is none.
+    pub(crate) async fn asks(&mut self, command: &str, body: Value) -> Result<Value, Refusal> {
+        let id = self.says(command, body).await;
+        self.reply(id, command).await
+    }
+
+    /// Sends one command and returns its number; [`Client::reply`] waits for the reply.
+    pub(crate) async fn says(&mut self, command: &str, body: Value) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        let frame = json!({ "id": id, command: body });
+        self.sends(Message::text(frame.to_string())).await;
+        u64::from(id)
+    }
+
+    /// Sends several commands in one frame and returns their numbers.
+    pub(crate) async fn says_in_one_frame(&mut self, commands: &[(&str, Value)]) -> Vec<u64> {
+        let mut lines = Vec::new();
+        let mut ids = Vec::new();
+        for (command, body) in commands {
+            self.last_id += 1;
+            let id = self.last_id;
+            lines.push(json!({ "id": id, *command: body }).to_string());
+            ids.push(u64::from(id));
+        }
+        self.sends(Message::text(lines.join("\n"))).await;
+        ids
+    }
+
+    pub(crate) async fn reply(&mut self, id: u64, command: &str) -> Result<Value, Refusal> {
+        self.wait(&format!("the reply to {command} {id}"), |heard| {
+            let Some(reply) = heard.replies.get(&id) else {
+                let (code, reason) = heard.closed.clone()?;
+                return Some(Err(Refusal::Closed { code, reason }));
+            };
+            Some(match reply.get("error") {
+                Some(error) => Err(Refusal::Error {
+                    code: error["code"].as_u64().unwrap_or_default(),
+                    message: error["message"].as_str().unwrap_or_default().to_owned(),
+                }),
+                None => Ok(reply
+                    .get(command)
+                    .unwrap_or_else(|| panic!("{reply} has no result `{command}`"))
+                    .clone()),
+            })
+        })
+        .await
+    }
+
+    /// Sends a frame as it is. A socket that is closed already has its reason in
+    /// [`Client::closed`], so failing to send is no failure here.
+    pub(crate) async fn sends(&self, message: Message) {
+        let _ = self.writer.lock().await.send(message).await;
+    }
+
+    /// The next publication of a channel.
+    pub(crate) async fn hears(&mut self, channel: &str) -> Value {
+        let index = self.taken.get(channel).copied().unwrap_or(0);
+        let publication = self
+            .wait(
+                &format!("publication {} on {channel}", index + 1),
+                |heard| heard.publications.get(channel)?.get(index).cloned(),
+            )
+            .await;
+        self.taken.insert(channel.to_owned(), index + 1);
+        publication
+    }
+
+    /// The next publication of a channel that a player made, past the hub's own news.
+    pub(crate) async fn hears_a_player(&mut self, channel: &str) -> Value {
+        loop {
+            let publication = self.hears(channel).await;
+            if publication["tags"]["from"] != "hub" {
+                return publication;
+            }
+        }
+    }
+
+    /// The hub's next news on a channel that has this type, past everything else.
+    pub(crate) async fn hears_news(&mut self, channel: &str, kind: &str) -> Value {
+        loop {
+            let publication = self.hears(channel).await;
+            if publication["tags"]["from"] == "hub" && publication["data"]["type"] == kind {
+                return publication["data"].clone();
+            }
+        }
+    }
+
+    /// All publications of a channel so far, taken or not.
+    pub(crate) fn heard_on(&self, channel: &str) -> Vec<Value> {
+        let heard = self.heard.borrow();
+        heard.publications.get(channel).cloned().unwrap_or_default()
+    }
+
+    /// All frames so far, in the order in which they came.
+    pub(crate) fn heard_in_order(&self) -> Vec<Value> {
+        self.heard.borrow().order.clone()
+    }
+
+    /// The first push on a channel that is no publication.
+    pub(crate) async fn hears_push(&mut self, channel: &str, kind: &str) -> Value {
+        self.wait(&format!("push `{kind}` on {channel}"), |heard| {
+            let push = heard.pushes.iter().find(|push| {
+                push["channel"].as_str().unwrap_or_default() == channel && push.get(kind).is_some()
+            })?;
+            Some(push[kind].clone())
+        })
+        .await
+    }
+
+    /// The code and reason with which the daemon closes this socket.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        self.wait("the close", |heard| heard.closed.clone()).await
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.heard.borrow().closed.is_none()
+    }
+
+    /// Goes away as a lost line does: no goodbye in the protocol.
+    pub(crate) fn drops_the_line(self) {
+        drop(self);
+    }
+
+    async fn wait<T>(&mut self, what: &str, find: impl Fn(&Heard) -> Option<T>) -> T {
+        let found = timeout(PATIENCE, self.heard.wait_for(|heard| find(heard).is_some())).await;
+        if let Ok(Ok(heard)) = &found
+            && let Some(value) = find(heard)
+        {
+            return value;
+        }
+        drop(found);
+        panic!(
+            "{what} did not come within {PATIENCE:?}; heard was {:#?}",
+            *self.heard.borrow()
+        );
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Refusal {
+    pub(crate) fn error(code: u64, message: &str) -> Refusal {
+        Refusal::Error {
+            code,
+            message: message.to_owned(),
+        }
+    }
+
+    /// The number of the error, or of the close.
+    pub(crate) fn code(&self) -> u64 {
+        match self {
+            Refusal::Error { code, .. } => *code,
+            Refusal::Closed { code, .. } => u64::from(*code),
+        }
+    }
+}
+
+async fn read(
+    mut reader: SplitStream<WebSocketStream<TcpStream>>,
+    writer: Arc<Mutex<Writer>>,
+    heard: watch::Sender<Heard>,
+) {
+    let mut closed = (1006, "the line was lost".to_owned());
+    while let Some(Ok(message)) = reader.next().await {
+        match message {
+            Message::Text(text) => {
+                for line in text.lines() {
+                    if line == "{}" {
+                        let pong = Message::text("{}");
+                        // A lost line ends the loop by itself.
+                        let _ = writer.lock().await.send(pong).await;
+                        continue;
+                    }
+                    let frame = serde_json::from_str(line)
+                        .unwrap_or_else(|error| panic!("the daemon sent `{line}`: {error}"));
+                    heard.send_modify(|heard| heard.take(frame));
+                }
+            }
+            Message::Close(Some(frame)) => {
+                closed = (frame.code.into(), frame.reason.to_string());
+            }
+            Message::Close(None) => closed = (1005, String::new()),
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+    heard.send_modify(|heard| heard.closed = Some(closed));
+}
+
+impl Heard {
+    fn take(&mut self, frame: Value) {
+        self.order.push(frame.clone());
+        if let Some(id) = frame["id"].as_u64() {
+            let earlier = self.replies.insert(id, frame);
+            assert!(earlier.is_none(), "command {id} was answered twice");
+            return;
+        }
+        let push = frame["push"].clone();
+        let Some(channel) = push["channel"].as_str() else {
+            self.pushes.push(push);
+            return;
+        };
+        match push.get("pub") {
+            Some(publication) => self
+                .publications
+                .entry(channel.to_owned())
+                .or_default()
+                .push(publication.clone()),
+            None => self.pushes.push(push),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The real binary as a child process, with a data folder and a database of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::database::Store;
+use super::{Database, Proxy, Request, eventually};
+
+/// How often a start is tried anew because another process took a port first.
+const STARTS_MAX: usize = 5;
+
+/// The exit code for a port that is taken.
+const EXIT_PORT_TAKEN: i32 = 69;
+
+/// How much of its log a failing test shows.
+const LOG_LINES_SHOWN: usize = 200;
+
+/// What a daemon will be started with.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    database: Database,
+    settings: Vec<(String, String)>,
+    is_behind_proxy: bool,
+}
+
+/// A daemon, running or killed. It goes with its data when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Option<Child>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    settings: Vec<(String, String)>,
+    log: PathBuf,
+    database_line: Option<Proxy>,
+    /// Dropped after the process has ended, and before the folder.
+    store: Store,
+    folder: TempDir,
+}
+
+/// How many actors of a kind are alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Actors {
+    pub(crate) rooms: u64,
+    pub(crate) sessions: u64,
+    pub(crate) connections: u64,
+}
+
+impl Plan {
+    /// Adds `--set key=value`.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Plan {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a proxy between the daemon and its PostgreSQL.
+    pub(crate) fn behind_proxy(mut self) -> Plan {
+        self.is_behind_proxy = true;
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(self) -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::make(self.database, &folder.path().join("data")).await;
+        let database_line = match self.is_behind_proxy {
+            true => Some(Proxy::to(store.server()).await),
+            false => None,
+        };
+        let mut daemon = Daemon {
+            child: None,
+            address: free_address(),
+            admin: free_address(),
+            settings: self.settings,
+            log: folder.path().join("log"),
+            database_line,
+            store,
+            folder,
+        };
+        for _ in 0..STARTS_MAX {
+            if daemon.run().await {
+                return daemon;
+            }
+            daemon.address = free_address();
+            daemon.admin = free_address();
+        }
+        panic!("no free port after {STARTS_MAX} starts");
+    }
+}
+
+impl Daemon {
+    pub(crate) fn on(database: Database) -> Plan {
+        Plan {
+            database,
+            settings: Vec::new(),
+            is_behind_proxy: false,
+        }
+    }
+
+    /// The public listener.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The line to the database, of a daemon started with [`Plan::behind_proxy`].
+    pub(crate) fn database_line(&self) -> &Proxy {
+        let line = self.database_line.as_ref();
+        line.expect("started with behind_proxy")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Request {
+        Request::new(self.address, "GET", path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Request {
+        Request::new(self.address, "DELETE", path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> Request {
+        Request::new(self.address, "POST", path).json(&body)
+    }
+
+    /// ROOM of `GET /v1/rooms/{code}`.
+    pub(crate) async fn room(&self, code: &str) -> Value {
+        let answer = self.get(&format!("/v1/rooms/{code}")).send().await;
+        answer.expect(200)["room"].take()
+    }
+
+    /// Asks the admin listener how many actors there are.
+    pub(crate) async fn actors(&self) -> Actors {
+        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let count = |kind: &str| {
+            let name = format!("holdfast_actors{{kind=\"{kind}\"}} ");
+            let value = answer
+                .text
+                .lines()
+                .find_map(|line| line.strip_prefix(&name))
+                .unwrap_or("0");
+            value.parse().expect("a gauge is a number")
+        };
+        Actors {
+            rooms: count("room"),
+            sessions: count("session"),
+            connections: count("connection"),
+        }
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it again with the same data on the same ports and waits until it is ready.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        assert!(self.run().await, "the port is not free again");
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the daemon runs");
+        let told = Command::new("sh")
+            .args(["-c", &format!("kill -TERM {}", child.id())])
+            .status()
+            .unwrap();
+        assert!(told.success());
+        eventually("the daemon stops", async || {
+            let status = child.try_wait().unwrap();
+            status.ok_or_else(|| "still running".to_owned())
+        })
+        .await
+    }
+
+    /// Starts the process and waits until it is ready. False if one of its ports was taken.
+    async fn run(&mut self) -> bool {
+        self.child = Some(self.spawn());
+        let ready = eventually("the daemon is ready", async || {
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().unwrap() {
+                return Ok(Err(status));
+            }
+            let request = Request::new(self.address, "GET", "/readyz");
+            match request.try_send().await {
+                Ok(answer) if answer.status == 200 => Ok(Ok(())),
+                Ok(answer) => Err(format!("{answer:?}")),
+                Err(error) => Err(error),
+            }
+        })
+        .await;
+        match ready {
+            Ok(()) => true,
+            Err(status) if status.code() == Some(EXIT_PORT_TAKEN) => false,
+            Err(status) => panic!("the daemon did not start: {status}"),
+        }
+    }
+
+    fn spawn(&self) -> Child {
+        let data_dir = self.folder.path().join("data");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.args(["serve", "--dev"]);
+        // Few connections each, as many daemons share one PostgreSQL.
+        for (key, value) in [
+            ("data_dir", data_dir.to_str().expect("a plain path")),
+            ("server.listen", &self.address.to_string()),
+            ("admin.listen", &self.admin.to_string()),
+            ("database.connections_min", "2"),
+            ("database.connections_max", "10"),
+        ] {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        for (key, value) in &self.settings {
+            command.arg("--set").arg(format!("{key}={value}"));
+        }
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("HOLDFAST_") {
+                command.env_remove(key);
+            }
+        }
+        if let Some(url) = self.store.url(self.database_line.as_ref()) {
+            command.env("HOLDFAST_DATABASE__URL", url);
+        }
+        let log = open_log(&self.log);
+        command
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn show_log(&self) {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        eprintln!(
+            "the daemon's log, last {LOG_LINES_SHOWN} lines:\n{}",
+            lines[shown..].join("\n")
+        );
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            self.show_log();
+        }
+    }
+}
+
+fn open_log(path: &PathBuf) -> File {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
+}
+
+/// An address that nobody listens on at this moment.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}

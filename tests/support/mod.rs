@@ -1,0 +1,49 @@
+//! The vocabulary of the behaviour tests: a daemon, the players at it, its database and its lines.
+
+mod client;
+mod daemon;
+mod database;
+mod http;
+mod player;
+mod proxy;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+pub(crate) use client::{Client, Refusal};
+pub(crate) use daemon::{Actors, Daemon};
+pub(crate) use database::{Database, on_both_databases};
+pub(crate) use http::{Answer, Request};
+pub(crate) use player::Player;
+pub(crate) use proxy::Proxy;
+
+/// How long any test waits for anything. Far above what a loaded machine needs: running into it means
+/// that the thing does not happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a fact that cannot be waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// With `what` and what the last look said, if it does not within [`PATIENCE`].
+pub(crate) async fn eventually<T>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let missing = match timeout(PATIENCE, look()).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(missing)) => missing,
+            Err(_) => "no answer".to_owned(),
+        };
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {PATIENCE:?}; at last: {missing}"
+        );
+        sleep(LOOK_EVERY).await;
+    }
+}

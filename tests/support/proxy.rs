@@ -1,0 +1,191 @@
+//! A line that can be cut: a TCP proxy in this process, between a client and a server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+/// A proxy before one server. It and its lines go when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    line: Arc<watch::Sender<Line>>,
+    accepting: AbortHandle,
+}
+
+/// What happens to what is sent.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    /// Raised to cut all lines that exist.
+    cuts: u64,
+    /// Nothing arrives, and nobody is told.
+    is_silent: bool,
+    /// New lines are refused.
+    is_down: bool,
+    delay: Duration,
+    /// Once the client has sent this, the line is cut when the server answers it.
+    cut_answer_to: Option<&'static [u8]>,
+    /// How often that happened.
+    answers_cut: u64,
+}
+
+impl Proxy {
+    pub(crate) async fn to(server: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let line = Arc::new(watch::Sender::new(Line::default()));
+        let accepting = tokio::spawn(accept(listener, server, Arc::clone(&line))).abort_handle();
+        Proxy {
+            address,
+            line,
+            accepting,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts the lines that exist; new ones may be made.
+    pub(crate) fn cut(&self) {
+        self.line.send_modify(|line| line.cuts += 1);
+    }
+
+    /// Cuts all lines and refuses new ones, until [`Proxy::comes_up`].
+    pub(crate) fn goes_down(&self) {
+        self.line.send_modify(|line| {
+            line.cuts += 1;
+            line.is_down = true;
+        });
+    }
+
+    /// Swallows everything without a word, as a dead phone does.
+    pub(crate) fn goes_silent(&self) {
+        self.line.send_modify(|line| line.is_silent = true);
+    }
+
+    pub(crate) fn comes_up(&self) {
+        self.line.send_modify(|line| {
+            line.is_down = false;
+            line.is_silent = false;
+        });
+    }
+
+    /// Lets everything that is sent from here on arrive this much later.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.line.send_modify(|line| line.delay = delay);
+    }
+
+    /// The next time the client sends `request`, the server gets it, but its answer is cut off.
+    pub(crate) fn cut_the_next_answer_to(&self, request: &'static [u8]) {
+        self.line
+            .send_modify(|line| line.cut_answer_to = Some(request));
+    }
+
+    pub(crate) fn answers_cut(&self) -> u64 {
+        self.line.borrow().answers_cut
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, server: SocketAddr, line: Arc<watch::Sender<Line>>) {
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            return;
+        };
+        if line.borrow().is_down {
+            continue;
+        }
+        tokio::spawn(carry(client, server, Arc::clone(&line)));
+    }
+}
+
+/// Carries one line until an end hangs up or the line is cut.
+async fn carry(client: TcpStream, server: SocketAddr, line: Arc<watch::Sender<Line>>) {
+    let Ok(server) = TcpStream::connect(server).await else {
+        return;
+    };
+    for stream in [&client, &server] {
+        // Without it only the timing is worse.
+        let _ = stream.set_nodelay(true);
+    }
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let condemned = watch::Sender::new(false);
+    let mut changes = line.subscribe();
+    let cuts = changes.borrow_and_update().cuts;
+    tokio::select! {
+        biased;
+        _ = changes.wait_for(|line| line.cuts > cuts) => {}
+        () = upward(client_read, server_write, &line, &condemned) => {}
+        () = downward(server_read, client_write, &line, &condemned) => {}
+    }
+}
+
+async fn upward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: &watch::Sender<Line>,
+    condemned: &watch::Sender<bool>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let bytes = &buffer[..length];
+        line.send_if_modified(|line| {
+            let is_asked = line
+                .cut_answer_to
+                .is_some_and(|request| bytes.windows(request.len()).any(|part| part == request));
+            if is_asked {
+                line.cut_answer_to = None;
+                condemned.send_replace(true);
+            }
+            is_asked
+        });
+        if !pass(bytes, &mut to, line).await {
+            return;
+        }
+    }
+}
+
+async fn downward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: &watch::Sender<Line>,
+    condemned: &watch::Sender<bool>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if *condemned.borrow() {
+            line.send_modify(|line| line.answers_cut += 1);
+            return;
+        }
+        if !pass(&buffer[..length], &mut to, line).await {
+            return;
+        }
+    }
+}
+
+/// Says whether the line still stands.
+async fn pass(bytes: &[u8], to: &mut OwnedWriteHalf, line: &watch::Sender<Line>) -> bool {
+    let (is_silent, delay) = {
+        let line = line.borrow();
+        (line.is_silent, line.delay)
+    };
+    if is_silent {
+        return true;
+    }
+    sleep(delay).await;
+    to.write_all(bytes).await.is_ok()
+}
