@@ -1,5 +1,13 @@
 //! What a user of the daemon can rely on. One module per topic.
 
+mod concurrency;
 mod configuration;
+mod crash;
+mod create;
+mod input;
+mod outage;
 mod persistence;
+mod sdk;
+mod seat;
 mod support;
+mod wire;

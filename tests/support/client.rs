@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -23,6 +24,7 @@ pub(crate) struct Client {
     writer: Arc<Mutex<Writer>>,
     heard: watch::Receiver<Heard>,
     reader: JoinHandle<()>,
+    is_mute: Arc<AtomicBool>,
     last_id: u32,
     /// Publications that the test has been handed, for each channel.
     taken: BTreeMap<String, usize>,
@@ -39,11 +41,9 @@ pub(crate) enum Refusal {
 #[derive(Debug, Default)]
 struct Heard {
     replies: BTreeMap<u64, Value>,
-    /// In order of arrival, and not yet taken by a test.
+    /// All frames but pings, in order of arrival.
     order: Vec<Value>,
     publications: BTreeMap<String, Vec<Value>>,
-    /// Pushes that are no publications.
-    pushes: Vec<Value>,
     /// How the socket ended: 1006 if nobody said why.
     closed: Option<(u16, String)>,
 }
@@ -77,11 +77,14 @@ impl Client {
         let (writer, reader) = socket.split();
         let writer = Arc::new(Mutex::new(writer));
         let (telling, heard) = watch::channel(Heard::default());
-        let reader = tokio::spawn(read(reader, Arc::clone(&writer), telling));
+        let is_mute = Arc::new(AtomicBool::new(false));
+        let reading = read(reader, Arc::clone(&writer), telling, Arc::clone(&is_mute));
+        let reader = tokio::spawn(reading);
         Ok(Client {
             writer,
             heard,
             reader,
+            is_mute,
             last_id: 0,
             taken: BTreeMap::new(),
         })
@@ -231,17 +234,6 @@ impl Client {
         self.heard.borrow().order.clone()
     }
 
-    /// The first push on a channel that is no publication.
-    pub(crate) async fn hears_push(&mut self, channel: &str, kind: &str) -> Value {
-        self.wait(&format!("push `{kind}` on {channel}"), |heard| {
-            let push = heard.pushes.iter().find(|push| {
-                push["channel"].as_str().unwrap_or_default() == channel && push.get(kind).is_some()
-            })?;
-            Some(push[kind].clone())
-        })
-        .await
-    }
-
     /// The code and reason with which the daemon closes this socket.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         self.wait("the close", |heard| heard.closed.clone()).await
@@ -249,6 +241,16 @@ impl Client {
 
     pub(crate) fn is_open(&self) -> bool {
         self.heard.borrow().closed.is_none()
+    }
+
+    /// Leaves the daemon's pings without an answer.
+    pub(crate) fn stops_answering_pings(&self) {
+        self.is_mute.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes nothing from the socket any more, and keeps it open.
+    pub(crate) fn stops_reading(&self) {
+        self.reader.abort();
     }
 
     /// Goes away as a lost line does: no goodbye in the protocol.
@@ -298,12 +300,16 @@ async fn read(
     mut reader: SplitStream<WebSocketStream<TcpStream>>,
     writer: Arc<Mutex<Writer>>,
     heard: watch::Sender<Heard>,
+    is_mute: Arc<AtomicBool>,
 ) {
     let mut closed = (1006, "the line was lost".to_owned());
     while let Some(Ok(message)) = reader.next().await {
         match message {
             Message::Text(text) => {
                 for line in text.lines() {
+                    if line == "{}" && is_mute.load(Ordering::Relaxed) {
+                        continue;
+                    }
                     if line == "{}" {
                         let pong = Message::text("{}");
                         // A lost line ends the loop by itself.
@@ -333,18 +339,10 @@ impl Heard {
             assert!(earlier.is_none(), "command {id} was answered twice");
             return;
         }
-        let push = frame["push"].clone();
-        let Some(channel) = push["channel"].as_str() else {
-            self.pushes.push(push);
-            return;
-        };
-        match push.get("pub") {
-            Some(publication) => self
-                .publications
-                .entry(channel.to_owned())
-                .or_default()
-                .push(publication.clone()),
-            None => self.pushes.push(push),
+        let push = &frame["push"];
+        if let (Some(channel), Some(publication)) = (push["channel"].as_str(), push.get("pub")) {
+            let publications = self.publications.entry(channel.to_owned());
+            publications.or_default().push(publication.clone());
         }
     }
 }

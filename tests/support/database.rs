@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tokio::runtime;
@@ -108,6 +109,45 @@ impl Store {
             }
         }
         .unwrap()
+    }
+
+    /// The one text that `sql` asks for, once there is one.
+    pub(crate) async fn text(&self, sql: &str) -> Option<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Store::Sqlite { .. } => {
+                let mut connection = self.open_sqlite().await;
+                sqlx::query_scalar(sql)
+                    .fetch_optional(&mut connection)
+                    .await
+            }
+            Store::Postgres { .. } => {
+                let mut connection = self.open_postgres().await;
+                sqlx::query_scalar(sql)
+                    .fetch_optional(&mut connection)
+                    .await
+            }
+        }
+        .unwrap()
+    }
+
+    /// Moves every stored moment back, as if the daemon had been down for so much longer.
+    pub(crate) async fn stay_down_for(&self, time: Duration) {
+        let millis = time.as_millis();
+        for (table, column) in [
+            ("hub_clock", "last_heartbeat_at"),
+            ("room_seats", "last_heartbeat_at"),
+            ("room_seats", "away_since"),
+            ("room_seats", "hold_until"),
+            ("app_sessions", "created_at"),
+            ("app_sessions", "last_seen_at"),
+            ("app_sessions", "expires_at"),
+        ] {
+            self.execute(&format!(
+                "UPDATE {table} SET {column} = {column} - {millis}"
+            ))
+            .await;
+        }
     }
 
     /// Changes something behind the daemon's back.

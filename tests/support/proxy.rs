@@ -24,7 +24,7 @@ pub(crate) struct Proxy {
 struct Line {
     /// Raised to cut all lines that exist.
     cuts: u64,
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives for the time being, and nobody is told.
     is_silent: bool,
     /// New lines are refused.
     is_down: bool,
@@ -65,7 +65,7 @@ impl Proxy {
         });
     }
 
-    /// Swallows everything without a word, as a dead phone does.
+    /// Lets nothing through and says nothing, as a phone in a tunnel does, until [`Proxy::comes_up`].
     pub(crate) fn goes_silent(&self) {
         self.line.send_modify(|line| line.is_silent = true);
     }
@@ -179,13 +179,11 @@ async fn downward(
 
 /// Says whether the line still stands.
 async fn pass(bytes: &[u8], to: &mut OwnedWriteHalf, line: &watch::Sender<Line>) -> bool {
-    let (is_silent, delay) = {
-        let line = line.borrow();
-        (line.is_silent, line.delay)
+    let mut changes = line.subscribe();
+    let delay = match changes.wait_for(|line| !line.is_silent).await {
+        Ok(line) => line.delay,
+        Err(_) => return false,
     };
-    if is_silent {
-        return true;
-    }
     sleep(delay).await;
     to.write_all(bytes).await.is_ok()
 }

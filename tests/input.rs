@@ -1,0 +1,346 @@
+//! What happens to input that makes no sense: it gets its code, and nothing else happens.
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{
+    Actors, Answer, Client, Daemon, Database, Player, Refusal, Request, eventually,
+    on_both_databases,
+};
+
+on_both_databases!(
+    a_bad_body_is_refused_on_every_route,
+    a_request_for_what_does_not_exist_says_so,
+    a_token_that_is_none_of_ours_is_refused_everywhere,
+    a_bad_command_gets_its_error,
+    a_frame_that_is_no_command_closes_the_socket,
+    a_foreign_page_may_not_open_a_socket,
+    too_many_commands_or_channels_are_refused,
+);
+
+/// Routes that take a body.
+const POSTS: [&str; 4] = [
+    "/v1/sessions",
+    "/v1/rooms",
+    "/v1/rooms/{code}/join",
+    "/v1/quick-match",
+];
+
+/// Counts the actors before and after what is done, which must be the same in the end.
+async fn leaves_no_actor(daemon: &Daemon, deeds: impl Future<Output = ()>) {
+    let before: Actors = daemon.actors().await;
+    deeds.await;
+    eventually("the actors are as before", async || {
+        let after = daemon.actors().await;
+        let is_as_before = after == before;
+        is_as_before
+            .then_some(())
+            .ok_or(format!("{before:?} before, {after:?} after"))
+    })
+    .await;
+}
+
+async fn a_bad_body_is_refused_on_every_route(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+    let deep_field = format!("{{\"guest\":{{\"name\":\"A\"}},\"settings\":{deep}}}");
+    let bodies: [&[u8]; 14] = [
+        b"{",
+        b"[]",
+        b"7",
+        b"\"text\"",
+        b"{\"guest\":\"Ana\"}",
+        b"{\"guest\":{\"name\":7}}",
+        b"{\"guest\":{\"name\":\"\"}}",
+        b"{\"guest\":{\"name\":\"a\\u0000b\"}}",
+        b"{\"guest\":{\"name\":\"\xff\xfe\"}}",
+        b"{\"guest\":{\"name\":\"A\"},\"guest\":[]}",
+        b"{\"guest\":{\"name\":\"A\"}} trailing",
+        b"\xff\xff\xff\xff",
+        deep.as_bytes(),
+        deep_field.as_bytes(),
+    ];
+
+    leaves_no_actor(&daemon, async {
+        for path in POSTS {
+            let path = path.replace("{code}", &host.room);
+            for body in bodies {
+                let answer = daemon.post(&path, Value::Null).bytes(body).send().await;
+                let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
+                assert_refused(&answer, (400, "BAD_REQUEST"), &format!("{path} {shown}"));
+            }
+            let long = json!({ "guest": { "name": "A" }, "padding": "x".repeat(70_000) });
+            let answer = daemon.post(&path, long).send().await;
+            assert_eq!(answer.status, 413, "{path}: {answer:?}");
+        }
+    })
+    .await;
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer, expected: (u16, &str), what: &str) {
+    assert_eq!(answer.refusal(), expected, "{what}: {answer:?}");
+}
+
+async fn a_request_for_what_does_not_exist_says_so(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let join = format!("/v1/rooms/{}/join", host.room);
+    let wishes = [
+        (
+            "/v1/rooms",
+            json!({ "kind": "no-such" }),
+            (404, "UNKNOWN_KIND"),
+        ),
+        (
+            "/v1/quick-match",
+            json!({ "kind": "no-such" }),
+            (404, "UNKNOWN_KIND"),
+        ),
+        ("/v1/rooms", json!({ "kind": 7 }), (400, "BAD_REQUEST")),
+        ("/v1/rooms", json!({ "settings": [] }), (400, "BAD_REQUEST")),
+        ("/v1/rooms", json!({ "seat": -1 }), (400, "BAD_REQUEST")),
+        ("/v1/rooms", json!({ "seat": 1.5 }), (400, "BAD_REQUEST")),
+        ("/v1/rooms", json!({ "seat": "0" }), (400, "BAD_REQUEST")),
+        (
+            "/v1/rooms",
+            json!({ "team": "none" }),
+            (404, "SEAT_NOT_FOUND"),
+        ),
+        (&join, json!({ "seat": 6 }), (404, "SEAT_NOT_FOUND")),
+        (&join, json!({ "seat": u64::MAX }), (400, "BAD_REQUEST")),
+        (&join, json!({ "spectate": "yes" }), (400, "BAD_REQUEST")),
+        ("/v1/rooms/ZZZZZZ/join", json!({}), (404, "ROOM_NOT_FOUND")),
+        ("/v1/rooms/%00%ff/join", json!({}), (404, "ROOM_NOT_FOUND")),
+        (
+            "/v1/rooms/toolongacode/join",
+            json!({}),
+            (404, "ROOM_NOT_FOUND"),
+        ),
+    ];
+
+    leaves_no_actor(&daemon, async {
+        for (path, mut body, expected) in wishes {
+            body["guest"] = json!({ "name": "Ana" });
+            let answer = daemon.post(path, body.clone()).send().await;
+            assert_refused(&answer, expected, &format!("{path} {body}"));
+        }
+        let answer = daemon.get("/v1/rooms/ZZZZZZ").send().await;
+        assert_refused(&answer, (404, "ROOM_NOT_FOUND"), "get");
+        assert_eq!(daemon.get("/v1/nothing").send().await.status, 404);
+        assert_eq!(daemon.get("/v1/quick-match").send().await.status, 405);
+    })
+    .await;
+}
+
+async fn a_token_that_is_none_of_ours_is_refused_everywhere(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let unknown = format!("hfs_{}", "A".repeat(43));
+    let long = format!("hfs_{}", "A".repeat(5_000));
+
+    leaves_no_actor(&daemon, async {
+        for token in [
+            unknown.as_str(),
+            &long,
+            "hfs_",
+            "x",
+            "a.b.c",
+            "hfs_\u{2603}",
+        ] {
+            for request in [
+                daemon.get("/v1/session"),
+                daemon.delete("/v1/session"),
+                daemon.post("/v1/rooms", json!({})),
+                daemon.post("/v1/quick-match", json!({})),
+            ] {
+                let answer = request.by(token).send().await;
+                assert_refused(&answer, (401, "TOKEN_INVALID"), token);
+            }
+            let mut client = Client::dial(daemon.address()).await;
+            let refusal = client.connects(token).await.unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::Closed { code: 3500, .. }),
+                "{refusal:?}"
+            );
+        }
+    })
+    .await;
+}
+
+/// Commands of a seated player in its own room, and the code each gets.
+fn bad_commands(host: &Player) -> Vec<(&'static str, Value, u64)> {
+    let channel = &host.channel;
+    let rpc = |method: &str, data: Value| json!({ "method": method, "data": data });
+    let room = |code: &str| json!({ "room": code });
+    vec![
+        ("subscribe", json!({ "channel": "table:ZZZZZZ" }), 102),
+        (
+            "subscribe",
+            json!({ "channel": format!("duel:{}", host.room) }),
+            102,
+        ),
+        ("subscribe", json!({ "channel": "table:" }), 102),
+        ("subscribe", json!({ "channel": "no-such:K7QX2P" }), 102),
+        ("subscribe", json!({ "channel": "plain" }), 102),
+        ("subscribe", json!({ "channel": "x".repeat(300) }), 107),
+        ("subscribe", json!({ "channel": channel }), 105),
+        (
+            "publish",
+            json!({ "channel": "table:ZZZZZZ", "data": 1 }),
+            102,
+        ),
+        ("presence", json!({ "channel": "table:ZZZZZZ" }), 102),
+        ("history", json!({ "channel": "table:ZZZZZZ" }), 102),
+        (
+            "history",
+            json!({ "channel": channel, "limit": 1, "reverse": true, "since": { "offset": 0, "epoch": "" } }),
+            107,
+        ),
+        ("rpc", rpc("no.such", json!({})), 104),
+        ("rpc", rpc("", json!({})), 104),
+        ("rpc", rpc("room.get", room("ZZZZZZ")), 1001),
+        ("rpc", rpc("room.get", room("")), 1001),
+        ("rpc", rpc("room.get", json!({ "room": 7 })), 107),
+        ("rpc", rpc("room.get", json!([])), 107),
+        ("rpc", rpc("room.get", json!({})), 107),
+        ("rpc", rpc("room.join", room("ZZZZZZ")), 1001),
+        ("rpc", rpc("room.leave", room("ZZZZZZ")), 1001),
+        ("rpc", rpc("room.open", json!({ "kind": "no-such" })), 1011),
+        ("rpc", rpc("room.open", json!({ "kind": {} })), 107),
+        ("rpc", rpc("room.open", json!({ "settings": "x" })), 107),
+        ("rpc", rpc("room.open", json!({ "seat": 99 })), 1005),
+        (
+            "rpc",
+            rpc("seat.claim", json!({ "room": host.room, "seat": -1 })),
+            107,
+        ),
+        (
+            "rpc",
+            rpc("seat.claim", json!({ "room": host.room, "seat": 1e300 })),
+            107,
+        ),
+        (
+            "rpc",
+            rpc("seat.claim", json!({ "room": host.room, "seat": 5 })),
+            1006,
+        ),
+        ("rpc", rpc("seat.release", room("ZZZZZZ")), 1001),
+        (
+            "rpc",
+            rpc("match.quick", json!({ "kind": "no-such" })),
+            1011,
+        ),
+        ("rpc", rpc("match.quick", json!({ "kind": [] })), 107),
+    ]
+}
+
+async fn a_bad_command_gets_its_error(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let mut client = host.sits_down(&daemon).await;
+
+    leaves_no_actor(&daemon, async {
+        for (command, body, code) in bad_commands(&host) {
+            let shown = format!("{command} {body}");
+            let refusal = client.asks(command, body).await;
+            let answered = refusal.as_ref().err().map(Refusal::code);
+            assert_eq!(answered, Some(code), "{shown} was answered {refusal:?}");
+        }
+        let alive = client.publishes(&host.channel, json!("still here")).await;
+        assert_eq!(alive, Ok(json!({})));
+    })
+    .await;
+}
+
+async fn a_frame_that_is_no_command_closes_the_socket(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let deep = "[".repeat(20_000) + &"]".repeat(20_000);
+    let before_connect = [
+        r#"{"id":1,"subscribe":{"channel":"lobby:x"}}"#,
+        r#"{"id":1,"rpc":{"method":"session.get"}}"#,
+        r#"{"id":1,"connect":{"token":7}}"#,
+        "",
+        "{",
+        "[]",
+        "null",
+        r#"{"connect":{}}"#,
+        r#"{"id":0,"connect":{}}"#,
+        r#"{"id":-1,"connect":{}}"#,
+        r#"{"id":4294967296,"connect":{}}"#,
+        r#"{"id":"1","connect":{}}"#,
+        &deep,
+    ];
+    let connected = [
+        r#"{"id":2,"connect":{}}"#.to_owned(),
+        r#"{"id":2,"subscribe":{"channel":""}}"#.to_owned(),
+        r#"{"id":2,"subscribe":{"channel":7}}"#.to_owned(),
+        r#"{"id":2,"subscribe":{"channel":"x","offset":-1}}"#.to_owned(),
+        r#"{"id":2}"#.to_owned(),
+        format!("{{\"id\":2,\"rpc\":{{\"method\":\"room.open\",\"data\":{deep}}}}}"),
+    ];
+
+    leaves_no_actor(&daemon, async {
+        for text in before_connect {
+            let client = Client::dial(daemon.address()).await;
+            assert_closed(client, Message::text(text), 3501).await;
+        }
+        for text in connected {
+            let (client, _) = host.connects(&daemon).await;
+            assert_closed(client, Message::text(text), 3501).await;
+        }
+        let (client, _) = host.connects(&daemon).await;
+        assert_closed(client, Message::binary(vec![0xff; 64]), 3501).await;
+        let (client, _) = host.connects(&daemon).await;
+        assert_closed(client, Message::text("x".repeat(70_000)), 1009).await;
+    })
+    .await;
+}
+
+async fn assert_closed(mut client: Client, message: Message, code: u16) {
+    let shown: String = message.to_string().chars().take(80).collect();
+    client.sends(message).await;
+    assert_eq!(client.closed().await.0, code, "{shown}");
+}
+
+async fn a_foreign_page_may_not_open_a_socket(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let upgrade = |origin: &str| {
+        Request::new(daemon.address(), "GET", "/connection/websocket")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("origin", origin)
+    };
+
+    let foreign = upgrade("https://evil.example").send().await;
+    let plain = daemon.get("/connection/websocket").send().await;
+
+    assert_eq!(foreign.status, 403, "{foreign:?}");
+    assert!((400..500).contains(&plain.status), "{plain:?}");
+}
+
+async fn too_many_commands_or_channels_are_refused(database: Database) {
+    let daemon = Daemon::on(database)
+        .set("client.channels_max", "2")
+        .set("client.messages_per_second", "5")
+        .start()
+        .await;
+    let host = Player::opens(&daemon).await;
+    let (mut client, _) = host.connects(&daemon).await;
+
+    let channels = ["lobby:a", "lobby:b", "lobby:c"];
+    let mut results = Vec::new();
+    for channel in channels {
+        results.push(client.subscribes(channel).await);
+    }
+    let commands = vec![("rpc", json!({ "method": "session.get" })); 30];
+    let ids = client.says_in_one_frame(&commands).await;
+    let last = client.reply(ids[29], "rpc").await;
+
+    assert!(results[0].is_ok() && results[1].is_ok(), "{results:?}");
+    assert_eq!(results[2].as_ref().unwrap_err().code(), 106);
+    assert_eq!(last.unwrap_err().code(), 111);
+}

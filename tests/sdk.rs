@@ -1,0 +1,163 @@
+//! The stock SDKs, as games use them: they know nothing of Holdfast and lose nothing with it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::{Daemon, Database, PATIENCE, Player, on_both_databases};
+
+on_both_databases!(
+    javascript_players_come_back_into_their_seats_after_a_crash,
+    python_players_come_back_into_their_seats_after_a_crash,
+    javascript_and_python_players_play_in_one_room,
+);
+
+/// Lines a player may be ahead of the test; a player that is further ahead waits.
+const LINES_AHEAD_MAX: usize = 1024;
+
+/// A child process that plays with a stock SDK.
+struct SdkPlayer {
+    child: Child,
+    orders: ChildStdin,
+    told: mpsc::Receiver<Value>,
+    /// Everything it told so far, for a failing test.
+    log: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Sdk {
+    Javascript,
+    Python,
+}
+
+impl SdkPlayer {
+    fn start(sdk: Sdk, daemon: &Daemon, player: &Player) -> SdkPlayer {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (program, script) = match sdk {
+            Sdk::Javascript => ("node".into(), "player.mjs"),
+            Sdk::Python => (root.join(".cache/python/bin/python"), "player.py"),
+        };
+        let url = format!("ws://{}/connection/websocket", daemon.address());
+        let mut child = Command::new(&program)
+            .arg(root.join("tests/sdk").join(script))
+            .arg(root.join(".cache/node"))
+            .args([&url, &player.token, &player.channel])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; start the tests with tests/run",
+                    program.display()
+                )
+            });
+        let output = child.stdout.take().expect("its output is piped");
+        let orders = child.stdin.take().expect("its input is piped");
+        let (telling, told) = mpsc::channel(LINES_AHEAD_MAX);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let told = serde_json::from_str(&line).unwrap_or(json!({ "text": line }));
+                if telling.blocking_send(told).is_err() {
+                    return;
+                }
+            }
+        });
+        SdkPlayer {
+            child,
+            orders,
+            told,
+            log: Vec::new(),
+        }
+    }
+
+    fn publishes(&mut self, data: &Value) {
+        writeln!(self.orders, "{}", json!({ "publish": data })).unwrap();
+    }
+
+    /// The next event of this name, past all others.
+    async fn tells(&mut self, event: &str) -> Value {
+        loop {
+            let Ok(Some(told)) = timeout(PATIENCE, self.told.recv()).await else {
+                panic!("no event `{event}` came; the player told {:#?}", self.log);
+            };
+            self.log.push(told.clone());
+            if told["event"] == event {
+                return told;
+            }
+        }
+    }
+
+    /// The next publication with these data, past all others.
+    async fn hears(&mut self, data: &Value) -> Value {
+        loop {
+            let publication = self.tells("publication").await;
+            if publication["data"] == *data {
+                return publication;
+            }
+        }
+    }
+}
+
+impl Drop for SdkPlayer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn javascript_players_come_back_into_their_seats_after_a_crash(database: Database) {
+    come_back_into_their_seats([Sdk::Javascript; 2], database).await;
+}
+
+async fn python_players_come_back_into_their_seats_after_a_crash(database: Database) {
+    come_back_into_their_seats([Sdk::Python; 2], database).await;
+}
+
+async fn javascript_and_python_players_play_in_one_room(database: Database) {
+    come_back_into_their_seats([Sdk::Javascript, Sdk::Python], database).await;
+}
+
+async fn come_back_into_their_seats(sdks: [Sdk; 2], database: Database) {
+    let mut daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let guest = Player::joins(&daemon, &host.room).await;
+    let mut one = SdkPlayer::start(sdks[0], &daemon, &host);
+    let mut two = SdkPlayer::start(sdks[1], &daemon, &guest);
+    for player in [&mut one, &mut two] {
+        player.tells("connected").await;
+        player.tells("subscribed").await;
+    }
+    talk(&mut one, &mut two, &host, "before").await;
+
+    daemon.kill();
+    for player in [&mut one, &mut two] {
+        player.tells("connecting").await;
+    }
+    daemon.restart().await;
+
+    for (player, seat) in [(&mut one, 0), (&mut two, 1)] {
+        let connected = player.tells("connected").await;
+        assert_eq!(connected["data"]["seats"][0]["room"], host.room);
+        assert_eq!(connected["data"]["seats"][0]["seat"], seat);
+        assert_eq!(connected["data"]["seats"][0]["status"], "held");
+        let subscribed = player.tells("subscribed").await;
+        assert_eq!(subscribed["was_recovering"], true, "{subscribed}");
+        assert_eq!(subscribed["recovered"], false, "{subscribed}");
+    }
+    talk(&mut one, &mut two, &host, "after").await;
+}
+
+/// One says something, and both hear who said it.
+async fn talk(one: &mut SdkPlayer, two: &mut SdkPlayer, speaker: &Player, text: &str) {
+    let said = json!({ "text": text });
+    one.publishes(&said);
+    one.tells("published").await;
+    let heard = two.hears(&said).await;
+    assert_eq!(heard["info"]["user"], speaker.user);
+}

@@ -1,0 +1,64 @@
+"""One player with the stock Python SDK: told what to do on stdin, tells what happens on stdout,
+one JSON object a line. Reconnecting is left to the SDK and its defaults."""
+
+import asyncio
+import json
+import sys
+
+from centrifuge import (
+    CentrifugeError,
+    Client,
+    ClientEventHandler,
+    SubscriptionEventHandler,
+)
+
+
+def tell(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+class Line(ClientEventHandler):
+    async def on_connected(self, ctx):
+        tell("connected", data=ctx.data)
+
+    async def on_connecting(self, ctx):
+        tell("connecting", code=ctx.code)
+
+    async def on_disconnected(self, ctx):
+        tell("disconnected", code=ctx.code)
+
+
+class Room(SubscriptionEventHandler):
+    async def on_subscribed(self, ctx):
+        tell("subscribed", was_recovering=ctx.was_recovering, recovered=ctx.recovered)
+
+    async def on_unsubscribed(self, ctx):
+        tell("unsubscribed", code=ctx.code)
+
+    async def on_publication(self, ctx):
+        info = ctx.pub.info
+        tell(
+            "publication",
+            data=ctx.pub.data,
+            info={"user": info.user} if info else None,
+            tags=ctx.pub.tags,
+        )
+
+
+async def main():
+    _modules, url, token, channel = sys.argv[1:]
+    client = Client(url, events=Line(), token=token, proxy=None)
+    room = client.new_subscription(channel, events=Room())
+    await client.connect()
+    await room.subscribe()
+
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        try:
+            await room.publish(json.loads(line)["publish"])
+            tell("published")
+        except CentrifugeError as error:
+            tell("refused", code=getattr(error, "code", 0))
+
+
+asyncio.run(main())
