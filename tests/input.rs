@@ -72,7 +72,7 @@ async fn a_bad_body_is_refused_on_every_route(database: Database) {
             }
             let long = json!({ "guest": { "name": "A" }, "padding": "x".repeat(70_000) });
             let answer = daemon.post(&path, long).send().await;
-            assert_eq!(answer.status, 413, "{path}: {answer:?}");
+            assert_refused(&answer, (413, "BAD_REQUEST"), &path);
         }
     })
     .await;
@@ -129,7 +129,8 @@ async fn a_request_for_what_does_not_exist_says_so(database: Database) {
         let answer = daemon.get("/v1/rooms/ZZZZZZ").send().await;
         assert_refused(&answer, (404, "ROOM_NOT_FOUND"), "get");
         assert_eq!(daemon.get("/v1/nothing").send().await.status, 404);
-        assert_eq!(daemon.get("/v1/quick-match").send().await.status, 405);
+        let answer = daemon.get("/v1/quick-match").send().await;
+        assert_refused(&answer, (405, "METHOD_NOT_ALLOWED"), "get");
     })
     .await;
 }
@@ -318,7 +319,7 @@ async fn a_foreign_page_may_not_open_a_socket(database: Database) {
     let foreign = upgrade("https://evil.example").send().await;
     let plain = daemon.get("/connection/websocket").send().await;
 
-    assert_eq!(foreign.status, 403, "{foreign:?}");
+    assert_refused(&foreign, (403, "PERMISSION_DENIED"), "a foreign page");
     assert!((400..500).contains(&plain.status), "{plain:?}");
 }
 
