@@ -219,7 +219,7 @@ impl Daemon {
             ("database.connections_min", "2"),
             ("database.connections_max", "10"),
             // All clients here come from one address, and some ask for rooms that do not exist.
-            ("client.wrong_codes_per_minute", "1000000"),
+            ("client.wrong_codes_per_minute", "100000"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }
