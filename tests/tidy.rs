@@ -10,18 +10,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("mailbox", &[]),
-    ("supervisor", &[]),
+    ("supervisor", &["mailbox"]),
     ("config", &["id"]),
     ("telemetry", &["config"]),
     ("wire", &["id", "clock"]),
     ("delivery", &["wire"]),
     ("persistence", PERSISTENCE),
-    ("matchmaking", &["id", "mailbox"]),
+    ("matchmaking", &["id", "mailbox", "supervisor"]),
     ("room", ROOM),
     ("session", SESSION),
     ("connection", CONNECTION),
     ("http", LISTENER),
-    ("admin", LISTENER),
+    ("admin", ADMIN),
     ("cli", &["config", "daemon", "persistence", "telemetry"]),
     ("daemon", DAEMON),
 ];
@@ -83,6 +83,24 @@ const LISTENER: &[&str] = &[
     "connection",
 ];
 
+/// The admin listener runs on the accept loop of the public one and answers the same health routes.
+const ADMIN: &[&str] = &[
+    "id",
+    "clock",
+    "config",
+    "mailbox",
+    "supervisor",
+    "telemetry",
+    "wire",
+    "delivery",
+    "persistence",
+    "matchmaking",
+    "room",
+    "session",
+    "connection",
+    "http",
+];
+
 const DAEMON: &[&str] = &[
     "id",
     "clock",
@@ -103,9 +121,9 @@ const DAEMON: &[&str] = &[
 
 /// The doors: a library and the only places in `src/` that may name it.
 const DOORS: &[(&str, &[&str])] = &[
-    ("sea_orm", &["src/persistence/"]),
-    ("sqlx", &["src/persistence/"]),
-    ("tungstenite", &["src/connection/", "src/http/"]),
+    ("sea_orm::", &["src/persistence/"]),
+    ("sqlx::", &["src/persistence/"]),
+    ("tungstenite::", &["src/connection/", "src/http/"]),
 ];
 
 /// What is never committed. Split, so that this file does not contain it.
@@ -168,6 +186,10 @@ fn files_say_what_they_are_for_and_stay_short() {
             ));
         }
         let code = production_code(&file);
+        // Tests are read one at a time; what they stand on is read whole.
+        if file.starts_with("tests") && !file.starts_with("tests/support") {
+            continue;
+        }
         let lines = code.lines().filter(|line| !line.trim().is_empty()).count();
         if lines > FILE_LINES_MAX {
             faults.push(format!(
@@ -190,7 +212,7 @@ fn libraries_are_used_only_behind_their_doors() {
                 faults.push(format!("{path} must not use `{library}`"));
             }
         }
-        if code.contains("dashmap") && file.file_name().unwrap() != "directory.rs" {
+        if code.contains("dashmap::") && file.file_name().unwrap() != "directory.rs" {
             faults.push(format!("{path} uses `dashmap` and is no directory.rs"));
         }
     }
