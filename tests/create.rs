@@ -150,17 +150,12 @@ async fn a_quick_match_fills_a_room_before_it_opens_another(database: Database) 
 }
 
 async fn a_game_server_creates_for_its_own_users(database: Database) {
-    let daemon = Daemon::on(database)
-        .set("auth.api_keys", r#"["a-key-of-32-random-characters-00"]"#)
-        .start()
-        .await;
-    let create = |key: &'static str| {
-        let body = json!({ "user": { "id": "steam:7", "name": "Ana" } });
-        daemon.post("/v1/rooms", body).header("x-api-key", key)
-    };
+    let daemon = Daemon::on(database).with_api_key().start().await;
+    let body = json!({ "user": { "id": "steam:7", "name": "Ana" } });
 
-    let answer = create("a-key-of-32-random-characters-00").send().await;
-    let refused = create("another-key").send().await;
+    let answer = daemon.post_as_game("/v1/rooms", body.clone()).send().await;
+    let request = daemon.post("/v1/rooms", body);
+    let refused = request.header("x-api-key", "another").send().await;
 
     let body = answer.expect(201);
     assert_eq!(body["user"], json!({ "id": "steam:7", "name": "Ana" }));

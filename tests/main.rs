@@ -1,5 +1,6 @@
 //! What a user of the daemon can rely on. One module per topic.
 
+mod commit;
 mod concurrency;
 mod configuration;
 mod crash;
@@ -9,5 +10,6 @@ mod outage;
 mod persistence;
 mod sdk;
 mod seat;
+mod start;
 mod support;
 mod wire;

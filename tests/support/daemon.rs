@@ -18,6 +18,9 @@ const STARTS_MAX: usize = 5;
 /// The exit code for a port that is taken.
 const EXIT_PORT_TAKEN: i32 = 69;
 
+/// The game server's key.
+const API_KEY: &str = "a-key-of-32-random-characters-00";
+
 /// How much of its log a failing test shows.
 const LOG_LINES_SHOWN: usize = 200;
 
@@ -58,6 +61,11 @@ impl Plan {
         self
     }
 
+    /// Lets the game's own server in.
+    pub(crate) fn with_api_key(self) -> Plan {
+        self.set("auth.api_keys", &format!("[\"{API_KEY}\"]"))
+    }
+
     /// Puts a proxy between the daemon and its PostgreSQL.
     pub(crate) fn behind_proxy(mut self) -> Plan {
         self.is_behind_proxy = true;
@@ -89,7 +97,7 @@ impl Plan {
             daemon.address = free_address();
             daemon.admin = free_address();
         }
-        panic!("no free port after {STARTS_MAX} starts");
+        panic!("{STARTS_MAX} starts ended for want of a port, or of the database");
     }
 }
 
@@ -115,6 +123,11 @@ impl Daemon {
     pub(crate) fn database_line(&self) -> &Proxy {
         let line = self.database_line.as_ref();
         line.expect("started with behind_proxy")
+    }
+
+    /// A request by the game's own server, of a daemon started with [`Plan::with_api_key`].
+    pub(crate) fn post_as_game(&self, path: &str, body: Value) -> Request {
+        self.post(path, body).header("x-api-key", API_KEY)
     }
 
     pub(crate) fn get(&self, path: &str) -> Request {
@@ -169,6 +182,17 @@ impl Daemon {
         assert!(self.run().await, "the port is not free again");
     }
 
+    /// Starts a second daemon on the same data, which is expected to give up; returns its exit code.
+    pub(crate) async fn starts_a_second(&self) -> Option<i32> {
+        let (address, admin) = (free_address(), free_address());
+        let mut second = self.spawn(address, admin);
+        let ended = eventually("the second daemon gives up", async || {
+            let status = second.try_wait().unwrap();
+            status.ok_or_else(|| "still running".to_owned())
+        });
+        ended.await.code()
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the daemon runs");
@@ -186,7 +210,7 @@ impl Daemon {
 
     /// Starts the process and waits until it is ready. False if one of its ports was taken.
     async fn run(&mut self) -> bool {
-        self.child = Some(self.spawn());
+        self.child = Some(self.spawn(self.address, self.admin));
         let ready = eventually("the daemon is ready", async || {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().unwrap() {
@@ -207,15 +231,15 @@ impl Daemon {
         }
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
         let data_dir = self.folder.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--dev"]);
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
             ("data_dir", data_dir.to_str().expect("a plain path")),
-            ("server.listen", &self.address.to_string()),
-            ("admin.listen", &self.admin.to_string()),
+            ("server.listen", &address.to_string()),
+            ("admin.listen", &admin.to_string()),
             ("database.connections_min", "2"),
             ("database.connections_max", "10"),
             // All clients here come from one address, and some ask for rooms that do not exist.
