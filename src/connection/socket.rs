@@ -203,6 +203,14 @@ fn close_for(error: &Error) -> Option<Close> {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
         Error::Utf8(_) => Some(Close::NotUtf8),
         Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
-        _ => None,
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => None,
     }
 }
