@@ -161,7 +161,7 @@ impl Persistence {
         self.session_by_id(id).await
     }
 
-    /// Streams every open room in which somebody holds a seat, and every session that holds one. Both
+    /// Streams every open room in which somebody holds a seat, then every session that holds one. Both
     /// channels must be read at the same time. The histories of the last run go to their rooms once.
     pub async fn restore(
         &self,
@@ -169,23 +169,19 @@ impl Persistence {
         sessions: mpsc::Sender<Vec<StoredSession>>,
     ) -> Result<(), ReadError> {
         let shared = self.shared.clone();
-        let readers = shared.readers.pool();
-        let restored_rooms =
-            tokio::spawn(async move { restore::rooms(readers, &shared.taken_over, rooms).await });
-        let readers = self.shared.readers.pool();
-        let restored_sessions =
-            tokio::spawn(async move { restore::sessions(readers, sessions).await });
-        for task in [restored_rooms, restored_sessions] {
-            match task.await {
-                Ok(Ok(()) | Err(Interrupted::Unwanted)) => {}
-                Ok(Err(Interrupted::Database(error))) => {
-                    warn!(%error, "the restore was interrupted");
-                    return Err(ReadError::Unavailable);
-                }
-                Err(_) => return Err(ReadError::Unavailable),
+        let restored = tokio::spawn(async move {
+            let pool = shared.readers.pool();
+            let seats = restore::rooms(pool.clone(), &shared.taken_over, rooms).await?;
+            restore::sessions(pool, seats, sessions).await
+        });
+        match restored.await {
+            Ok(Ok(()) | Err(Interrupted::Unwanted)) => Ok(()),
+            Ok(Err(Interrupted::Database(error))) => {
+                warn!(%error, "the restore was interrupted");
+                Err(ReadError::Unavailable)
             }
+            Err(_) => Err(ReadError::Unavailable),
         }
-        Ok(())
     }
 
     /// Begins a run: shifts the holds by the time without a hub and takes the histories over that a

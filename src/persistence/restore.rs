@@ -1,4 +1,7 @@
-//! Reads back what a hub needs to go on: two merges of two sorted streams each, never a whole table at once.
+//! Reads back what a hub needs to go on, as sorted streams of rows, never a whole table at once.
+//!
+//! Each seat is read once: it goes into its room, and is kept by its session until that is read too. Rows and
+//! columns are what a restore costs, so a second reading of the seats would double it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use super::read::{code, duration, seat_number, token_hash};
 use super::run::{TakenOver, offset};
 use super::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::clock::HubTime;
-use crate::id::{RoomCode, RoomId, SessionId, UserId};
+use crate::id::{RoomId, SessionId, UserId};
 
 /// Rooms or sessions handed over at a time: few enough to be a small message, enough to make it rare.
 const BATCH: usize = 512;
@@ -27,15 +30,14 @@ const ROOM_SEATS: &str = "SELECT s.room_id, s.seat, s.team, s.session_id, s.user
                           s.hold_until FROM room_seats s JOIN users u ON u.id = s.user_id \
                           ORDER BY s.room_id, s.seat";
 
-const SESSION_SEATS: &str = "SELECT s.session_id, s.seat, s.team, s.user_id, u.name, s.hold_until, \
-                             a.expires_at, s.room_id, r.code, r.kind, r.grace \
-                             FROM room_seats s JOIN app_sessions a ON a.id = s.session_id \
-                             JOIN users u ON u.id = s.user_id JOIN rooms r ON r.id = s.room_id \
-                             WHERE a.ended_at IS NULL AND r.closed_at IS NULL \
-                             ORDER BY s.session_id, s.room_id";
+/// Sessions with a row for each of their tokens.
+const SESSIONS: &str = "SELECT a.id, a.expires_at, t.hash FROM app_sessions a \
+                        LEFT JOIN session_tokens t ON t.session_id = a.id \
+                        WHERE a.ended_at IS NULL AND a.id IN (SELECT session_id FROM room_seats) \
+                        ORDER BY a.id";
 
-const SESSION_TOKENS: &str = "SELECT t.session_id, t.hash FROM session_tokens t WHERE t.session_id \
-                              IN (SELECT session_id FROM room_seats) ORDER BY t.session_id";
+/// The seats that were read, by the session that holds them.
+pub(super) type SeatsBySession = HashMap<SessionId, Vec<StoredSeat>>;
 
 /// Why a restore ended early.
 pub(super) enum Interrupted {
@@ -54,49 +56,56 @@ pub(super) async fn rooms(
     readers: DatabaseConnection,
     taken_over: &Mutex<TakenOver>,
     to: Sender<Vec<StoredRoom>>,
-) -> Result<(), Interrupted> {
+) -> Result<SeatsBySession, Interrupted> {
     let mut rows = stream(&readers, ROOMS).await?;
     let mut seats = Merge::new(stream(&readers, ROOM_SEATS).await?);
     let mut kinds = Kinds::default();
+    let mut by_session = SeatsBySession::new();
     let mut batch = Vec::with_capacity(BATCH);
     while let Some(row) = rows.next().await {
         let mut room = room(&row?, &mut kinds)?;
         take_over(&mut room, &mut taken_over.lock());
         while let Some(row) = seats.next_of(room.id.0).await? {
-            room.seats.push(seat_of_room(&row, &room)?);
+            let seat = seat(&row, &room)?;
+            by_session
+                .entry(seat.session)
+                .or_default()
+                .push(seat.clone());
+            room.seats.push(seat);
         }
         push(&mut batch, room, &to).await?;
     }
-    hand_over(&mut batch, &to).await
+    hand_over(&mut batch, &to).await?;
+    Ok(by_session)
 }
 
 pub(super) async fn sessions(
     readers: DatabaseConnection,
+    mut seats: SeatsBySession,
     to: Sender<Vec<StoredSession>>,
 ) -> Result<(), Interrupted> {
-    let mut seats = stream(&readers, SESSION_SEATS).await?;
-    let mut tokens = Merge::new(stream(&readers, SESSION_TOKENS).await?);
-    let mut kinds = Kinds::default();
+    let mut rows = stream(&readers, SESSIONS).await?;
     let mut batch: Vec<StoredSession> = Vec::with_capacity(BATCH);
     let mut current: Option<StoredSession> = None;
-    while let Some(row) = seats.next().await {
+    while let Some(row) = rows.next().await {
         let row = row?;
         let id = SessionId(row.try_get_by_index(0)?);
-        if let Some(session) = current.as_mut().filter(|session| session.id == id) {
-            let seat = seat_of_session(&row, session, &mut kinds)?;
-            session.seats.push(seat);
-            continue;
+        if current.as_ref().is_none_or(|session| session.id != id) {
+            if let Some(done) = current.take() {
+                push(&mut batch, done, &to).await?;
+            }
+            // Without seats only if its rooms are closed, which leaves it with nothing to restore.
+            current = seats
+                .remove(&id)
+                .map(|seats| session(&row, id, seats))
+                .transpose()?
+                .flatten();
         }
-        if let Some(done) = current.take() {
-            push(&mut batch, done, &to).await?;
+        if let Some(session) = &mut current
+            && let Some(hash) = row.try_get_by_index::<Option<Vec<u8>>>(2)?
+        {
+            session.tokens.push(token_hash(hash)?);
         }
-        let mut session = session(&row, id)?;
-        let seat = seat_of_session(&row, &session, &mut kinds)?;
-        session.seats.push(seat);
-        while let Some(row) = tokens.next_of(id.0).await? {
-            session.tokens.push(token_hash(row.try_get_by_index(1)?)?);
-        }
-        current = Some(session);
     }
     if let Some(done) = current {
         push(&mut batch, done, &to).await?;
@@ -204,7 +213,7 @@ fn room(row: &QueryResult, kinds: &mut Kinds) -> Result<StoredRoom, DbErr> {
     })
 }
 
-fn seat_of_room(row: &QueryResult, room: &StoredRoom) -> Result<StoredSeat, DbErr> {
+fn seat(row: &QueryResult, room: &StoredRoom) -> Result<StoredSeat, DbErr> {
     Ok(StoredSeat {
         room: room.id,
         code: room.code,
@@ -219,34 +228,21 @@ fn seat_of_room(row: &QueryResult, room: &StoredRoom) -> Result<StoredSeat, DbEr
     })
 }
 
-fn session(row: &QueryResult, id: SessionId) -> Result<StoredSession, DbErr> {
-    Ok(StoredSession {
+fn session(
+    row: &QueryResult,
+    id: SessionId,
+    seats: Vec<StoredSeat>,
+) -> Result<Option<StoredSession>, DbErr> {
+    let Some(first) = seats.first() else {
+        return Ok(None);
+    };
+    Ok(Some(StoredSession {
         id,
-        user: UserId::from_stored(row.try_get_by_index(3)?),
-        user_name: row.try_get_by_index::<String>(4)?.into(),
-        expires_at: HubTime(row.try_get_by_index(6)?),
+        user: first.user.clone(),
+        user_name: first.user_name.clone(),
+        expires_at: HubTime(row.try_get_by_index(1)?),
         is_ended: false,
         tokens: Vec::new(),
-        seats: Vec::new(),
-    })
-}
-
-fn seat_of_session(
-    row: &QueryResult,
-    session: &StoredSession,
-    kinds: &mut Kinds,
-) -> Result<StoredSeat, DbErr> {
-    let code: RoomCode = code(&row.try_get_by_index::<String>(8)?)?;
-    Ok(StoredSeat {
-        room: RoomId(row.try_get_by_index(7)?),
-        code,
-        kind: kinds.name(row.try_get_by_index(9)?),
-        number: seat_number(row.try_get_by_index(1)?)?,
-        team: row.try_get_by_index::<Option<String>>(2)?.map(Into::into),
-        session: session.id,
-        user: session.user.clone(),
-        user_name: session.user_name.clone(),
-        grace: duration(row.try_get_by_index(10)?),
-        hold_until: row.try_get_by_index::<Option<i64>>(5)?.map(HubTime),
-    })
+        seats,
+    }))
 }
