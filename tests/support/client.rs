@@ -236,7 +236,13 @@ impl Client {
 
     /// The code and reason with which the daemon closes this socket.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
-        self.wait("the close", |heard| heard.closed.clone()).await
+        self.closed_after("all that").await
+    }
+
+    /// The same, for one cause of several.
+    pub(crate) async fn closed_after(&mut self, cause: &str) -> (u16, String) {
+        let what = format!("the close after {cause}");
+        self.wait(&what, |heard| heard.closed.clone()).await
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -267,7 +273,7 @@ impl Client {
         }
         drop(found);
         panic!(
-            "{what} did not come within {PATIENCE:?}; heard was {:#?}",
+            "{what} did not come within {PATIENCE:?}; heard was {:?}",
             *self.heard.borrow()
         );
     }
