@@ -6,6 +6,7 @@
 
 mod actor;
 mod call;
+mod channel;
 mod directory;
 mod heartbeat;
 mod message;

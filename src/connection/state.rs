@@ -1,27 +1,34 @@
 //! What a connection does with each command, in the order they come.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use governor::clock::MonotonicClock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 use serde::Serialize;
 
 use super::Context;
+use super::channel::Subscription;
 use super::message::Served;
 use crate::delivery::Outbound;
-use crate::id::{ConnectionId, RoomCode, SessionToken, parse_name};
-use crate::mailbox::Unanswered;
-use crate::room::{Peer, Question, RoomHandle, RoomKey};
+use crate::id::{ConnectionId, SessionToken, parse_name};
+use crate::room::{Peer, Question};
 use crate::session::{Attachment, Caller, SessionHandle};
-use crate::supervisor::{Alive, LoadError};
+use crate::supervisor::Alive;
 use crate::wire::{
-    Close, Command, ConnectRequest, ConnectResult, DEPTH_MAX, Empty, ErrorCode, Failure, Frame,
-    GUEST_NAME, Reason, Refusal, Request, SeatView, SessionView, SubscribeRequest, UserView,
-    decode_json, failure, is_deeper_than, result,
+    Close, Command, ConnectRequest, ConnectResult, Empty, ErrorCode, Failure, Frame, GUEST_NAME,
+    Reason, Refusal, Request, SeatView, SessionView, UserView, decode_json, failure, result,
 };
 
-/// The longest channel name, in bytes, as in the protocol.
-const CHANNEL_BYTES_MAX: usize = 255;
+/// Seconds of silence that a client may make up for at once.
+const BURST: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+
+type Allowance = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
 
 /// A connection with all that it owns.
 pub(super) struct Connection {
@@ -29,8 +36,10 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
-    channels: HashMap<String, Subscription>,
+    pub(super) channels: HashMap<String, Subscription>,
     stage: Stage,
+    /// What the client may still send. None: as much as it likes.
+    allowance: Option<Allowance>,
     _link: Link,
     _alive: Alive,
 }
@@ -47,28 +56,6 @@ pub(super) struct Established {
     pub(super) session: SessionHandle,
     pub(super) peer: Arc<Peer>,
     _attachment: Attachment,
-}
-
-/// One subscription; dropped, the room hears that its member is gone.
-struct Subscription {
-    room: RoomHandle,
-    connection: ConnectionId,
-    is_over: bool,
-}
-
-impl Subscription {
-    /// The room has ended it itself.
-    fn forget(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.room.leave(self.connection);
-        }
-    }
 }
 
 /// Closes the socket if the actor fails, and takes the connection out of the directory.
@@ -99,6 +86,7 @@ impl Connection {
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,
+            allowance: allowance(context.client.messages_per_second),
             _link: Link {
                 context: Arc::clone(&context),
                 id,
@@ -144,11 +132,23 @@ impl Connection {
             }
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
-                if let Err(failed) = self.request(id, request, session, peer).await {
+                let outcome = match (&request, self.is_too_fast()) {
+                    // A pong has no answer, and is asked for.
+                    (Request::Pong, _) | (_, false) => {
+                        self.request(id, request, session, peer).await
+                    }
+                    (_, true) => Err(ErrorCode::TooManyRequests.into()),
+                };
+                if let Err(failed) = outcome {
                     self.reply(failure(id, &failed));
                 }
             }
         }
+    }
+
+    fn is_too_fast(&self) -> bool {
+        let allowance = self.allowance.as_ref();
+        allowance.is_some_and(|allowance| allowance.check().is_err())
     }
 
     async fn request(
@@ -288,150 +288,17 @@ impl Connection {
         }
     }
 
-    async fn subscribe(
-        &mut self,
-        id: u32,
-        request: SubscribeRequest,
-        peer: Arc<Peer>,
-    ) -> Result<(), Failure> {
-        let channel = request.channel.clone();
-        if channel.is_empty() {
-            self.outbound.close(Close::BadRequest);
-            return Ok(());
-        }
-        let is_known = self.channels.contains_key(&channel);
-        if !is_known && self.channels.len() >= self.context.client.channels_max {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
-        let outbound = self.outbound.clone();
-        let (room, subscribed) = self
-            .ask_room(&channel, |room| {
-                let (peer, request) = (Arc::clone(&peer), request.clone());
-                let outbound = outbound.clone();
-                async move { room.subscribe(id, peer, request, outbound).await }
-            })
-            .await?;
-        subscribed?;
-        let subscription = Subscription {
-            room,
-            connection: self.id,
-            is_over: false,
-        };
-        // One that is there still was ended by its room, and the client has subscribed again.
-        if let Some(ended) = self.channels.insert(channel, subscription) {
-            ended.forget();
-        }
-        Ok(())
-    }
-
-    async fn unsubscribe(&mut self, id: u32, channel: &str) {
-        let mut is_answered = false;
-        if let Some(subscription) = self.channels.remove(channel) {
-            let unsubscribed = subscription
-                .room
-                .unsubscribe(id, self.id, self.outbound.clone())
-                .await;
-            is_answered = unsubscribed.is_ok();
-        }
-        if !is_answered {
-            self.reply(result(id, "unsubscribe", &Empty {}));
-        }
-    }
-
-    async fn publish(
-        &mut self,
-        id: u32,
-        channel: &str,
-        data: Bytes,
-        peer: Arc<Peer>,
-    ) -> Result<(), Failure> {
-        if is_deeper_than(&data, DEPTH_MAX) {
-            return Err(Failure::bad_request(format_args!(
-                "data nests at most {DEPTH_MAX} arrays and objects"
-            )));
-        }
-        let (_, published) = self
-            .ask_room(channel, |room| {
-                let (peer, data) = (Arc::clone(&peer), data.clone());
-                async move { room.publish(peer, data).await }
-            })
-            .await?;
-        published?;
-        self.reply(result(id, "publish", &Empty {}));
-        Ok(())
-    }
-
-    async fn question(
-        &mut self,
-        id: u32,
-        channel: &str,
-        question: Question,
-        peer: Arc<Peer>,
-    ) -> Result<(), Failure> {
-        let outbound = self.outbound.clone();
-        let (_, answered) = self
-            .ask_room(channel, |room| {
-                let (peer, question) = (Arc::clone(&peer), question.clone());
-                let outbound = outbound.clone();
-                async move { room.question(id, peer, question, outbound).await }
-            })
-            .await?;
-        answered
-    }
-
-    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again.
-    async fn ask_room<T, F>(
-        &self,
-        channel: &str,
-        question: impl Fn(RoomHandle) -> F,
-    ) -> Result<(RoomHandle, T), Failure>
-    where
-        F: Future<Output = Result<T, Unanswered>>,
-    {
-        if let Some(subscription) = self.channels.get(channel)
-            && let Ok(answer) = question(subscription.room.clone()).await
-        {
-            return Ok((subscription.room.clone(), answer));
-        }
-        let key = self.room_key(channel)?;
-        let rooms = self.context.actions.rooms();
-        let found = rooms
-            .ask(&key, |room| {
-                let asked = question(room.clone());
-                let is_meant = **room.channel() == *channel;
-                async move {
-                    match is_meant {
-                        true => asked.await.map(|answer| Some((room, answer))),
-                        false => Ok(None),
-                    }
-                }
-            })
-            .await
-            .map_err(|LoadError| ErrorCode::Internal)?;
-        Ok(found.flatten().ok_or(ErrorCode::UnknownChannel)?)
-    }
-
-    /// Which room a channel would be.
-    fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
-        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !channel.is_ascii() {
-            return Err(Failure::bad_request(format_args!(
-                "a channel has 1 to {CHANNEL_BYTES_MAX} ASCII characters"
-            )));
-        }
-        let kinds = self.context.actions.rooms().kinds();
-        let kind = kinds.of_channel(channel).ok_or(ErrorCode::UnknownChannel)?;
-        if kind.is_open_channel() {
-            return Ok(RoomKey::Channel(channel.into()));
-        }
-        let code = channel.split_once(':').map_or("", |(_, code)| code);
-        let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
-        Ok(RoomKey::Code(code))
-    }
-
     pub(super) fn reply(&self, frame: Frame) {
         // Full or closed: the connection is ending, and the client asks again on its next one.
         let _ = self.outbound.offer(frame);
     }
+}
+
+/// A bucket of twice the rate: whoever was silent may say a little more at once.
+fn allowance(per_second: u32) -> Option<Allowance> {
+    let rate = NonZeroU32::new(per_second)?;
+    let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
+    Some(RateLimiter::direct_with_clock(quota, MonotonicClock))
 }
 
 /// The name that a guest gives in the data of its connect.

@@ -142,7 +142,8 @@ async fn shift(
 ) -> Result<(), DbErr> {
     let delta = now.0.saturating_sub(last.0);
     // Held at the end of the last run, or away with a hold that ended while the hub ran: its holder may
-    // have been there, so the hold begins anew. Any other hold has left what it had left.
+    // have been there, so the hold begins anew. Any other hold has left what it had at the hub's last
+    // sign of life, which for a hold younger than the heartbeat is its own beginning.
     run(
         transaction,
         "UPDATE room_seats SET status = 'away', \
@@ -150,7 +151,7 @@ async fn shift(
          ELSE away_since + $3 END, \
          hold_until = CASE WHEN status = 'held' OR hold_until <= $1 \
          THEN $2 + (SELECT grace FROM rooms WHERE rooms.id = room_seats.room_id) \
-         ELSE hold_until + $3 END",
+         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END",
         [last.0.into(), now.0.into(), delta.into()],
     )
     .execute()

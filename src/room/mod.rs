@@ -17,6 +17,7 @@ mod member;
 mod message;
 mod news;
 mod notice;
+mod release;
 mod seat;
 mod seating;
 mod speech;

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::brood::{SessionSeed, Sessions};
+use super::brood::Sessions;
+use super::fresh::Fresh;
 use super::handle::SessionHandle;
 use super::message::{Attached, ClaimTicket, Report};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{RoomCode, SessionId, SessionToken, UserId};
+use crate::id::{RoomCode, SessionToken, UserId};
 use crate::mailbox::Unanswered;
 use crate::persistence::{
-    Command, Committed, NewSession, OpenSession, Persistence, Refused, SessionWrite, UserWrite,
-    WriteError,
+    Command, Committed, OpenSession, Persistence, Refused, SessionWrite, UserWrite, WriteError,
 };
-use crate::room::{Claimant, Epoch, Holding, RoomKey, Rooms, refusal};
+use crate::room::{Claimant, Epoch, RoomKey, Rooms, refusal};
 use crate::supervisor::LoadError;
 use crate::wire::{Frame, JoinRequest, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
 
@@ -60,15 +60,6 @@ pub struct SessionReport {
     pub session: SessionView,
     pub user: UserView,
     pub seats: Vec<SeatView>,
-}
-
-/// A session that an action makes, with its only token.
-pub(super) struct Fresh {
-    pub(super) id: SessionId,
-    pub(super) token: SessionToken,
-    pub(super) expires_at: HubTime,
-    pub(super) user: UserView,
-    pub(super) user_write: UserWrite,
 }
 
 impl Actions {
@@ -394,67 +385,8 @@ impl Actions {
         }
     }
 
-    /// The session that an action makes for a caller who has none; else the caller's own.
-    pub(super) fn fresh(&self, caller: Caller) -> Result<Fresh, SessionHandle> {
-        let (user, user_write) = match caller {
-            Caller::Session(session) => return Err(session),
-            Caller::Guest { name } => {
-                let id = UserId::guest();
-                let user = UserView {
-                    id: id.clone(),
-                    name: Arc::clone(&name),
-                };
-                (user, UserWrite::Guest { id, name })
-            }
-            Caller::Account { id, name } => {
-                let user = UserView {
-                    id: id.clone(),
-                    // Until the commit tells the stored one.
-                    name: name.clone().unwrap_or_else(|| id.as_str().into()),
-                };
-                (user, UserWrite::Account { id, name })
-            }
-        };
-        Ok(Fresh {
-            id: SessionId::new(),
-            token: SessionToken::random(),
-            expires_at: self.now().plus(self.sessions.context().ttl),
-            user,
-            user_write,
-        })
-    }
-
     pub(super) fn now(&self) -> HubTime {
         self.sessions.context().clock.now()
-    }
-}
-
-impl Fresh {
-    pub(super) fn row(&self) -> NewSession {
-        NewSession {
-            id: self.id,
-            token: Some(self.token.hash()),
-            expires_at: self.expires_at,
-        }
-    }
-
-    pub(super) fn seed(&self, user: UserView, seats: Vec<Holding>) -> SessionSeed {
-        SessionSeed {
-            id: self.id,
-            user,
-            tokens: vec![self.token.hash()],
-            expires_at: self.expires_at,
-            seats,
-            is_rebuilt: false,
-        }
-    }
-
-    pub(super) fn view(&self) -> SessionView {
-        SessionView {
-            id: self.id,
-            token: Some(self.token.clone()),
-            expires_at: self.expires_at,
-        }
     }
 }
 

@@ -9,6 +9,8 @@ mod actions;
 mod actor;
 mod brood;
 mod directory;
+mod ending;
+mod fresh;
 mod handle;
 mod message;
 mod opening;

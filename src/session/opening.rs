@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::actions::{Actions, Caller, Entered, Fresh, is_code_taken, unanswered};
+use super::actions::{Actions, Caller, Entered, is_code_taken, unanswered};
+use super::fresh::Fresh;
 use super::handle::SessionHandle;
 use super::message::ClaimTicket;
 use crate::config::QuickMatch;

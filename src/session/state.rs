@@ -14,8 +14,8 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, EndSession, SoftWrite, WriteError};
-use crate::room::{ClaimNotice, Epoch, Holding, RoomHandle, RoomKey, SeatNews, refusal};
+use crate::persistence::SoftWrite;
+use crate::room::{ClaimNotice, Epoch, Holding, RoomHandle, RoomKey, SeatNews};
 use crate::supervisor::{Alive, LoadError, ShardMessage};
 use crate::wire::{Close, Frame, Reason, Refusal};
 
@@ -69,8 +69,8 @@ pub(super) struct Arriving {
 
 /// Whoever asked for the end of the session.
 pub(super) struct Ending {
-    last_words: Option<Frame>,
-    reply: RpcReplyPort<Result<(), Refusal>>,
+    pub(super) last_words: Option<Frame>,
+    pub(super) reply: RpcReplyPort<Result<(), Refusal>>,
 }
 
 /// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
@@ -88,7 +88,7 @@ impl Link {
     }
 
     /// Ends it after what is queued: the client may have asked for this end, and hears the answer.
-    fn close(mut self, last_words: Option<Frame>, close: Close) {
+    pub(super) fn close(mut self, last_words: Option<Frame>, close: Close) {
         self.is_dismissed = true;
         if let Some(frame) = last_words {
             // Full or closed: the connection is ending already.
@@ -132,8 +132,13 @@ impl Session {
             answer(reply, Err(refusal));
             return;
         }
+        if outbound.is_closed() {
+            answer(reply, Err(Refusal::unavailable()));
+            return;
+        }
         if let Some(older) = self.waiting.replace(Arrival { outbound, reply }) {
             older.outbound.cut(Close::Replaced);
+            answer(older.reply, Err(Refusal::unavailable()));
         }
         self.advance();
     }
@@ -161,7 +166,7 @@ impl Session {
     }
 
     /// Tells the rooms that nobody is attached any more.
-    fn turn_away(&mut self) {
+    pub(super) fn turn_away(&mut self) {
         self.arriving = None;
         if self.context.is_stopping() {
             return;
@@ -290,84 +295,14 @@ impl Session {
         for seat in self.seats.values() {
             self.tell_back(seat);
         }
-        self.arriving = Some(Arriving {
+        let arriving = Arriving {
             awaited: self.seats.keys().copied().collect(),
             reply: arrival.reply,
-        });
-    }
-
-    pub(super) fn end(
-        &mut self,
-        last_words: Option<Frame>,
-        reply: RpcReplyPort<Result<(), Refusal>>,
-    ) {
-        match (self.check_live(), &self.ending) {
-            (Err(refusal), _) => answer(reply, Err(refusal)),
-            (Ok(()), Some(_)) => answer(reply, Err(Refusal::unavailable())),
-            (Ok(()), None) => {
-                self.ending = Some(Ending { last_words, reply });
-                self.advance();
-            }
-        }
-    }
-
-    fn write_end(&mut self) {
-        let me = self.me.clone();
-        let session = self.known.id;
-        let command = Command::EndSession(EndSession { session });
-        self.context.persistence.write_then(command, move |result| {
-            // The session has failed; its successor has read whether it is ended.
-            let _ = me.cast(SessionMessage::EndSettled(result));
-        });
-        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
-            Phase::Attached(link) => Some(link),
-            Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,
         };
-        self.phase = Phase::Ending(link);
-    }
-
-    /// An error ends the actor: whether the session is over must be read.
-    pub(super) fn end_settled(
-        &mut self,
-        result: Result<Committed, WriteError>,
-    ) -> Result<(), WriteError> {
-        let ending = self.ending.take();
-        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
-            Phase::Ending(link) => link,
-            Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
-        };
-        match result {
-            Ok(_) => self.ended(ending, link),
-            Err(WriteError::Refused(refused)) => {
-                if let Some(ending) = ending {
-                    answer(ending.reply, Err(refusal(&refused)));
-                }
-                match link {
-                    Some(link) => self.phase = Phase::Attached(link),
-                    None => self.turn_away(),
-                }
-                self.advance();
-            }
-            Err(WriteError::Lost) => return Err(WriteError::Lost),
+        if let Some(older) = self.arriving.replace(arriving) {
+            // Answered, not dropped: an asker whose question was lost would ask again.
+            answer(older.reply, Err(Refusal::unavailable()));
         }
-        Ok(())
-    }
-
-    fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
-        self.phase = Phase::Ended;
-        for room in self.rooms() {
-            room.vacated(self.known.id);
-        }
-        self.seats.clear();
-        if let Some(link) = link {
-            let last_words = ending.as_ref().and_then(|ending| ending.last_words.clone());
-            link.close(last_words, Close::SessionEnded);
-        }
-        if let Some(ending) = ending {
-            answer(ending.reply, Ok(()));
-        }
-        let key = self.known.id;
-        self.tell_shard(ShardMessage::Goes { key });
     }
 
     pub(super) fn report(&self) -> Report {
@@ -425,7 +360,7 @@ impl Session {
         matches!(self.phase, Phase::Away | Phase::Attached(_))
     }
 
-    fn check_live(&self) -> Result<(), Refusal> {
+    pub(super) fn check_live(&self) -> Result<(), Refusal> {
         match self.phase {
             Phase::Away | Phase::Attached(_) => Ok(()),
             Phase::Ending(_) | Phase::Retired => Err(Refusal::unavailable()),
@@ -468,14 +403,14 @@ impl Session {
     }
 
     /// The rooms in which the session sits, as far as they are live.
-    fn rooms(&self) -> Vec<RoomHandle> {
+    pub(super) fn rooms(&self) -> Vec<RoomHandle> {
         self.seats
             .values()
             .filter_map(|seat| self.context.rooms.live(&RoomKey::Code(seat.code)))
             .collect()
     }
 
-    fn tell_shard(&self, message: ShardMessage<SessionBrood>) {
+    pub(super) fn tell_shard(&self, message: ShardMessage<SessionBrood>) {
         self.context.shards.of(&self.known.id).tell(message);
     }
 }

@@ -17,6 +17,7 @@ pub enum ErrorCode {
     LimitExceeded,
     BadRequest,
     NotAvailable,
+    TooManyRequests,
     UnrecoverablePosition,
 }
 
@@ -31,6 +32,7 @@ impl ErrorCode {
             ErrorCode::LimitExceeded => 106,
             ErrorCode::BadRequest => 107,
             ErrorCode::NotAvailable => 108,
+            ErrorCode::TooManyRequests => 111,
             ErrorCode::UnrecoverablePosition => 112,
         }
     }
@@ -45,6 +47,7 @@ impl ErrorCode {
             ErrorCode::LimitExceeded => "limit exceeded",
             ErrorCode::BadRequest => "bad request",
             ErrorCode::NotAvailable => "not available",
+            ErrorCode::TooManyRequests => "too many requests",
             ErrorCode::UnrecoverablePosition => "unrecoverable position",
         }
     }
@@ -75,7 +78,7 @@ impl From<ErrorCode> for Failure {
         Failure {
             code: code.number(),
             message: code.message().into(),
-            temporary: code == ErrorCode::Internal,
+            temporary: matches!(code, ErrorCode::Internal | ErrorCode::TooManyRequests),
         }
     }
 }

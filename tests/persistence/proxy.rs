@@ -52,9 +52,10 @@ impl Proxy {
             frozen_below: AtomicUsize::new(0),
             is_dead: watch::Sender::new(false),
         });
-        let user = server.get_username();
-        let database = server.get_database().unwrap();
-        let url = format!("postgres://{user}@{address}/{database}?sslmode=disable");
+        // The same URL, but for the place: user, password and database stay.
+        let (before, database) = url.rsplit_once('/').unwrap();
+        let (credentials, _) = before.rsplit_once('@').unwrap();
+        let url = format!("{credentials}@{address}/{database}?sslmode=disable");
         tokio::spawn(accept(listener, target, state.clone()));
         Proxy { url, state }
     }

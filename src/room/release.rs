@@ -1,0 +1,198 @@
+//! How seats become empty again, and rooms with them.
+
+use std::time::Duration;
+
+use ractor::{ActorProcessingErr, RpcReplyPort};
+use tracing::{debug, warn};
+
+use super::message::{Change, Wake};
+use super::news::{News, ReleaseReason, SeatNote};
+use super::notice::SeatNews;
+use super::seat::refusal;
+use super::seating::Occupant;
+use super::state::{Phase, Room};
+use crate::clock::HubTime;
+use crate::config::Permission;
+use crate::id::SessionId;
+use crate::mailbox::answer;
+use crate::persistence::{Command, Refused, ReleaseSeat};
+use crate::wire::{Reason, Refusal};
+
+/// The wait before a release that could not be written is written again.
+const RELEASE_RETRY: Duration = Duration::from_secs(1);
+
+impl Room {
+    /// An explicit leave.
+    pub(super) fn release(&mut self, session: SessionId, reply: RpcReplyPort<Result<(), Refusal>>) {
+        if let Some(number) = self.seating.release(session) {
+            self.releases.insert(number, vec![reply]);
+            self.write_release(number, session, None, ReleaseReason::Left);
+        } else if self.seating.is_releasing(session) {
+            let detail = "the seat is being released already";
+            answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
+        } else {
+            let detail = "the session holds no seat in this room";
+            answer(reply, Err(Refusal::new(Reason::NotSeated, detail)));
+        }
+    }
+
+    /// A hold is over, unless its holder came back in time.
+    pub(super) fn hold_over(&mut self, number: u16, hold_until: HubTime) {
+        if let Some(session) = self.seating.expire(number, hold_until) {
+            self.write_release(number, session, Some(hold_until), ReleaseReason::HoldOver);
+        }
+    }
+
+    fn write_release(
+        &self,
+        seat: u16,
+        session: SessionId,
+        hold_until: Option<HubTime>,
+        reason: ReleaseReason,
+    ) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let command = Command::ReleaseSeat(ReleaseSeat {
+            room: profile.id,
+            seat,
+            session,
+            hold_until,
+        });
+        self.write(command, Change::Release { seat, reason });
+    }
+
+    pub(super) async fn release_committed(&mut self, number: u16, reason: ReleaseReason) {
+        if let Some(occupant) = self.seating.released(number) {
+            self.released(number, &occupant, reason).await;
+            if let Some(profile) = &self.profile {
+                let room = profile.id;
+                self.notify(occupant.session, SeatNews::Released { room });
+            }
+        }
+        for reply in self.releases.remove(&number).unwrap_or_default() {
+            answer(reply, Ok(()));
+        }
+    }
+
+    pub(super) async fn release_refused(
+        &mut self,
+        number: u16,
+        reason: ReleaseReason,
+        refused: &Refused,
+    ) -> Result<(), ActorProcessingErr> {
+        match (refused, reason) {
+            // Somebody else ended it before; the player wanted nothing else.
+            (Refused::Stale, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
+                self.release_committed(number, reason).await;
+                return Ok(());
+            }
+            (Refused::Stale, ReleaseReason::HoldOver) => {
+                return Err(format!("the hold of seat {number} is another in the database").into());
+            }
+            (
+                Refused::InvalidUser
+                | Refused::InsufficientCredits { .. }
+                | Refused::CodeTaken
+                | Refused::SeatTaken
+                | Refused::Unavailable { .. }
+                | Refused::Internal,
+                _,
+            ) => {}
+        }
+        for reply in self.releases.remove(&number).unwrap_or_default() {
+            answer(reply, Err(refusal(refused)));
+        }
+        let Some(occupant) = self.seating.keep(number).cloned() else {
+            return Ok(());
+        };
+        match (occupant.hold_until, reason) {
+            (Some(hold_until), ReleaseReason::HoldOver) => {
+                let seat = number;
+                self.wake(RELEASE_RETRY, Wake::Hold { seat, hold_until })
+                    .await;
+            }
+            // It came back while the release was being written.
+            (None, ReleaseReason::HoldOver) => self.came_back(number, &occupant),
+            (_, ReleaseReason::Left | ReleaseReason::SessionEnded) => {}
+        }
+        Ok(())
+    }
+
+    /// The session has ended, durably, and its seats with it.
+    pub(super) async fn vacated(&mut self, session: SessionId) {
+        if let Some((number, occupant)) = self.seating.vacate(session) {
+            self.released(number, &occupant, ReleaseReason::SessionEnded)
+                .await;
+        }
+    }
+
+    /// A seat is empty: everybody hears it, and its holder loses what only holders may do.
+    async fn released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
+        debug!(room = %self.channel, seat = number, ?reason, "seat released");
+        metrics::counter!("holdfast_seats_released_total", "reason" => reason.label()).increment(1);
+        let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
+        self.announce(&News::Released(note));
+        self.members.describe(occupant.session, None);
+        let config = &self.kind.config;
+        if config.subscribe == Permission::Seated && self.members.spectators() > config.spectators {
+            self.members.dismiss_session(occupant.session);
+        }
+        self.seats_freed().await;
+    }
+
+    /// Takes note that seats are free, and of the moment at which all are.
+    pub(super) async fn seats_freed(&mut self) {
+        self.offer();
+        if self.profile.is_some() && self.seating.is_vacant() && self.phase == Phase::Open {
+            self.vacancy += 1;
+            let vacancy = self.vacancy;
+            self.wake(self.kind.config.empty_ttl, Wake::Empty { vacancy })
+                .await;
+        }
+    }
+
+    /// The room was empty for so long that it closes, unless somebody came meanwhile.
+    pub(super) fn close_if_vacant(&mut self, vacancy: u64) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        if self.phase == Phase::Open && self.vacancy == vacancy && self.seating.is_vacant() {
+            let command = Command::CloseRoom(profile.id);
+            self.phase = Phase::Closing;
+            self.offer();
+            self.write(command, Change::Close);
+        }
+    }
+
+    pub(super) fn close_committed(&mut self) {
+        self.phase = Phase::Closed;
+        self.announce(&News::Closed { reason: "empty" });
+        self.members.dismiss_all();
+        let key = self.key.clone();
+        self.tell_shard(crate::supervisor::ShardMessage::Goes { key });
+    }
+
+    pub(super) async fn close_refused(
+        &mut self,
+        refused: &Refused,
+    ) -> Result<(), ActorProcessingErr> {
+        if *refused == Refused::Stale {
+            return Err("the database has seats in a room that is empty here".into());
+        }
+        warn!(room = %self.channel, %refused, "room could not be closed, trying again later");
+        self.phase = Phase::Open;
+        self.seats_freed().await;
+        Ok(())
+    }
+}
+
+impl ReleaseReason {
+    fn label(self) -> &'static str {
+        match self {
+            ReleaseReason::Left => "left",
+            ReleaseReason::HoldOver => "hold_over",
+            ReleaseReason::SessionEnded => "session_ended",
+        }
+    }
+}

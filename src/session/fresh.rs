@@ -1,0 +1,82 @@
+//! The session that an action makes for a caller who has none.
+
+use std::sync::Arc;
+
+use super::actions::{Actions, Caller};
+use super::brood::SessionSeed;
+use super::handle::SessionHandle;
+use crate::clock::HubTime;
+use crate::id::{SessionId, SessionToken, UserId};
+use crate::persistence::{NewSession, UserWrite};
+use crate::room::Holding;
+use crate::wire::{SessionView, UserView};
+
+/// A session that an action makes, with its only token.
+pub(super) struct Fresh {
+    pub(super) id: SessionId,
+    pub(super) token: SessionToken,
+    pub(super) expires_at: HubTime,
+    pub(super) user: UserView,
+    pub(super) user_write: UserWrite,
+}
+
+impl Actions {
+    /// The session that an action makes for a caller who has none; else the caller's own.
+    pub(super) fn fresh(&self, caller: Caller) -> Result<Fresh, SessionHandle> {
+        let (user, user_write) = match caller {
+            Caller::Session(session) => return Err(session),
+            Caller::Guest { name } => {
+                let id = UserId::guest();
+                let user = UserView {
+                    id: id.clone(),
+                    name: Arc::clone(&name),
+                };
+                (user, UserWrite::Guest { id, name })
+            }
+            Caller::Account { id, name } => {
+                let user = UserView {
+                    id: id.clone(),
+                    // Until the commit tells the stored one.
+                    name: name.clone().unwrap_or_else(|| id.as_str().into()),
+                };
+                (user, UserWrite::Account { id, name })
+            }
+        };
+        Ok(Fresh {
+            id: SessionId::new(),
+            token: SessionToken::random(),
+            expires_at: self.now().plus(self.sessions.context().ttl),
+            user,
+            user_write,
+        })
+    }
+}
+
+impl Fresh {
+    pub(super) fn row(&self) -> NewSession {
+        NewSession {
+            id: self.id,
+            token: Some(self.token.hash()),
+            expires_at: self.expires_at,
+        }
+    }
+
+    pub(super) fn seed(&self, user: UserView, seats: Vec<Holding>) -> SessionSeed {
+        SessionSeed {
+            id: self.id,
+            user,
+            tokens: vec![self.token.hash()],
+            expires_at: self.expires_at,
+            seats,
+            is_rebuilt: false,
+        }
+    }
+
+    pub(super) fn view(&self) -> SessionView {
+        SessionView {
+            id: self.id,
+            token: Some(self.token.clone()),
+            expires_at: self.expires_at,
+        }
+    }
+}
