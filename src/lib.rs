@@ -10,7 +10,8 @@
 //! Each room, session and connection is an actor, and so are persistence, the matchmaker and all
 //! supervisors. Users, sessions, tokens, rooms and seats are rows: a reply that tells of a new one
 //! leaves after its COMMIT, and many changes share one transaction. A restart rebuilds from the rows.
-//! Members and streams live in memory; a planned stop writes the streams out, a crash loses them.
+//! Members and streams live in memory; a planned stop writes the streams of rooms with seats out, a
+//! crash loses them.
 //!
 //! # Code map
 //!
