@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -37,8 +38,12 @@ use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, shard_of};
 use crate::wire::{Close, Refusal};
 
-/// Clients told to go before a short pause, when the hub stops.
+/// Clients told to go between two pauses, when the hub stops.
 const FAREWELL_BATCH: usize = 50;
+
+/// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
+/// several steps may take longer than any one of them.
+const CHANGE_WITHIN: Duration = Duration::from_millis(4700);
 
 /// All connections of this node. Cheap to clone.
 #[derive(Clone)]
@@ -151,6 +156,9 @@ impl Context {
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
         let task = self.tracker.spawn(change);
-        task.await.unwrap_or_else(|_| Err(Refusal::unavailable()))
+        match timeout(CHANGE_WITHIN, task).await {
+            Ok(Ok(changed)) => changed,
+            Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
+        }
     }
 }

@@ -124,6 +124,12 @@ impl Part {
 pub(super) struct HubHandle(ActorRef<HubMessage>);
 
 impl HubHandle {
+    /// From here on, parts that end are not started again.
+    pub(super) fn set_stopping(&self) {
+        // If the hub has failed, nothing starts anything again.
+        let _ = self.0.cast(HubMessage::Stop);
+    }
+
     /// Begins to write down that the hub is alive.
     pub(super) fn beat(&self) {
         // If the hub has failed, the daemon hears of it by itself.
@@ -135,6 +141,7 @@ impl HubHandle {
 enum HubMessage {
     Restart(Part),
     Beat,
+    Stop,
 }
 
 /// The actor.
@@ -146,6 +153,7 @@ struct Children {
     parts: HashMap<ActorId, Part>,
     budgets: HashMap<Part, Budget>,
     fatal: Option<oneshot::Sender<String>>,
+    is_stopping: bool,
 }
 
 impl HubHandle {
@@ -173,6 +181,7 @@ impl Actor for Hub {
             parts: HashMap::new(),
             budgets: HashMap::new(),
             fatal: Some(fatal),
+            is_stopping: false,
         };
         for part in Part::all() {
             let cell = self.parts.start(part, me.get_cell()).await?;
@@ -188,6 +197,8 @@ impl Actor for Hub {
         children: &mut Children,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            HubMessage::Restart(_) | HubMessage::Beat if children.is_stopping => {}
+            HubMessage::Stop => children.is_stopping = true,
             HubMessage::Restart(part) => {
                 let cell = self.parts.start(part, me.get_cell()).await?;
                 children.parts.insert(cell.get_id(), part);
@@ -226,6 +237,9 @@ impl Children {
         let Some(part) = self.parts.remove(&id) else {
             return;
         };
+        if self.is_stopping {
+            return;
+        }
         metrics::counter!("holdfast_actor_restarts_total", "kind" => part.label()).increment(1);
         match self.budgets.entry(part).or_default().spend(Instant::now()) {
             Ok(delay) => {

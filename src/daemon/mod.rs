@@ -131,6 +131,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 
     let reason = wait(&mut signals, fatal).await;
     readiness.set_stopping();
+    hub.set_stopping();
     match reason {
         Stop::Asked => tokio::select! {
             stopped = shut_down(&config, &parts, &tracker, &stop) => stopped,

@@ -128,8 +128,8 @@ impl Members {
 
     /// Members without a seat.
     pub(super) fn spectators(&self) -> usize {
-        let sits = |member: &&Member| member.info.chan_info.is_none();
-        self.0.values().filter(sits).count()
+        let is_spectator = |member: &&Member| member.info.chan_info.is_none();
+        self.0.values().filter(is_spectator).count()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {

@@ -26,6 +26,8 @@ use crate::wire::UserView;
 pub(super) struct SessionContext {
     pub(super) clock: HubClock,
     pub(super) ttl: Duration,
+    /// Whether a user that the game names is made if it does not exist.
+    pub(super) creates_users: bool,
     pub(super) persistence: Persistence,
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
@@ -88,6 +90,7 @@ impl Sessions {
         Sessions(Arc::new(SessionContext {
             clock,
             ttl: config.session.ttl,
+            creates_users: config.auth.create_users,
             persistence,
             rooms,
             shards: ShardHandle::vacant(),

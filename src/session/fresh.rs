@@ -39,7 +39,12 @@ impl Actions {
                     // Until the commit tells the stored one.
                     name: name.clone().unwrap_or_else(|| id.as_str().into()),
                 };
-                (user, UserWrite::Account { id, name })
+                let write = if self.sessions.context().creates_users {
+                    UserWrite::Account { id, name }
+                } else {
+                    UserWrite::Known(id)
+                };
+                (user, write)
             }
         };
         Ok(Fresh {

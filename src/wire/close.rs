@@ -21,7 +21,7 @@ pub enum Close {
     /// No answer to a ping.
     NoPong,
     InvalidToken,
-    /// Malformed frame, or a command out of order.
+    /// Malformed frame, a command out of order, or no token where guests are not admitted.
     BadRequest,
     /// Not connected within `client.connect_timeout`.
     Stale,

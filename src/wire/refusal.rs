@@ -22,7 +22,7 @@ pub enum Reason {
     KeyReused,
     UnknownKind,
     BadRequest,
-    /// Unknown, swept, malformed or with a wrong signature.
+    /// Unknown, expired, swept or malformed.
     TokenInvalid,
     TokenExpired,
     /// The session has ended; on the wire this is close 4500.
@@ -126,7 +126,7 @@ impl Refusal {
     pub fn unavailable() -> Refusal {
         Refusal::new(
             Reason::Unavailable,
-            "the request could not be completed now; it is safe to ask again",
+            "the request was not completed in time; a change it asked for may still be made",
         )
     }
 
