@@ -8,6 +8,7 @@ mod create;
 mod input;
 mod outage;
 mod persistence;
+mod room;
 mod sdk;
 mod seat;
 mod start;

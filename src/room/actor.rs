@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::value::RawValue;
@@ -18,6 +19,9 @@ use crate::mailbox::answer;
 use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::UserView;
+
+/// How long a closed room that was looked up stays to answer: as long as questions may take.
+const CLOSED_STAYS: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct RoomActor;
@@ -53,6 +57,9 @@ impl Actor for RoomActor {
             room.restore(seat, seed.origin).await;
         }
         room.seats_freed().await;
+        if room.phase == Phase::Closed {
+            room.wake(CLOSED_STAYS, Wake::Closed).await;
+        }
         Ok(room)
     }
 
@@ -107,6 +114,7 @@ impl Actor for RoomActor {
             RoomMessage::Wake(_) if room.phase == Phase::Frozen => {}
             RoomMessage::Wake(Wake::Hold { seat, hold_until }) => room.hold_over(seat, hold_until),
             RoomMessage::Wake(Wake::Empty { vacancy }) => room.close_if_vacant(vacancy),
+            RoomMessage::Wake(Wake::Closed) => room.go(),
             RoomMessage::Retire => room.retire(),
             RoomMessage::Freeze { reply } => {
                 room.phase = Phase::Frozen;
@@ -186,7 +194,7 @@ impl Room {
 }
 
 /// The least that a hold lasts on after a rebuild: sessions that are attached must have told so.
-const REBUILT_HOLD_MIN: std::time::Duration = std::time::Duration::from_secs(5);
+const REBUILT_HOLD_MIN: Duration = Duration::from_secs(5);
 
 /// After a failure the row may say less than what was: that the holder is here, or that it went.
 fn rebuilt_hold(seat: &StoredSeat, now: HubTime) -> HubTime {

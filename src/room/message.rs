@@ -135,4 +135,6 @@ pub(super) enum Wake {
     Hold { seat: u16, hold_until: HubTime },
     /// The room was left empty, that many vacancies ago.
     Empty { vacancy: u64 },
+    /// A room that had closed before it was looked up can go again.
+    Closed,
 }

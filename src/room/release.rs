@@ -16,6 +16,7 @@ use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::{Command, Refused, ReleaseSeat};
+use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
 /// The wait before a release that could not be written is written again.
@@ -169,8 +170,13 @@ impl Room {
         self.phase = Phase::Closed;
         self.announce(&News::Closed { reason: "empty" });
         self.members.dismiss_all();
+        self.go();
+    }
+
+    /// Nothing more will happen here.
+    pub(super) fn go(&self) {
         let key = self.key.clone();
-        self.tell_shard(crate::supervisor::ShardMessage::Goes { key });
+        self.tell_shard(ShardMessage::Goes { key });
     }
 
     pub(super) async fn close_refused(
