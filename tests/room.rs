@@ -8,6 +8,7 @@ on_both_databases!(
     a_room_that_stays_empty_closes_and_says_so,
     a_room_that_has_closed_is_still_known_and_keeps_no_actor,
     an_open_channel_lives_while_somebody_listens,
+    a_channel_that_nobody_hears_keeps_no_actor,
 );
 
 async fn a_room_that_stays_empty_closes_and_says_so(database: Database) {
@@ -73,6 +74,27 @@ async fn an_open_channel_lives_while_somebody_listens(database: Database) {
     assert_eq!(bo.hears("lobby:main").await["data"], "hello");
     ana.drops_the_line();
     bo.drops_the_line();
+    eventually("no actor is left", async || {
+        let after = daemon.actors().await;
+        let is_as_before = after == before;
+        is_as_before.then_some(()).ok_or(format!("{after:?}"))
+    })
+    .await;
+}
+
+async fn a_channel_that_nobody_hears_keeps_no_actor(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let (mut ana, _) = Client::connect(daemon.address(), "").await;
+    let before = daemon.actors().await;
+
+    for name in 0..50 {
+        let channel = format!("lobby:{name}");
+        let published = ana.publishes(&channel, json!("anybody?")).await;
+        let asked = ana.asks("presence", json!({ "channel": channel })).await;
+        assert_eq!(published.unwrap_err().code(), 103);
+        assert_eq!(asked.unwrap_err().code(), 103);
+    }
+
     eventually("no actor is left", async || {
         let after = daemon.actors().await;
         let is_as_before = after == before;

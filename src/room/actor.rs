@@ -20,8 +20,8 @@ use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::UserView;
 
-/// How long a closed room that was looked up stays to answer: as long as questions may take.
-const CLOSED_STAYS: Duration = Duration::from_secs(5);
+/// How long a room that was looked up in vain stays: as long as questions may take.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct RoomActor;
@@ -57,8 +57,8 @@ impl Actor for RoomActor {
             room.restore(seat, seed.origin).await;
         }
         room.seats_freed().await;
-        if room.phase == Phase::Closed {
-            room.wake(CLOSED_STAYS, Wake::Closed).await;
+        if room.phase == Phase::Closed || room.kind.is_open_channel() {
+            room.wake(REST_AFTER, Wake::Rest).await;
         }
         Ok(room)
     }
@@ -86,7 +86,10 @@ impl Actor for RoomActor {
                 request,
                 outbound,
                 reply,
-            } => answer(reply, room.subscribe(id, &peer, &request, outbound)),
+            } => {
+                answer(reply, room.subscribe(id, &peer, &request, outbound));
+                room.rest_if_unheard();
+            }
             RoomMessage::Unsubscribe {
                 id,
                 connection,
@@ -97,14 +100,20 @@ impl Actor for RoomActor {
                 answer(reply, ());
             }
             RoomMessage::Leave { connection } => room.leave(connection),
-            RoomMessage::Publish { peer, data, reply } => answer(reply, room.publish(&peer, data)),
+            RoomMessage::Publish { peer, data, reply } => {
+                answer(reply, room.publish(&peer, data));
+                room.rest_if_unheard();
+            }
             RoomMessage::Ask {
                 id,
                 peer,
                 question,
                 outbound,
                 reply,
-            } => answer(reply, room.question(id, &peer, &question, &outbound)),
+            } => {
+                answer(reply, room.question(id, &peer, &question, &outbound));
+                room.rest_if_unheard();
+            }
             RoomMessage::View { reply } => {
                 if let Some(view) = room.view() {
                     answer(reply, view);
@@ -114,7 +123,7 @@ impl Actor for RoomActor {
             RoomMessage::Wake(_) if room.phase == Phase::Frozen => {}
             RoomMessage::Wake(Wake::Hold { seat, hold_until }) => room.hold_over(seat, hold_until),
             RoomMessage::Wake(Wake::Empty { vacancy }) => room.close_if_vacant(vacancy),
-            RoomMessage::Wake(Wake::Closed) => room.go(),
+            RoomMessage::Wake(Wake::Rest) => room.rest(),
             RoomMessage::Retire => room.retire(),
             RoomMessage::Freeze { reply } => {
                 room.phase = Phase::Frozen;

@@ -135,6 +135,6 @@ pub(super) enum Wake {
     Hold { seat: u16, hold_until: HubTime },
     /// The room was left empty, that many vacancies ago.
     Empty { vacancy: u64 },
-    /// A room that had closed before it was looked up can go again.
-    Closed,
+    /// A room that was looked up, and may have been of no use to whoever did.
+    Rest,
 }

@@ -288,6 +288,7 @@ pub fn refusal(refused: &Refused) -> Refusal {
             refusal.retry_after = Some(*retry_after);
             refusal
         }
-        Refused::CodeTaken | Refused::Stale | Refused::Internal => Refusal::unavailable(),
+        Refused::Stale => Refusal::new(Reason::SessionEnded, "the session has ended"),
+        Refused::CodeTaken | Refused::Internal => Refusal::unavailable(),
     }
 }

@@ -219,6 +219,14 @@ impl Room {
         self.context.shards.of(&self.key).tell(message);
     }
 
+    /// Goes, if whoever had the room started has no more use for it.
+    pub(super) fn rest(&self) {
+        if self.phase == Phase::Closed {
+            self.go();
+        }
+        self.rest_if_unheard();
+    }
+
     /// An open channel lives while somebody listens.
     pub(super) fn rest_if_unheard(&self) {
         if self.kind.is_open_channel() && self.members.is_empty() && self.phase == Phase::Open {
