@@ -35,7 +35,9 @@ impl Actor for ConnectionActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ConnectionMessage::Frame { payload, reply } => {
-                let served = connection.serve(payload).await;
+                // In a box of its own while it lasts: the actor library keeps the future of `handle` for the
+                // life of the actor, and all that a command may wait for is some 40 KB.
+                let served = Box::pin(connection.serve(payload)).await;
                 answer(reply, served);
             }
         }
