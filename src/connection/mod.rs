@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -29,7 +30,7 @@ use tracing::debug;
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
 use self::heartbeat::Heartbeat;
-use self::socket::Socket;
+use self::socket::{Halves, Socket};
 use self::supervisor::ConnectionSupervisor;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Outbound, QueueLimits};
@@ -89,15 +90,16 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connections = self.clone();
+        let halves = stream.split();
         self.context.tracker.spawn(async move {
             let id = ConnectionId::new();
             debug!(connection = %id, %address, "socket open");
-            connections.serve(id, stream).await;
+            connections.serve(id, halves).await;
             debug!(connection = %id, "socket closed");
         });
     }
 
-    async fn serve<S>(&self, id: ConnectionId, stream: WebSocketStream<S>)
+    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -116,7 +118,7 @@ impl Connections {
             return;
         };
         let socket = Socket {
-            stream,
+            halves,
             inbox,
             outbound,
             actor: actor.clone(),

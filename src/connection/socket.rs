@@ -32,13 +32,22 @@ const FRAME_WITHIN: Duration = Duration::from_mins(1);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A socket with what it needs.
+///
+/// The stream is split before any task begins: futures keep a place for each value that is moved through
+/// them, and the stream is hundreds of bytes, its halves a few words.
 pub(super) struct Socket<S> {
-    pub(super) stream: WebSocketStream<S>,
+    pub(super) halves: Halves<S>,
     pub(super) inbox: Inbox,
     pub(super) outbound: Outbound,
     pub(super) actor: ActorRef<ConnectionMessage>,
     pub(super) heartbeat: Heartbeat,
 }
+
+/// A stream's two ends.
+pub(super) type Halves<S> = (
+    SplitSink<WebSocketStream<S>, Message>,
+    SplitStream<WebSocketStream<S>>,
+);
 
 /// What the parts of the task share.
 struct Pulse {
@@ -50,13 +59,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Serves the socket until it is closed from either side.
     pub(super) async fn run(self) {
         let Socket {
-            stream,
+            halves: (mut sink, mut frames),
             mut inbox,
             outbound,
             actor,
             heartbeat,
         } = self;
-        let (mut sink, mut frames) = stream.split();
         let pulse = Mutex::new(Pulse {
             heartbeat,
             is_busy: false,

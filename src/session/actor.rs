@@ -30,7 +30,7 @@ impl Actor for SessionActor {
             seats: seed
                 .seats
                 .into_iter()
-                .map(|seat| (seat.room, seat))
+                .map(|seat| (seat.room, Box::new(seat)))
                 .collect(),
             phase: Phase::Away,
             epoch: Epoch(0),

@@ -35,7 +35,8 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// The newest attachment, also after it has ended.
     pub(super) epoch: Epoch,
-    pub(super) seats: BTreeMap<RoomId, Holding>,
+    /// In boxes: a tree makes room for eleven at a time, and nearly everybody has one.
+    pub(super) seats: BTreeMap<RoomId, Box<Holding>>,
     /// Claims that are being made.
     pub(super) claims: usize,
     /// A connection that waits until no claim is under way.
@@ -204,7 +205,7 @@ impl Session {
             SeatNews::Confirmed { room, epoch, seat } => {
                 if epoch == self.epoch {
                     match seat {
-                        Some(seat) => self.seats.insert(room, seat),
+                        Some(seat) => self.seats.insert(room, Box::new(seat)),
                         None => self.seats.remove(&room),
                     };
                     self.arrived_at(room);
@@ -218,7 +219,7 @@ impl Session {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
                 }
-                self.seats.insert(seat.room, seat);
+                self.seats.insert(seat.room, Box::new(seat));
             }
         }
         self.advance();
@@ -243,7 +244,7 @@ impl Session {
                 _,
             ) => {}
         }
-        self.seats.insert(seat.room, seat);
+        self.seats.insert(seat.room, Box::new(seat));
     }
 
     fn arrived_at(&mut self, room: RoomId) {
