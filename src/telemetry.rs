@@ -124,7 +124,7 @@ pub fn announce_ready(config: &Config, server: SocketAddr, admin: SocketAddr) {
 fn banner(config: &Config, server: SocketAddr, admin: SocketAddr, database: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let playground = if config.dev {
-        format!("http://{server}/playground")
+        format!("http://{server}/")
     } else {
         "off (on with --dev)".to_owned()
     };

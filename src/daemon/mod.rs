@@ -118,6 +118,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             upgrades,
             health: health.clone(),
             tracker: tracker.clone(),
+            is_dev: config.dev,
         },
     );
     let admin = admin::router(&config.admin, health, metrics);

@@ -16,6 +16,7 @@ mod origin;
 mod problem;
 mod socket;
 mod upgrade;
+mod web;
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 
 /// Every route, as its label in the metrics.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 15] = [
     WEBSOCKET,
     SESSIONS,
     SESSION,
@@ -69,6 +70,11 @@ const ROUTES: [&str; 10] = [
     HEALTH,
     LIVEZ,
     READYZ,
+    web::PLAYGROUND,
+    web::PLAYGROUND_SCRIPT,
+    web::PLAYGROUND_STYLE,
+    web::PLAYGROUND_ICON,
+    web::CLIENT_SCRIPT,
 ];
 
 /// What the public router is made of.
@@ -79,6 +85,8 @@ pub struct Parts {
     pub health: Health,
     /// Knows the tasks of changes and of sockets that are being handed over.
     pub tracker: TaskTracker,
+    /// Whether the playground is served: a hub to try things with.
+    pub is_dev: bool,
 }
 
 /// What each request can reach.
@@ -103,6 +111,10 @@ pub fn router(
 ) -> Router {
     let origins = OriginRule::new(&server.allowed_origins);
     let cors = origins.cors();
+    let playground = match parts.is_dev {
+        true => web::routes(),
+        false => Router::new(),
+    };
     let api = Api {
         actions: parts.actions,
         upgrades: parts.upgrades,
@@ -128,6 +140,7 @@ pub fn router(
         .route(LIVEZ, get(livez))
         .route(READYZ, get(readyz))
         .merge(across_origins)
+        .merge(playground)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
         .layer(from_fn_with_state(

@@ -62,6 +62,7 @@ struct Hub {
     server: ServerConfig,
     auth: AuthConfig,
     folder: TempDir,
+    is_dev: bool,
 }
 
 impl Hub {
@@ -70,6 +71,7 @@ impl Hub {
         readiness.set_ready();
         Hub {
             folder: TempDir::new().unwrap(),
+            is_dev: false,
             readiness,
             database: Arc::new(AtomicBool::new(true)),
             tracker: TaskTracker::new(),
@@ -125,6 +127,7 @@ impl Hub {
             }),
             health: Health::new(self.readiness.clone(), Arc::new(answers)),
             tracker: self.tracker.clone(),
+            is_dev: self.is_dev,
         };
         router(&self.server, &self.auth, &client, parts)
     }
@@ -407,4 +410,39 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     // A reset after the answer is as good as a close.
     let _ = stream.read_to_end(&mut heard).await;
     String::from_utf8_lossy(&heard).into_owned()
+}
+
+#[tokio::test]
+async fn the_playground_is_served_to_those_who_try_the_hub_and_to_nobody_else() {
+    let mut hub = Hub::ready();
+    let page = |router: Router, path: &'static str| async move {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router.oneshot(request).await.unwrap()
+    };
+    let files = [
+        ("/?room=K7QX2P", "text/html"),
+        ("/web/playground.js", "text/javascript"),
+        ("/web/playground.css", "text/css"),
+        ("/web/icon.svg", "image/svg+xml"),
+        ("/web/holdfast.js", "text/javascript"),
+    ];
+    let router = hub.router().await;
+    for (path, _) in files {
+        let answer = page(router.clone(), path).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+
+    hub.is_dev = true;
+    // A database of its own for the second router.
+    hub.folder = TempDir::new().unwrap();
+    let router = hub.router().await;
+    for (path, content_type) in files {
+        let answer = page(router.clone(), path).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("content-type").starts_with(content_type), "{path}");
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'self'"), "{path}");
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
 }
