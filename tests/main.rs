@@ -1,5 +1,6 @@
 //! What a user of the daemon can rely on. One module per topic.
 
+mod browser;
 mod commit;
 mod concurrency;
 mod configuration;

@@ -292,8 +292,9 @@ class Player {
 
   showPosition() {
     const position = this.room && this.hub.position(this.room.channel);
-    this.parts.position.textContent = position ? `offset ${position.offset} · epoch ${position.epoch.slice(0, 6)}` : "";
-    if (position) this.parts.position.title = `epoch ${position.epoch}`;
+    const epoch = element("span", "epoch", ` · epoch ${position?.epoch.slice(0, 6)}`);
+    epoch.title = position?.epoch ?? "";
+    this.parts.position.replaceChildren(...(position ? [`offset ${position.offset}`, epoch] : []));
   }
 
   showState({ state, code, retryIn }) {

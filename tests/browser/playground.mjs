@@ -1,0 +1,102 @@
+// People at the playground, in headless Chromium: told what to do on stdin, tells what the page shows on
+// stdout, one JSON object a line. Nothing here sleeps: each order waits for what the page shows.
+import { createRequire } from "node:module";
+import readline from "node:readline";
+
+const [modules, folder, base, patience] = process.argv.slice(2);
+const { chromium } = createRequire(`${modules}/package.json`)("playwright-core");
+
+const context = await chromium.launchPersistentContext(folder, {
+  executablePath: "/usr/bin/chromium",
+  headless: true,
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+context.setDefaultTimeout(Number(patience));
+
+const faults = [];
+/** Pages by name; the first one is the tab that the browser began with. */
+const pages = new Map();
+
+/** What holds the load of a page back, as a slow line would. */
+const held = new Map();
+
+async function open(name, path) {
+  const page = pages.size === 0 ? context.pages()[0] : await context.newPage();
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (message) => {
+    if (/Content Security Policy/i.test(message.text())) faults.push(message.text());
+  });
+  pages.set(name, page);
+  await page.goto(base + path);
+}
+
+const pane = ({ page, player }) => pages.get(page).locator(`[data-player="${player}"]`);
+const connected = (order) => pane(order).locator('.state[data-state="connected"]').waitFor();
+
+const acts = {
+  open: ({ page, path }) => open(page, path),
+  opens_room: (order) => pane(order).getByRole("button", { name: "Open a room" }).click(),
+  names: (order) => pane(order).getByLabel("Name").fill(order.name),
+  joins: (order) => pane(order).getByRole("button", { name: "Join" }).click(),
+  // Where they sit, once they do.
+  sits: async (order) => {
+    await connected(order);
+    return pane(order).locator('.seat.own[data-status="held"] span').textContent();
+  },
+  says: async (order) => {
+    await pane(order).getByLabel("Message").fill(order.text);
+    await pane(order).getByRole("button", { name: "Send" }).click();
+    await pane(order).locator(".entry.own .bubble", { hasText: order.text }).waitFor();
+  },
+  hears: (order) => pane(order).locator(".entry:not(.own) .bubble", { hasText: order.text }).waitFor(),
+  sees_lost_line: (order) => pane(order).locator('.state[data-state="waiting"]').waitFor(),
+  sees: (order) => pane(order).getByText(order.text).first().waitFor(),
+  // All messages in the stream, oldest first, with how they came.
+  stream: (order) =>
+    pane(order).locator(".entry").evaluateAll((entries) =>
+      entries.map((entry) => ({
+        text: entry.querySelector(".bubble").textContent,
+        missed: entry.classList.contains("missed"),
+      })),
+    ),
+  address: ({ page }) => pages.get(page).getByLabel("Share this address").inputValue(),
+  // F5 on a slow line: the page is gone, and its script comes when `comes_back` says so.
+  presses_f5: async ({ page }) => {
+    let release;
+    const gate = new Promise((resolve) => { release = resolve; });
+    held.set(page, release);
+    await pages.get(page).route("**/web/playground.js", async (route) => {
+      await gate;
+      await route.continue();
+    });
+    await pages.get(page).reload({ waitUntil: "commit" });
+  },
+  comes_back: async ({ page }) => {
+    held.get(page)();
+    await pages.get(page).unrouteAll({ behavior: "wait" });
+  },
+  width: async ({ page, width }) => {
+    await pages.get(page).setViewportSize({ width, height: 800 });
+    return pages.get(page).evaluate(() => document.documentElement.scrollWidth);
+  },
+  faults: () => faults,
+};
+
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const order = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ done: (await acts[order.act](order)) ?? null }));
+  } catch (error) {
+    const shown = await pages.get(order.page)?.locator("body").innerText().catch(() => "nothing");
+    console.log(JSON.stringify({ failed: String(error), shown, faults }));
+  }
+}
+await context.close();
