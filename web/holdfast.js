@@ -37,6 +37,7 @@ export const Fault = Object.freeze({ TIMEOUT: 1, LOST: 2, OFFLINE: 3, FULL: 4 })
 
 /** What went wrong. `temporary`: the same again may work. With LOST and TIMEOUT it may have been done nonetheless. */
 export class HoldfastError extends Error {
+  code = 0; temporary = false;
   /** @param {number} code @param {string} message @param {boolean} [temporary] */
   constructor(code, message, temporary = false) {
     super(message);
@@ -48,7 +49,7 @@ const BACK_OFF_MIN = 500; // ms; the first attempt comes after half of this on a
 const BACK_OFF_MAX = 20_000; // ms
 const ANSWER_WITHIN = 5_000; // ms; the hub itself gives up on a command after 4 s
 const SILENCE_GRACE = 10_000; // ms past the announced ping, as in the other client libraries
-const COMMANDS_MAX = 256; // waiting or unanswered; a hub takes bursts of 200
+const COMMANDS_MAX = 128; // waiting or unanswered; a hub takes bursts of 200, subscriptions among them
 const UNSENT_MAX = 1 << 20; // bytes the socket may hold back before commands are refused
 
 const backOff = (attempt) => Math.random() * Math.min(BACK_OFF_MAX, BACK_OFF_MIN * 2 ** Math.min(attempt, 10));
@@ -134,16 +135,15 @@ export class Holdfast {
   async call(method, data = {}) { return (await this.#command({ rpc: { method, data } })).data; }
   /** Who is here, by connection. @param {string} channel @returns {Promise<Record<string, any>>} */
   async presence(channel) { return (await this.#command({ presence: { channel } })).presence; }
-  /** @param {string} channel @param {{limit?: number, since?: Position, reverse?: boolean}} [options]
-   *  @returns {Promise<{publications: Publication[], epoch: string, offset: number}>} */
+  /** @param {string} channel @param {{limit?: number, since?: Position, reverse?: boolean}} [options] @returns {Promise<any>} */
   history(channel, options = {}) { return this.#command({ history: { channel, ...options } }); }
 
   get #storageKey() { return `holdfast:${this.#options.key ?? "session"}`; }
   get #sessionToken() { return this.#store?.getItem(this.#storageKey) ?? this.#token; }
   set #sessionToken(token) {
     this.#token = token;
-    try { this.#store?.[token ? "setItem" : "removeItem"](this.#storageKey, token);
-    } catch { /* A full storage must not end the game: the token lives as long as the page then. */ }
+    // A full storage must not end the game: the token lives as long as the page then.
+    try { this.#store?.[token ? "setItem" : "removeItem"](this.#storageKey, token); } catch { /* as said */ }
   }
   #emit(event, value) { for (const listener of this.#listeners.get(event) ?? []) tell(listener, value); }
   #become(state, details = {}) { this.state = state; this.#emit("state", { state, ...details }); }
@@ -224,18 +224,18 @@ export class Holdfast {
     for (const command of [...this.#commands.values()]) if (command.isSent) command.reject(error);
   }
   #command(request) { return new Promise((resolve, reject) => this.#request(request, resolve, reject)); }
-  /** `resolve` runs before the next line of the frame is read, so that pushes find what the reply has set. */
-  #request(request, resolve, reject, isFirst = false) {
+  /** `resolve` runs before the next line of the frame is read, so that pushes find what it set. `isOwn` goes past limits. */
+  #request(request, resolve, reject, isOwn = false) {
     const refuse = (code, message) => reject(new HoldfastError(code, message, code !== Fault.OFFLINE));
     if (this.state === "offline") return refuse(Fault.OFFLINE, "not connected: call connect() first");
-    if (this.#commands.size >= COMMANDS_MAX) return refuse(Fault.FULL, `${COMMANDS_MAX} commands wait for an answer already`);
-    if ((this.#socket?.bufferedAmount ?? 0) > UNSENT_MAX) return refuse(Fault.FULL, "the line is too slow for what is sent");
+    if (!isOwn && this.#commands.size >= COMMANDS_MAX) return refuse(Fault.FULL, `${COMMANDS_MAX} commands wait for an answer already`);
+    if (!isOwn && (this.#socket?.bufferedAmount ?? 0) > UNSENT_MAX) return refuse(Fault.FULL, "the line is too slow for what is sent");
     const id = ++this.#lastId;
     const settle = (act) => (value) => { clearTimeout(timer); this.#commands.delete(id); act(value); };
     const command = { resolve: settle(resolve), reject: settle(reject), line: JSON.stringify({ id, ...request }), isSent: false };
     const timer = setTimeout(() => command.reject(new HoldfastError(Fault.TIMEOUT, `no answer within ${ANSWER_WITHIN / 1000} s`, true)), ANSWER_WITHIN);
     this.#commands.set(id, command);
-    if (isFirst || this.state === "connected") this.#send(command);
+    if (isOwn || this.state === "connected") this.#send(command);
   }
   #send(command) { command.isSent = true; this.#write(command.line); }
   #write(text) { this.#socket?.send(text); this.#emit("frame", { direction: "out", text }); }
@@ -286,13 +286,12 @@ export class Holdfast {
       else if (error.temporary) entry.retry = setTimeout(() => this.#join(entry), backOff(entry.attempt++));
       else this.#leave(channel, error.code, error.message);
     };
-    this.#request({ subscribe: { channel, ...(recover ? { recover, epoch, offset } : {}) } }, joined, refused);
+    this.#request({ subscribe: { channel, ...(recover ? { recover, epoch, offset } : {}) } }, joined, refused, true);
   }
   #leave(channel, code, reason) {
     const entry = this.#channels.get(channel);
-    if (!entry) return false;
+    if (!this.#channels.delete(channel)) return false;
     clearTimeout(entry.retry);
-    this.#channels.delete(channel);
     entry.reject(new HoldfastError(code, reason));
     tell(entry.handlers.onUnsubscribed, { code, reason });
     return true;

@@ -18,6 +18,7 @@ const words = {
   ROOM_CLOSED: "This room has been closed.",
   SEAT_TAKEN: "Somebody else was faster: this seat is taken.",
   ALREADY_SEATED: "You hold another seat in this room.",
+  "permission denied": "Only players with a seat may speak and listen here.",
 };
 const ends = {
   3500: "The hub does not know this session. Open or join a room to begin a new one.",
@@ -127,7 +128,10 @@ class Player {
       since,
       onSubscribed: (how) => this.subscribed(how),
       onPublication: (publication, isMissed) => this.heard(publication, isMissed),
-      onUnsubscribed: ({ reason }) => this.add({ mark: `no longer listening: ${reason}`, isLost: true }),
+      onUnsubscribed: ({ code, reason }) => {
+        const why = code === 2000 ? "only seats hear this room" : reason;
+        if (code !== 0) this.add({ mark: `no longer listening: ${why}`, isLost: true });
+      },
     });
   }
 
@@ -219,6 +223,7 @@ class Player {
 
   add(entry) {
     this.entries = [...this.entries, entry].slice(-ENTRIES_MAX);
+    this.since = this.hub.position(this.room.channel) ?? this.since;
     const { stream } = this.parts;
     stream.querySelector(".nothing")?.remove();
     const isAtEnd = stream.scrollHeight - stream.scrollTop - stream.clientHeight < 40;
@@ -233,7 +238,6 @@ class Player {
   save() {
     clearTimeout(this.saving);
     this.saving = undefined;
-    this.since = this.room ? (this.hub.position(this.room.channel) ?? this.since) : undefined;
     const kept = { name: this.name, code: this.room?.code, since: this.since, entries: this.entries };
     try { sessionStorage.setItem(`playground:${this.key}`, JSON.stringify(kept)); } catch { /* Full: F5 shows less. */ }
   }
@@ -277,6 +281,7 @@ class Player {
     });
     const { activeElement } = document;
     const focused = this.parts.seats.contains(activeElement) ? activeElement.dataset.seat : undefined;
+    this.parts.seats.dataset.count = seats.length;
     this.parts.seats.replaceChildren(...seats);
     if (focused) this.parts.seats.querySelector(`[data-seat="${focused}"]`)?.focus();
     this.showTimes();
