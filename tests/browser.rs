@@ -50,6 +50,12 @@ const CLEO: Person = Person {
     player: "a",
 };
 
+/// Bo in a copy of the tab.
+const BO_AGAIN: Person = Person {
+    tab: "copy",
+    player: "b",
+};
+
 impl Browser {
     fn start(daemon: &Daemon) -> Browser {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -224,5 +230,21 @@ async fn players_are_back_in_their_seats_after_the_hub_was_killed() {
     browser.text(BO, "sees", "the stream began anew").await;
     browser.says(ANA, "after").await;
     browser.hears(BO, "after").await;
+    browser.has_no_faults().await;
+}
+
+#[tokio::test]
+async fn a_player_in_a_second_tab_takes_over_and_the_first_one_says_so() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+
+    let order = json!({ "act": "duplicates", "page": BO.tab, "copy": BO_AGAIN.tab });
+    browser.order(order).await;
+
+    browser.sits(BO_AGAIN, 1).await;
+    browser.text(BO, "sees", "connected in another tab").await;
+    browser.says(BO_AGAIN, "still me").await;
+    let stream = browser.does(BO_AGAIN, "stream").await;
+    assert_eq!(stream, json!([{ "text": "still me", "missed": false }]));
     browser.has_no_faults().await;
 }

@@ -28,14 +28,17 @@ const pages = new Map();
 /** What holds the load of a page back, as a slow line would. */
 const held = new Map();
 
-async function open(name, path) {
-  const page = pages.size === 0 ? context.pages()[0] : await context.newPage();
+function adopt(name, page) {
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (message) => {
     if (/Content Security Policy/i.test(message.text())) faults.push(message.text());
   });
   pages.set(name, page);
-  await page.goto(base + path);
+}
+
+async function open(name, path) {
+  adopt(name, pages.size === 0 ? context.pages()[0] : await context.newPage());
+  await pages.get(name).goto(base + path);
 }
 
 const pane = ({ page, player }) => pages.get(page).locator(`[data-player="${player}"]`);
@@ -43,6 +46,14 @@ const connected = (order) => pane(order).locator('.state[data-state="connected"]
 
 const acts = {
   open: ({ page, path }) => open(page, path),
+  // "Duplicate tab": the new one has what the old one keeps.
+  duplicates: async ({ page, copy }) => {
+    const [opened] = await Promise.all([
+      pages.get(page).waitForEvent("popup"),
+      pages.get(page).evaluate(() => { window.open(location.href); }),
+    ]);
+    adopt(copy, opened);
+  },
   opens_room: (order) => pane(order).getByRole("button", { name: "Open a room" }).click(),
   names: (order) => pane(order).getByLabel("Name").fill(order.name),
   joins: (order) => pane(order).getByRole("button", { name: "Join" }).click(),
