@@ -132,14 +132,22 @@ async fn measure(players: usize) -> Round {
 async fn fill_room(daemon: &Daemon) -> Vec<Seated> {
     let guest = json!({ "name": "Guest" });
     let opening = json!({ "kind": "idle", "guest": guest });
-    let first = daemon.post("/v1/rooms", &opening).await;
+    let first = post(daemon, "/v1/rooms", &opening).await;
     let path = format!("/v1/rooms/{}/join", text(&first["room"]["code"]));
     let mut everybody = vec![seated(&first)];
     for _ in 1..SEATS {
-        let joined = daemon.post(&path, &json!({ "guest": guest })).await;
+        let joined = post(daemon, &path, &json!({ "guest": guest })).await;
         everybody.push(seated(&joined));
     }
     everybody
+}
+
+/// Posts a body and returns the answer's.
+async fn post(daemon: &Daemon, path: &str, body: &Value) -> Value {
+    let answer = daemon.ask("POST", path, &body.to_string()).await;
+    let (status, answer) = answer.expect("the daemon answers");
+    assert!((200..300).contains(&status), "{path}: {status} {answer}");
+    serde_json::from_str(&answer).expect("the client API answers in JSON")
 }
 
 fn seated(answer: &Value) -> Seated {
@@ -205,7 +213,7 @@ async fn answer_pings(mut client: Client) {
 }
 
 fn resident(daemon: &Daemon) -> f64 {
-    let path = format!("/proc/{}/status", daemon.process());
+    let path = format!("/proc/{}/status", daemon.child.id());
     let status = fs::read_to_string(path).expect("the daemon runs, on Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next());

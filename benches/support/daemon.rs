@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +18,7 @@ const TRY_EVERY: Duration = Duration::from_millis(1);
 
 /// A running daemon; killed with SIGKILL when it is dropped.
 pub(crate) struct Daemon {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     /// From exec to the first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
@@ -81,24 +80,6 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub(crate) fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Posts a body and returns the answer's.
-    ///
-    /// # Panics
-    /// If the answer is not a success.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let (status, answer) = self
-            .ask("POST", path, &body)
-            .await
-            .expect("the daemon answers");
-        assert!((200..300).contains(&status), "{path}: {status} {answer}");
-        serde_json::from_str(&answer).expect("the client API answers in JSON")
-    }
-
     /// Its port answers nothing before it is ready, so one question is enough once it is bound.
     async fn is_ready(&mut self) -> bool {
         let ended = self.child.try_wait().expect("our own child");
@@ -110,7 +91,12 @@ impl Daemon {
         matches!(self.ask("GET", "/readyz", "").await, Ok((200, _)))
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(self.address).await?;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\

@@ -23,6 +23,7 @@ pub(crate) struct Direct(DatabaseConnection);
 
 impl Direct {
     pub(crate) async fn open(fresh: &Fresh, pool: u32) -> Direct {
+        fresh.migrate().await;
         let mut options = ConnectOptions::new(fresh.url());
         options
             .max_connections(pool)

@@ -1,4 +1,4 @@
-//! A new, migrated database for one measurement.
+//! A new database for one measurement.
 
 use holdfast::config::Config;
 use holdfast::id::RoomId;
@@ -13,7 +13,7 @@ pub(crate) enum Server {
     Postgres(String),
 }
 
-/// A database without a row.
+/// A database without a table.
 pub(crate) struct Fresh {
     url: String,
     /// The server and the name to drop, on PostgreSQL.
@@ -58,9 +58,6 @@ impl Fresh {
                 (format!("{server}/{name}"), Some((url.clone(), name)))
             }
         };
-        let mut config = Config::default();
-        config.database.url = url.clone().into();
-        migrate_up(&config).await.expect("an empty database");
         Fresh {
             url,
             dropped_by,
@@ -70,6 +67,13 @@ impl Fresh {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Makes the tables. The daemon's own store does so by itself.
+    pub(crate) async fn migrate(&self) {
+        let mut config = Config::default();
+        config.database.url = self.url.clone().into();
+        migrate_up(&config).await.expect("an empty database");
     }
 
     pub(crate) async fn rooms(&self) -> u64 {
