@@ -59,20 +59,7 @@ impl Direct {
             credits: Set(0),
             created_at: Set(now),
         };
-        let room = room::ActiveModel {
-            id: Set(room_id),
-            code: Set(next_code().as_str().into()),
-            kind: Set("table".into()),
-            status: Set("open".into()),
-            settings: Set("{}".into()),
-            grace: Set(HOUR_MILLIS),
-            current_game_id: Set(None),
-            stream_epoch: Set("benchmark".into()),
-            stream_top: Set(0),
-            owner_epoch: Set(0),
-            created_at: Set(now),
-            closed_at: Set(None),
-        };
+        let room = room_row(room_id, now);
         let session = app_session::ActiveModel {
             id: Set(session_id),
             user_id: Set(user_id.clone()),
@@ -128,6 +115,23 @@ impl Direct {
 
     pub(crate) async fn close(&self) {
         self.0.close_by_ref().await.expect("no caller is left");
+    }
+}
+
+fn room_row(id: uuid::Uuid, now: i64) -> room::ActiveModel {
+    room::ActiveModel {
+        id: Set(id),
+        code: Set(next_code().as_str().into()),
+        kind: Set("table".into()),
+        status: Set("open".into()),
+        settings: Set("{}".into()),
+        grace: Set(HOUR_MILLIS),
+        current_game_id: Set(None),
+        stream_epoch: Set("benchmark".into()),
+        stream_top: Set(0),
+        owner_epoch: Set(0),
+        created_at: Set(now),
+        closed_at: Set(None),
     }
 }
 
