@@ -13,5 +13,6 @@ mod room;
 mod sdk;
 mod seat;
 mod start;
+mod supervision;
 mod support;
 mod wire;

@@ -3,6 +3,9 @@
 //! **Owns** nothing. **Supervised by** the daemon. **On failure** a request is answered 500; the
 //! players' listener is another one.
 
+#[cfg(feature = "faults")]
+mod fault;
+
 use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::http::HeaderMap;
@@ -15,6 +18,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::config::AdminConfig;
 use crate::http::{Health, Problem, RequestCounts, Secret, bearer, livez, observe, readyz};
 use crate::wire::{Reason, Refusal};
+
+#[cfg(feature = "faults")]
+pub use self::fault::{Fault, Faults, fault_router};
 
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";

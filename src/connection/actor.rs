@@ -21,10 +21,10 @@ impl Actor for ConnectionActor {
 
     async fn pre_start(
         &self,
-        _me: ActorRef<ConnectionMessage>,
+        me: ActorRef<ConnectionMessage>,
         (context, id, outbound): (Arc<Context>, ConnectionId, Outbound),
     ) -> Result<Connection, ActorProcessingErr> {
-        Ok(Connection::new(context, id, outbound))
+        Ok(Connection::new(context, id, outbound, me))
     }
 
     async fn handle(
@@ -40,6 +40,8 @@ impl Actor for ConnectionActor {
                 let served = Box::pin(connection.serve(payload)).await;
                 answer(reply, served);
             }
+            #[cfg(feature = "faults")]
+            ConnectionMessage::Panic => panic!("ordered"),
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use ractor::{Actor, ActorCell, SpawnErr};
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -30,10 +30,11 @@ use tracing::debug;
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
 use self::heartbeat::Heartbeat;
+use self::message::ConnectionMessage;
 use self::socket::{Halves, Socket};
-use self::supervisor::ConnectionSupervisor;
+use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::config::{ClientConfig, Config};
-use crate::delivery::{Outbound, QueueLimits};
+use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, shard_of};
@@ -46,11 +47,18 @@ const FAREWELL_BATCH: usize = 50;
 /// several steps may take longer than any one of them.
 const CHANGE_WITHIN: Duration = Duration::from_millis(4700);
 
+/// How long a new socket waits for a supervisor that is being started again: twice the longest
+/// back-off, and well below what a client waits for its upgrade to be of use.
+const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// All connections of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
     context: Arc<Context>,
-    supervisors: Arc<[Post<()>]>,
+    supervisors: Arc<[Post<SupervisorMessage>]>,
 }
 
 /// What all connections share.
@@ -104,19 +112,11 @@ impl Connections {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let client = &self.context.client;
-        let (outbound, inbox) = Outbound::open(QueueLimits {
-            bytes_max: client.queue_bytes_max,
-            count_max: client.queue_count_max,
-        });
-        let Some(supervisor) = self.supervisors[shard_of(&id)].cell() else {
+        // Without a supervisor for so long: the line is cut, and the client comes back by itself.
+        let Ok(started) = timeout(SUPERVISED_WITHIN, self.start_actor(id)).await else {
             return;
         };
-        let arguments = (Arc::clone(&self.context), id, outbound.clone());
-        let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor).await;
-        // The supervisor has just failed: the client comes back to the next one.
-        let Ok((actor, _)) = spawned else {
-            return;
-        };
+        let (actor, outbound, inbox) = started;
         let socket = Socket {
             halves,
             inbox,
@@ -127,6 +127,43 @@ impl Connections {
         socket.run().await;
         // After the command that is being carried out, so that what it opens is closed as well.
         actor.stop(None);
+    }
+
+    /// Starts the actor of a socket; a supervisor that is being started again is waited for.
+    async fn start_actor(
+        &self,
+        id: ConnectionId,
+    ) -> (ActorRef<ConnectionMessage>, Outbound, Inbox) {
+        let limits = QueueLimits {
+            bytes_max: self.context.client.queue_bytes_max,
+            count_max: self.context.client.queue_count_max,
+        };
+        loop {
+            if let Some(supervisor) = self.supervisors[shard_of(&id)].cell() {
+                // A queue for each try: an actor that cannot start closes its own.
+                let (outbound, inbox) = Outbound::open(limits);
+                let arguments = (Arc::clone(&self.context), id, outbound.clone());
+                let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
+                if let Ok((actor, _)) = spawned.await {
+                    return (actor, outbound, inbox);
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Has a connection fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self, id: ConnectionId) -> bool {
+        let actor = self.context.directory.actor(id);
+        actor.is_some_and(|actor| actor.cast(ConnectionMessage::Panic).is_ok())
+    }
+
+    /// Has the supervisor of a connection's share fail.
+    #[cfg(feature = "faults")]
+    pub fn panic_supervisor(&self, id: ConnectionId) -> bool {
+        self.supervisors[shard_of(&id)].tell(SupervisorMessage::Panic);
+        true
     }
 
     /// Tells all clients that the hub stops, `per_second` of them a second: they come back to its

@@ -10,11 +10,12 @@ use governor::clock::MonotonicClock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use ractor::ActorRef;
 use serde::Serialize;
 
 use super::Context;
 use super::channel::Subscription;
-use super::message::Served;
+use super::message::{ConnectionMessage, Served};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -81,8 +82,13 @@ struct Welcome<'a> {
 }
 
 impl Connection {
-    pub(super) fn new(context: Arc<Context>, id: ConnectionId, outbound: Outbound) -> Connection {
-        context.directory.enter(id, outbound.clone());
+    pub(super) fn new(
+        context: Arc<Context>,
+        id: ConnectionId,
+        outbound: Outbound,
+        me: ActorRef<ConnectionMessage>,
+    ) -> Connection {
+        context.directory.enter(id, outbound.clone(), me);
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,

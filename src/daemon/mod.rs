@@ -1,5 +1,7 @@
 //! Builds every part in order, serves, and stops them in reverse.
 
+#[cfg(feature = "faults")]
+mod fault;
 mod hub;
 mod start;
 
@@ -122,6 +124,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         },
     );
     let admin = admin::router(&config.admin, health, metrics);
+    #[cfg(feature = "faults")]
+    let admin = admin.merge(admin::fault_router(
+        &config.admin,
+        config.dev,
+        fault::faults(&parts, &hub),
+    ));
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
     tokio::spawn(public.serve(router, limits, tracker.clone(), stop.clone()));

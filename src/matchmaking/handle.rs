@@ -32,6 +32,12 @@ impl Matchmaker {
         self.post.tell(MatchmakerMessage::Gone { code });
     }
 
+    /// Has the matchmaker fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.post.tell(MatchmakerMessage::Panic);
+    }
+
     /// The fullest room of a kind with a free seat, other than those tried.
     pub async fn fullest(
         &self,

@@ -86,6 +86,8 @@ impl Actor for Shell {
                 waiting.is_timer_running = false;
                 waiting.cancel_late(Instant::now());
             }
+            #[cfg(feature = "faults")]
+            PersistenceMessage::Panic => panic!("ordered"),
             PersistenceMessage::WriterEnded => {
                 return Err("the writer task has ended while its queue was open".into());
             }

@@ -27,6 +27,10 @@ use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 /// The longest that a read may take, under the 5 s after which a client gives up.
 const READ_WITHIN: Duration = Duration::from_secs(4);
 
+/// The wait before the writer is asked again that was not there or had no room: about what its restart
+/// takes.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// The longest that a question of health may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -228,11 +232,27 @@ impl Persistence {
     }
 
     async fn barrier(&self) -> Result<(), ReadError> {
-        let wait = self.ask(Job::Barrier);
-        match tokio::time::timeout(READ_WITHIN, wait).await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) | Err(_) => Err(ReadError::Unavailable),
-        }
+        let wait = async {
+            // While persistence is being started again, or its queue is full, nobody answers.
+            while self.ask(Job::Barrier).await.is_none() {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+        };
+        tokio::time::timeout(READ_WITHIN, wait)
+            .await
+            .map_err(|_| ReadError::Unavailable)
+    }
+
+    /// Has the shell of persistence fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        drop(self.tell(PersistenceMessage::Panic));
+    }
+
+    /// Has the writer task fail, behind what is queued.
+    #[cfg(feature = "faults")]
+    pub fn panic_writer(&self) {
+        drop(self.tell(PersistenceMessage::Job(Job::Panic)));
     }
 
     /// None if the queue is full or the writer is gone.

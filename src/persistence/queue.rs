@@ -37,6 +37,9 @@ pub(super) enum Job {
         Vec<(RoomId, StoredStream)>,
         oneshot::Sender<Result<(), WriteError>>,
     ),
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
     /// Answers when the marks are written too and the log is checkpointed.
     Drain(oneshot::Sender<()>),
 }

@@ -296,6 +296,8 @@ impl Committer {
     async fn carry_out(&mut self, job: Job) {
         // Who asked may have stopped waiting: then nobody needs the answer.
         match job {
+            #[cfg(feature = "faults")]
+            Job::Panic => panic!("ordered"),
             Job::Barrier(reply) => {
                 let _ = reply.send(());
             }

@@ -39,7 +39,7 @@ impl Actor for RoomActor {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
         let mut room = Room {
             stream: Stream::new(&seed.kind.config, stream),
-            seating: Seating::new(seed.kind.config.seats),
+            seating: Seating::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
@@ -125,6 +125,8 @@ impl Actor for RoomActor {
             RoomMessage::Wake(Wake::Empty { vacancy }) => room.close_if_vacant(vacancy),
             RoomMessage::Wake(Wake::Rest) => room.rest(),
             RoomMessage::Retire => room.retire(),
+            #[cfg(feature = "faults")]
+            RoomMessage::Panic => panic!("ordered"),
             RoomMessage::Freeze { reply } => {
                 room.phase = Phase::Frozen;
                 let id = room.profile.as_ref().map(|profile| profile.id);

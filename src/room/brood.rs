@@ -102,9 +102,13 @@ impl Rooms {
     /// Starts the supervisor of one share of the rooms, with the rooms that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let brood = RoomBrood(Arc::clone(&self.0));
-        let shard = Shard { brood, index };
+        let shards = self.0.shards.clone();
+        let shard = Shard {
+            brood,
+            index,
+            shards,
+        };
         let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
-        self.0.shards.post(index).fill(actor.clone());
         Ok(actor.get_cell())
     }
 
@@ -124,6 +128,12 @@ impl Rooms {
     /// Finds a room past the directory, after one found there did not answer.
     pub async fn look_again(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
         self.0.shards.resolve(key).await
+    }
+
+    /// Brings a room back of which nobody knows whether it was committed. If it was, it comes back, even
+    /// if that is known only later.
+    pub async fn rebuild(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
+        self.0.shards.rebuild(key).await
     }
 
     /// Asks a room something; if it has gone meanwhile, once more after looking it up again.
@@ -188,6 +198,24 @@ impl Rooms {
             .filter_map(|stream| async move { stream })
             .collect()
             .await
+    }
+
+    /// Has a room fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self, key: &RoomKey) -> bool {
+        let room = self.live(key);
+        let is_live = room.is_some();
+        if let Some(room) = room {
+            room.tell(RoomMessage::Panic);
+        }
+        is_live
+    }
+
+    /// Has the supervisor of a room's share fail.
+    #[cfg(feature = "faults")]
+    pub fn panic_supervisor(&self, key: &RoomKey) -> bool {
+        self.0.shards.of(key).tell(ShardMessage::Panic);
+        true
     }
 
     /// Has each room tell the matchmaker again what it has to offer.

@@ -79,6 +79,9 @@ pub(super) enum RoomMessage {
     Offer,
     /// The shard asks whether the room can go.
     Retire,
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
     /// The hub stops: holds stand still, and the stream is handed out.
     Freeze {
         reply: RpcReplyPort<Option<(RoomId, StoredStream)>>,

@@ -1,5 +1,6 @@
 //! How seats become empty again, and rooms with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, RpcReplyPort};
@@ -15,7 +16,7 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Refused, ReleaseSeat};
+use crate::persistence::{Command, Refused, ReleaseSeat, WriteError};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
@@ -60,7 +61,13 @@ impl Room {
             session,
             hold_until,
         });
-        self.write(command, Change::Release { seat, reason });
+        let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
+        let change = Change::Release { seat, reason };
+        self.write_and(command, change, move |result| match result {
+            Ok(_) => listener.hear(session, SeatNews::Released { room }),
+            Err(WriteError::Lost) => listener.hear(session, SeatNews::Unsure { room }),
+            Err(WriteError::Refused(_)) => {}
+        });
     }
 
     pub(super) async fn release_committed(&mut self, number: u16, reason: ReleaseReason) {

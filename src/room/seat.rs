@@ -224,6 +224,10 @@ impl Room {
             return;
         }
         let Some(number) = self.seating.away(session, epoch, hold_until) else {
+            if !self.seating.is_known(session) {
+                // It missed that its seat was released.
+                self.notify(session, SeatNews::Released { room });
+            }
             return;
         };
         // None while its release is being written.

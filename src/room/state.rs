@@ -20,9 +20,13 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
-use crate::persistence::Command;
+use crate::persistence::{Command, Committed, WriteError};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Publication, Refusal, RoomStatus, RoomView, SeatInfo, publication_push};
+
+/// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
+/// needs no directory, at the price of a timer of its own.
+const IN_DIRECTORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A room with all that it owns.
 pub(super) struct Room {
@@ -96,14 +100,29 @@ impl Room {
 
     /// Writes a change; persistence tells when it is settled.
     pub(super) fn write(&self, command: Command, change: Change) {
+        self.write_and(command, change, |_| ());
+    }
+
+    /// The same, and has somebody hear of it even if the room fails meanwhile.
+    pub(super) fn write_and(
+        &self,
+        command: Command,
+        change: Change,
+        hear: impl FnOnce(&Result<Committed, WriteError>) + Send + 'static,
+    ) {
         let me = self.me.clone();
         self.context.persistence.write_then(command, move |result| {
+            hear(&result);
             // The room was rebuilt meanwhile, and has read the truth.
             let _ = me.cast(RoomMessage::Settled { change, result });
         });
     }
 
     pub(super) async fn wake(&self, delay: Duration, wake: Wake) {
+        if delay < IN_DIRECTORY_WITHIN {
+            self.me.send_after(delay, move || RoomMessage::Wake(wake));
+            return;
+        }
         self.context
             .wheel
             .after(delay, (self.key.clone(), wake))

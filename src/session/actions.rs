@@ -4,6 +4,7 @@
 //! middle must leave nothing without an owner.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::debug;
 
@@ -179,9 +180,19 @@ impl Actions {
     /// ROOM_NOT_FOUND, NOT_SEATED, UNAVAILABLE.
     pub async fn release(&self, session: &SessionHandle, code: RoomCode) -> Result<(), Refusal> {
         let id = session.id();
+        let tries = AtomicUsize::new(0);
         self.rooms
-            .ask(&RoomKey::Code(code), |room| async move {
-                room.release(id).await
+            .ask(&RoomKey::Code(code), |room| {
+                let is_repeated = tries.fetch_add(1, Ordering::Relaxed) > 0;
+                async move {
+                    let released = room.release(id).await?;
+                    // The room failed at the first try, and had released the seat by then.
+                    let is_done = |refusal: &Refusal| refusal.reason == Reason::NotSeated;
+                    Ok(match released {
+                        Err(refusal) if is_repeated && is_done(&refusal) => Ok(()),
+                        released => released,
+                    })
+                }
             })
             .await
             .map_err(unanswered)?

@@ -14,6 +14,7 @@ mod fresh;
 mod handle;
 mod message;
 mod opening;
+mod room;
 mod state;
 
 pub use actions::{Actions, Caller, Entered, SessionReport};

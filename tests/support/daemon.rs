@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::database::Store;
-use super::{Database, Proxy, Request, eventually};
+use super::{Answer, Database, Proxy, Request, eventually};
 
 /// How often a start is tried anew because another process took a port first.
 const STARTS_MAX: usize = 5;
@@ -166,6 +166,52 @@ impl Daemon {
             sessions: count("session"),
             connections: count("connection"),
         }
+    }
+
+    /// One metric, by its name and labels as the admin listener shows them; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
+        let lines = answer.text.lines();
+        let value = lines
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .next();
+        value.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
+    /// Has a part of the daemon panic.
+    pub(crate) async fn has_a_panic_in(&self, part: &Value) {
+        let answer = self.tries_a_panic_in(part).await;
+        assert_eq!(answer.unwrap().status, 202, "no panic in {part}");
+    }
+
+    /// The same, in a daemon that may be going down.
+    pub(crate) async fn tries_a_panic_in(&self, part: &Value) -> Result<Answer, String> {
+        let request = Request::new(self.admin, "POST", "/faults/panic");
+        request.json(part).try_send().await
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("the daemon runs");
+        eventually("the daemon ends", async || {
+            let status = child.try_wait().unwrap();
+            status.ok_or_else(|| "still running".to_owned())
+        })
+        .await
+    }
+
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The memory that the process has at this moment, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.child.as_ref().expect("the daemon runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.expect("Linux tells it").trim().trim_end_matches(" kB");
+        size.parse().unwrap()
     }
 
     /// `kill -9`, and waits until the process is gone.
