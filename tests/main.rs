@@ -7,6 +7,7 @@ mod configuration;
 mod crash;
 mod create;
 mod input;
+mod metrics;
 mod outage;
 mod persistence;
 mod room;

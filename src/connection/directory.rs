@@ -20,6 +20,10 @@ impl ConnectionDirectory {
         self.open.remove(&id);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     pub(super) fn all(&self) -> Vec<Outbound> {
         self.open
             .iter()

@@ -8,8 +8,10 @@ mod actor;
 mod call;
 mod channel;
 mod directory;
+mod farewell;
 mod heartbeat;
 mod message;
+mod metric;
 mod socket;
 mod state;
 mod supervisor;
@@ -17,9 +19,11 @@ mod supervisor;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use metrics::gauge;
 use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -30,6 +34,7 @@ use tracing::debug;
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
 use self::heartbeat::Heartbeat;
+use self::metric::ConnectionMetrics;
 use self::socket::{Halves, Socket};
 use self::supervisor::ConnectionSupervisor;
 use crate::config::{ClientConfig, Config};
@@ -37,10 +42,7 @@ use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, shard_of};
-use crate::wire::{Close, Refusal};
-
-/// Clients told to go between two pauses, when the hub stops.
-const FAREWELL_BATCH: usize = 50;
+use crate::wire::Refusal;
 
 /// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
 /// several steps may take longer than any one of them.
@@ -60,6 +62,9 @@ struct Context {
     are_guests_welcome: bool,
     directory: ConnectionDirectory,
     tracker: TaskTracker,
+    metrics: ConnectionMetrics,
+    /// Sockets that still come are closed as those before them were.
+    is_stopping: AtomicBool,
 }
 
 impl Connections {
@@ -72,6 +77,8 @@ impl Connections {
                 are_guests_welcome: config.auth.guests,
                 directory: ConnectionDirectory::default(),
                 tracker,
+                metrics: ConnectionMetrics::new(),
+                is_stopping: AtomicBool::new(false),
             }),
             supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
         }
@@ -124,24 +131,29 @@ impl Connections {
             actor: actor.clone(),
             heartbeat: Heartbeat::new(client, Instant::now()),
         };
-        socket.run().await;
+        let open = self.context.metrics.open();
+        open.ended(socket.run(&self.context.metrics).await);
         // After the command that is being carried out, so that what it opens is closed as well.
         actor.stop(None);
     }
 
-    /// Tells all clients that the hub stops, `per_second` of them a second: they come back to its
-    /// successor in the same order.
-    pub async fn say_goodbye(&self, per_second: u32) {
-        let pause = Duration::from_secs(1).mul_f64(FAREWELL_BATCH as f64 / f64::from(per_second));
-        let outbounds = self.context.directory.all();
-        for batch in outbounds.chunks(FAREWELL_BATCH) {
-            for outbound in batch {
-                outbound.close(Close::Shutdown);
-            }
-            if outbounds.len() > FAREWELL_BATCH {
-                tokio::time::sleep(pause).await;
-            }
+    /// Looks at what waits in the outgoing queues.
+    pub fn measure(&self) {
+        let (mut messages, mut bytes, mut deepest) = (0, 0, 0);
+        for outbound in self.context.directory.all() {
+            let (count, weight) = outbound.depth();
+            messages += count;
+            bytes += weight;
+            deepest = deepest.max(count);
         }
+        gauge!("holdfast_outgoing_queue_messages").set(messages as f64);
+        gauge!("holdfast_outgoing_queue_bytes").set(bytes as f64);
+        gauge!("holdfast_outgoing_queue_deepest_messages").set(deepest as f64);
+    }
+
+    /// Whether every share of the connections has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.supervisors.iter().all(Post::is_manned)
     }
 }
 

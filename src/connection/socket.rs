@@ -14,13 +14,14 @@ use ractor::rpc::CallResult;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::message::{ConnectionMessage, Served};
+use super::metric::{ConnectionMetrics, Ended};
 use crate::delivery::{Drained, Inbox, Outbound};
 use crate::wire::{Close, PING};
 
@@ -57,7 +58,7 @@ struct Pulse {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Serves the socket until it is closed from either side.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, metrics: &ConnectionMetrics) -> Ended {
         let Socket {
             halves: (mut sink, mut frames),
             mut inbox,
@@ -69,9 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             heartbeat,
             is_busy: false,
         });
-        let is_closing = tokio::select! {
-            () = read(&mut frames, &actor, &outbound, &pulse) => false,
-            is_closing = write(&mut sink, &mut inbox) => is_closing,
+        let (ended, is_closing) = tokio::select! {
+            ended = read(&mut frames, &actor, &outbound, &pulse, metrics) => (ended, false),
+            ended = write(&mut sink, &mut inbox, metrics) => ended,
             never = beat(&outbound, &pulse) => match never {},
         };
         drop(inbox);
@@ -82,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             })
             .await;
         }
+        ended
     }
 }
 
@@ -91,17 +93,21 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     actor: &ActorRef<ConnectionMessage>,
     outbound: &Outbound,
     pulse: &Mutex<Pulse>,
-) {
+    metrics: &ConnectionMetrics,
+) -> Ended {
+    let mut ended = Ended::Lost;
     while let Some(frame) = frames.next().await {
         let payload = match frame {
             Ok(Message::Text(text)) => Bytes::from(text),
             Ok(Message::Binary(bytes)) => bytes,
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+            Ok(Message::Close(_)) => {
+                ended = Ended::Left;
                 continue;
             }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             Err(error) => {
                 let Some(close) = close_for(&error) else {
-                    return;
+                    return ended;
                 };
                 debug!(%error, "bad frame");
                 outbound.close(close);
@@ -109,6 +115,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 return std::future::pending().await;
             }
         };
+        metrics.bytes_received.increment(payload.len() as u64);
         pulse.lock().is_busy = true;
         let served = ask(actor, payload).await;
         let now = Instant::now();
@@ -127,6 +134,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             None => outbound.cut(Close::Internal),
         }
     }
+    ended
 }
 
 async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
@@ -137,14 +145,16 @@ async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Serv
     }
 }
 
-/// Writes all that has gathered, in one go. Returns whether a close was sent.
+/// Writes all that has gathered, in one go. Returns how the socket ended, and whether a close was sent.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     inbox: &mut Inbox,
-) -> bool {
+    metrics: &ConnectionMetrics,
+) -> (Ended, bool) {
     loop {
         match inbox.next().await {
             Drained::Frames(frames) => {
+                let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
                 let writing = async {
                     for frame in frames {
                         sink.feed(Message::Text(text(frame)?)).await?;
@@ -154,10 +164,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                 let written = tokio::select! {
                     written = writing => written,
                     // Stuck in a write to a client that does not read, and cut off for it.
-                    () = inbox.cut() => Ok(()),
+                    () = inbox.cut() => continue,
                 };
                 if written.is_err() {
-                    return false;
+                    return (Ended::Lost, false);
+                }
+                metrics.messages_sent.increment(count as u64);
+                metrics.bytes_sent.increment(bytes as u64);
+                if let Some(since) = inbox.sampled() {
+                    metrics.delivery.record(since.elapsed());
                 }
             }
             Drained::Close(close) => {
@@ -166,7 +181,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                     reason: Utf8Bytes::from_static(close.reason()),
                 };
                 let sent = timeout(CLOSE_WITHIN, sink.send(Message::Close(Some(frame)))).await;
-                return matches!(sent, Ok(Ok(())));
+                return (Ended::Closed(close), matches!(sent, Ok(Ok(()))));
             }
         }
     }
@@ -210,6 +225,7 @@ fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
         Error::Utf8(_) => Some(Close::NotUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
         Error::ConnectionClosed
         | Error::AlreadyClosed

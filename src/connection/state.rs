@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::Context;
 use super::channel::Subscription;
 use super::message::Served;
+use super::metric::{Resume, count_connect};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -83,6 +85,10 @@ struct Welcome<'a> {
 impl Connection {
     pub(super) fn new(context: Arc<Context>, id: ConnectionId, outbound: Outbound) -> Connection {
         context.directory.enter(id, outbound.clone());
+        if context.is_stopping.load(Ordering::SeqCst) {
+            // It came as the others were told to go.
+            outbound.close(Close::Shutdown);
+        }
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,
@@ -110,11 +116,13 @@ impl Connection {
                         break;
                     }
                     served.has_pong |= command.request == Request::Pong;
+                    self.context.metrics.received(&command.request);
                     self.carry_out(command).await;
                 }
             }
             Err(error) => {
                 tracing::debug!(connection = %self.id, %error, "unreadable frame");
+                self.context.metrics.unreadable.increment(1);
                 self.outbound.close(Close::BadRequest);
             }
         }
@@ -186,11 +194,19 @@ impl Connection {
     }
 
     async fn connect(&mut self, id: u32, request: ConnectRequest) {
+        let outcome = match request.token.is_empty() {
+            true => Resume::New,
+            false => Resume::Resumed,
+        };
         let connected = self.establish(request).await;
         let (established, view, seats) = match connected {
             Ok(connected) => connected,
-            Err(refusal) => return self.refuse(id, refusal),
+            Err(refusal) => {
+                count_connect(Resume::Refused(refusal.reason));
+                return self.refuse(id, refusal);
+            }
         };
+        count_connect(outcome);
         let client = self.id.to_string();
         let ping = self.context.client.ping.as_secs();
         let reply = ConnectResult {

@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use crate::clock::HubClock;
 use crate::config::Config;
 use crate::connection::Connections;
+use crate::http::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
@@ -71,6 +72,21 @@ impl Parts {
             sessions,
             actions,
         }
+    }
+
+    /// How each part is, but for the database's answer.
+    pub(super) fn health(&self) -> Vec<PartHealth> {
+        let writing = self.persistence.writing();
+        let supervised = |part, is_well| PartHealth::new(part, is_well, "restarting");
+        vec![
+            PartHealth::new("writes", writing.is_committing, "failing"),
+            PartHealth::new("write_queue", !writing.is_queue_full, "full"),
+            supervised("persistence", writing.is_here),
+            supervised("matchmaker", self.matchmaker.is_here()),
+            supervised("rooms", self.rooms.is_whole()),
+            supervised("sessions", self.sessions.is_whole()),
+            supervised("connections", self.connections.is_whole()),
+        ]
     }
 
     async fn start(&self, part: Part, hub: ActorCell) -> Result<ActorCell, SpawnErr> {

@@ -18,6 +18,7 @@ use super::body;
 use super::caller::{self, Claim};
 use super::problem::Problem;
 use crate::session::{Entered, SessionReport};
+use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
     SessionView, UserView, room_code,
@@ -189,7 +190,7 @@ async fn change<T: Send + 'static>(
 
 /// Looks something up; nothing is lost if it is dropped half-way.
 async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Problem> {
-    check_ready(api)?;
+    check_restored(api)?;
     match timeout(REQUEST_WITHIN, work).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(Refusal::unavailable().into()),
@@ -197,10 +198,18 @@ async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> R
 }
 
 fn check_ready(api: &Api) -> Result<(), Refusal> {
-    if api.health.readiness().is_ready() {
-        Ok(())
-    } else {
-        Err(Refusal::unavailable())
+    match api.health.readiness().phase() {
+        Phase::Ready => Ok(()),
+        Phase::Starting => Err(Refusal::unavailable()),
+        Phase::Stopping => Err(Refusal::stopping()),
+    }
+}
+
+/// Those who play on while the hub stops may look.
+fn check_restored(api: &Api) -> Result<(), Refusal> {
+    match api.health.readiness().phase() {
+        Phase::Ready | Phase::Stopping => Ok(()),
+        Phase::Starting => Err(Refusal::unavailable()),
     }
 }
 

@@ -125,7 +125,11 @@ impl Hub {
                     while let Some(Ok(_)) = socket.next().await {}
                 });
             }),
-            health: Health::new(self.readiness.clone(), Arc::new(answers)),
+            health: Health::new(
+                self.readiness.clone(),
+                Arc::new(answers),
+                Arc::new(Vec::new),
+            ),
             tracker: self.tracker.clone(),
             is_dev: self.is_dev,
         };

@@ -24,6 +24,7 @@ use super::limit::Turned;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
+use crate::supervisor::Phase;
 use crate::wire::{Reason, Refusal};
 
 /// A socket that has just become one.
@@ -64,8 +65,10 @@ pub(super) async fn websocket(
     State(api): State<Api>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    if !api.health.readiness().is_ready() {
-        return Err(Refusal::unavailable().into());
+    match api.health.readiness().phase() {
+        Phase::Ready => {}
+        Phase::Starting => return Err(Refusal::unavailable().into()),
+        Phase::Stopping => return Err(Refusal::stopping().into()),
     }
     let protocol = subprotocol(&request)?;
     if !api.origins.admits(request.headers()) {

@@ -22,6 +22,11 @@ impl Matchmaker {
         }
     }
 
+    /// Whether it is here and at work.
+    pub fn is_here(&self) -> bool {
+        self.post.is_manned()
+    }
+
     /// Told by a room whenever its free seats change.
     pub fn supply(&self, code: RoomCode, supply: Supply) {
         self.post.tell(MatchmakerMessage::Supply { code, supply });

@@ -56,6 +56,7 @@ impl Actor for Shell {
     ) -> Result<Waiting, ActorProcessingErr> {
         let (queue, taken) = mpsc::channel(shared.settings.queue_max.max(1));
         let deadline = shared.settings.deadline;
+        *shared.queue.write() = Some(queue.downgrade());
         tokio::spawn(writer::run(shared.clone(), taken, myself.clone()));
         *shared.shell.write() = Some(myself);
         Ok(Waiting {

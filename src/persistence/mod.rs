@@ -16,6 +16,7 @@ mod handle;
 mod lock;
 mod mark;
 mod message;
+mod metric;
 mod queue;
 mod read;
 mod readers;
@@ -33,7 +34,7 @@ pub use command::{
     StoredSession, StoredStream, UserWrite,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
-pub use handle::Persistence;
+pub use handle::{Persistence, Writing};
 pub use read::StoredUser;
 pub use run::RunStart;
 pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};

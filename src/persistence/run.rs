@@ -101,6 +101,14 @@ pub(super) async fn stop_cleanly(
     let transaction = writer
         .begin_with_options(super::commit::immediate())
         .await?;
+    // A room that is left out must not go on under an epoch whose offsets it has used.
+    run(
+        &transaction,
+        "UPDATE rooms SET stream_epoch = '', stream_top = 0 WHERE closed_at IS NULL",
+        [],
+    )
+    .execute()
+    .await?;
     let mut tops = Rows::new(STREAM);
     let mut publications = Rows::new(PUBLICATION);
     for (room, stream) in streams {

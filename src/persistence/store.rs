@@ -2,22 +2,26 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::address::Address;
 use super::backoff::Backoff;
-use super::commit::Writer;
+use super::commit::{Attempt, Writer};
 use super::error::Cause;
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
 use super::message::PersistenceMessage;
+use super::metric::PersistenceMetrics;
+use super::queue::Work;
 use super::readers::Readers;
 use super::run::TakenOver;
 use super::{OpenError, Persistence, schema};
@@ -54,6 +58,11 @@ pub(super) struct Shared {
     pub(super) taken_over: Mutex<TakenOver>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
+    pub(super) metrics: PersistenceMetrics,
+    /// The queue of the writer, to look at.
+    pub(super) queue: RwLock<Option<mpsc::WeakSender<Work>>>,
+    /// The last transaction failed for a reason that is not its commands'.
+    pub(super) is_failing: AtomicBool,
 }
 
 impl Store {
@@ -102,6 +111,9 @@ impl Store {
             taken_over: Mutex::default(),
             shell: RwLock::new(None),
             lock,
+            metrics: PersistenceMetrics::new(),
+            queue: RwLock::new(None),
+            is_failing: AtomicBool::new(false),
         });
         keep_lock(&shared);
         keep_awake(&shared, config.database.keepalive);
@@ -118,6 +130,31 @@ impl Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Takes note of how a transaction went.
+    pub(super) fn note(&self, attempt: &Attempt) {
+        match attempt {
+            Attempt::Committed(_) => self.is_failing.store(false, Ordering::Relaxed),
+            Attempt::Transient(_) | Attempt::Unknown(_) => {
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+            Attempt::Permanent(_) | Attempt::MarksRefused(_) => {}
+        }
+    }
+
+    /// Commands that wait for the writer, and how many may. While there is none, nothing waits.
+    pub(super) fn queue_depth(&self) -> (usize, usize) {
+        let queue = self.queue.read().as_ref().and_then(|queue| queue.upgrade());
+        match queue {
+            Some(queue) => {
+                let max = queue.max_capacity();
+                (max - queue.capacity(), max)
+            }
+            None => (0, self.settings.queue_max),
+        }
     }
 }
 

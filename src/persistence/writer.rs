@@ -19,11 +19,10 @@ use super::commit::{Attempt, Group, Interrupted, Writer};
 use super::error::{Class, classify};
 use super::group::{self, Outcome};
 use super::message::PersistenceMessage;
-use super::queue::{Answer, Item, Job, Work};
+use super::queue::{Answer, CleanStop, Item, Job, Work};
 use super::run::{self, RunStart};
 use super::store::Shared;
-use super::{Refused, StoredStream, WriteError};
-use crate::id::RoomId;
+use super::{Refused, WriteError};
 
 /// Commands in one group at most, whatever the configuration says: with nine columns a row they stay below
 /// SQLite's 32,766 parameters, and beyond it a group only gets slower, not more efficient.
@@ -77,7 +76,6 @@ impl Committer {
                 }
                 () = self.shared.marks.due() => {}
             }
-            metrics::gauge!("holdfast_write_queue_depth").set(as_f64(queue.len()));
             if batch.is_empty() {
                 self.commit(Vec::new()).await;
             } else {
@@ -147,7 +145,7 @@ impl Committer {
                     return self.settle_outcomes(items, outcomes, groups);
                 }
                 Attempt::Unknown(outcomes) => {
-                    metrics::counter!("holdfast_commit_unknown_total").increment(1);
+                    self.shared.metrics.unknown.increment(1);
                     if self.find_out(id).await {
                         return self.settle_outcomes(items, outcomes, groups);
                     }
@@ -167,7 +165,7 @@ impl Committer {
                         // Marks alone: they are due again in a second.
                         return;
                     }
-                    metrics::counter!("holdfast_commit_retries_total").increment(1);
+                    self.shared.metrics.retries.increment(1);
                     backoff.wait().await;
                 }
             }
@@ -192,17 +190,19 @@ impl Committer {
         }
         let started = Instant::now();
         let attempt = self.writer.attempt(group).await;
-        metrics::histogram!("holdfast_commit_duration_seconds").record(started.elapsed());
+        let metrics = &self.shared.metrics;
+        metrics.commit_duration.record(started.elapsed());
+        self.shared.note(&attempt);
         match &attempt {
             Attempt::Unknown(_) => {}
             Attempt::Committed(_) => {
                 *self.shared.in_flight.lock() = None;
-                metrics::counter!("holdfast_commits_total").increment(1);
-                metrics::histogram!("holdfast_commit_group_size").record(as_f64(items.len()));
+                metrics.commits.increment(1);
+                metrics.group_size.record(as_f64(items.len()));
             }
             Attempt::Permanent(_) | Attempt::MarksRefused(_) | Attempt::Transient(_) => {
                 *self.shared.in_flight.lock() = None;
-                metrics::counter!("holdfast_commit_rollbacks_total").increment(1);
+                metrics.rollbacks.increment(1);
             }
         }
         attempt
@@ -302,8 +302,8 @@ impl Committer {
             Job::BeginRun(reply) => {
                 let _ = reply.send(self.begin_run().await);
             }
-            Job::CleanStop(streams, reply) => {
-                let _ = reply.send(self.clean_stop(streams).await);
+            Job::CleanStop(stop, reply) => {
+                let _ = reply.send(self.clean_stop(stop).await);
             }
             Job::Drain(reply) => {
                 self.commit(Vec::new()).await;
@@ -343,19 +343,29 @@ impl Committer {
         Err(WriteError::Lost)
     }
 
-    async fn clean_stop(&mut self, streams: Vec<(RoomId, StoredStream)>) -> Result<(), WriteError> {
-        // The marks first: they are part of what the next run finds.
-        self.commit(Vec::new()).await;
-        let connection = self.writer.connection().clone();
-        let now = self.shared.clock.now();
-        let stopped = self
-            .writer
-            .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
-            .await;
-        said(stopped).map_err(|error| {
-            warn!(%error, "the planned stop could not be marked");
-            WriteError::Lost
-        })
+    async fn clean_stop(&mut self, stop: CleanStop) -> Result<(), WriteError> {
+        let streams: Arc<[_]> = stop.streams.into();
+        let mut backoff = Backoff::new();
+        loop {
+            // The marks first: they are part of what the next run finds.
+            self.commit(Vec::new()).await;
+            let (connection, streams) = (self.writer.connection().clone(), Arc::clone(&streams));
+            let now = self.shared.clock.now();
+            let stopped = self
+                .writer
+                .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
+                .await;
+            match said(stopped) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    warn!(%error, "the planned stop could not be recorded");
+                    if classify(&error) == Class::Permanent || Instant::now() >= stop.give_up {
+                        return Err(WriteError::Lost);
+                    }
+                    backoff.wait().await;
+                }
+            }
+        }
     }
 
     /// Empties SQLite's log into its database, so that the file alone is whole.

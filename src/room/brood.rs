@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use metrics::Counter;
 use ractor::{Actor, ActorCell, SpawnErr};
 
 use super::actor::RoomActor;
@@ -13,6 +12,7 @@ use super::directory::RoomDirectory;
 use super::handle::{RoomHandle, RoomKey};
 use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
+use super::metric::RoomMetrics;
 use super::notice::{Epoch, SeatListener};
 use crate::clock::HubClock;
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub(super) struct RoomContext {
     pub(super) shards: ShardHandle<RoomBrood>,
     pub(super) wheel: Wheel<(RoomKey, Wake)>,
     pub(super) recovery_max: usize,
-    pub(super) published: Counter,
+    pub(super) metrics: Arc<RoomMetrics>,
     directory: Arc<RoomDirectory>,
 }
 
@@ -90,7 +90,7 @@ impl Rooms {
             shards: ShardHandle::vacant(),
             wheel,
             recovery_max: config.client.recovery_max,
-            published: metrics::counter!("holdfast_publications_total"),
+            metrics: Arc::new(RoomMetrics::new()),
             directory,
         }))
     }
@@ -180,7 +180,21 @@ impl Rooms {
         Ok(())
     }
 
-    /// Stops the clocks of all rooms and takes their streams, before a planned stop.
+    /// Stops the clocks of all rooms before a planned stop: holds stand still and no seat is taken;
+    /// members play on.
+    pub fn pause(&self) {
+        for room in self.0.directory.all() {
+            room.pause();
+        }
+    }
+
+    /// Whether every share of the rooms has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.0.shards.is_whole()
+    }
+
+    /// Takes the streams of all rooms, at the end of a planned stop. Those that do not answer are left
+    /// out, and begin anew.
     pub async fn freeze(&self) -> Vec<(RoomId, StoredStream)> {
         stream::iter(self.0.directory.all())
             .map(|room| async move { room.freeze().await.ok().flatten() })

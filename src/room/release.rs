@@ -6,6 +6,7 @@ use ractor::{ActorProcessingErr, RpcReplyPort};
 use tracing::{debug, warn};
 
 use super::message::{Change, Wake};
+use super::metric::count_release;
 use super::news::{News, ReleaseReason, SeatNote};
 use super::notice::SeatNews;
 use super::seat::refusal;
@@ -25,7 +26,9 @@ const RELEASE_RETRY: Duration = Duration::from_secs(1);
 impl Room {
     /// An explicit leave.
     pub(super) fn release(&mut self, session: SessionId, reply: RpcReplyPort<Result<(), Refusal>>) {
-        if let Some(number) = self.seating.release(session) {
+        if self.is_frozen() {
+            answer(reply, Err(Refusal::stopping()));
+        } else if let Some(number) = self.seating.release(session) {
             self.releases.insert(number, vec![reply]);
             self.write_release(number, session, None, ReleaseReason::Left);
         } else if self.seating.is_releasing(session) {
@@ -131,7 +134,7 @@ impl Room {
     /// A seat is empty: everybody hears it, and its holder loses what only holders may do.
     async fn released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
         debug!(room = %self.channel, seat = number, ?reason, "seat released");
-        metrics::counter!("holdfast_seats_released_total", "reason" => reason.label()).increment(1);
+        count_release(reason);
         let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
         self.announce(&News::Released(note));
         self.members.describe(occupant.session, None);
@@ -190,15 +193,5 @@ impl Room {
         self.phase = Phase::Open;
         self.seats_freed().await;
         Ok(())
-    }
-}
-
-impl ReleaseReason {
-    fn label(self) -> &'static str {
-        match self {
-            ReleaseReason::Left => "left",
-            ReleaseReason::HoldOver => "hold_over",
-            ReleaseReason::SessionEnded => "session_ended",
-        }
     }
 }

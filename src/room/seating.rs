@@ -225,6 +225,25 @@ impl Seating {
             .any(|occupant| occupant.session == session && occupant.epoch > epoch)
     }
 
+    /// A seat is being claimed or given up, and that is not written yet.
+    pub(super) fn is_settling(&self) -> bool {
+        self.places
+            .iter()
+            .any(|place| matches!(place, Place::Claimed(_) | Place::Releasing(_)))
+    }
+
+    /// Seats held and seats away.
+    pub(super) fn count(&self) -> (u32, u32) {
+        let holders = self.places.iter().filter_map(|place| match place {
+            Place::Empty | Place::Claimed(_) => None,
+            Place::Taken(occupant) | Place::Releasing(occupant) => Some(occupant),
+        });
+        holders.fold((0, 0), |(held, away), occupant| match occupant.status() {
+            SeatStatus::Held => (held + 1, away),
+            SeatStatus::Away | SeatStatus::Empty => (held, away + 1),
+        })
+    }
+
     pub(super) fn is_vacant(&self) -> bool {
         self.places.iter().all(|place| *place == Place::Empty)
     }

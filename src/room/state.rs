@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::RoomContext;
+use super::halt::Halt;
 use super::handle::RoomKey;
 use super::kind::Kind;
 use super::member::{Members, Peer};
 use super::message::{Change, ClaimRequest, Claimed, RoomMessage, Wake};
+use super::metric::Share;
 use super::news::News;
 use super::notice::{ClaimNotice, Holding, SeatNews};
 use super::seating::{Occupant, Seating};
@@ -43,6 +45,8 @@ pub(super) struct Room {
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
     pub(super) phase: Phase,
+    pub(super) halt: Halt,
+    pub(super) share: Share,
     pub(super) _alive: Alive,
 }
 
@@ -64,8 +68,6 @@ pub(super) enum Phase {
     Closed,
     /// Told to go: whoever still asks must look again.
     Retired,
-    /// The hub stops: holds stand still.
-    Frozen,
 }
 
 /// Who made a claim, and how its session hears that it is over.
@@ -115,16 +117,22 @@ impl Room {
     }
 
     /// Numbers a publication, encodes it once and queues it for every member.
-    pub(super) fn spread(&mut self, publication: &Publication) {
+    pub(super) fn spread(&mut self, publication: &Publication, since: Instant) {
         let frame = publication_push(&self.channel, publication);
-        self.context.published.increment(1);
-        self.members.tell(&frame);
+        let timed = match self.members.is_empty() {
+            true => None,
+            false => self.share.timed(since),
+        };
+        let delivered = self.members.tell(&frame, timed);
+        let metrics = &self.context.metrics;
+        metrics.published.increment(1);
+        metrics.delivered.increment(delivered as u64);
     }
 
     pub(super) fn announce(&mut self, news: &News<'_>) {
         let now = self.now();
         let publication = self.stream.append(news.to_json(), None, true, now);
-        self.spread(&publication);
+        self.spread(&publication, Instant::now());
     }
 
     /// A seat as its holder's session is told of it. None in an open channel.
@@ -159,7 +167,7 @@ impl Room {
     fn status(&self, profile: &Profile) -> RoomStatus {
         match self.phase {
             Phase::Closing | Phase::Closed => RoomStatus::Closed,
-            Phase::Open | Phase::Retired | Phase::Frozen => {
+            Phase::Open | Phase::Retired => {
                 if profile.current_game_id.is_some() {
                     RoomStatus::Playing
                 } else if self.seating.is_complete() {
@@ -196,7 +204,7 @@ impl Room {
         let Some(profile) = &self.profile else {
             return;
         };
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Open || self.is_halted() {
             self.context.matchmaker.gone(profile.code);
             return;
         }

@@ -127,6 +127,7 @@ impl Actions {
         code: RoomCode,
         request: JoinRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         if request.spectate {
             return self.spectate(caller, code).await;
         }
@@ -150,6 +151,7 @@ impl Actions {
         code: RoomCode,
         request: JoinRequest,
     ) -> Result<(SeatView, RoomView), Refusal> {
+        self.check_open()?;
         let room = self
             .rooms
             .find(&RoomKey::Code(code))
@@ -262,7 +264,16 @@ impl Actions {
         Ok((session, Some(fresh.token)))
     }
 
+    /// While the hub stops, nothing new is begun.
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
+        match self.sessions.context().is_stopping() {
+            true => Err(Refusal::stopping()),
+            false => Ok(()),
+        }
+    }
+
     async fn write_session(&self, fresh: &Fresh) -> Result<UserView, Refusal> {
+        self.check_open()?;
         let command = Command::OpenSession(OpenSession {
             user: fresh.user_write.clone(),
             session: fresh.row(),

@@ -38,6 +38,7 @@ impl Actor for SessionActor {
             waiting: None,
             arriving: None,
             ending: None,
+            _counted: context.metrics.live(),
             _alive: Alive::new("session"),
             context,
             known,

@@ -11,6 +11,7 @@ use super::actor::SessionActor;
 use super::directory::SessionDirectory;
 use super::handle::{Known, SessionHandle};
 use super::message::SessionMessage;
+use super::metric::SessionMetrics;
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{SessionId, TokenHash, UserId};
@@ -32,6 +33,7 @@ pub(super) struct SessionContext {
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
     pub(super) wheel: Wheel<SessionId>,
+    pub(super) metrics: SessionMetrics,
     notices: SeatNotices,
     is_stopping: AtomicBool,
 }
@@ -95,6 +97,7 @@ impl Sessions {
             rooms,
             shards: ShardHandle::vacant(),
             wheel,
+            metrics: SessionMetrics::new(),
             notices,
             is_stopping: AtomicBool::new(false),
         }))
@@ -128,7 +131,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// From here on, connections that end turn no seat away: a planned stop is nobody's leaving.
+    /// Whether every share of the sessions has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.0.shards.is_whole()
+    }
+
+    /// From here on, connections that end turn no seat away, because a planned stop is nobody's
+    /// leaving, and nothing new is begun.
     pub fn set_stopping(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
     }

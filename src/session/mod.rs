@@ -13,6 +13,7 @@ mod ending;
 mod fresh;
 mod handle;
 mod message;
+mod metric;
 mod opening;
 mod state;
 

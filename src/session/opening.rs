@@ -47,6 +47,7 @@ impl Actions {
         caller: Caller,
         request: OpenRoomRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         let seat = *kind
             .wanted(request.seat, request.team.as_deref())?
@@ -72,6 +73,7 @@ impl Actions {
         caller: Caller,
         request: QuickMatchRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         kind.wanted(None, request.team.as_deref())?;
         if kind.config.quick_match == QuickMatch::Off {

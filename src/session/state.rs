@@ -10,6 +10,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use super::metric::Counted;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
@@ -44,6 +45,7 @@ pub(super) struct Session {
     /// A connection that waits until each room has confirmed its seat.
     pub(super) arriving: Option<Arriving>,
     pub(super) ending: Option<Ending>,
+    pub(super) _counted: Counted,
     pub(super) _alive: Alive,
 }
 
@@ -79,6 +81,7 @@ pub(super) struct Ending {
 pub(super) struct Link {
     outbound: Outbound,
     is_dismissed: bool,
+    _counted: Counted,
 }
 
 impl Link {
@@ -281,14 +284,15 @@ impl Session {
     /// The newcomer takes over at once; its rooms hear of it before it does.
     fn begin_arrival(&mut self, arrival: Arrival) {
         self.epoch = next_epoch();
-        let link = Link {
-            outbound: arrival.outbound,
-            is_dismissed: false,
-        };
-        if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Attached(link)) {
-            metrics::counter!("holdfast_take_overs_total").increment(1);
+        if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Away) {
+            self.context.metrics.take_overs.increment(1);
             older.cut(Close::Replaced);
         }
+        self.phase = Phase::Attached(Link {
+            outbound: arrival.outbound,
+            is_dismissed: false,
+            _counted: self.context.metrics.attached(),
+        });
         self.seen();
         for seat in self.seats.values_mut() {
             seat.hold_until = None;

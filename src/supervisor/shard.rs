@@ -122,6 +122,11 @@ impl<B: Brood> ShardHandle<B> {
         &self.posts[shard]
     }
 
+    /// Whether every shard has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.posts.iter().all(Post::is_manned)
+    }
+
     /// Finds an actor, or loads it. None: there is no such row.
     pub async fn resolve(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
         self.of(key)

@@ -52,6 +52,26 @@ impl Close {
         }
     }
 
+    /// How it is counted.
+    pub fn label(self) -> &'static str {
+        match self {
+            Close::ProtocolError => "protocol_error",
+            Close::NotUtf8 => "not_utf8",
+            Close::MessageTooBig => "message_too_big",
+            Close::Shutdown => "shutdown",
+            Close::Internal => "internal",
+            Close::Slow => "slow",
+            Close::ForceReconnect => "force_reconnect",
+            Close::NoPong => "no_pong",
+            Close::InvalidToken => "invalid_token",
+            Close::BadRequest => "bad_request",
+            Close::Stale => "stale",
+            Close::NotAvailable => "not_available",
+            Close::SessionEnded => "session_ended",
+            Close::Replaced => "replaced",
+        }
+    }
+
     /// Plain words: a client library reads JSON here as an old form of advice.
     pub fn reason(self) -> &'static str {
         match self {

@@ -54,6 +54,26 @@ pub(crate) struct Actors {
     pub(crate) connections: u64,
 }
 
+/// One scrape.
+#[derive(Debug)]
+pub(crate) struct Metrics(pub(crate) String);
+
+impl Metrics {
+    /// The value of a series, written as it is shown: name and labels.
+    #[track_caller]
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        let line = self.series().find(|(name, _)| *name == series);
+        let (_, value) = line.unwrap_or_else(|| panic!("no {series} in {}", self.0));
+        value.parse().expect("a metric is a number")
+    }
+
+    /// Every series with its value.
+    pub(crate) fn series(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit_once(' '))
+    }
+}
+
 impl Plan {
     /// Adds `--set key=value`.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Plan {
@@ -148,18 +168,24 @@ impl Daemon {
         answer.expect(200)["room"].take()
     }
 
+    /// A request to the admin listener.
+    pub(crate) fn get_as_operator(&self, path: &str) -> Request {
+        Request::new(self.admin, "GET", path)
+    }
+
+    /// What the admin listener says of the daemon's metrics.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let answer = self.get_as_operator("/metrics").send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Metrics(answer.text)
+    }
+
     /// Asks the admin listener how many actors there are.
     pub(crate) async fn actors(&self) -> Actors {
-        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let metrics = self.metrics().await;
         let count = |kind: &str| {
-            let name = format!("holdfast_actors{{kind=\"{kind}\"}} ");
-            let value = answer
-                .text
-                .lines()
-                .find_map(|line| line.strip_prefix(&name))
-                .unwrap_or("0");
-            value.parse().expect("a gauge is a number")
+            let value = metrics.value(&format!("holdfast_actors{{kind=\"{kind}\"}}"));
+            format!("{value}").parse().expect("a whole number")
         };
         Actors {
             rooms: count("room"),
@@ -195,12 +221,23 @@ impl Daemon {
 
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the daemon runs");
+        self.begins_to_stop();
+        self.stopped().await
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub(crate) fn begins_to_stop(&self) {
+        let child = self.child.as_ref().expect("the daemon runs");
         let told = Command::new("sh")
             .args(["-c", &format!("kill -TERM {}", child.id())])
             .status()
             .unwrap();
         assert!(told.success());
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the daemon runs");
         eventually("the daemon stops", async || {
             let status = child.try_wait().unwrap();
             status.ok_or_else(|| "still running".to_owned())

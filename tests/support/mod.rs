@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use client::{Client, Refusal};
-pub(crate) use daemon::{Actors, Daemon};
+pub(crate) use daemon::{Actors, Daemon, Metrics};
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use http::{Answer, Request};
 pub(crate) use player::Player;
