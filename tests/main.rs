@@ -14,5 +14,6 @@ mod room;
 mod sdk;
 mod seat;
 mod start;
+mod stop;
 mod support;
 mod wire;
