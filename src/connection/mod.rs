@@ -8,14 +8,16 @@ mod actor;
 mod call;
 mod channel;
 mod directory;
+mod guess;
 mod heartbeat;
 mod message;
+mod meter;
 mod socket;
 mod state;
 mod supervisor;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
+
+pub use self::guess::{WrongCodes, subscriber};
+pub use self::meter::Meter;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
@@ -58,6 +63,7 @@ struct Context {
     actions: Actions,
     client: ClientConfig,
     are_guests_welcome: bool,
+    wrong_codes: WrongCodes,
     directory: ConnectionDirectory,
     tracker: TaskTracker,
 }
@@ -70,11 +76,17 @@ impl Connections {
                 actions,
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
+                wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
                 directory: ConnectionDirectory::default(),
                 tracker,
             }),
             supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
         }
+    }
+
+    /// The wrong room codes of each address, counted over the sockets and over HTTP together.
+    pub fn wrong_codes(&self) -> WrongCodes {
+        self.context.wrong_codes.clone()
     }
 
     /// Starts the supervisor of one share of the connections.
@@ -85,7 +97,7 @@ impl Connections {
     }
 
     /// Serves a socket in a task of its own.
-    pub fn accept<S>(&self, stream: WebSocketStream<S>, address: SocketAddr)
+    pub fn accept<S>(&self, stream: WebSocketStream<Meter<S>>, address: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -94,12 +106,12 @@ impl Connections {
         self.context.tracker.spawn(async move {
             let id = ConnectionId::new();
             debug!(connection = %id, %address, "socket open");
-            connections.serve(id, halves).await;
+            connections.serve(id, halves, address.ip()).await;
             debug!(connection = %id, "socket closed");
         });
     }
 
-    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>)
+    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>, address: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -111,7 +123,7 @@ impl Connections {
         let Some(supervisor) = self.supervisors[shard_of(&id)].cell() else {
             return;
         };
-        let arguments = (Arc::clone(&self.context), id, outbound.clone());
+        let arguments = (Arc::clone(&self.context), id, address, outbound.clone());
         let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor).await;
         // The supervisor has just failed: the client comes back to the next one.
         let Ok((actor, _)) = spawned else {
@@ -162,5 +174,14 @@ impl Context {
             Ok(Ok(changed)) => changed,
             Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
         }
+    }
+
+    /// The same for a room that the client named by its code.
+    async fn by_code<T: Send + 'static>(
+        &self,
+        address: IpAddr,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.wrong_codes.guard(address, self.change(change)).await
     }
 }

@@ -11,7 +11,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::message::{ConnectionMessage, Served};
+use super::meter::{Excess, Meter};
 use crate::delivery::{Drained, Inbox, Outbound};
 use crate::wire::{Close, PING};
 
@@ -45,8 +46,8 @@ pub(super) struct Socket<S> {
 
 /// A stream's two ends.
 pub(super) type Halves<S> = (
-    SplitSink<WebSocketStream<S>, Message>,
-    SplitStream<WebSocketStream<S>>,
+    SplitSink<WebSocketStream<Meter<S>>, Message>,
+    SplitStream<WebSocketStream<Meter<S>>>,
 );
 
 /// What the parts of the task share.
@@ -76,18 +77,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         };
         drop(inbox);
         if is_closing {
-            // Cutting the line with unread input would destroy the close on its way out.
-            let _ = timeout(CLOSE_WITHIN, async {
-                while let Some(Ok(_)) = frames.next().await {}
-            })
-            .await;
+            let mut stream = sink
+                .reunite(frames)
+                .expect("both halves are of this socket");
+            // Cutting the line with unread input would destroy the close on its way out. Who goes on
+            // sending past the time has had the close by then.
+            let _ = timeout(CLOSE_WITHIN, discard(stream.get_mut().stream())).await;
         }
     }
 }
 
+/// Reads what still comes, whatever it is, until the client hangs up.
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut unread = [0; 1024];
+    while let Ok(1..) = stream.read(&mut unread).await {}
+}
+
 /// Hands frames to the actor, one in flight. Returns when the client is gone.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    frames: &mut SplitStream<WebSocketStream<S>>,
+    frames: &mut SplitStream<WebSocketStream<Meter<S>>>,
     actor: &ActorRef<ConnectionMessage>,
     outbound: &Outbound,
     pulse: &Mutex<Pulse>,
@@ -139,7 +147,7 @@ async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Serv
 
 /// Writes all that has gathered, in one go. Returns whether a close was sent.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    sink: &mut SplitSink<WebSocketStream<Meter<S>>, Message>,
     inbox: &mut Inbox,
 ) -> bool {
     loop {
@@ -210,6 +218,9 @@ fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
         Error::Utf8(_) => Some(Close::NotUtf8),
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Excess>()) => {
+            Some(Close::PolicyViolation)
+        }
         Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
         Error::ConnectionClosed
         | Error::AlreadyClosed

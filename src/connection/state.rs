@@ -1,6 +1,7 @@
 //! What a connection does with each command, in the order they come.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::Context;
 use super::channel::Subscription;
 use super::message::Served;
+use super::meter::Pace;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -34,12 +36,15 @@ type Allowance = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddle
 pub(super) struct Connection {
     pub(super) context: Arc<Context>,
     pub(super) id: ConnectionId,
+    /// The client's, as far as the proxies that are trusted tell it.
+    pub(super) address: IpAddr,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
     pub(super) channels: HashMap<String, Subscription>,
     stage: Stage,
     /// What the client may still send. None: as much as it likes.
     allowance: Option<Allowance>,
+    pongs: Pace,
     _link: Link,
     _alive: Alive,
 }
@@ -81,12 +86,18 @@ struct Welcome<'a> {
 }
 
 impl Connection {
-    pub(super) fn new(context: Arc<Context>, id: ConnectionId, outbound: Outbound) -> Connection {
+    pub(super) fn new(
+        context: Arc<Context>,
+        id: ConnectionId,
+        address: IpAddr,
+        outbound: Outbound,
+    ) -> Connection {
         context.directory.enter(id, outbound.clone());
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,
             allowance: allowance(context.client.messages_per_second),
+            pongs: Pace::default(),
             _link: Link {
                 context: Arc::clone(&context),
                 id,
@@ -95,6 +106,7 @@ impl Connection {
             _alive: Alive::new("connection"),
             context,
             id,
+            address,
             outbound,
         }
     }
@@ -130,14 +142,18 @@ impl Connection {
             (Stage::New, _) | (Stage::Connected(_), Request::Connect(_)) => {
                 self.outbound.close(Close::BadRequest);
             }
+            // A pong has no answer and is asked for, so it counts for itself.
+            (Stage::Connected(_), Request::Pong) => {
+                if self.pongs.is_exceeded(Instant::now()) {
+                    self.outbound.close(Close::PolicyViolation);
+                }
+            }
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
-                let outcome = match (&request, self.is_too_fast()) {
-                    // A pong has no answer, and is asked for.
-                    (Request::Pong, _) | (_, false) => {
-                        self.request(id, request, session, peer).await
-                    }
-                    (_, true) => Err(ErrorCode::TooManyRequests.into()),
+                let outcome = if self.is_too_fast() {
+                    Err(ErrorCode::TooManyRequests.into())
+                } else {
+                    self.request(id, request, session, peer).await
                 };
                 if let Err(failed) = outcome {
                     self.reply(failure(id, &failed));

@@ -116,6 +116,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         http::Parts {
             actions: parts.actions.clone(),
             upgrades,
+            wrong_codes: parts.connections.wrong_codes(),
             health: health.clone(),
             tracker: tracker.clone(),
             is_dev: config.dev,

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use super::{Health, Limits, Listener, Parts, router};
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
+use crate::connection::WrongCodes;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::Store;
 use crate::room::Rooms;
@@ -125,6 +126,7 @@ impl Hub {
                     while let Some(Ok(_)) = socket.next().await {}
                 });
             }),
+            wrong_codes: WrongCodes::new(client.wrong_codes_per_minute),
             health: Health::new(self.readiness.clone(), Arc::new(answers)),
             tracker: self.tracker.clone(),
             is_dev: self.is_dev,

@@ -24,10 +24,11 @@ use super::limit::Turned;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
+use crate::connection::Meter;
 use crate::wire::{Reason, Refusal};
 
 /// A socket that has just become one.
-pub type UpgradedSocket = WebSocketStream<TokioIo<Upgraded>>;
+pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
 /// Takes each new socket, with the address of its client. Must not block: it runs in a task of the
 /// socket's own, which ends when it returns.
@@ -103,7 +104,7 @@ async fn hand_over(
     let Ok(Ok(upgraded)) = timeout(UPGRADE_WITHIN, upgrade).await else {
         return;
     };
-    let io = TokioIo::new(upgraded);
+    let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     upgrades(socket, client);
 }
