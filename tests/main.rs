@@ -1,7 +1,7 @@
 //! What a user of the daemon can rely on. One module per topic.
 
-mod browser;
 mod abuse;
+mod browser;
 mod commit;
 mod concurrency;
 mod configuration;
