@@ -150,8 +150,9 @@ async fn shift(
          away_since = CASE WHEN status = 'held' OR hold_until <= $1 THEN $2 \
          ELSE away_since + $3 END, \
          hold_until = CASE WHEN status = 'held' OR hold_until <= $1 \
-         THEN $2 + (SELECT grace FROM rooms WHERE rooms.id = room_seats.room_id) \
-         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END",
+         THEN $2 + r.grace \
+         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END \
+         FROM (SELECT id, grace FROM rooms) AS r WHERE r.id = room_seats.room_id",
         [last.0.into(), now.0.into(), delta.into()],
     )
     .execute()
