@@ -331,6 +331,7 @@ impl Committer {
                 }
                 Err(error) => {
                     warn!(%error, "the run could not begin");
+                    self.writer.look_after_connection(&error).await;
                     let is_final = classify(&error) == Class::Permanent;
                     last = Some(error);
                     if is_final {
