@@ -81,7 +81,10 @@ mod tests {
             listen: ([127, 0, 0, 1], 0).into(),
             token: Some("operator".into()),
         };
-        let health = Health::new(Readiness::starting(), Arc::new(|| Box::pin(async { true })));
+        let health = Health::new(
+            Readiness::starting(),
+            Arc::new(|| Box::pin(async { Ok(()) })),
+        );
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
         let mut request = Request::get(path);
         if let Some(authorization) = authorization {

@@ -28,6 +28,10 @@ use self::hub::{HubHandle, Parts};
 /// How long the database has to answer a health check before it counts as away.
 const PROBE_WITHIN: Duration = Duration::from_millis(700);
 
+/// What health says of a database that answers and stores nothing: locked, full, read-only, or too slow.
+const DATABASE_TAKES_NO_WRITES: &str =
+    "the database answers but takes no writes; rooms play on, nothing new is stored";
+
 /// Why the daemon did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -72,6 +76,7 @@ impl From<OpenError> for StartError {
             OpenError::Address => StartError::Address(error),
             OpenError::Unreachable { .. }
             | OpenError::File { .. }
+            | OpenError::Damaged { .. }
             | OpenError::ServerOld { .. }
             | OpenError::Newer { .. }
             | OpenError::Pending { .. }
@@ -203,7 +208,13 @@ fn health(parts: &Arc<Parts>, readiness: &Readiness) -> Health {
         Arc::new(move || {
             let persistence = persistence.clone();
             Box::pin(async move {
-                matches!(timeout(PROBE_WITHIN, persistence.probe()).await, Ok(Ok(_)))
+                // Asked in any case, as it also tells the log and the metrics.
+                let takes_writes = persistence.takes_writes();
+                match timeout(PROBE_WITHIN, persistence.probe()).await {
+                    Ok(Ok(_)) if takes_writes => Ok(()),
+                    Ok(Ok(_)) => Err(DATABASE_TAKES_NO_WRITES),
+                    Ok(Err(_)) | Err(_) => Err(http::DATABASE_SILENT),
+                }
             })
         }),
     )

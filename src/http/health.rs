@@ -15,9 +15,16 @@ use tokio::time::timeout;
 
 use crate::supervisor::{Phase, Readiness};
 
-/// Asks the database whether it is there. The question must end by itself within seconds: it is left
-/// to run on when its answer is late.
-pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+/// Asks the database whether all is well with it; if not, the answer says what is wrong. The question
+/// must end by itself within seconds: it is left to run on when its answer is late.
+pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, DatabaseAnswer> + Send + Sync>;
+
+/// That all is well with the database, or what is wrong, for people.
+pub type DatabaseAnswer = Result<(), &'static str>;
+
+/// What is said of a database that gives no answer in time.
+pub const DATABASE_SILENT: &str =
+    "the database does not answer; rooms play on, nothing new is stored";
 
 /// How long the database may take to say that it is there: under the 1 s after which orchestrators'
 /// probes give up, because a hub without its database must still be found ready.
@@ -32,7 +39,7 @@ const ANSWER_FRESH_FOR: Duration = Duration::from_millis(100);
 pub struct Health {
     readiness: Readiness,
     database_answers: DatabaseAnswers,
-    last: Arc<Mutex<Option<(Instant, bool)>>>,
+    last: Arc<Mutex<Option<(Instant, DatabaseAnswer)>>>,
 }
 
 /// How the daemon is, part by part.
@@ -74,20 +81,17 @@ impl Health {
         let (status, reason) = match (self.readiness.phase(), database) {
             (Phase::Starting, _) => (HealthStatus::Starting, Some("the hub is starting")),
             (Phase::Stopping, _) => (HealthStatus::Stopping, Some("the hub is stopping")),
-            (Phase::Ready, true) => (HealthStatus::Ok, None),
-            (Phase::Ready, false) => (
-                HealthStatus::Degraded,
-                Some("the database does not answer; rooms play on, nothing new is stored"),
-            ),
+            (Phase::Ready, Ok(())) => (HealthStatus::Ok, None),
+            (Phase::Ready, Err(reason)) => (HealthStatus::Degraded, Some(reason)),
         };
         HealthReport {
             status,
-            database,
+            database: database.is_ok(),
             reason,
         }
     }
 
-    async fn ask_database(&self) -> bool {
+    async fn ask_database(&self) -> DatabaseAnswer {
         // Those who ask meanwhile wait for the same answer.
         let mut last = self.last.lock().await;
         if let Some((asked, answers)) = *last
@@ -97,7 +101,10 @@ impl Health {
         }
         // In a task of its own: a query that is dropped half-way costs the pool a connection.
         let asking = tokio::spawn((self.database_answers)());
-        let answers = matches!(timeout(ANSWER_WITHIN, asking).await, Ok(Ok(true)));
+        let answers = match timeout(ANSWER_WITHIN, asking).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(_)) | Err(_) => Err(DATABASE_SILENT),
+        };
         *last = Some((Instant::now(), answers));
         answers
     }

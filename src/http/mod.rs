@@ -33,7 +33,10 @@ use crate::config::{AuthConfig, ClientConfig, ServerConfig};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
-pub use health::{DatabaseAnswers, Health, HealthReport, HealthStatus, livez, readyz};
+pub use health::{
+    DATABASE_SILENT, DatabaseAnswer, DatabaseAnswers, Health, HealthReport, HealthStatus, livez,
+    readyz,
+};
 pub use limit::Limits;
 pub use listener::Listener;
 pub use observe::{RequestCounts, observe};

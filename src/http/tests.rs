@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::{Health, Limits, Listener, Parts, router};
+use super::{DATABASE_SILENT, Health, Limits, Listener, Parts, router};
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
 use crate::matchmaking::Matchmaker;
@@ -112,8 +112,11 @@ impl Hub {
         };
         let database = Arc::clone(&self.database);
         let answers = move || {
-            let answer = database.load(Ordering::SeqCst);
-            Box::pin(async move { answer }) as futures_util::future::BoxFuture<'static, bool>
+            let answer = match database.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err(DATABASE_SILENT),
+            };
+            Box::pin(async move { answer }) as futures_util::future::BoxFuture<'static, _>
         };
         let parts = Parts {
             actions: actions(self.folder.path()).await,

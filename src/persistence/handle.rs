@@ -209,6 +209,11 @@ impl Persistence {
         Ok(started.elapsed())
     }
 
+    /// Whether what is written at this moment gets through, as the last attempts show.
+    pub fn takes_writes(&self) -> bool {
+        self.shared.lock.is_held() && self.shared.writes.is_well()
+    }
+
     /// Waits until everything queued is settled, then closes the database. What is written afterwards is
     /// refused.
     pub async fn drain(&self) {

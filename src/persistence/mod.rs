@@ -10,6 +10,7 @@ mod address;
 mod backoff;
 mod command;
 mod commit;
+mod condition;
 mod error;
 mod group;
 mod handle;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::address::Address;
 use super::backoff::Backoff;
 use super::commit::Writer;
+use super::condition::WriteCondition;
 use super::error::Cause;
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
@@ -26,6 +27,10 @@ use crate::config::{Config, PersistenceConfig};
 
 /// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// PostgreSQL keeps the lock of a daemon that was killed until it notices that its connection is gone: at
+/// once, but on a busy machine not within the time that a new daemon needs to start.
+const LOCK_LEFT_OVER: Duration = Duration::from_secs(3);
 
 /// How often the lock's connection is looked after: another daemon that waits for the lock waits longer.
 const LOCK_RENEWAL: Duration = Duration::from_secs(5);
@@ -51,6 +56,7 @@ pub(super) struct Shared {
     /// The group whose outcome is not known yet.
     pub(super) in_flight: Mutex<Option<Uuid>>,
     pub(super) marks: Marks,
+    pub(super) writes: WriteCondition,
     pub(super) taken_over: Mutex<TakenOver>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
@@ -70,10 +76,15 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let address = Address::parse(&config.database)?;
         let give_up = Instant::now() + within;
+        let is_in_use = Instant::now() + within.min(LOCK_LEFT_OVER);
         let mut backoff = Backoff::new();
         let (lock, writer, readers) = loop {
             match connect(&address, config).await {
                 Ok(parts) => break parts,
+                Err(Unlocked::Refused(OpenError::DatabaseInUse)) if Instant::now() < is_in_use => {
+                    info!("the database's lock is held, by a daemon that was killed or that lives");
+                    backoff.wait().await;
+                }
                 Err(Unlocked::Refused(error)) => return Err(error),
                 Err(Unlocked::Away(error)) if Instant::now() >= give_up => {
                     let cause = Cause::from(error);
@@ -99,6 +110,7 @@ impl Store {
             writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, writer))),
             in_flight: Mutex::new(None),
             marks: Marks::default(),
+            writes: WriteCondition::default(),
             taken_over: Mutex::default(),
             shell: RwLock::new(None),
             lock,
@@ -126,11 +138,12 @@ async fn connect(
     config: &Config,
 ) -> Result<(DaemonLock, DatabaseConnection, Readers), Unlocked> {
     let lock = DaemonLock::take(address).await?;
-    let writer = address.connect_writer().await.map_err(Unlocked::Away)?;
+    let away = |error| address.away(error);
+    let writer = address.connect_writer().await.map_err(away)?;
     refuse_old(&writer).await?;
     let readers = Readers::connect(address.clone(), &config.database)
         .await
-        .map_err(Unlocked::Away)?;
+        .map_err(away)?;
     Ok((lock, writer, readers))
 }
 

@@ -162,6 +162,7 @@ impl Committer {
                 }
                 Attempt::Transient(error) => {
                     warn!(%error, commands = items.len(), "a commit failed and is tried again");
+                    self.shared.writes.fails();
                     self.shared.marks.restore(marks.to_vec());
                     if items.is_empty() {
                         // Marks alone: they are due again in a second.
@@ -191,16 +192,23 @@ impl Committer {
             *self.shared.in_flight.lock() = Some(id);
         }
         let started = Instant::now();
+        self.shared.writes.wants();
         let attempt = self.writer.attempt(group).await;
         metrics::histogram!("holdfast_commit_duration_seconds").record(started.elapsed());
         match &attempt {
             Attempt::Unknown(_) => {}
             Attempt::Committed(_) => {
                 *self.shared.in_flight.lock() = None;
+                self.shared.writes.answers();
                 metrics::counter!("holdfast_commits_total").increment(1);
                 metrics::histogram!("holdfast_commit_group_size").record(as_f64(items.len()));
             }
-            Attempt::Permanent(_) | Attempt::MarksRefused(_) | Attempt::Transient(_) => {
+            Attempt::Permanent(_) | Attempt::MarksRefused(_) => {
+                *self.shared.in_flight.lock() = None;
+                self.shared.writes.answers();
+                metrics::counter!("holdfast_commit_rollbacks_total").increment(1);
+            }
+            Attempt::Transient(_) => {
                 *self.shared.in_flight.lock() = None;
                 metrics::counter!("holdfast_commit_rollbacks_total").increment(1);
             }
@@ -216,10 +224,12 @@ impl Committer {
                 Ok(is_stored) => {
                     info!(is_stored, "the outcome of an unanswered COMMIT is known");
                     *self.shared.in_flight.lock() = None;
+                    self.shared.writes.answers();
                     return is_stored;
                 }
                 Err(error) => {
                     warn!(%error, "the outcome of a COMMIT is still unknown");
+                    self.shared.writes.fails();
                     backoff.wait().await;
                 }
             }
@@ -274,6 +284,10 @@ impl Committer {
         let now = Instant::now();
         let (late, timely): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| item.deadline <= now);
+        if !late.is_empty() {
+            metrics::counter!("holdfast_writes_refused_total", "reason" => "deadline")
+                .increment(late.len() as u64);
+        }
         self.refuse_all(late, &unavailable());
         timely
     }
