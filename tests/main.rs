@@ -14,4 +14,5 @@ mod sdk;
 mod seat;
 mod start;
 mod support;
+mod trouble;
 mod wire;

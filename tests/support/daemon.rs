@@ -10,10 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::database::Store;
-use super::{Database, Proxy, Request, eventually};
-
-/// How often a start is tried anew because another process took a port first.
-const STARTS_MAX: usize = 5;
+use super::{Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
 /// The exit code for a port that is taken.
 const EXIT_PORT_TAKEN: i32 = 69;
@@ -30,6 +27,10 @@ pub(crate) struct Plan {
     database: Database,
     settings: Vec<(String, String)>,
     is_behind_proxy: bool,
+    /// None: the PostgreSQL of all tests.
+    server: Option<String>,
+    /// None: a folder among the test's own.
+    data_dir: Option<PathBuf>,
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -39,6 +40,7 @@ pub(crate) struct Daemon {
     address: SocketAddr,
     admin: SocketAddr,
     settings: Vec<(String, String)>,
+    data_dir: PathBuf,
     log: PathBuf,
     database_line: Option<Proxy>,
     /// Dropped after the process has ended, and before the folder.
@@ -52,6 +54,22 @@ pub(crate) struct Actors {
     pub(crate) rooms: u64,
     pub(crate) sessions: u64,
     pub(crate) connections: u64,
+}
+
+/// What the daemon counts, in Prometheus' form.
+#[derive(Debug)]
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The value of a series, or the sum of all with this name; 0 if there is none.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let values = self.0.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let is_asked = series == name || series.split('{').next() == Some(name);
+            is_asked.then(|| value.parse::<f64>().expect("a metric is a number"))
+        });
+        values.sum()
+    }
 }
 
 impl Plan {
@@ -72,10 +90,23 @@ impl Plan {
         self
     }
 
+    /// Gives it a PostgreSQL that no other test uses.
+    pub(crate) fn on_server(mut self, server: &Server) -> Plan {
+        self.server = Some(server.url());
+        self
+    }
+
+    /// Keeps its data on a disk of its own.
+    pub(crate) fn on_disk(mut self, disk: &Disk) -> Plan {
+        self.data_dir = Some(disk.path().join("data"));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::make(self.database, &folder.path().join("data")).await;
+        let data_dir = self.data_dir.unwrap_or(folder.path().join("data"));
+        let store = Store::make(self.database, &data_dir, self.server).await;
         let database_line = match self.is_behind_proxy {
             true => Some(Proxy::to(store.server()).await),
             false => None,
@@ -85,6 +116,7 @@ impl Plan {
             address: free_address(),
             admin: free_address(),
             settings: self.settings,
+            data_dir,
             log: folder.path().join("log"),
             database_line,
             store,
@@ -107,6 +139,8 @@ impl Daemon {
             database,
             settings: Vec::new(),
             is_behind_proxy: false,
+            server: None,
+            data_dir: None,
         }
     }
 
@@ -150,21 +184,36 @@ impl Daemon {
 
     /// Asks the admin listener how many actors there are.
     pub(crate) async fn actors(&self) -> Actors {
-        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let metrics = self.metrics().await;
         let count = |kind: &str| {
-            let name = format!("holdfast_actors{{kind=\"{kind}\"}} ");
-            let value = answer
-                .text
-                .lines()
-                .find_map(|line| line.strip_prefix(&name))
-                .unwrap_or("0");
-            value.parse().expect("a gauge is a number")
+            let value = metrics.sum(&format!("holdfast_actors{{kind=\"{kind}\"}}"));
+            value as u64
         };
         Actors {
             rooms: count("room"),
             sessions: count("session"),
             connections: count("connection"),
+        }
+    }
+
+    /// What the admin listener tells Prometheus.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Metrics(answer.text)
+    }
+
+    /// All that it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The number of its process, which a daemon that was started again does not have.
+    pub(crate) fn process(&mut self) -> Option<u32> {
+        let child = self.child.as_mut()?;
+        match child.try_wait().unwrap() {
+            Some(_) => None,
+            None => Some(child.id()),
         }
     }
 
@@ -232,12 +281,11 @@ impl Daemon {
     }
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
-        let data_dir = self.folder.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--dev"]);
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
-            ("data_dir", data_dir.to_str().expect("a plain path")),
+            ("data_dir", self.data_dir.to_str().expect("a plain path")),
             ("server.listen", &address.to_string()),
             ("admin.listen", &admin.to_string()),
             ("database.connections_min", "2"),
@@ -269,7 +317,7 @@ impl Daemon {
     }
 
     fn show_log(&self) {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
         eprintln!(
@@ -297,7 +345,7 @@ fn open_log(path: &PathBuf) -> File {
 }
 
 /// An address that nobody listens on at this moment.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
