@@ -48,6 +48,8 @@
 //!   own; sockets ask instead of casting, one frame in flight each.
 //! - No actor of a room or a session is started or retired but by its shard; no guard of a directory
 //!   leaves its file.
+//! - No failure is only logged: what fails is rebuilt from its row within a budget, whoever it served is
+//!   told to come back, and a part that keeps failing ends the process with a reason.
 //! - No seat is released because nobody is connected: only a leave, the end of the session or the end of
 //!   the hold does that, and a hold does not run while the daemon is down.
 //! - No token is stored or told twice: the database has its SHA-256, a log line its first 10

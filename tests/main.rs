@@ -1,5 +1,6 @@
 //! What a user of the daemon can rely on. One module per topic.
 
+mod abuse;
 mod browser;
 mod commit;
 mod concurrency;
@@ -7,11 +8,15 @@ mod configuration;
 mod crash;
 mod create;
 mod input;
+mod metrics;
 mod outage;
 mod persistence;
 mod room;
 mod sdk;
 mod seat;
 mod start;
+mod stop;
+mod supervision;
 mod support;
+mod trouble;
 mod wire;

@@ -12,7 +12,7 @@ const UP: &[&str] = &[
     last_seen_at bigint NOT NULL,
     expires_at bigint NOT NULL,
     ended_at bigint
-)",
+) {roomy}",
     "CREATE INDEX app_sessions_user_id ON app_sessions (user_id)",
 ];
 

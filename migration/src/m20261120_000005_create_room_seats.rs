@@ -19,7 +19,7 @@ const UP: &[&str] = &[
     token_generation bigint NOT NULL,
     PRIMARY KEY (room_id, seat),
     CHECK ((status = 'held') = (hold_until IS NULL))
-)",
+) {roomy}",
     "CREATE UNIQUE INDEX room_seats_room_id_user_id ON room_seats (room_id, user_id)",
     "CREATE INDEX room_seats_session_id ON room_seats (session_id)",
     "CREATE INDEX room_seats_user_id ON room_seats (user_id)",

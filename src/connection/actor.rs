@@ -1,5 +1,6 @@
 //! Connects a socket's frames to what is done with them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -17,14 +18,14 @@ pub(super) struct ConnectionActor;
 impl Actor for ConnectionActor {
     type Msg = ConnectionMessage;
     type State = Connection;
-    type Arguments = (Arc<Context>, ConnectionId, Outbound);
+    type Arguments = (Arc<Context>, ConnectionId, IpAddr, Outbound);
 
     async fn pre_start(
         &self,
-        _me: ActorRef<ConnectionMessage>,
-        (context, id, outbound): (Arc<Context>, ConnectionId, Outbound),
+        me: ActorRef<ConnectionMessage>,
+        (context, id, address, outbound): (Arc<Context>, ConnectionId, IpAddr, Outbound),
     ) -> Result<Connection, ActorProcessingErr> {
-        Ok(Connection::new(context, id, outbound))
+        Ok(Connection::new(context, id, address, outbound, me))
     }
 
     async fn handle(
@@ -40,6 +41,8 @@ impl Actor for ConnectionActor {
                 let served = Box::pin(connection.serve(payload)).await;
                 answer(reply, served);
             }
+            #[cfg(feature = "faults")]
+            ConnectionMessage::Panic => panic!("ordered"),
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::state::Connection;
-use crate::id::RoomCode;
 use crate::session::{Caller, SessionHandle};
 use crate::wire::{
     Empty, ErrorCode, Failure, Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, RoomView,
@@ -53,7 +52,7 @@ impl Connection {
             "match.quick" => self.match_quick(id, session, &fields).await,
             "room.get" => self.room_get(id, &fields).await,
             "seat.claim" => self.seat_claim(id, session, &fields).await,
-            "seat.release" | "room.leave" => self.seat_release(id, session, fields.room()?).await,
+            "seat.release" | "room.leave" => self.seat_release(id, session, &fields).await,
             "session.get" => self.session_get(id, &session).await,
             "session.end" => self.session_end(id, session).await,
             _ => Err(ErrorCode::MethodNotFound.into()),
@@ -94,7 +93,9 @@ impl Connection {
         let caller = Caller::Session(session);
         let entered = self
             .context
-            .change(async move { actions.join_room(caller, code, request).await })
+            .by_code(self.address, async move {
+                actions.join_room(caller, code, request).await
+            })
             .await?;
         self.answer(
             id,
@@ -130,7 +131,9 @@ impl Connection {
     }
 
     async fn room_get(&self, id: u32, fields: &Fields<'_>) -> Result<(), Failure> {
-        let room = self.context.actions.room(fields.room()?).await?;
+        let (code, actions) = (fields.room()?, self.context.actions.clone());
+        let wrong_codes = &self.context.wrong_codes;
+        let room = wrong_codes.guard(self.address, actions.room(code)).await?;
         self.answer(id, RoomReply { room });
         Ok(())
     }
@@ -145,7 +148,9 @@ impl Connection {
         let actions = self.context.actions.clone();
         let (seat, _) = self
             .context
-            .change(async move { actions.claim(&session, code, request).await })
+            .by_code(self.address, async move {
+                actions.claim(&session, code, request).await
+            })
             .await?;
         self.answer(id, SeatReply { seat });
         Ok(())
@@ -155,11 +160,14 @@ impl Connection {
         &self,
         id: u32,
         session: SessionHandle,
-        code: RoomCode,
+        fields: &Fields<'_>,
     ) -> Result<(), Failure> {
+        let code = fields.room()?;
         let actions = self.context.actions.clone();
         self.context
-            .change(async move { actions.release(&session, code).await })
+            .by_code(self.address, async move {
+                actions.release(&session, code).await
+            })
             .await?;
         self.answer(id, Empty {});
         Ok(())

@@ -145,6 +145,10 @@ impl Connection {
             return Ok((subscription.room.clone(), answer));
         }
         let key = self.room_key(channel)?;
+        let is_code = matches!(key, RoomKey::Code(_));
+        if is_code {
+            self.context.wrong_codes.check(self.address)?;
+        }
         let rooms = self.context.actions.rooms();
         let found = rooms
             .ask(&key, |room| {
@@ -159,7 +163,11 @@ impl Connection {
             })
             .await
             .map_err(|LoadError| ErrorCode::Internal)?;
-        Ok(found.flatten().ok_or(ErrorCode::UnknownChannel)?)
+        let found = found.flatten();
+        if is_code && found.is_none() {
+            self.context.wrong_codes.count(self.address);
+        }
+        Ok(found.ok_or(ErrorCode::UnknownChannel)?)
     }
 
     /// Which room a channel would be.

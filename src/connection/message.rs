@@ -9,6 +9,9 @@ pub(super) enum ConnectionMessage {
         payload: Bytes,
         reply: RpcReplyPort<Served>,
     },
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
 }
 
 /// What a frame was, for the heartbeat.

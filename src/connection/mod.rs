@@ -8,49 +8,64 @@ mod actor;
 mod call;
 mod channel;
 mod directory;
+mod farewell;
+mod guess;
 mod heartbeat;
 mod message;
+mod meter;
+mod metric;
 mod socket;
 mod state;
 mod supervisor;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use ractor::{Actor, ActorCell, SpawnErr};
+use metrics::gauge;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+pub use self::guess::{WrongCodes, subscriber};
+pub use self::meter::Meter;
+
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
 use self::heartbeat::Heartbeat;
+use self::message::ConnectionMessage;
+use self::metric::ConnectionMetrics;
 use self::socket::{Halves, Socket};
-use self::supervisor::ConnectionSupervisor;
+use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::config::{ClientConfig, Config};
-use crate::delivery::{Outbound, QueueLimits};
+use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, shard_of};
-use crate::wire::{Close, Refusal};
-
-/// Clients told to go between two pauses, when the hub stops.
-const FAREWELL_BATCH: usize = 50;
+use crate::wire::Refusal;
 
 /// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
 /// several steps may take longer than any one of them.
 const CHANGE_WITHIN: Duration = Duration::from_millis(4700);
 
+/// How long a new socket waits for a supervisor that is being started again: twice the longest
+/// back-off, and well below what a client waits for its upgrade to be of use.
+const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// All connections of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
     context: Arc<Context>,
-    supervisors: Arc<[Post<()>]>,
+    supervisors: Arc<[Post<SupervisorMessage>]>,
 }
 
 /// What all connections share.
@@ -58,8 +73,12 @@ struct Context {
     actions: Actions,
     client: ClientConfig,
     are_guests_welcome: bool,
+    wrong_codes: WrongCodes,
     directory: ConnectionDirectory,
     tracker: TaskTracker,
+    metrics: ConnectionMetrics,
+    /// Sockets that still come are closed as those before them were.
+    is_stopping: AtomicBool,
 }
 
 impl Connections {
@@ -70,11 +89,19 @@ impl Connections {
                 actions,
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
+                wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
                 directory: ConnectionDirectory::default(),
                 tracker,
+                metrics: ConnectionMetrics::new(),
+                is_stopping: AtomicBool::new(false),
             }),
             supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
         }
+    }
+
+    /// The wrong room codes of each address, counted over the sockets and over HTTP together.
+    pub fn wrong_codes(&self) -> WrongCodes {
+        self.context.wrong_codes.clone()
     }
 
     /// Starts the supervisor of one share of the connections.
@@ -85,7 +112,7 @@ impl Connections {
     }
 
     /// Serves a socket in a task of its own.
-    pub fn accept<S>(&self, stream: WebSocketStream<S>, address: SocketAddr)
+    pub fn accept<S>(&self, stream: WebSocketStream<Meter<S>>, address: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -94,29 +121,21 @@ impl Connections {
         self.context.tracker.spawn(async move {
             let id = ConnectionId::new();
             debug!(connection = %id, %address, "socket open");
-            connections.serve(id, halves).await;
+            connections.serve(id, halves, address.ip()).await;
             debug!(connection = %id, "socket closed");
         });
     }
 
-    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>)
+    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>, address: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let client = &self.context.client;
-        let (outbound, inbox) = Outbound::open(QueueLimits {
-            bytes_max: client.queue_bytes_max,
-            count_max: client.queue_count_max,
-        });
-        let Some(supervisor) = self.supervisors[shard_of(&id)].cell() else {
+        // Without a supervisor for so long: the line is cut, and the client comes back by itself.
+        let Ok(started) = timeout(SUPERVISED_WITHIN, self.start_actor(id, address)).await else {
             return;
         };
-        let arguments = (Arc::clone(&self.context), id, outbound.clone());
-        let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor).await;
-        // The supervisor has just failed: the client comes back to the next one.
-        let Ok((actor, _)) = spawned else {
-            return;
-        };
+        let (actor, outbound, inbox) = started;
         let socket = Socket {
             halves,
             inbox,
@@ -124,24 +143,67 @@ impl Connections {
             actor: actor.clone(),
             heartbeat: Heartbeat::new(client, Instant::now()),
         };
-        socket.run().await;
+        let open = self.context.metrics.open();
+        open.ended(socket.run(&self.context.metrics).await);
         // After the command that is being carried out, so that what it opens is closed as well.
         actor.stop(None);
     }
 
-    /// Tells all clients that the hub stops, `per_second` of them a second: they come back to its
-    /// successor in the same order.
-    pub async fn say_goodbye(&self, per_second: u32) {
-        let pause = Duration::from_secs(1).mul_f64(FAREWELL_BATCH as f64 / f64::from(per_second));
-        let outbounds = self.context.directory.all();
-        for batch in outbounds.chunks(FAREWELL_BATCH) {
-            for outbound in batch {
-                outbound.close(Close::Shutdown);
+    /// Starts the actor of a socket; a supervisor that is being started again is waited for.
+    async fn start_actor(
+        &self,
+        id: ConnectionId,
+        address: IpAddr,
+    ) -> (ActorRef<ConnectionMessage>, Outbound, Inbox) {
+        let limits = QueueLimits {
+            bytes_max: self.context.client.queue_bytes_max,
+            count_max: self.context.client.queue_count_max,
+        };
+        loop {
+            if let Some(supervisor) = self.supervisors[shard_of(&id)].cell() {
+                // A queue for each try: an actor that cannot start closes its own.
+                let (outbound, inbox) = Outbound::open(limits);
+                let arguments = (Arc::clone(&self.context), id, address, outbound.clone());
+                let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
+                if let Ok((actor, _)) = spawned.await {
+                    return (actor, outbound, inbox);
+                }
             }
-            if outbounds.len() > FAREWELL_BATCH {
-                tokio::time::sleep(pause).await;
-            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
+    }
+
+    /// Has a connection fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self, id: ConnectionId) -> bool {
+        let actor = self.context.directory.actor(id);
+        actor.is_some_and(|actor| actor.cast(ConnectionMessage::Panic).is_ok())
+    }
+
+    /// Has the supervisor of a connection's share fail.
+    #[cfg(feature = "faults")]
+    pub fn panic_supervisor(&self, id: ConnectionId) -> bool {
+        self.supervisors[shard_of(&id)].tell(SupervisorMessage::Panic);
+        true
+    }
+
+    /// Looks at what waits in the outgoing queues.
+    pub fn measure(&self) {
+        let (mut messages, mut bytes, mut deepest) = (0, 0, 0);
+        for outbound in self.context.directory.all() {
+            let (count, weight) = outbound.depth();
+            messages += count;
+            bytes += weight;
+            deepest = deepest.max(count);
+        }
+        gauge!("holdfast_outgoing_queue_messages").set(messages as f64);
+        gauge!("holdfast_outgoing_queue_bytes").set(bytes as f64);
+        gauge!("holdfast_outgoing_queue_deepest_messages").set(deepest as f64);
+    }
+
+    /// Whether every share of the connections has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.supervisors.iter().all(Post::is_manned)
     }
 }
 
@@ -162,5 +224,14 @@ impl Context {
             Ok(Ok(changed)) => changed,
             Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
         }
+    }
+
+    /// The same for a room that the client named by its code.
+    async fn by_code<T: Send + 'static>(
+        &self,
+        address: IpAddr,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.wrong_codes.guard(address, self.change(change)).await
     }
 }

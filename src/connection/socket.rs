@@ -11,16 +11,18 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tracing::debug;
 
 use super::heartbeat::{Beat, Heartbeat};
 use super::message::{ConnectionMessage, Served};
+use super::meter::{Excess, Meter};
+use super::metric::{ConnectionMetrics, Ended};
 use crate::delivery::{Drained, Inbox, Outbound};
 use crate::wire::{Close, PING};
 
@@ -45,8 +47,8 @@ pub(super) struct Socket<S> {
 
 /// A stream's two ends.
 pub(super) type Halves<S> = (
-    SplitSink<WebSocketStream<S>, Message>,
-    SplitStream<WebSocketStream<S>>,
+    SplitSink<WebSocketStream<Meter<S>>, Message>,
+    SplitStream<WebSocketStream<Meter<S>>>,
 );
 
 /// What the parts of the task share.
@@ -57,7 +59,7 @@ struct Pulse {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Serves the socket until it is closed from either side.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, metrics: &ConnectionMetrics) -> Ended {
         let Socket {
             halves: (mut sink, mut frames),
             mut inbox,
@@ -69,39 +71,70 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             heartbeat,
             is_busy: false,
         });
-        let is_closing = tokio::select! {
-            () = read(&mut frames, &actor, &outbound, &pulse) => false,
-            is_closing = write(&mut sink, &mut inbox) => is_closing,
+        let (ended, is_closing) = tokio::select! {
+            ended = read(&mut frames, &actor, &outbound, &pulse, metrics) => (ended, false),
+            ended = write(&mut sink, &mut inbox, metrics) => ended,
             never = beat(&outbound, &pulse) => match never {},
         };
         drop(inbox);
         if is_closing {
-            // Cutting the line with unread input would destroy the close on its way out.
+            // Cutting the line with unread input would destroy the close on its way out. Who goes on
+            // sending past the time has had the close by then.
             let _ = timeout(CLOSE_WITHIN, async {
-                while let Some(Ok(_)) = frames.next().await {}
+                if is_answered(&mut frames).await {
+                    return;
+                }
+                let mut stream = sink
+                    .reunite(frames)
+                    .expect("both halves are of this socket");
+                discard(stream.get_mut().stream()).await;
             })
             .await;
+        }
+        ended
+    }
+}
+
+/// Reads until the client answers a close, or says something that is no frame.
+async fn is_answered<S: AsyncRead + AsyncWrite + Unpin>(
+    frames: &mut SplitStream<WebSocketStream<Meter<S>>>,
+) -> bool {
+    loop {
+        match frames.next().await {
+            None | Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed)) => return true,
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return false,
         }
     }
 }
 
+/// Reads what still comes, whatever it is, until the client hangs up.
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut unread = [0; 1024];
+    while let Ok(1..) = stream.read(&mut unread).await {}
+}
+
 /// Hands frames to the actor, one in flight. Returns when the client is gone.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    frames: &mut SplitStream<WebSocketStream<S>>,
+    frames: &mut SplitStream<WebSocketStream<Meter<S>>>,
     actor: &ActorRef<ConnectionMessage>,
     outbound: &Outbound,
     pulse: &Mutex<Pulse>,
-) {
+    metrics: &ConnectionMetrics,
+) -> Ended {
+    let mut ended = Ended::Lost;
     while let Some(frame) = frames.next().await {
         let payload = match frame {
             Ok(Message::Text(text)) => Bytes::from(text),
             Ok(Message::Binary(bytes)) => bytes,
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+            Ok(Message::Close(_)) => {
+                ended = Ended::Left;
                 continue;
             }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
             Err(error) => {
                 let Some(close) = close_for(&error) else {
-                    return;
+                    return ended;
                 };
                 debug!(%error, "bad frame");
                 outbound.close(close);
@@ -109,6 +142,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 return std::future::pending().await;
             }
         };
+        metrics.bytes_received.increment(payload.len() as u64);
         pulse.lock().is_busy = true;
         let served = ask(actor, payload).await;
         let now = Instant::now();
@@ -127,6 +161,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             None => outbound.cut(Close::Internal),
         }
     }
+    ended
 }
 
 async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
@@ -137,14 +172,16 @@ async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Serv
     }
 }
 
-/// Writes all that has gathered, in one go. Returns whether a close was sent.
+/// Writes all that has gathered, in one go. Returns how the socket ended, and whether a close was sent.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    sink: &mut SplitSink<WebSocketStream<Meter<S>>, Message>,
     inbox: &mut Inbox,
-) -> bool {
+    metrics: &ConnectionMetrics,
+) -> (Ended, bool) {
     loop {
         match inbox.next().await {
             Drained::Frames(frames) => {
+                let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
                 let writing = async {
                     for frame in frames {
                         sink.feed(Message::Text(text(frame)?)).await?;
@@ -154,10 +191,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                 let written = tokio::select! {
                     written = writing => written,
                     // Stuck in a write to a client that does not read, and cut off for it.
-                    () = inbox.cut() => Ok(()),
+                    () = inbox.cut() => continue,
                 };
                 if written.is_err() {
-                    return false;
+                    return (Ended::Lost, false);
+                }
+                metrics.messages_sent.increment(count as u64);
+                metrics.bytes_sent.increment(bytes as u64);
+                if let Some(since) = inbox.sampled() {
+                    metrics.delivery.record(since.elapsed());
                 }
             }
             Drained::Close(close) => {
@@ -166,7 +208,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                     reason: Utf8Bytes::from_static(close.reason()),
                 };
                 let sent = timeout(CLOSE_WITHIN, sink.send(Message::Close(Some(frame)))).await;
-                return matches!(sent, Ok(Ok(())));
+                return (Ended::Closed(close), matches!(sent, Ok(Ok(()))));
             }
         }
     }
@@ -210,6 +252,10 @@ fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
         Error::Utf8(_) => Some(Close::NotUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Excess>()) => {
+            Some(Close::PolicyViolation)
+        }
         Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
         Error::ConnectionClosed
         | Error::AlreadyClosed

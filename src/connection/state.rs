@@ -1,8 +1,10 @@
 //! What a connection does with each command, in the order they come.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,11 +12,14 @@ use governor::clock::MonotonicClock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use ractor::ActorRef;
 use serde::Serialize;
 
 use super::Context;
 use super::channel::Subscription;
-use super::message::Served;
+use super::message::{ConnectionMessage, Served};
+use super::meter::Pace;
+use super::metric::{Resume, count_connect};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -34,12 +39,15 @@ type Allowance = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddle
 pub(super) struct Connection {
     pub(super) context: Arc<Context>,
     pub(super) id: ConnectionId,
+    /// The client's, as far as the proxies that are trusted tell it.
+    pub(super) address: IpAddr,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
     pub(super) channels: HashMap<String, Subscription>,
     stage: Stage,
     /// What the client may still send. None: as much as it likes.
     allowance: Option<Allowance>,
+    pongs: Pace,
     _link: Link,
     _alive: Alive,
 }
@@ -81,12 +89,23 @@ struct Welcome<'a> {
 }
 
 impl Connection {
-    pub(super) fn new(context: Arc<Context>, id: ConnectionId, outbound: Outbound) -> Connection {
-        context.directory.enter(id, outbound.clone());
+    pub(super) fn new(
+        context: Arc<Context>,
+        id: ConnectionId,
+        address: IpAddr,
+        outbound: Outbound,
+        me: ActorRef<ConnectionMessage>,
+    ) -> Connection {
+        context.directory.enter(id, outbound.clone(), me);
+        if context.is_stopping.load(Ordering::SeqCst) {
+            // It came as the others were told to go.
+            outbound.close(Close::Shutdown);
+        }
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,
             allowance: allowance(context.client.messages_per_second),
+            pongs: Pace::default(),
             _link: Link {
                 context: Arc::clone(&context),
                 id,
@@ -95,6 +114,7 @@ impl Connection {
             _alive: Alive::new("connection"),
             context,
             id,
+            address,
             outbound,
         }
     }
@@ -110,11 +130,13 @@ impl Connection {
                         break;
                     }
                     served.has_pong |= command.request == Request::Pong;
+                    self.context.metrics.received(&command.request);
                     self.carry_out(command).await;
                 }
             }
             Err(error) => {
                 tracing::debug!(connection = %self.id, %error, "unreadable frame");
+                self.context.metrics.unreadable.increment(1);
                 self.outbound.close(Close::BadRequest);
             }
         }
@@ -130,14 +152,18 @@ impl Connection {
             (Stage::New, _) | (Stage::Connected(_), Request::Connect(_)) => {
                 self.outbound.close(Close::BadRequest);
             }
+            // A pong has no answer and is asked for, so it counts for itself.
+            (Stage::Connected(_), Request::Pong) => {
+                if self.pongs.is_exceeded(Instant::now()) {
+                    self.outbound.close(Close::PolicyViolation);
+                }
+            }
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
-                let outcome = match (&request, self.is_too_fast()) {
-                    // A pong has no answer, and is asked for.
-                    (Request::Pong, _) | (_, false) => {
-                        self.request(id, request, session, peer).await
-                    }
-                    (_, true) => Err(ErrorCode::TooManyRequests.into()),
+                let outcome = if self.is_too_fast() {
+                    Err(ErrorCode::TooManyRequests.into())
+                } else {
+                    self.request(id, request, session, peer).await
                 };
                 if let Err(failed) = outcome {
                     self.reply(failure(id, &failed));
@@ -186,11 +212,19 @@ impl Connection {
     }
 
     async fn connect(&mut self, id: u32, request: ConnectRequest) {
+        let outcome = match request.token.is_empty() {
+            true => Resume::New,
+            false => Resume::Resumed,
+        };
         let connected = self.establish(request).await;
         let (established, view, seats) = match connected {
             Ok(connected) => connected,
-            Err(refusal) => return self.refuse(id, refusal),
+            Err(refusal) => {
+                count_connect(Resume::Refused(refusal.reason));
+                return self.refuse(id, refusal);
+            }
         };
+        count_connect(outcome);
         let client = self.id.to_string();
         let ping = self.context.client.ping.as_secs();
         let reply = ConnectResult {

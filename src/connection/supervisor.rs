@@ -11,18 +11,41 @@ use crate::supervisor::Alive;
 #[derive(Debug)]
 pub(super) struct ConnectionSupervisor;
 
+/// What a supervisor of connections is told: nothing, but by testers.
+#[derive(Debug)]
+pub(super) enum SupervisorMessage {
+    #[cfg(feature = "faults")]
+    Panic,
+}
+
 impl Actor for ConnectionSupervisor {
-    type Msg = ();
+    type Msg = SupervisorMessage;
     type State = Alive;
     type Arguments = ();
 
-    async fn pre_start(&self, _me: ActorRef<()>, (): ()) -> Result<Alive, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _me: ActorRef<SupervisorMessage>,
+        (): (),
+    ) -> Result<Alive, ActorProcessingErr> {
         Ok(Alive::new("shard"))
+    }
+
+    async fn handle(
+        &self,
+        _me: ActorRef<SupervisorMessage>,
+        message: SupervisorMessage,
+        _alive: &mut Alive,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            #[cfg(feature = "faults")]
+            SupervisorMessage::Panic => panic!("ordered"),
+        }
     }
 
     async fn handle_supervisor_evt(
         &self,
-        _me: ActorRef<()>,
+        _me: ActorRef<SupervisorMessage>,
         event: SupervisionEvent,
         _alive: &mut Alive,
     ) -> Result<(), ActorProcessingErr> {

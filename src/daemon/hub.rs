@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use crate::clock::HubClock;
 use crate::config::Config;
 use crate::connection::Connections;
+use crate::http::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
@@ -30,7 +31,7 @@ pub(super) struct Parts {
     store: Store,
     clock: HubClock,
     pub(super) persistence: Persistence,
-    matchmaker: Matchmaker,
+    pub(super) matchmaker: Matchmaker,
     pub(super) rooms: Rooms,
     pub(super) sessions: Sessions,
     pub(super) actions: Actions,
@@ -71,6 +72,21 @@ impl Parts {
             sessions,
             actions,
         }
+    }
+
+    /// How each part is, but for the database's answer.
+    pub(super) fn health(&self) -> Vec<PartHealth> {
+        let writing = self.persistence.writing();
+        let supervised = |part, is_well| PartHealth::new(part, is_well, "restarting");
+        vec![
+            PartHealth::new("writes", writing.is_committing, "failing"),
+            PartHealth::new("write_queue", !writing.is_queue_full, "full"),
+            supervised("persistence", writing.is_here),
+            supervised("matchmaker", self.matchmaker.is_here()),
+            supervised("rooms", self.rooms.is_whole()),
+            supervised("sessions", self.sessions.is_whole()),
+            supervised("connections", self.connections.is_whole()),
+        ]
     }
 
     async fn start(&self, part: Part, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
@@ -121,6 +137,7 @@ impl Part {
 
 /// The way to the hub.
 #[derive(Debug)]
+#[cfg_attr(feature = "faults", derive(Clone))]
 pub(super) struct HubHandle(ActorRef<HubMessage>);
 
 impl HubHandle {
@@ -128,6 +145,13 @@ impl HubHandle {
     pub(super) fn set_stopping(&self) {
         // If the hub has failed, nothing starts anything again.
         let _ = self.0.cast(HubMessage::Stop);
+    }
+
+    /// Has the hub fail.
+    #[cfg(feature = "faults")]
+    pub(super) fn panic(&self) {
+        // It has failed already.
+        let _ = self.0.cast(HubMessage::Panic);
     }
 
     /// Begins to write down that the hub is alive.
@@ -142,6 +166,9 @@ enum HubMessage {
     Restart(Part),
     Beat,
     Stop,
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
 }
 
 /// The actor.
@@ -199,10 +226,14 @@ impl Actor for Hub {
         match message {
             HubMessage::Restart(_) | HubMessage::Beat if children.is_stopping => {}
             HubMessage::Stop => children.is_stopping = true,
-            HubMessage::Restart(part) => {
-                let cell = self.parts.start(part, me.get_cell()).await?;
-                children.parts.insert(cell.get_id(), part);
-            }
+            HubMessage::Restart(part) => match self.parts.start(part, me.get_cell()).await {
+                Ok(cell) => {
+                    children.parts.insert(cell.get_id(), part);
+                }
+                Err(error) => children.failed(me, part, &error.to_string()),
+            },
+            #[cfg(feature = "faults")]
+            HubMessage::Panic => panic!("ordered"),
             HubMessage::Beat => {
                 let at = self.parts.clock.now();
                 self.parts.persistence.mark(SoftWrite::Heartbeat { at });
@@ -220,10 +251,10 @@ impl Actor for Hub {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(cell, reason) => {
-                children.failed(me, cell.get_id(), &reason.to_string());
+                children.ended(me, cell.get_id(), &reason.to_string());
             }
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                children.failed(me, cell.get_id(), &reason.unwrap_or_default());
+                children.ended(me, cell.get_id(), &reason.unwrap_or_default());
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
@@ -232,11 +263,14 @@ impl Actor for Hub {
 }
 
 impl Children {
+    fn ended(&mut self, me: ActorRef<HubMessage>, id: ActorId, reason: &str) {
+        if let Some(part) = self.parts.remove(&id) {
+            self.failed(me, part, reason);
+        }
+    }
+
     /// Starts a part again, or ends the process if it keeps failing.
-    fn failed(&mut self, me: ActorRef<HubMessage>, id: ActorId, reason: &str) {
-        let Some(part) = self.parts.remove(&id) else {
-            return;
-        };
+    fn failed(&mut self, me: ActorRef<HubMessage>, part: Part, reason: &str) {
         if self.is_stopping {
             return;
         }

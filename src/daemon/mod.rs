@@ -1,19 +1,23 @@
 //! Builds every part in order, serves, and stops them in reverse.
 
+#[cfg(feature = "faults")]
+mod fault;
 mod hub;
 mod start;
+mod stop;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::admin;
 use crate::clock::HubClock;
@@ -24,6 +28,7 @@ use crate::supervisor::Readiness;
 use crate::telemetry;
 
 use self::hub::{HubHandle, Parts};
+use self::stop::Stop;
 
 /// How long the database has to answer a health check before it counts as away.
 const PROBE_WITHIN: Duration = Duration::from_millis(700);
@@ -72,6 +77,7 @@ impl From<OpenError> for StartError {
             OpenError::Address => StartError::Address(error),
             OpenError::Unreachable { .. }
             | OpenError::File { .. }
+            | OpenError::Damaged { .. }
             | OpenError::ServerOld { .. }
             | OpenError::Newer { .. }
             | OpenError::Pending { .. }
@@ -94,7 +100,13 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let readiness = Readiness::starting();
 
     let clock = HubClock::start();
-    let store = Store::open(&config, clock).await?;
+    let store = tokio::select! {
+        opened = Store::open(&config, clock) => opened?,
+        () = signals.next() => {
+            info!("stopped before the database was open");
+            return Ok(());
+        }
+    };
     let tracker = TaskTracker::new();
     let parts = Arc::new(Parts::new(&config, clock, store, tracker.clone()));
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
@@ -103,30 +115,22 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     start::restore(&parts).await.map_err(failure)?;
     hub.beat();
 
-    let stop = CancellationToken::new();
+    let listening = CancellationToken::new();
     let health = health(&parts, &readiness);
-    let upgrades = {
-        let connections = parts.connections.clone();
-        Arc::new(move |stream, address| connections.accept(stream, address))
-    };
-    let router = http::router(
-        &config.server,
-        &config.auth,
-        &config.client,
-        http::Parts {
-            actions: parts.actions.clone(),
-            upgrades,
-            health: health.clone(),
-            tracker: tracker.clone(),
-            is_dev: config.dev,
-        },
-    );
-    let admin = admin::router(&config.admin, health, metrics);
+    let router = public_router(&config, &parts, health.clone(), tracker.clone());
+    let admin = admin::router(&config.admin, health, metrics, measure(&parts));
+    #[cfg(feature = "faults")]
+    let admin = admin.merge(admin::fault_router(
+        &config.admin,
+        config.dev,
+        fault::faults(&parts, &hub),
+    ));
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
-    tokio::spawn(public.serve(router, limits, tracker.clone(), stop.clone()));
-    let admin_tracker = TaskTracker::new();
-    tokio::spawn(private.serve(admin, Limits::private(), admin_tracker, stop.clone()));
+    tokio::spawn(public.serve(router, limits, tracker.clone(), listening.clone()));
+    // Operators may look until the end: nothing waits for this listener or closes it.
+    let (watchers, watching) = (TaskTracker::new(), CancellationToken::new());
+    tokio::spawn(private.serve(admin, Limits::private(), watchers, watching));
     readiness.set_ready();
     telemetry::announce_ready(&config, server_address, admin_address);
 
@@ -134,70 +138,51 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     readiness.set_stopping();
     hub.set_stopping();
     match reason {
-        Stop::Asked => tokio::select! {
-            stopped = shut_down(&config, &parts, &tracker, &stop) => stopped,
-            () = signals.next() => Err(StartError::Failure("stopped at once by a second signal".into())),
-        },
-        Stop::Fatal(reason) => Err(StartError::Failure(reason)),
+        Reason::Asked => {
+            let stop = Stop {
+                config: &config.shutdown,
+                parts: &parts,
+                tracker: &tracker,
+                listening: &listening,
+            };
+            tokio::select! {
+                stopped = stop.run() => stopped,
+                () = signals.next() => Err(StartError::Failure("stopped at once by a second signal".into())),
+            }
+        }
+        Reason::Fatal(reason) => Err(StartError::Failure(reason)),
     }
 }
 
+/// What players reach.
+fn public_router(config: &Config, parts: &Parts, health: Health, tracker: TaskTracker) -> Router {
+    let connections = parts.connections.clone();
+    let parts = http::Parts {
+        actions: parts.actions.clone(),
+        upgrades: Arc::new(move |stream, address| connections.accept(stream, address)),
+        wrong_codes: parts.connections.wrong_codes(),
+        health,
+        tracker,
+        is_dev: config.dev,
+    };
+    http::router(&config.server, &config.auth, &config.client, parts)
+}
+
 /// Why the daemon stops.
-enum Stop {
+enum Reason {
     Asked,
     Fatal(String),
 }
 
-async fn wait(signals: &mut Signals, fatal: oneshot::Receiver<String>) -> Stop {
+async fn wait(signals: &mut Signals, fatal: oneshot::Receiver<String>) -> Reason {
     tokio::select! {
-        () = signals.next() => Stop::Asked,
-        reason = fatal => Stop::Fatal(reason.unwrap_or_else(|_| "the hub has failed".to_owned())),
-    }
-}
-
-/// A planned stop: no seat is turned away, and streams are written out, so that clients that come
-/// back miss nothing.
-async fn shut_down(
-    config: &Config,
-    parts: &Parts,
-    tracker: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(), StartError> {
-    info!("stopping");
-    let stopping = async {
-        stop.cancel();
-        parts.sessions.set_stopping();
-        let streams = parts.rooms.freeze().await;
-        parts
-            .connections
-            .say_goodbye(config.shutdown.clients_per_second)
-            .await;
-        tracker.close();
-        tracker.wait().await;
-        let written = parts.persistence.clean_stop(streams).await;
-        parts.persistence.drain().await;
-        written
-    };
-    match timeout(config.shutdown.timeout, stopping).await {
-        Ok(Ok(())) => {
-            info!("stopped");
-            Ok(())
-        }
-        Ok(Err(error)) => {
-            warn!(%error, "streams were not written out, clients will be told that they may have missed something");
-            Err(StartError::Failure(format!(
-                "the stop was not recorded: {error}"
-            )))
-        }
-        Err(_) => Err(StartError::Failure(format!(
-            "not stopped within shutdown.timeout ({:?})",
-            config.shutdown.timeout
-        ))),
+        () = signals.next() => Reason::Asked,
+        reason = fatal => Reason::Fatal(reason.unwrap_or_else(|_| "the hub has failed".to_owned())),
     }
 }
 
 fn health(parts: &Arc<Parts>, readiness: &Readiness) -> Health {
-    let persistence = parts.persistence.clone();
+    let (persistence, looked_at) = (parts.persistence.clone(), Arc::clone(parts));
     Health::new(
         readiness.clone(),
         Arc::new(move || {
@@ -206,7 +191,18 @@ fn health(parts: &Arc<Parts>, readiness: &Readiness) -> Health {
                 matches!(timeout(PROBE_WITHIN, persistence.probe()).await, Ok(Ok(_)))
             })
         }),
+        Arc::new(move || looked_at.health()),
     )
+}
+
+/// Looks at what no part counts by itself, before the metrics are shown.
+fn measure(parts: &Arc<Parts>) -> admin::Measuring {
+    let parts = Arc::clone(parts);
+    Arc::new(move || {
+        parts.connections.measure();
+        parts.persistence.measure();
+        telemetry::collect_process();
+    })
 }
 
 /// What an operator or a service manager stops a daemon with.

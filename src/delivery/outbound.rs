@@ -1,6 +1,7 @@
 //! The queue of frames that a connection owes its client.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -20,7 +21,10 @@ pub struct Outbound(Arc<Queue>);
 
 /// The socket's end of the queue. Dropping it refuses all that comes later.
 #[derive(Debug)]
-pub struct Inbox(Arc<Queue>);
+pub struct Inbox {
+    queue: Arc<Queue>,
+    sampled: Option<Instant>,
+}
 
 /// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +59,8 @@ struct Queue {
 struct State {
     frames: Vec<Frame>,
     bytes: usize,
+    /// When a publication began whose way to the socket is being timed.
+    sampled: Option<Instant>,
     /// Set once: the first reason stays.
     close: Option<Close>,
     is_closed: bool,
@@ -69,11 +75,20 @@ impl Outbound {
             filled: Notify::new(),
             cut: Notify::new(),
         });
-        (Outbound(Arc::clone(&queue)), Inbox(queue))
+        let inbox = Inbox {
+            queue: Arc::clone(&queue),
+            sampled: None,
+        };
+        (Outbound(queue), inbox)
     }
 
     /// Queues a frame without waiting, so one slow reader cannot stall a room.
     pub fn offer(&self, frame: Frame) -> Result<(), Refused> {
+        self.offer_timed(frame, None)
+    }
+
+    /// The same; with a moment, the time from then to the write to the socket is measured.
+    pub fn offer_timed(&self, frame: Frame, since: Option<Instant>) -> Result<(), Refused> {
         let mut state = self.0.state.lock();
         if state.is_closed || state.close.is_some() {
             return Err(Refused::Closed);
@@ -86,6 +101,7 @@ impl Outbound {
         }
         state.bytes = bytes;
         state.frames.push(frame);
+        state.sampled = state.sampled.or(since);
         drop(state);
         self.0.filled.notify_one();
         Ok(())
@@ -117,6 +133,12 @@ impl Outbound {
         }
     }
 
+    /// Frames that wait for the socket, and their bytes.
+    pub fn depth(&self) -> (usize, usize) {
+        let state = self.0.state.lock();
+        (state.frames.len(), state.bytes)
+    }
+
     pub fn is_closed(&self) -> bool {
         let state = self.0.state.lock();
         state.is_closed || state.close.is_some()
@@ -132,28 +154,34 @@ impl Inbox {
             if let Some(drained) = self.take() {
                 return drained;
             }
-            self.0.filled.notified().await;
+            self.queue.filled.notified().await;
         }
     }
 
     /// Waits until the connection is cut, for a task that is stuck in a write.
     pub async fn cut(&self) {
-        self.0.cut.notified().await;
+        self.queue.cut.notified().await;
+    }
+
+    /// When the timed publication began that is among the frames taken last, if there is one.
+    pub fn sampled(&mut self) -> Option<Instant> {
+        self.sampled.take()
     }
 
     fn take(&mut self) -> Option<Drained> {
-        let mut state = self.0.state.lock();
+        let mut state = self.queue.state.lock();
         if state.frames.is_empty() {
             return state.close.map(Drained::Close);
         }
         state.bytes = 0;
+        self.sampled = state.sampled.take();
         Some(Drained::Frames(std::mem::take(&mut state.frames)))
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.queue.state.lock();
         state.is_closed = true;
         state.frames = Vec::new();
     }

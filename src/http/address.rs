@@ -1,14 +1,14 @@
 //! Whose address a request comes from: the socket's own, or what a trusted proxy says of it.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
+use super::listener::Peer;
 
-/// Bits of an IPv6 address that stand for one subscriber: providers hand out a /64 at the least.
-const SUBSCRIBER_BITS: u32 = 64;
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Whether this address is one of the proxies whose word counts.
 pub(super) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
@@ -40,15 +40,11 @@ pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]
     client
 }
 
-/// What counts as one address where connections per address are limited.
-pub(super) fn subscriber(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX << (u128::BITS - SUBSCRIBER_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
-        }
-    }
+/// The address that a request comes from; None if it came through no socket.
+pub(super) fn asker(request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<Peer>()?;
+    let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
+    Some(client.ip())
 }
 
 /// Reads `address`, `address:port`, `[v6]` or `[v6]:port`; a port that is not told is 0.
@@ -102,14 +98,5 @@ mod tests {
             &["203.0.113.9, unknown, 10.2.2.2"],
             "10.2.2.2",
         );
-    }
-
-    #[test]
-    fn one_ipv6_network_counts_as_one_address() {
-        let a: IpAddr = "2001:db8:1:2:3:4:5:6".parse().unwrap();
-        let b: IpAddr = "2001:db8:1:2::1".parse().unwrap();
-        assert_eq!(subscriber(a), subscriber(b));
-        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        assert_eq!(subscriber(mapped), "192.0.2.1".parse::<IpAddr>().unwrap());
     }
 }

@@ -1,6 +1,7 @@
 //! The client API: what players do over HTTP.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Api;
+use super::address::asker;
 use super::body;
 use super::caller::{self, Claim};
 use super::problem::Problem;
+use crate::connection::WrongCodes;
 use crate::session::{Entered, SessionReport};
+use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
     SessionView, UserView, room_code,
@@ -89,14 +93,18 @@ pub(super) async fn join_room(
     code: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let asker = asker(&request);
     let (claim, wish) = read(&api, request, JoinRequest::read).await?;
     let code = room_code(&path_text(code))?;
     let actions = api.actions.clone();
-    let entered = change(&api, async move {
+    // A game's own server passes on what many players typed, so it is not one guesser.
+    let asker = asker.filter(|_| !claim.is_by_game());
+    let asking = async move {
         let caller = claim.prove(&actions).await?;
         actions.join_room(caller, code, wish).await
-    })
-    .await?;
+    };
+    let wrong_codes = api.wrong_codes.clone();
+    let entered = change(&api, by_code(wrong_codes, asker, asking)).await?;
     Ok(entered_answer(StatusCode::OK, &entered))
 }
 
@@ -119,9 +127,11 @@ pub(super) async fn quick_match(
 pub(super) async fn room(
     State(api): State<Api>,
     code: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let code = room_code(&path_text(code))?;
-    let room = look(&api, api.actions.room(code)).await?;
+    let (wrong_codes, asking) = (api.wrong_codes.clone(), api.actions.room(code));
+    let room = look(&api, by_code(wrong_codes, asker(&request), asking)).await?;
     Ok(answer(StatusCode::OK, &RoomBody { room: &room }))
 }
 
@@ -189,18 +199,38 @@ async fn change<T: Send + 'static>(
 
 /// Looks something up; nothing is lost if it is dropped half-way.
 async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Problem> {
-    check_ready(api)?;
+    check_restored(api)?;
     match timeout(REQUEST_WITHIN, work).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(Refusal::unavailable().into()),
     }
 }
 
+/// Asks for a room by its code. Without a socket there is no address to count wrong ones for.
+async fn by_code<T>(
+    wrong_codes: WrongCodes,
+    asker: Option<IpAddr>,
+    asking: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    match asker {
+        Some(address) => wrong_codes.guard(address, asking).await,
+        None => asking.await,
+    }
+}
+
 fn check_ready(api: &Api) -> Result<(), Refusal> {
-    if api.health.readiness().is_ready() {
-        Ok(())
-    } else {
-        Err(Refusal::unavailable())
+    match api.health.readiness().phase() {
+        Phase::Ready => Ok(()),
+        Phase::Starting => Err(Refusal::unavailable()),
+        Phase::Stopping => Err(Refusal::stopping()),
+    }
+}
+
+/// Those who play on while the hub stops may look.
+fn check_restored(api: &Api) -> Result<(), Refusal> {
+    match api.health.readiness().phase() {
+        Phase::Ready | Phase::Stopping => Ok(()),
+        Phase::Starting => Err(Refusal::unavailable()),
     }
 }
 

@@ -82,6 +82,11 @@ impl Gate {
 }
 
 impl Claim {
+    /// Whether a game's own server asks, which has shown its key.
+    pub(super) fn is_by_game(&self) -> bool {
+        matches!(self, Claim::Account(_))
+    }
+
     /// Looks the session up, where there should be one.
     pub(super) async fn prove(self, actions: &Actions) -> Result<Caller, Refusal> {
         Ok(match self {

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -18,6 +18,9 @@ use crate::supervisor::{Phase, Readiness};
 /// Asks the database whether it is there. The question must end by itself within seconds: it is left
 /// to run on when its answer is late.
 pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Looks at the other parts of the hub, without waiting for any.
+pub type PartsAnswer = Arc<dyn Fn() -> Vec<PartHealth> + Send + Sync>;
 
 /// How long the database may take to say that it is there: under the 1 s after which orchestrators'
 /// probes give up, because a hub without its database must still be found ready.
@@ -32,6 +35,7 @@ const ANSWER_FRESH_FOR: Duration = Duration::from_millis(100);
 pub struct Health {
     readiness: Readiness,
     database_answers: DatabaseAnswers,
+    parts_answer: PartsAnswer,
     last: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
@@ -40,9 +44,29 @@ pub struct Health {
 pub struct HealthReport {
     pub status: HealthStatus,
     pub database: bool,
+    /// `ok`, or what is wrong, for the database and each other part.
+    #[serde(serialize_with = "as_map")]
+    pub parts: Vec<PartHealth>,
     /// For people, where not all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+}
+
+/// How one part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartHealth {
+    pub part: &'static str,
+    /// What is wrong with it. None: nothing.
+    pub trouble: Option<&'static str>,
+}
+
+impl PartHealth {
+    pub fn new(part: &'static str, is_well: bool, trouble: &'static str) -> PartHealth {
+        PartHealth {
+            part,
+            trouble: (!is_well).then_some(trouble),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,10 +80,15 @@ pub enum HealthStatus {
 }
 
 impl Health {
-    pub fn new(readiness: Readiness, database_answers: DatabaseAnswers) -> Health {
+    pub fn new(
+        readiness: Readiness,
+        database_answers: DatabaseAnswers,
+        parts_answer: PartsAnswer,
+    ) -> Health {
         Health {
             readiness,
             database_answers,
+            parts_answer,
             last: Arc::default(),
         }
     }
@@ -71,18 +100,19 @@ impl Health {
     /// Asks the database, unless it has answered just before.
     pub async fn report(&self) -> HealthReport {
         let database = self.ask_database().await;
-        let (status, reason) = match (self.readiness.phase(), database) {
+        let mut parts = vec![PartHealth::new("database", database, "away")];
+        parts.extend((self.parts_answer)());
+        let ill = parts.iter().find(|part| part.trouble.is_some());
+        let (status, reason) = match (self.readiness.phase(), ill) {
             (Phase::Starting, _) => (HealthStatus::Starting, Some("the hub is starting")),
             (Phase::Stopping, _) => (HealthStatus::Stopping, Some("the hub is stopping")),
-            (Phase::Ready, true) => (HealthStatus::Ok, None),
-            (Phase::Ready, false) => (
-                HealthStatus::Degraded,
-                Some("the database does not answer; rooms play on, nothing new is stored"),
-            ),
+            (Phase::Ready, None) => (HealthStatus::Ok, None),
+            (Phase::Ready, Some(ill)) => (HealthStatus::Degraded, Some(reason(ill.part))),
         };
         HealthReport {
             status,
             database,
+            parts,
             reason,
         }
     }
@@ -109,6 +139,23 @@ impl fmt::Debug for Health {
             .field("readiness", &self.readiness)
             .finish_non_exhaustive()
     }
+}
+
+/// What an ill part means, for people.
+fn reason(part: &str) -> &'static str {
+    match part {
+        "database" => "the database does not answer; rooms play on, nothing new is stored",
+        "writes" => {
+            "the database answers but takes no writes; rooms play on, nothing new is stored"
+        }
+        "write_queue" => "more is to be stored than the database takes; some of it is refused",
+        _ => "a part of the hub has failed and is being started again",
+    }
+}
+
+fn as_map<S: Serializer>(parts: &[PartHealth], serializer: S) -> Result<S::Ok, S::Error> {
+    let entries = parts.iter();
+    serializer.collect_map(entries.map(|part| (part.part, part.trouble.unwrap_or("ok"))))
 }
 
 /// `/livez`: the process answers. It says no more, so that a lost database restarts nothing.

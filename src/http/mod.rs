@@ -30,10 +30,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
+use crate::connection::WrongCodes;
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
-pub use health::{DatabaseAnswers, Health, HealthReport, HealthStatus, livez, readyz};
+pub use health::{
+    DatabaseAnswers, Health, HealthReport, HealthStatus, PartHealth, PartsAnswer, livez, readyz,
+};
 pub use limit::Limits;
 pub use listener::Listener;
 pub use observe::{RequestCounts, observe};
@@ -82,6 +85,7 @@ const ROUTES: [&str; 15] = [
 pub struct Parts {
     pub actions: Actions,
     pub upgrades: Upgrades,
+    pub wrong_codes: WrongCodes,
     pub health: Health,
     /// Knows the tasks of changes and of sockets that are being handed over.
     pub tracker: TaskTracker,
@@ -94,6 +98,7 @@ pub struct Parts {
 struct Api {
     actions: Actions,
     upgrades: Upgrades,
+    wrong_codes: WrongCodes,
     health: Health,
     tracker: TaskTracker,
     gate: Gate,
@@ -118,6 +123,7 @@ pub fn router(
     let api = Api {
         actions: parts.actions,
         upgrades: parts.upgrades,
+        wrong_codes: parts.wrong_codes,
         health: parts.health,
         tracker: parts.tracker,
         gate: Gate::new(auth),

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use super::{Health, Limits, Listener, Parts, router};
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
+use crate::connection::WrongCodes;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::Store;
 use crate::room::Rooms;
@@ -125,7 +126,12 @@ impl Hub {
                     while let Some(Ok(_)) = socket.next().await {}
                 });
             }),
-            health: Health::new(self.readiness.clone(), Arc::new(answers)),
+            wrong_codes: WrongCodes::new(client.wrong_codes_per_minute),
+            health: Health::new(
+                self.readiness.clone(),
+                Arc::new(answers),
+                Arc::new(Vec::new),
+            ),
             tracker: self.tracker.clone(),
             is_dev: self.is_dev,
         };

@@ -24,10 +24,12 @@ use super::limit::Turned;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
+use crate::connection::Meter;
+use crate::supervisor::Phase;
 use crate::wire::{Reason, Refusal};
 
 /// A socket that has just become one.
-pub type UpgradedSocket = WebSocketStream<TokioIo<Upgraded>>;
+pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
 /// Takes each new socket, with the address of its client. Must not block: it runs in a task of the
 /// socket's own, which ends when it returns.
@@ -64,8 +66,10 @@ pub(super) async fn websocket(
     State(api): State<Api>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    if !api.health.readiness().is_ready() {
-        return Err(Refusal::unavailable().into());
+    match api.health.readiness().phase() {
+        Phase::Ready => {}
+        Phase::Starting => return Err(Refusal::unavailable().into()),
+        Phase::Stopping => return Err(Refusal::stopping().into()),
     }
     let protocol = subprotocol(&request)?;
     if !api.origins.admits(request.headers()) {
@@ -103,7 +107,7 @@ async fn hand_over(
     let Ok(Ok(upgraded)) = timeout(UPGRADE_WITHIN, upgrade).await else {
         return;
     };
-    let io = TokioIo::new(upgraded);
+    let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     upgrades(socket, client);
 }

@@ -47,6 +47,8 @@ impl Actor for MatchmakerActor {
                 tried,
                 reply,
             } => answer(reply, supplies.fullest(&kind, team.as_deref(), &tried)),
+            #[cfg(feature = "faults")]
+            MatchmakerMessage::Panic => panic!("ordered"),
         }
         Ok(())
     }

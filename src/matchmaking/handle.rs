@@ -22,6 +22,11 @@ impl Matchmaker {
         }
     }
 
+    /// Whether it is here and at work.
+    pub fn is_here(&self) -> bool {
+        self.post.is_manned()
+    }
+
     /// Told by a room whenever its free seats change.
     pub fn supply(&self, code: RoomCode, supply: Supply) {
         self.post.tell(MatchmakerMessage::Supply { code, supply });
@@ -30,6 +35,12 @@ impl Matchmaker {
     /// Told by a room that closes or rests.
     pub fn gone(&self, code: RoomCode) {
         self.post.tell(MatchmakerMessage::Gone { code });
+    }
+
+    /// Has the matchmaker fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        self.post.tell(MatchmakerMessage::Panic);
     }
 
     /// The fullest room of a kind with a free seat, other than those tried.

@@ -21,4 +21,7 @@ pub(super) enum MatchmakerMessage {
         tried: Vec<RoomCode>,
         reply: RpcReplyPort<Option<RoomCode>>,
     },
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
 }

@@ -56,6 +56,7 @@ impl Actor for Shell {
     ) -> Result<Waiting, ActorProcessingErr> {
         let (queue, taken) = mpsc::channel(shared.settings.queue_max.max(1));
         let deadline = shared.settings.deadline;
+        *shared.queue.write() = Some(queue.downgrade());
         tokio::spawn(writer::run(shared.clone(), taken, myself.clone()));
         *shared.shell.write() = Some(myself);
         Ok(Waiting {
@@ -86,6 +87,8 @@ impl Actor for Shell {
                 waiting.is_timer_running = false;
                 waiting.cancel_late(Instant::now());
             }
+            #[cfg(feature = "faults")]
+            PersistenceMessage::Panic => panic!("ordered"),
             PersistenceMessage::WriterEnded => {
                 return Err("the writer task has ended while its queue was open".into());
             }

@@ -8,10 +8,13 @@ use secrecy::ExposeSecret;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::OpenError;
+use super::error::is_damaged;
+use super::lock::Unlocked;
 use crate::config::DatabaseConfig;
 
-/// How long a SQLite connection waits for a lock of another program, such as a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a SQLite connection waits for a lock of another program, such as a backup: as PostgreSQL does,
+/// and well below the deadline of a command, so that its refusal does not come late.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// SQLite readers: more than the four streams of a restore at once bring nothing on few cores.
 const SQLITE_READERS: u32 = 4;
@@ -84,6 +87,17 @@ impl Address {
         match self {
             Address::Sqlite(_) => DbBackend::Sqlite,
             Address::Postgres(_) => DbBackend::Postgres,
+        }
+    }
+
+    /// What it means that a connection could not be made.
+    pub(super) fn away(&self, error: DbErr) -> Unlocked {
+        match self {
+            Address::Sqlite(path) if is_damaged(&error) => Unlocked::Refused(OpenError::Damaged {
+                path: path.clone(),
+                cause: error.into(),
+            }),
+            Address::Sqlite(_) | Address::Postgres(_) => Unlocked::Away(error),
         }
     }
 

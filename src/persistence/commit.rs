@@ -173,10 +173,29 @@ impl Writer {
         })
     }
 
-    /// Replaces a connection that cannot be had: on its way back to the pool it may have been stuck.
-    async fn look_after_connection(&mut self, error: &DbErr) {
-        if self.address.backend() == DbBackend::Postgres && is_out_of_connections(error) {
-            self.replace_connection().await;
+    /// Replaces a connection that is not fit for another transaction.
+    ///
+    /// On PostgreSQL one that cannot be had: on its way back to the pool it may have been stuck. On SQLite
+    /// one whose transaction the database may have taken back by itself, as it does when the disk is
+    /// full: the ROLLBACK then fails, sqlx takes the transaction for open, and what looks like the next
+    /// one is a savepoint whose release says yes and stores nothing.
+    pub(super) async fn look_after_connection(&mut self, error: &DbErr) {
+        if self.address.backend() == DbBackend::Postgres {
+            if is_out_of_connections(error) {
+                self.replace_connection().await;
+            }
+        } else if classify(error) == Class::Transient {
+            self.reopen_file().await;
+        }
+    }
+
+    async fn reopen_file(&mut self) {
+        // Closed or not, nothing is written through it any more: a closed pool gives no connection, so
+        // the next attempt comes back here.
+        let _ = self.connection.close_by_ref().await;
+        match self.address.connect_writer().await {
+            Ok(connection) => self.connection = connection,
+            Err(error) => warn!(%error, "the database's file could not be opened again"),
         }
     }
 

@@ -29,6 +29,8 @@ pub enum OpenError {
         path: PathBuf,
         cause: std::io::Error,
     },
+    #[error("{path} is no SQLite database, or a damaged one ({cause}); it was left as it is")]
+    Damaged { path: PathBuf, cause: Cause },
     #[error("PostgreSQL {found} is older than the oldest that is supported, 13")]
     ServerOld { found: i64 },
     #[error("the database is newer than this program: it has the migration {migration}")]
@@ -50,6 +52,7 @@ impl OpenError {
             | OpenError::FileInUse { .. }
             | OpenError::DatabaseInUse
             | OpenError::File { .. }
+            | OpenError::Damaged { .. }
             | OpenError::ServerOld { .. }
             | OpenError::Newer { .. }
             | OpenError::Pending { .. }
@@ -75,6 +78,12 @@ pub enum WriteError {
     #[error("the answer was lost, the change may be stored or not")]
     Lost,
 }
+
+/// The disk is full. SQLite has taken the transaction back by the time it says so.
+const SQLITE_FULL: &str = "13";
+
+/// SQLite's primary codes for a file whose contents make no sense to it, and for one that is none of its.
+const SQLITE_DAMAGED: [u32; 2] = [11, 26];
 
 /// What an error inside a transaction, before its COMMIT, asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +121,7 @@ pub(super) fn classify(error: &DbErr) -> Class {
 pub(super) fn is_definite_at_commit(error: &DbErr) -> bool {
     match sqlx_error(error) {
         Some(SqlxError::Database(error)) => match error.code().as_deref() {
-            Some("40001" | "40P01") => true,
+            Some("40001" | "40P01" | SQLITE_FULL) => true,
             Some(code) => classify_code(code) == Class::Permanent,
             None => false,
         },
@@ -125,6 +134,16 @@ pub(super) fn is_definite_at_commit(error: &DbErr) -> bool {
 pub(super) fn is_out_of_connections(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_))
         || matches!(sqlx_error(error), Some(SqlxError::PoolTimedOut))
+}
+
+/// Whether the file is damaged or no database at all, which waiting does not mend.
+pub(super) fn is_damaged(error: &DbErr) -> bool {
+    let Some(SqlxError::Database(error)) = sqlx_error(error) else {
+        return false;
+    };
+    let code = error.code().filter(|code| code.len() < 5);
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| SQLITE_DAMAGED.contains(&(code & 0xff)))
 }
 
 fn classify_code(code: &str) -> Class {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::MessagingErr;
+use ractor::{ActorStatus, MessagingErr};
 use sea_orm::DbErr;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -14,7 +14,8 @@ use tracing::{debug, warn};
 use super::actor::unavailable;
 use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
-use super::queue::{Job, Settle};
+use super::metric::ATTEMPTS;
+use super::queue::{CleanStop, Job, Settle};
 use super::restore::{self, Interrupted};
 use super::run::RunStart;
 use super::store::Shared;
@@ -27,6 +28,10 @@ use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 /// The longest that a read may take, under the 5 s after which a client gives up.
 const READ_WITHIN: Duration = Duration::from_secs(4);
 
+/// The wait before the writer is asked again that was not there or had no room: about what its restart
+/// takes.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// The longest that a question of health may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -38,6 +43,17 @@ const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_mi
 #[derive(Clone)]
 pub struct Persistence {
     shared: Arc<Shared>,
+}
+
+/// How writing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writing {
+    /// Its actor is at work.
+    pub is_here: bool,
+    /// The last transaction did not fail; there is one at least every 2 seconds.
+    pub is_committing: bool,
+    /// Commands are refused for want of room.
+    pub is_queue_full: bool,
 }
 
 impl Persistence {
@@ -88,18 +104,17 @@ impl Persistence {
         hint: &str,
     ) -> Result<Option<StoredSession>, ReadError> {
         let mut waits = TOKEN_WAITS.iter();
-        for attempt in ["1", "2", "3"] {
+        for (attempt, lookups) in ATTEMPTS.into_iter().zip(&self.shared.metrics.lookups) {
             let readers = self.shared.readers.pool();
             let found = self
                 .read(async move { read::session_by_token(&readers, hash).await })
                 .await;
-            let outcome = match &found {
-                Ok(Some(_)) => "found",
-                Ok(None) => "missing",
-                Err(_) => "unavailable",
+            let (outcome, lookups) = match &found {
+                Ok(Some(_)) => ("found", &lookups.found),
+                Ok(None) => ("missing", &lookups.missing),
+                Err(_) => ("unavailable", &lookups.unavailable),
             };
-            metrics::counter!("holdfast_token_lookups_total", "attempt" => attempt, "outcome" => outcome)
-                .increment(1);
+            lookups.increment(1);
             match (found, waits.next()) {
                 (Ok(None), Some(wait)) => {
                     debug!(token = hint, attempt, "a token was not found, asking again");
@@ -193,9 +208,15 @@ impl Persistence {
     }
 
     /// Ends a run as planned: after everything queued before, writes the memory histories out and marks
-    /// the stop.
-    pub async fn clean_stop(&self, streams: Vec<(RoomId, StoredStream)>) -> Result<(), WriteError> {
-        self.ask(|reply| Job::CleanStop(streams, reply))
+    /// the stop. Tried again for `within` while the database is away. A room that is left out begins a
+    /// new stream.
+    pub async fn clean_stop(
+        &self,
+        streams: Vec<(RoomId, StoredStream)>,
+        within: Duration,
+    ) -> Result<(), WriteError> {
+        let give_up = Instant::now() + within;
+        self.ask(|reply| Job::CleanStop(CleanStop { streams, give_up }, reply))
             .await
             .unwrap_or(Err(WriteError::Lost))
     }
@@ -207,6 +228,29 @@ impl Persistence {
         let ping = async move { read::ping(&readers).await };
         self.within(PROBE_WITHIN, ping).await?;
         Ok(started.elapsed())
+    }
+
+    /// Looks at the queue of the writer and at the connections for reading.
+    pub fn measure(&self) {
+        let metrics = &self.shared.metrics;
+        let (depth, _) = self.shared.queue_depth();
+        metrics.queue_depth.set(depth as f64);
+        let (in_use, idle) = self.shared.readers.connections();
+        metrics.in_use.set(f64::from(in_use));
+        metrics.idle.set(f64::from(idle));
+    }
+
+    /// How the writing half is: it needs nobody's answer.
+    pub fn writing(&self) -> Writing {
+        let (depth, max) = self.shared.queue_depth();
+        let shell = self.shared.shell.read();
+        Writing {
+            is_here: shell
+                .as_ref()
+                .is_some_and(|shell| shell.get_status() < ActorStatus::Draining),
+            is_committing: self.shared.lock.is_held() && self.shared.writes.is_well(),
+            is_queue_full: depth >= max,
+        }
     }
 
     /// Waits until everything queued is settled, then closes the database. What is written afterwards is
@@ -228,11 +272,27 @@ impl Persistence {
     }
 
     async fn barrier(&self) -> Result<(), ReadError> {
-        let wait = self.ask(Job::Barrier);
-        match tokio::time::timeout(READ_WITHIN, wait).await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) | Err(_) => Err(ReadError::Unavailable),
-        }
+        let wait = async {
+            // While persistence is being started again, or its queue is full, nobody answers.
+            while self.ask(Job::Barrier).await.is_none() {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            }
+        };
+        tokio::time::timeout(READ_WITHIN, wait)
+            .await
+            .map_err(|_| ReadError::Unavailable)
+    }
+
+    /// Has the shell of persistence fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self) {
+        drop(self.tell(PersistenceMessage::Panic));
+    }
+
+    /// Has the writer task fail, behind what is queued.
+    #[cfg(feature = "faults")]
+    pub fn panic_writer(&self) {
+        drop(self.tell(PersistenceMessage::Job(Job::Panic)));
     }
 
     /// None if the queue is full or the writer is gone.

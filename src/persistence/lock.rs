@@ -98,6 +98,12 @@ impl DaemonLock {
             DaemonLock::File(_) => {}
             DaemonLock::Advisory(advisory) => {
                 let session = advisory.session.lock().await;
+                // The server notices a closed connection a little later, and a successor may ask before. One that
+                // cannot be asked any more holds nothing for long.
+                let unlock = session
+                    .connection
+                    .execute_unprepared("SELECT pg_advisory_unlock_all()");
+                let _ = tokio::time::timeout(RENEW_WITHIN, unlock).await;
                 // A connection that cannot be closed is closed already.
                 let _ = session.connection.close_by_ref().await;
             }

@@ -16,6 +16,9 @@ pub(super) enum PersistenceMessage {
     Settled(Vec<(u64, Answer)>),
     /// Commands may have reached their deadline.
     DeadlinePassed,
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
     /// The writer task is gone, which it should not be while its queue is open.
     WriterEnded,
 }

@@ -10,12 +10,14 @@ mod address;
 mod backoff;
 mod command;
 mod commit;
+mod condition;
 mod error;
 mod group;
 mod handle;
 mod lock;
 mod mark;
 mod message;
+mod metric;
 mod queue;
 mod read;
 mod readers;
@@ -33,7 +35,7 @@ pub use command::{
     StoredSession, StoredStream, UserWrite,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
-pub use handle::Persistence;
+pub use handle::{Persistence, Writing};
 pub use read::StoredUser;
 pub use run::RunStart;
 pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};

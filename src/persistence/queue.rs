@@ -33,12 +33,19 @@ pub(super) enum Job {
     /// Answers when everything queued before is settled.
     Barrier(oneshot::Sender<()>),
     BeginRun(oneshot::Sender<Result<RunStart, WriteError>>),
-    CleanStop(
-        Vec<(RoomId, StoredStream)>,
-        oneshot::Sender<Result<(), WriteError>>,
-    ),
+    CleanStop(CleanStop, oneshot::Sender<Result<(), WriteError>>),
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
     /// Answers when the marks are written too and the log is checkpointed.
     Drain(oneshot::Sender<()>),
+}
+
+/// What a planned stop leaves behind.
+pub(super) struct CleanStop {
+    pub(super) streams: Vec<(RoomId, StoredStream)>,
+    /// Until then it is tried again.
+    pub(super) give_up: Instant,
 }
 
 const QUEUED: u8 = 0;

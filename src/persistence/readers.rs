@@ -45,6 +45,24 @@ impl Readers {
         self.current.read().connections.clone()
     }
 
+    /// Connections that are in use and that wait for one.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let pool = self.pool();
+        let (size, idle) = match self.address.backend() {
+            DbBackend::Sqlite => {
+                let pool = pool.get_sqlite_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            DbBackend::Postgres | DbBackend::MySql => {
+                let pool = pool.get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            _ => return (0, 0),
+        };
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(size);
+        (size - idle, idle)
+    }
+
     /// A read was not answered in time. Connections through a line that is dead would keep their places
     /// in the pool until the system gives them up, many minutes later: a new pool takes its place.
     pub(super) async fn replace_dead(&self) {

@@ -101,6 +101,14 @@ pub(super) async fn stop_cleanly(
     let transaction = writer
         .begin_with_options(super::commit::immediate())
         .await?;
+    // A room that is left out must not go on under an epoch whose offsets it has used.
+    run(
+        &transaction,
+        "UPDATE rooms SET stream_epoch = '', stream_top = 0 WHERE closed_at IS NULL",
+        [],
+    )
+    .execute()
+    .await?;
     let mut tops = Rows::new(STREAM);
     let mut publications = Rows::new(PUBLICATION);
     for (room, stream) in streams {
@@ -150,8 +158,9 @@ async fn shift(
          away_since = CASE WHEN status = 'held' OR hold_until <= $1 THEN $2 \
          ELSE away_since + $3 END, \
          hold_until = CASE WHEN status = 'held' OR hold_until <= $1 \
-         THEN $2 + (SELECT grace FROM rooms WHERE rooms.id = room_seats.room_id) \
-         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END",
+         THEN $2 + r.grace \
+         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END \
+         FROM (SELECT id, grace FROM rooms) AS r WHERE r.id = room_seats.room_id",
         [last.0.into(), now.0.into(), delta.into()],
     )
     .execute()

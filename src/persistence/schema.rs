@@ -130,13 +130,13 @@ fn states(applied: &[String]) -> Vec<MigrationState> {
 
 async fn open_alone(config: &Config) -> Result<(DaemonLock, DatabaseConnection), OpenError> {
     let address = Address::parse(&config.database)?;
-    let lock = DaemonLock::take(&address)
-        .await
-        .map_err(|error| match error {
-            Unlocked::Refused(error) => error,
-            Unlocked::Away(error) => unreachable_now(error),
-        })?;
-    let writer = address.connect_writer().await.map_err(unreachable_now)?;
+    let refused = |error| match error {
+        Unlocked::Refused(error) => error,
+        Unlocked::Away(error) => unreachable_now(error),
+    };
+    let lock = DaemonLock::take(&address).await.map_err(refused)?;
+    let writer = address.connect_writer().await;
+    let writer = writer.map_err(|error| refused(address.away(error)))?;
     Ok((lock, writer))
 }
 

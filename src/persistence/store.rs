@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -14,10 +15,13 @@ use uuid::Uuid;
 use super::address::Address;
 use super::backoff::Backoff;
 use super::commit::Writer;
+use super::condition::WriteCondition;
 use super::error::Cause;
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
 use super::message::PersistenceMessage;
+use super::metric::PersistenceMetrics;
+use super::queue::Work;
 use super::readers::Readers;
 use super::run::TakenOver;
 use super::{OpenError, Persistence, schema};
@@ -26,6 +30,10 @@ use crate::config::{Config, PersistenceConfig};
 
 /// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// PostgreSQL keeps the lock of a daemon that was killed until it notices that its connection is gone: at
+/// once, but on a busy machine not within the time that a new daemon needs to start.
+const LOCK_LEFT_OVER: Duration = Duration::from_secs(3);
 
 /// How often the lock's connection is looked after: another daemon that waits for the lock waits longer.
 const LOCK_RENEWAL: Duration = Duration::from_secs(5);
@@ -51,9 +59,13 @@ pub(super) struct Shared {
     /// The group whose outcome is not known yet.
     pub(super) in_flight: Mutex<Option<Uuid>>,
     pub(super) marks: Marks,
+    pub(super) writes: WriteCondition,
     pub(super) taken_over: Mutex<TakenOver>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
+    pub(super) metrics: PersistenceMetrics,
+    /// The queue of the writer, to look at.
+    pub(super) queue: RwLock<Option<mpsc::WeakSender<Work>>>,
 }
 
 impl Store {
@@ -70,10 +82,15 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let address = Address::parse(&config.database)?;
         let give_up = Instant::now() + within;
+        let is_in_use = Instant::now() + within.min(LOCK_LEFT_OVER);
         let mut backoff = Backoff::new();
         let (lock, writer, readers) = loop {
             match connect(&address, config).await {
                 Ok(parts) => break parts,
+                Err(Unlocked::Refused(OpenError::DatabaseInUse)) if Instant::now() < is_in_use => {
+                    info!("the database's lock is held, by a daemon that was killed or that lives");
+                    backoff.wait().await;
+                }
                 Err(Unlocked::Refused(error)) => return Err(error),
                 Err(Unlocked::Away(error)) if Instant::now() >= give_up => {
                     let cause = Cause::from(error);
@@ -99,9 +116,12 @@ impl Store {
             writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, writer))),
             in_flight: Mutex::new(None),
             marks: Marks::default(),
+            writes: WriteCondition::default(),
             taken_over: Mutex::default(),
             shell: RwLock::new(None),
             lock,
+            metrics: PersistenceMetrics::new(),
+            queue: RwLock::new(None),
         });
         keep_lock(&shared);
         keep_awake(&shared, config.database.keepalive);
@@ -121,16 +141,31 @@ impl fmt::Debug for Store {
     }
 }
 
+impl Shared {
+    /// Commands that wait for the writer, and how many may. While there is none, nothing waits.
+    pub(super) fn queue_depth(&self) -> (usize, usize) {
+        let queue = self.queue.read().as_ref().and_then(|queue| queue.upgrade());
+        match queue {
+            Some(queue) => {
+                let max = queue.max_capacity();
+                (max - queue.capacity(), max)
+            }
+            None => (0, self.settings.queue_max),
+        }
+    }
+}
+
 async fn connect(
     address: &Address,
     config: &Config,
 ) -> Result<(DaemonLock, DatabaseConnection, Readers), Unlocked> {
     let lock = DaemonLock::take(address).await?;
-    let writer = address.connect_writer().await.map_err(Unlocked::Away)?;
+    let away = |error| address.away(error);
+    let writer = address.connect_writer().await.map_err(away)?;
     refuse_old(&writer).await?;
     let readers = Readers::connect(address.clone(), &config.database)
         .await
-        .map_err(Unlocked::Away)?;
+        .map_err(away)?;
     Ok((lock, writer, readers))
 }
 

@@ -19,11 +19,10 @@ use super::commit::{Attempt, Group, Interrupted, Writer};
 use super::error::{Class, classify};
 use super::group::{self, Outcome};
 use super::message::PersistenceMessage;
-use super::queue::{Answer, Item, Job, Work};
+use super::queue::{Answer, CleanStop, Item, Job, Work};
 use super::run::{self, RunStart};
 use super::store::Shared;
-use super::{Refused, StoredStream, WriteError};
-use crate::id::RoomId;
+use super::{Refused, WriteError};
 
 /// Commands in one group at most, whatever the configuration says: with nine columns a row they stay below
 /// SQLite's 32,766 parameters, and beyond it a group only gets slower, not more efficient.
@@ -77,7 +76,6 @@ impl Committer {
                 }
                 () = self.shared.marks.due() => {}
             }
-            metrics::gauge!("holdfast_write_queue_depth").set(as_f64(queue.len()));
             if batch.is_empty() {
                 self.commit(Vec::new()).await;
             } else {
@@ -147,7 +145,7 @@ impl Committer {
                     return self.settle_outcomes(items, outcomes, groups);
                 }
                 Attempt::Unknown(outcomes) => {
-                    metrics::counter!("holdfast_commit_unknown_total").increment(1);
+                    self.shared.metrics.unknown.increment(1);
                     if self.find_out(id).await {
                         return self.settle_outcomes(items, outcomes, groups);
                     }
@@ -162,12 +160,13 @@ impl Committer {
                 }
                 Attempt::Transient(error) => {
                     warn!(%error, commands = items.len(), "a commit failed and is tried again");
+                    self.shared.writes.fails();
                     self.shared.marks.restore(marks.to_vec());
                     if items.is_empty() {
                         // Marks alone: they are due again in a second.
                         return;
                     }
-                    metrics::counter!("holdfast_commit_retries_total").increment(1);
+                    self.shared.metrics.retries.increment(1);
                     backoff.wait().await;
                 }
             }
@@ -191,18 +190,26 @@ impl Committer {
             *self.shared.in_flight.lock() = Some(id);
         }
         let started = Instant::now();
+        self.shared.writes.wants();
         let attempt = self.writer.attempt(group).await;
-        metrics::histogram!("holdfast_commit_duration_seconds").record(started.elapsed());
+        let metrics = &self.shared.metrics;
+        metrics.commit_duration.record(started.elapsed());
         match &attempt {
             Attempt::Unknown(_) => {}
             Attempt::Committed(_) => {
                 *self.shared.in_flight.lock() = None;
-                metrics::counter!("holdfast_commits_total").increment(1);
-                metrics::histogram!("holdfast_commit_group_size").record(as_f64(items.len()));
+                self.shared.writes.answers();
+                metrics.commits.increment(1);
+                metrics.group_size.record(as_f64(items.len()));
             }
-            Attempt::Permanent(_) | Attempt::MarksRefused(_) | Attempt::Transient(_) => {
+            Attempt::Permanent(_) | Attempt::MarksRefused(_) => {
                 *self.shared.in_flight.lock() = None;
-                metrics::counter!("holdfast_commit_rollbacks_total").increment(1);
+                self.shared.writes.answers();
+                metrics.rollbacks.increment(1);
+            }
+            Attempt::Transient(_) => {
+                *self.shared.in_flight.lock() = None;
+                metrics.rollbacks.increment(1);
             }
         }
         attempt
@@ -216,10 +223,12 @@ impl Committer {
                 Ok(is_stored) => {
                     info!(is_stored, "the outcome of an unanswered COMMIT is known");
                     *self.shared.in_flight.lock() = None;
+                    self.shared.writes.answers();
                     return is_stored;
                 }
                 Err(error) => {
                     warn!(%error, "the outcome of a COMMIT is still unknown");
+                    self.shared.writes.fails();
                     backoff.wait().await;
                 }
             }
@@ -274,6 +283,10 @@ impl Committer {
         let now = Instant::now();
         let (late, timely): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|item| item.deadline <= now);
+        if !late.is_empty() {
+            metrics::counter!("holdfast_writes_refused_total", "reason" => "deadline")
+                .increment(late.len() as u64);
+        }
         self.refuse_all(late, &unavailable());
         timely
     }
@@ -296,14 +309,16 @@ impl Committer {
     async fn carry_out(&mut self, job: Job) {
         // Who asked may have stopped waiting: then nobody needs the answer.
         match job {
+            #[cfg(feature = "faults")]
+            Job::Panic => panic!("ordered"),
             Job::Barrier(reply) => {
                 let _ = reply.send(());
             }
             Job::BeginRun(reply) => {
                 let _ = reply.send(self.begin_run().await);
             }
-            Job::CleanStop(streams, reply) => {
-                let _ = reply.send(self.clean_stop(streams).await);
+            Job::CleanStop(stop, reply) => {
+                let _ = reply.send(self.clean_stop(stop).await);
             }
             Job::Drain(reply) => {
                 self.commit(Vec::new()).await;
@@ -331,6 +346,7 @@ impl Committer {
                 }
                 Err(error) => {
                     warn!(%error, "the run could not begin");
+                    self.writer.look_after_connection(&error).await;
                     let is_final = classify(&error) == Class::Permanent;
                     last = Some(error);
                     if is_final {
@@ -343,19 +359,29 @@ impl Committer {
         Err(WriteError::Lost)
     }
 
-    async fn clean_stop(&mut self, streams: Vec<(RoomId, StoredStream)>) -> Result<(), WriteError> {
-        // The marks first: they are part of what the next run finds.
-        self.commit(Vec::new()).await;
-        let connection = self.writer.connection().clone();
-        let now = self.shared.clock.now();
-        let stopped = self
-            .writer
-            .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
-            .await;
-        said(stopped).map_err(|error| {
-            warn!(%error, "the planned stop could not be marked");
-            WriteError::Lost
-        })
+    async fn clean_stop(&mut self, stop: CleanStop) -> Result<(), WriteError> {
+        let streams: Arc<[_]> = stop.streams.into();
+        let mut backoff = Backoff::new();
+        loop {
+            // The marks first: they are part of what the next run finds.
+            self.commit(Vec::new()).await;
+            let (connection, streams) = (self.writer.connection().clone(), Arc::clone(&streams));
+            let now = self.shared.clock.now();
+            let stopped = self
+                .writer
+                .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
+                .await;
+            match said(stopped) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    warn!(%error, "the planned stop could not be recorded");
+                    if classify(&error) == Class::Permanent || Instant::now() >= stop.give_up {
+                        return Err(WriteError::Lost);
+                    }
+                    backoff.wait().await;
+                }
+            }
+        }
     }
 
     /// Empties SQLite's log into its database, so that the file alone is whole.

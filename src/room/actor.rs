@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::value::RawValue;
 
 use super::brood::{Origin, RoomContext, RoomSeed};
+use super::halt::Halt;
 use super::member::Members;
 use super::message::{RoomMessage, Wake};
 use super::notice::{Epoch, SeatNews};
@@ -39,7 +40,7 @@ impl Actor for RoomActor {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
         let mut room = Room {
             stream: Stream::new(&seed.kind.config, stream),
-            seating: Seating::new(seed.kind.config.seats),
+            seating: Seating::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
@@ -49,6 +50,8 @@ impl Actor for RoomActor {
             vacancy: 0,
             profile,
             phase,
+            halt: Halt::Running,
+            share: context.metrics.share(),
             _alive: Alive::new("room"),
             context,
             me,
@@ -57,6 +60,7 @@ impl Actor for RoomActor {
             room.restore(seat, seed.origin).await;
         }
         room.seats_freed().await;
+        room.count_seats();
         if room.phase == Phase::Closed || room.kind.is_open_channel() {
             room.wake(REST_AFTER, Wake::Rest).await;
         }
@@ -73,6 +77,7 @@ impl Actor for RoomActor {
             // Dropping a reply port sends its asker to look the room up again.
             return Ok(());
         }
+        let is_about_seats = message.is_about_seats();
         match message {
             RoomMessage::Claim(request) => room.claim(*request),
             RoomMessage::Release { session, reply } => room.release(session, reply),
@@ -100,8 +105,13 @@ impl Actor for RoomActor {
                 answer(reply, ());
             }
             RoomMessage::Leave { connection } => room.leave(connection),
-            RoomMessage::Publish { peer, data, reply } => {
-                answer(reply, room.publish(&peer, data));
+            RoomMessage::Publish {
+                peer,
+                data,
+                since,
+                reply,
+            } => {
+                answer(reply, room.publish(&peer, data, since));
                 room.rest_if_unheard();
             }
             RoomMessage::Ask {
@@ -120,16 +130,15 @@ impl Actor for RoomActor {
                 }
             }
             RoomMessage::Offer => room.offer(),
-            RoomMessage::Wake(_) if room.phase == Phase::Frozen => {}
-            RoomMessage::Wake(Wake::Hold { seat, hold_until }) => room.hold_over(seat, hold_until),
-            RoomMessage::Wake(Wake::Empty { vacancy }) => room.close_if_vacant(vacancy),
-            RoomMessage::Wake(Wake::Rest) => room.rest(),
+            RoomMessage::Wake(wake) => room.woken(wake),
             RoomMessage::Retire => room.retire(),
-            RoomMessage::Freeze { reply } => {
-                room.phase = Phase::Frozen;
-                let id = room.profile.as_ref().map(|profile| profile.id);
-                answer(reply, id.map(|id| (id, room.stream.to_stored())));
-            }
+            #[cfg(feature = "faults")]
+            RoomMessage::Panic => panic!("ordered"),
+            RoomMessage::Pause => room.pause(),
+            RoomMessage::Freeze { reply } => room.freeze(reply),
+        }
+        if is_about_seats {
+            room.seats_may_have_changed();
         }
         Ok(())
     }
@@ -146,6 +155,28 @@ impl Actor for RoomActor {
 }
 
 impl Room {
+    /// A deadline has come; while the hub stops, all of them stand still.
+    fn woken(&mut self, wake: Wake) {
+        if self.is_halted() {
+            return;
+        }
+        match wake {
+            Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until),
+            Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
+            Wake::Rest => self.rest(),
+        }
+    }
+
+    fn seats_may_have_changed(&mut self) {
+        self.count_seats();
+        self.freeze_if_settled();
+    }
+
+    fn count_seats(&mut self) {
+        let (held, away) = self.seating.count();
+        self.share.seats(held, away);
+    }
+
     /// Puts a holder back into its seat.
     async fn restore(&mut self, seat: StoredSeat, origin: Origin) {
         let now = self.now();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use metrics::Counter;
 use ractor::{Actor, ActorCell, SpawnErr};
 
 use super::actor::RoomActor;
@@ -13,6 +12,7 @@ use super::directory::RoomDirectory;
 use super::handle::{RoomHandle, RoomKey};
 use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
+use super::metric::RoomMetrics;
 use super::notice::{Epoch, SeatListener};
 use crate::clock::HubClock;
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub(super) struct RoomContext {
     pub(super) shards: ShardHandle<RoomBrood>,
     pub(super) wheel: Wheel<(RoomKey, Wake)>,
     pub(super) recovery_max: usize,
-    pub(super) published: Counter,
+    pub(super) metrics: Arc<RoomMetrics>,
     directory: Arc<RoomDirectory>,
 }
 
@@ -90,7 +90,7 @@ impl Rooms {
             shards: ShardHandle::vacant(),
             wheel,
             recovery_max: config.client.recovery_max,
-            published: metrics::counter!("holdfast_publications_total"),
+            metrics: Arc::new(RoomMetrics::new()),
             directory,
         }))
     }
@@ -102,9 +102,13 @@ impl Rooms {
     /// Starts the supervisor of one share of the rooms, with the rooms that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let brood = RoomBrood(Arc::clone(&self.0));
-        let shard = Shard { brood, index };
+        let shards = self.0.shards.clone();
+        let shard = Shard {
+            brood,
+            index,
+            shards,
+        };
         let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
-        self.0.shards.post(index).fill(actor.clone());
         Ok(actor.get_cell())
     }
 
@@ -124,6 +128,12 @@ impl Rooms {
     /// Finds a room past the directory, after one found there did not answer.
     pub async fn look_again(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
         self.0.shards.resolve(key).await
+    }
+
+    /// Brings a room back of which nobody knows whether it was committed. If it was, it comes back, even
+    /// if that is known only later.
+    pub async fn rebuild(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
+        self.0.shards.rebuild(key).await
     }
 
     /// Asks a room something; if it has gone meanwhile, once more after looking it up again.
@@ -180,7 +190,21 @@ impl Rooms {
         Ok(())
     }
 
-    /// Stops the clocks of all rooms and takes their streams, before a planned stop.
+    /// Stops the clocks of all rooms before a planned stop: holds stand still and no seat is taken;
+    /// members play on.
+    pub fn pause(&self) {
+        for room in self.0.directory.all() {
+            room.pause();
+        }
+    }
+
+    /// Whether every share of the rooms has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.0.shards.is_whole()
+    }
+
+    /// Takes the streams of all rooms, at the end of a planned stop. Those that do not answer are left
+    /// out, and begin anew.
     pub async fn freeze(&self) -> Vec<(RoomId, StoredStream)> {
         stream::iter(self.0.directory.all())
             .map(|room| async move { room.freeze().await.ok().flatten() })
@@ -188,6 +212,24 @@ impl Rooms {
             .filter_map(|stream| async move { stream })
             .collect()
             .await
+    }
+
+    /// Has a room fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self, key: &RoomKey) -> bool {
+        let room = self.live(key);
+        let is_live = room.is_some();
+        if let Some(room) = room {
+            room.tell(RoomMessage::Panic);
+        }
+        is_live
+    }
+
+    /// Has the supervisor of a room's share fail.
+    #[cfg(feature = "faults")]
+    pub fn panic_supervisor(&self, key: &RoomKey) -> bool {
+        self.0.shards.of(key).tell(ShardMessage::Panic);
+        true
     }
 
     /// Has each room tell the matchmaker again what it has to offer.

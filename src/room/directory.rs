@@ -3,12 +3,22 @@
 use dashmap::DashMap;
 
 use super::handle::{RoomHandle, RoomKey};
-use crate::supervisor::shard_of;
+use crate::supervisor::{Listed, shard_of};
 
 /// Found by code or by channel. Entries are made and taken out by the shards alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RoomDirectory {
     rooms: DashMap<RoomKey, RoomHandle>,
+    listed: Listed,
+}
+
+impl Default for RoomDirectory {
+    fn default() -> RoomDirectory {
+        RoomDirectory {
+            rooms: DashMap::new(),
+            listed: Listed::new("room"),
+        }
+    }
 }
 
 impl RoomDirectory {
@@ -17,11 +27,11 @@ impl RoomDirectory {
     }
 
     pub(super) fn enter(&self, key: RoomKey, handle: RoomHandle) {
-        self.rooms.insert(key, handle);
+        self.listed.entered(self.rooms.insert(key, handle));
     }
 
     pub(super) fn leave(&self, key: &RoomKey) {
-        self.rooms.remove(key);
+        self.listed.left(self.rooms.remove(key));
     }
 
     /// Empties the share of one shard, and tells what was in it.
@@ -33,7 +43,7 @@ impl RoomDirectory {
             .filter(|key| shard_of(key) == shard)
             .collect();
         for key in &keys {
-            self.rooms.remove(key);
+            self.leave(key);
         }
         keys
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ractor::ActorRef;
@@ -145,6 +146,7 @@ impl RoomHandle {
         ask(&self.actor, |reply| RoomMessage::Publish {
             peer,
             data,
+            since: Instant::now(),
             reply,
         })
         .await
@@ -173,8 +175,13 @@ impl RoomHandle {
         ask(&self.actor, |reply| RoomMessage::View { reply }).await
     }
 
-    /// Stops the room's clocks before a planned stop and takes its stream.
-    pub async fn freeze(&self) -> Result<Option<(RoomId, StoredStream)>, Unanswered> {
+    /// Stops the room's clocks before a planned stop; its members play on.
+    pub(super) fn pause(&self) {
+        self.tell(RoomMessage::Pause);
+    }
+
+    /// Takes the room's stream at the end of a planned stop. What would change it is refused from then on.
+    pub(super) async fn freeze(&self) -> Result<Option<(RoomId, StoredStream)>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Freeze { reply }).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::notice::Epoch;
 use crate::delivery::Outbound;
@@ -121,9 +122,11 @@ impl Members {
         }
     }
 
-    /// Queues a frame for everybody. Who cannot take it is out: its connection is closing.
-    pub(super) fn tell(&mut self, frame: &Frame) {
-        self.retain(|member| member.outbound.offer(frame.clone()).is_ok());
+    /// Queues a frame for everybody, and says for how many. Who cannot take it is out: its
+    /// connection is closing.
+    pub(super) fn tell(&mut self, frame: &Frame, timed: Option<Instant>) -> usize {
+        self.retain(|member| member.outbound.offer_timed(frame.clone(), timed).is_ok());
+        self.0.len()
     }
 
     /// Members without a seat.

@@ -1,17 +1,19 @@
 //! Everything a room can be asked and told.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ractor::RpcReplyPort;
 
+use super::halt::Handout;
 use super::member::Peer;
 use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{ConnectionId, RoomId, SessionId};
-use crate::persistence::{Committed, SessionWrite, StoredStream, UserWrite, WriteError};
+use crate::id::{ConnectionId, SessionId};
+use crate::persistence::{Committed, SessionWrite, UserWrite, WriteError};
 use crate::wire::{Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, UserView};
 
 pub(super) enum RoomMessage {
@@ -56,6 +58,8 @@ pub(super) enum RoomMessage {
     Publish {
         peer: Arc<Peer>,
         data: Bytes,
+        /// When the room was asked.
+        since: Instant,
         reply: RpcReplyPort<Result<(), Failure>>,
     },
     /// Queues the reply to a question about the room on `outbound`.
@@ -79,10 +83,42 @@ pub(super) enum RoomMessage {
     Offer,
     /// The shard asks whether the room can go.
     Retire,
-    /// The hub stops: holds stand still, and the stream is handed out.
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
+    /// The hub stops: holds stand still, and no seat is taken any more.
+    Pause,
+    /// The hub has no clients any more: the stream is handed out, once it is settled.
     Freeze {
-        reply: RpcReplyPort<Option<(RoomId, StoredStream)>>,
+        reply: RpcReplyPort<Handout>,
     },
+}
+
+impl RoomMessage {
+    /// Whether it may change who sits where; what is said most often does not.
+    pub(super) fn is_about_seats(&self) -> bool {
+        match self {
+            RoomMessage::Claim(_)
+            | RoomMessage::Release { .. }
+            | RoomMessage::Back { .. }
+            | RoomMessage::Away { .. }
+            | RoomMessage::Vacated { .. }
+            | RoomMessage::Settled { .. }
+            | RoomMessage::Wake(_) => true,
+            RoomMessage::Subscribe { .. }
+            | RoomMessage::Unsubscribe { .. }
+            | RoomMessage::Leave { .. }
+            | RoomMessage::Publish { .. }
+            | RoomMessage::Ask { .. }
+            | RoomMessage::View { .. }
+            | RoomMessage::Offer
+            | RoomMessage::Retire
+            | RoomMessage::Pause
+            | RoomMessage::Freeze { .. } => false,
+            #[cfg(feature = "faults")]
+            RoomMessage::Panic => false,
+        }
+    }
 }
 
 /// What a member may want to know.

@@ -11,10 +11,12 @@
 mod actor;
 mod brood;
 mod directory;
+mod halt;
 mod handle;
 mod kind;
 mod member;
 mod message;
+mod metric;
 mod news;
 mod notice;
 mod release;

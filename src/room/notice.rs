@@ -68,10 +68,28 @@ pub enum SeatNews {
     Released {
         room: RoomId,
     },
+    /// It is not known whether the seat was released: the room is asked once it knows.
+    Unsure {
+        room: RoomId,
+    },
     /// The room was rebuilt and takes the session for away until it hears otherwise.
     Restored {
         seat: Holding,
     },
+}
+
+impl SeatNews {
+    /// Whether the room takes the session for attached: somebody must tell it when that ends.
+    pub fn is_of_attached(&self) -> bool {
+        match self {
+            SeatNews::Gained { seat, .. } => seat.hold_until.is_none(),
+            SeatNews::ClaimEnded
+            | SeatNews::Confirmed { .. }
+            | SeatNews::Released { .. }
+            | SeatNews::Unsure { .. }
+            | SeatNews::Restored { .. } => false,
+        }
+    }
 }
 
 /// Hears what rooms tell sessions. Must not wait.

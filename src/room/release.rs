@@ -1,11 +1,13 @@
 //! How seats become empty again, and rooms with them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, RpcReplyPort};
 use tracing::{debug, warn};
 
 use super::message::{Change, Wake};
+use super::metric::count_release;
 use super::news::{News, ReleaseReason, SeatNote};
 use super::notice::SeatNews;
 use super::seat::refusal;
@@ -15,7 +17,7 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Refused, ReleaseSeat};
+use crate::persistence::{Command, Refused, ReleaseSeat, WriteError};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
@@ -25,7 +27,9 @@ const RELEASE_RETRY: Duration = Duration::from_secs(1);
 impl Room {
     /// An explicit leave.
     pub(super) fn release(&mut self, session: SessionId, reply: RpcReplyPort<Result<(), Refusal>>) {
-        if let Some(number) = self.seating.release(session) {
+        if self.is_frozen() {
+            answer(reply, Err(Refusal::stopping()));
+        } else if let Some(number) = self.seating.release(session) {
             self.releases.insert(number, vec![reply]);
             self.write_release(number, session, None, ReleaseReason::Left);
         } else if self.seating.is_releasing(session) {
@@ -60,7 +64,13 @@ impl Room {
             session,
             hold_until,
         });
-        self.write(command, Change::Release { seat, reason });
+        let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
+        let change = Change::Release { seat, reason };
+        self.write_and(command, change, move |result| match result {
+            Ok(_) => listener.hear(session, SeatNews::Released { room }),
+            Err(WriteError::Lost) => listener.hear(session, SeatNews::Unsure { room }),
+            Err(WriteError::Refused(_)) => {}
+        });
     }
 
     pub(super) async fn release_committed(&mut self, number: u16, reason: ReleaseReason) {
@@ -131,7 +141,7 @@ impl Room {
     /// A seat is empty: everybody hears it, and its holder loses what only holders may do.
     async fn released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
         debug!(room = %self.channel, seat = number, ?reason, "seat released");
-        metrics::counter!("holdfast_seats_released_total", "reason" => reason.label()).increment(1);
+        count_release(reason);
         let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
         self.announce(&News::Released(note));
         self.members.describe(occupant.session, None);
@@ -190,15 +200,5 @@ impl Room {
         self.phase = Phase::Open;
         self.seats_freed().await;
         Ok(())
-    }
-}
-
-impl ReleaseReason {
-    fn label(self) -> &'static str {
-        match self {
-            ReleaseReason::Left => "left",
-            ReleaseReason::HoldOver => "hold_over",
-            ReleaseReason::SessionEnded => "session_ended",
-        }
     }
 }

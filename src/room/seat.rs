@@ -220,10 +220,14 @@ impl Room {
         };
         let (now, grace, room) = (self.now(), profile.grace, profile.id);
         let hold_until = Occupant::hold_from(now, grace);
-        if self.phase == Phase::Frozen {
+        if self.is_halted() {
             return;
         }
         let Some(number) = self.seating.away(session, epoch, hold_until) else {
+            if !self.seating.is_known(session) {
+                // It missed that its seat was released.
+                self.notify(session, SeatNews::Released { room });
+            }
             return;
         };
         // None while its release is being written.
@@ -244,12 +248,13 @@ impl Room {
 
     fn check_open(&self) -> Result<(), Refusal> {
         match self.phase {
+            Phase::Open if self.is_halted() => Err(Refusal::stopping()),
             Phase::Open => Ok(()),
             Phase::Closing | Phase::Closed => Err(Refusal::new(
                 Reason::RoomClosed,
                 "the room has closed because all its seats were empty",
             )),
-            Phase::Retired | Phase::Frozen => Err(Refusal::unavailable()),
+            Phase::Retired => Err(Refusal::unavailable()),
         }
     }
 

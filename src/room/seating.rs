@@ -11,6 +11,7 @@ use super::kind::Kind;
 use super::notice::Epoch;
 use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
+use crate::persistence::StoredSeat;
 use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
 /// Who has a seat.
@@ -50,9 +51,12 @@ pub(super) struct Seating {
 }
 
 impl Seating {
-    pub(super) fn new(seats: u16) -> Seating {
+    /// Empty seats, as many as the kind has, or more if some were taken when it had more.
+    pub(super) fn new(seats: u16, taken: &[StoredSeat]) -> Seating {
+        let taken = taken.iter().map(|seat| usize::from(seat.number) + 1);
+        let count = taken.fold(usize::from(seats), usize::max);
         Seating {
-            places: vec![Place::Empty; usize::from(seats)],
+            places: vec![Place::Empty; count],
         }
     }
 
@@ -200,6 +204,14 @@ impl Seating {
             .map(|(number, _)| number)
     }
 
+    /// Whether the session has anything to do with a seat: it sits, claims one or gives one up.
+    pub(super) fn is_known(&self, session: SessionId) -> bool {
+        self.places
+            .iter()
+            .filter_map(Place::occupant)
+            .any(|occupant| occupant.session == session)
+    }
+
     /// A seat that a session gives up, until that is written.
     pub(super) fn is_releasing(&self, session: SessionId) -> bool {
         self.places
@@ -223,6 +235,25 @@ impl Seating {
             .iter()
             .filter_map(Place::occupant)
             .any(|occupant| occupant.session == session && occupant.epoch > epoch)
+    }
+
+    /// A seat is being claimed or given up, and that is not written yet.
+    pub(super) fn is_settling(&self) -> bool {
+        self.places
+            .iter()
+            .any(|place| matches!(place, Place::Claimed(_) | Place::Releasing(_)))
+    }
+
+    /// Seats held and seats away.
+    pub(super) fn count(&self) -> (u32, u32) {
+        let holders = self.places.iter().filter_map(|place| match place {
+            Place::Empty | Place::Claimed(_) => None,
+            Place::Taken(occupant) | Place::Releasing(occupant) => Some(occupant),
+        });
+        holders.fold((0, 0), |(held, away), occupant| match occupant.status() {
+            SeatStatus::Held => (held + 1, away),
+            SeatStatus::Away | SeatStatus::Empty => (held, away + 1),
+        })
     }
 
     pub(super) fn is_vacant(&self) -> bool {
@@ -380,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_seat_that_is_being_claimed_is_nobody_elses() {
-        let (kind, mut seating) = (kind(2), Seating::new(2));
+        let (kind, mut seating) = (kind(2), Seating::new(2, &[]));
         let (ana, bo) = (occupant("ana"), occupant("bo"));
 
         assert_eq!(claim(&seating, &kind, &ana, Some(0)), Ok(Claim::Free(0)));
@@ -393,7 +424,7 @@ mod tests {
 
     #[test]
     fn who_sits_is_told_so_and_gets_no_second_seat() {
-        let (kind, mut seating) = (kind(2), Seating::new(2));
+        let (kind, mut seating) = (kind(2), Seating::new(2, &[]));
         let ana = occupant("ana");
         seating.put(1, ana.clone());
 
@@ -407,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_full_room_and_a_seat_that_does_not_exist_say_so() {
-        let (kind, mut seating) = (kind(1), Seating::new(1));
+        let (kind, mut seating) = (kind(1), Seating::new(1, &[]));
         seating.put(0, occupant("ana"));
         let bo = occupant("bo");
 
@@ -420,7 +451,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_attachment_turns_a_seat_away() {
-        let mut seating = Seating::new(1);
+        let mut seating = Seating::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
 
@@ -434,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_hold_that_is_over_ends_only_the_absence_it_was_for() {
-        let mut seating = Seating::new(1);
+        let mut seating = Seating::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
         seating.away(ana.session, Epoch(1), NOW);
@@ -449,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_release_that_fails_leaves_the_seat_as_it_was() {
-        let mut seating = Seating::new(1);
+        let mut seating = Seating::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::wire::{
     Empty, ErrorCode, Failure, Frame, HistoryRequest, HistoryResult, PresenceResult,
-    PresenceStatsResult, SubscribeRequest, result,
+    PresenceStatsResult, Refusal, SubscribeRequest, result,
 };
 
 impl Room {
@@ -39,6 +40,13 @@ impl Room {
         let subscribed = self.stream.subscribe(request, limits, self.now())?;
         let info = peer.info(self.seat_info(peer.session));
         let reply = result(id, "subscribe", &subscribed);
+        if request.recover.is_some() {
+            let metrics = &self.context.metrics;
+            match subscribed.recovered {
+                true => metrics.recovered.increment(1),
+                false => metrics.not_recovered.increment(1),
+            }
+        }
         if outbound.offer(reply).is_ok() {
             let channel = Arc::clone(&self.channel);
             self.members.add(Arc::clone(peer), info, channel, outbound);
@@ -58,7 +66,15 @@ impl Room {
         self.rest_if_unheard();
     }
 
-    pub(super) fn publish(&mut self, peer: &Peer, data: Bytes) -> Result<(), Failure> {
+    pub(super) fn publish(
+        &mut self,
+        peer: &Peer,
+        data: Bytes,
+        since: Instant,
+    ) -> Result<(), Failure> {
+        if self.is_frozen() && self.profile.is_some() {
+            return Err(Refusal::stopping().into());
+        }
         if !self.is_allowed(self.kind.config.publish, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
@@ -68,7 +84,7 @@ impl Room {
         };
         let now = self.now();
         let publication = self.stream.append(data, Some(info), false, now);
-        self.spread(&publication);
+        self.spread(&publication, since);
         Ok(())
     }
 

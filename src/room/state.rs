@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::RoomContext;
+use super::halt::Halt;
 use super::handle::RoomKey;
 use super::kind::Kind;
 use super::member::{Members, Peer};
 use super::message::{Change, ClaimRequest, Claimed, RoomMessage, Wake};
+use super::metric::Share;
 use super::news::News;
 use super::notice::{ClaimNotice, Holding, SeatNews};
 use super::seating::{Occupant, Seating};
@@ -20,9 +22,13 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
-use crate::persistence::Command;
+use crate::persistence::{Command, Committed, WriteError};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Publication, Refusal, RoomStatus, RoomView, SeatInfo, publication_push};
+
+/// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
+/// needs no directory, at the price of a timer of its own.
+const IN_DIRECTORY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A room with all that it owns.
 pub(super) struct Room {
@@ -43,6 +49,8 @@ pub(super) struct Room {
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
     pub(super) phase: Phase,
+    pub(super) halt: Halt,
+    pub(super) share: Share,
     pub(super) _alive: Alive,
 }
 
@@ -64,8 +72,6 @@ pub(super) enum Phase {
     Closed,
     /// Told to go: whoever still asks must look again.
     Retired,
-    /// The hub stops: holds stand still.
-    Frozen,
 }
 
 /// Who made a claim, and how its session hears that it is over.
@@ -96,14 +102,29 @@ impl Room {
 
     /// Writes a change; persistence tells when it is settled.
     pub(super) fn write(&self, command: Command, change: Change) {
+        self.write_and(command, change, |_| ());
+    }
+
+    /// The same, and has somebody hear of it even if the room fails meanwhile.
+    pub(super) fn write_and(
+        &self,
+        command: Command,
+        change: Change,
+        hear: impl FnOnce(&Result<Committed, WriteError>) + Send + 'static,
+    ) {
         let me = self.me.clone();
         self.context.persistence.write_then(command, move |result| {
+            hear(&result);
             // The room was rebuilt meanwhile, and has read the truth.
             let _ = me.cast(RoomMessage::Settled { change, result });
         });
     }
 
     pub(super) async fn wake(&self, delay: Duration, wake: Wake) {
+        if delay < IN_DIRECTORY_WITHIN {
+            self.me.send_after(delay, move || RoomMessage::Wake(wake));
+            return;
+        }
         self.context
             .wheel
             .after(delay, (self.key.clone(), wake))
@@ -115,16 +136,22 @@ impl Room {
     }
 
     /// Numbers a publication, encodes it once and queues it for every member.
-    pub(super) fn spread(&mut self, publication: &Publication) {
+    pub(super) fn spread(&mut self, publication: &Publication, since: Instant) {
         let frame = publication_push(&self.channel, publication);
-        self.context.published.increment(1);
-        self.members.tell(&frame);
+        let timed = match self.members.is_empty() {
+            true => None,
+            false => self.share.timed(since),
+        };
+        let delivered = self.members.tell(&frame, timed);
+        let metrics = &self.context.metrics;
+        metrics.published.increment(1);
+        metrics.delivered.increment(delivered as u64);
     }
 
     pub(super) fn announce(&mut self, news: &News<'_>) {
         let now = self.now();
         let publication = self.stream.append(news.to_json(), None, true, now);
-        self.spread(&publication);
+        self.spread(&publication, Instant::now());
     }
 
     /// A seat as its holder's session is told of it. None in an open channel.
@@ -159,7 +186,7 @@ impl Room {
     fn status(&self, profile: &Profile) -> RoomStatus {
         match self.phase {
             Phase::Closing | Phase::Closed => RoomStatus::Closed,
-            Phase::Open | Phase::Retired | Phase::Frozen => {
+            Phase::Open | Phase::Retired => {
                 if profile.current_game_id.is_some() {
                     RoomStatus::Playing
                 } else if self.seating.is_complete() {
@@ -196,7 +223,7 @@ impl Room {
         let Some(profile) = &self.profile else {
             return;
         };
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Open || self.is_halted() {
             self.context.matchmaker.gone(profile.code);
             return;
         }

@@ -4,6 +4,7 @@
 //! middle must leave nothing without an owner.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::debug;
 
@@ -127,6 +128,7 @@ impl Actions {
         code: RoomCode,
         request: JoinRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         if request.spectate {
             return self.spectate(caller, code).await;
         }
@@ -150,6 +152,7 @@ impl Actions {
         code: RoomCode,
         request: JoinRequest,
     ) -> Result<(SeatView, RoomView), Refusal> {
+        self.check_open()?;
         let room = self
             .rooms
             .find(&RoomKey::Code(code))
@@ -179,9 +182,19 @@ impl Actions {
     /// ROOM_NOT_FOUND, NOT_SEATED, UNAVAILABLE.
     pub async fn release(&self, session: &SessionHandle, code: RoomCode) -> Result<(), Refusal> {
         let id = session.id();
+        let tries = AtomicUsize::new(0);
         self.rooms
-            .ask(&RoomKey::Code(code), |room| async move {
-                room.release(id).await
+            .ask(&RoomKey::Code(code), |room| {
+                let is_repeated = tries.fetch_add(1, Ordering::Relaxed) > 0;
+                async move {
+                    let released = room.release(id).await?;
+                    // The room failed at the first try, and had released the seat by then.
+                    let is_done = |refusal: &Refusal| refusal.reason == Reason::NotSeated;
+                    Ok(match released {
+                        Err(refusal) if is_repeated && is_done(&refusal) => Ok(()),
+                        released => released,
+                    })
+                }
             })
             .await
             .map_err(unanswered)?
@@ -262,7 +275,16 @@ impl Actions {
         Ok((session, Some(fresh.token)))
     }
 
+    /// While the hub stops, nothing new is begun.
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
+        match self.sessions.context().is_stopping() {
+            true => Err(Refusal::stopping()),
+            false => Ok(()),
+        }
+    }
+
     async fn write_session(&self, fresh: &Fresh) -> Result<UserView, Refusal> {
+        self.check_open()?;
         let command = Command::OpenSession(OpenSession {
             user: fresh.user_write.clone(),
             session: fresh.row(),

@@ -38,6 +38,7 @@ impl Actor for SessionActor {
             waiting: None,
             arriving: None,
             ending: None,
+            _counted: context.metrics.live(),
             _alive: Alive::new("session"),
             context,
             known,
@@ -69,9 +70,13 @@ impl Actor for SessionActor {
             SessionMessage::Seat(news) => session.hear(news),
             SessionMessage::Report { reply } => answer(reply, session.report()),
             SessionMessage::End { last_words, reply } => session.end(last_words, reply),
-            SessionMessage::EndSettled(result) => session.end_settled(result)?,
+            SessionMessage::EndSettled(result) => session.end_settled(result),
+            SessionMessage::Found { room } => session.found(room),
+            SessionMessage::Missing { room, epoch } => session.missing(room, epoch),
             SessionMessage::Wake => session.rest_if_idle(),
             SessionMessage::Retire => session.retire(),
+            #[cfg(feature = "faults")]
+            SessionMessage::Panic => panic!("ordered"),
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::actor::SessionActor;
 use super::directory::SessionDirectory;
 use super::handle::{Known, SessionHandle};
 use super::message::SessionMessage;
+use super::metric::SessionMetrics;
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{SessionId, TokenHash, UserId};
@@ -32,21 +33,47 @@ pub(super) struct SessionContext {
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
     pub(super) wheel: Wheel<SessionId>,
+    pub(super) metrics: SessionMetrics,
     notices: SeatNotices,
     is_stopping: AtomicBool,
 }
 
 /// Carries what rooms tell sessions. Made before either, since each needs the other.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SeatNotices {
     directory: Arc<SessionDirectory>,
+    shards: ShardHandle<SessionBrood>,
+}
+
+impl SeatNotices {
+    /// Brings a session back that failed while it claimed a seat, or nobody would ever turn it away.
+    fn bring_back(&self, session: SessionId, news: SeatNews) {
+        let shards = self.shards.clone();
+        tokio::spawn(async move {
+            // If it cannot be read at the moment, it comes back later and reads its seats.
+            if let Ok(Some(session)) = shards.rebuild(&session).await {
+                session.hear(news);
+            }
+        });
+    }
+}
+
+impl Default for SeatNotices {
+    fn default() -> SeatNotices {
+        SeatNotices {
+            directory: Arc::default(),
+            shards: ShardHandle::vacant(),
+        }
+    }
 }
 
 impl SeatListener for SeatNotices {
     fn hear(&self, session: SessionId, news: SeatNews) {
-        // One that is not live reads its seats when it starts.
-        if let Some(session) = self.directory.get(session) {
-            session.hear(news);
+        match self.directory.get(session) {
+            Some(session) => session.hear(news),
+            None if news.is_of_attached() => self.bring_back(session, news),
+            // One that is not live reads its seats when it starts.
+            None => {}
         }
     }
 }
@@ -93,8 +120,9 @@ impl Sessions {
             creates_users: config.auth.create_users,
             persistence,
             rooms,
-            shards: ShardHandle::vacant(),
+            shards: notices.shards.clone(),
             wheel,
+            metrics: SessionMetrics::new(),
             notices,
             is_stopping: AtomicBool::new(false),
         }))
@@ -103,9 +131,13 @@ impl Sessions {
     /// Starts the supervisor of one share of the sessions, with the sessions that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let brood = SessionBrood(Arc::clone(&self.0));
-        let shard = Shard { brood, index };
+        let shards = self.0.shards.clone();
+        let shard = Shard {
+            brood,
+            index,
+            shards,
+        };
         let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
-        self.0.shards.post(index).fill(actor.clone());
         Ok(actor.get_cell())
     }
 
@@ -128,9 +160,33 @@ impl Sessions {
         Ok(())
     }
 
-    /// From here on, connections that end turn no seat away: a planned stop is nobody's leaving.
+    /// Whether every share of the sessions has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.0.shards.is_whole()
+    }
+
+    /// From here on, connections that end turn no seat away, because a planned stop is nobody's
+    /// leaving, and nothing new is begun.
     pub fn set_stopping(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Has a session fail.
+    #[cfg(feature = "faults")]
+    pub fn panic(&self, id: SessionId) -> bool {
+        let session = self.0.notices.directory.get(id);
+        let is_live = session.is_some();
+        if let Some(session) = session {
+            session.tell(SessionMessage::Panic);
+        }
+        is_live
+    }
+
+    /// Has the supervisor of a session's share fail.
+    #[cfg(feature = "faults")]
+    pub fn panic_supervisor(&self, id: SessionId) -> bool {
+        self.0.shards.of(&id).tell(ShardMessage::Panic);
+        true
     }
 
     pub(super) fn context(&self) -> &SessionContext {

@@ -4,16 +4,32 @@ use dashmap::DashMap;
 
 use super::handle::SessionHandle;
 use crate::id::{SessionId, TokenHash, UserId};
-use crate::supervisor::shard_of;
+use crate::supervisor::{Listed, shard_of};
 
 /// Found by id, by the hash of a token, and by user. Entries are made and taken out by the shards
 /// alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SessionDirectory {
     by_id: DashMap<SessionId, SessionHandle>,
     by_token: DashMap<TokenHash, SessionHandle>,
     /// The session that became live last.
     by_user: DashMap<UserId, SessionHandle>,
+    ids: Listed,
+    tokens: Listed,
+    users: Listed,
+}
+
+impl Default for SessionDirectory {
+    fn default() -> SessionDirectory {
+        SessionDirectory {
+            by_id: DashMap::new(),
+            by_token: DashMap::new(),
+            by_user: DashMap::new(),
+            ids: Listed::new("session"),
+            tokens: Listed::new("token"),
+            users: Listed::new("user"),
+        }
+    }
 }
 
 impl SessionDirectory {
@@ -31,22 +47,28 @@ impl SessionDirectory {
 
     pub(super) fn enter(&self, handle: &SessionHandle) {
         for token in handle.tokens() {
-            self.by_token.insert(*token, handle.clone());
+            let before = self.by_token.insert(*token, handle.clone());
+            self.tokens.entered(before);
         }
-        self.by_user
-            .insert(handle.user().id.clone(), handle.clone());
-        self.by_id.insert(handle.id(), handle.clone());
+        let user = handle.user().id.clone();
+        self.users
+            .entered(self.by_user.insert(user, handle.clone()));
+        self.ids
+            .entered(self.by_id.insert(handle.id(), handle.clone()));
     }
 
     pub(super) fn leave(&self, id: SessionId) {
         let Some((_, handle)) = self.by_id.remove(&id) else {
             return;
         };
+        self.ids.left(Some(()));
         for token in handle.tokens() {
-            self.by_token.remove(token);
+            self.tokens.left(self.by_token.remove(token));
         }
-        self.by_user
+        let left = self
+            .by_user
             .remove_if(&handle.user().id, |_, live| live.id() == id);
+        self.users.left(left);
     }
 
     /// Empties the share of one shard, and tells what was in it.

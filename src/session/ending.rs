@@ -1,13 +1,75 @@
 //! The end of a session: durable, and told to its rooms and its client.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorRef, RpcReplyPort};
+
+use super::brood::SessionContext;
 use super::message::SessionMessage;
 use super::state::{Ending, Link, Phase, Session};
+use crate::id::{RoomCode, SessionId};
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, EndSession, WriteError};
-use crate::room::refusal;
+use crate::persistence::{Command, Committed, EndSession, Refused, WriteError};
+use crate::room::{RoomKey, refusal};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Frame, Refusal};
-use ractor::RpcReplyPort;
+
+/// The wait before the database is asked again whether a session has ended.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The end of a session, while it is written. It outlives the session's actor: if that fails, the
+/// rooms must hear of the end all the same.
+struct End {
+    context: Arc<SessionContext>,
+    session: SessionId,
+    /// Where the session sits.
+    rooms: Vec<RoomCode>,
+    me: ActorRef<SessionMessage>,
+}
+
+impl End {
+    fn settled(self, result: Result<Committed, WriteError>) {
+        match (result, tokio::runtime::Handle::try_current()) {
+            (Ok(_), _) => self.tell(Ok(())),
+            (Err(WriteError::Refused(refused)), _) => self.tell(Err(refused)),
+            (Err(WriteError::Lost), Ok(runtime)) => {
+                runtime.spawn(self.find_out());
+            }
+            // The process is ending, and the next one reads what is stored.
+            (Err(WriteError::Lost), Err(_)) => {}
+        }
+    }
+
+    async fn find_out(self) {
+        let is_ended = loop {
+            match self.context.persistence.session_truth(self.session).await {
+                Ok(stored) => break stored.is_none_or(|stored| stored.is_ended),
+                Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            }
+        };
+        self.tell(if is_ended {
+            Ok(())
+        } else {
+            Err(Refused::Unavailable {
+                retry_after: ASK_AGAIN_AFTER,
+            })
+        });
+    }
+
+    fn tell(self, result: Result<(), Refused>) {
+        if result.is_ok() {
+            for code in self.rooms {
+                // One that is not live reads who sits there when it starts.
+                if let Some(room) = self.context.rooms.live(&RoomKey::Code(code)) {
+                    room.vacated(self.session);
+                }
+            }
+        }
+        // The session has failed; its successor has read whether it is ended.
+        let _ = self.me.cast(SessionMessage::EndSettled(result));
+    }
+}
 
 impl Session {
     pub(super) fn end(
@@ -26,13 +88,17 @@ impl Session {
     }
 
     pub(super) fn write_end(&mut self) {
-        let me = self.me.clone();
         let session = self.known.id;
+        let end = End {
+            context: Arc::clone(&self.context),
+            session,
+            rooms: self.seats.values().map(|seat| seat.code).collect(),
+            me: self.me.clone(),
+        };
         let command = Command::EndSession(EndSession { session });
-        self.context.persistence.write_then(command, move |result| {
-            // The session has failed; its successor has read whether it is ended.
-            let _ = me.cast(SessionMessage::EndSettled(result));
-        });
+        self.context
+            .persistence
+            .write_then(command, move |result| end.settled(result));
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Attached(link) => Some(link),
             Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,
@@ -40,19 +106,15 @@ impl Session {
         self.phase = Phase::Ending(link);
     }
 
-    /// An error ends the actor: whether the session is over must be read.
-    pub(super) fn end_settled(
-        &mut self,
-        result: Result<Committed, WriteError>,
-    ) -> Result<(), WriteError> {
+    pub(super) fn end_settled(&mut self, result: Result<(), Refused>) {
         let ending = self.ending.take();
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
             Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
         };
         match result {
-            Ok(_) => self.ended(ending, link),
-            Err(WriteError::Refused(refused)) => {
+            Ok(()) => self.ended(ending, link),
+            Err(refused) => {
                 if let Some(ending) = ending {
                     answer(ending.reply, Err(refusal(&refused)));
                 }
@@ -62,16 +124,11 @@ impl Session {
                 }
                 self.advance();
             }
-            Err(WriteError::Lost) => return Err(WriteError::Lost),
         }
-        Ok(())
     }
 
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
         self.phase = Phase::Ended;
-        for room in self.rooms() {
-            room.vacated(self.known.id);
-        }
         self.seats.clear();
         if let Some(link) = link {
             let last_words = ending.as_ref().and_then(|ending| ending.last_words.clone());

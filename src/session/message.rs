@@ -5,7 +5,8 @@ use ractor::RpcReplyPort;
 use super::handle::Attachment;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::persistence::{Committed, WriteError};
+use crate::id::RoomId;
+use crate::persistence::Refused;
 use crate::room::{ClaimNotice, Epoch, SeatNews};
 use crate::wire::{Frame, Refusal, SeatView};
 
@@ -34,11 +35,23 @@ pub(super) enum SessionMessage {
         last_words: Option<Frame>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    EndSettled(Result<Committed, WriteError>),
+    EndSettled(Result<(), Refused>),
+    /// A room is there again, or knows what became of a seat: it is told how the session stands.
+    Found {
+        room: RoomId,
+    },
+    /// A room cannot be had at the moment: whoever arrives does not wait for it.
+    Missing {
+        room: RoomId,
+        epoch: Epoch,
+    },
     /// Time to look whether anybody needs the session.
     Wake,
     /// The shard asks whether the session can go.
     Retire,
+    /// Fail, because a tester wants it.
+    #[cfg(feature = "faults")]
+    Panic,
 }
 
 /// What a connection gets.

@@ -13,7 +13,9 @@ mod ending;
 mod fresh;
 mod handle;
 mod message;
+mod metric;
 mod opening;
+mod room;
 mod state;
 
 pub use actions::{Actions, Caller, Entered, SessionReport};

@@ -47,6 +47,7 @@ impl Actions {
         caller: Caller,
         request: OpenRoomRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         let seat = *kind
             .wanted(request.seat, request.team.as_deref())?
@@ -72,6 +73,7 @@ impl Actions {
         caller: Caller,
         request: QuickMatchRequest,
     ) -> Result<Entered, Refusal> {
+        self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         kind.wanted(None, request.team.as_deref())?;
         if kind.config.quick_match == QuickMatch::Off {
@@ -110,8 +112,10 @@ impl Actions {
         let (stored, user) = self.commit_room(&plan).await?;
         let holding = plan.holding(&stored);
         let seed = fresh.seed(user.clone(), vec![holding.clone()]);
-        self.sessions.start(seed).await.map_err(unanswered)?;
+        let started = self.sessions.start(seed).await;
+        // With or without its player's session: the hold must end.
         let room = self.start_room(&plan, stored).await?;
+        started.map_err(unanswered)?;
         Ok(Entered {
             room,
             seat: Some(holding.view(self.now())),
@@ -150,11 +154,26 @@ impl Actions {
                     return Ok((named(stored, &user), user));
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
-                Ok(Committed::Done) | Err(WriteError::Lost) => return Err(Refusal::unavailable()),
+                Ok(Committed::Done) => return Err(Refusal::unavailable()),
+                Err(WriteError::Lost) => return self.find_room(plan, stored).await,
                 Err(WriteError::Refused(refused)) => return Err(refusal(&refused)),
             }
         }
         Err(Refusal::unavailable())
+    }
+
+    /// Nobody knows whether a room was committed. If it was, it is started, now or later: its hold must
+    /// end, whatever its maker is told.
+    async fn find_room(
+        &self,
+        plan: &Plan,
+        stored: StoredRoom,
+    ) -> Result<(StoredRoom, UserView), Refusal> {
+        let found = self.rooms.rebuild(&RoomKey::Code(stored.code)).await;
+        match found.map_err(unanswered)? {
+            Some(_) => Ok((stored, plan.user.clone())),
+            None => Err(Refusal::unavailable()),
+        }
     }
 
     async fn start_room(&self, plan: &Plan, stored: StoredRoom) -> Result<RoomView, Refusal> {

@@ -10,13 +10,14 @@ use ractor::{ActorRef, RpcReplyPort};
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use super::metric::Counted;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::SoftWrite;
-use crate::room::{ClaimNotice, Epoch, Holding, RoomHandle, RoomKey, SeatNews};
-use crate::supervisor::{Alive, LoadError, ShardMessage};
+use crate::room::{ClaimNotice, Epoch, Holding, RoomKey, SeatNews};
+use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Close, Frame, Reason, Refusal};
 
 /// Claims that one session may have under way; no game asks for more than a few rooms at once.
@@ -44,6 +45,7 @@ pub(super) struct Session {
     /// A connection that waits until each room has confirmed its seat.
     pub(super) arriving: Option<Arriving>,
     pub(super) ending: Option<Ending>,
+    pub(super) _counted: Counted,
     pub(super) _alive: Alive,
 }
 
@@ -79,6 +81,7 @@ pub(super) struct Ending {
 pub(super) struct Link {
     outbound: Outbound,
     is_dismissed: bool,
+    _counted: Counted,
 }
 
 impl Link {
@@ -114,7 +117,7 @@ impl Drop for Link {
 
 /// The next attachment of any session. The counter outlives the sessions, so a session that is
 /// started again is never behind what its rooms have heard.
-fn next_epoch() -> Epoch {
+pub(super) fn next_epoch() -> Epoch {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     Epoch(NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -215,6 +218,7 @@ impl Session {
                 self.seats.remove(&room);
                 self.arrived_at(room);
             }
+            SeatNews::Unsure { room } => self.find_out(room),
             SeatNews::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
@@ -247,7 +251,7 @@ impl Session {
         self.seats.insert(seat.room, Box::new(seat));
     }
 
-    fn arrived_at(&mut self, room: RoomId) {
+    pub(super) fn arrived_at(&mut self, room: RoomId) {
         if let Some(arriving) = &mut self.arriving {
             arriving.awaited.remove(&room);
         }
@@ -281,14 +285,15 @@ impl Session {
     /// The newcomer takes over at once; its rooms hear of it before it does.
     fn begin_arrival(&mut self, arrival: Arrival) {
         self.epoch = next_epoch();
-        let link = Link {
-            outbound: arrival.outbound,
-            is_dismissed: false,
-        };
-        if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Attached(link)) {
-            metrics::counter!("holdfast_take_overs_total").increment(1);
+        if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Away) {
+            self.context.metrics.take_overs.increment(1);
             older.cut(Close::Replaced);
         }
+        self.phase = Phase::Attached(Link {
+            outbound: arrival.outbound,
+            is_dismissed: false,
+            _counted: self.context.metrics.attached(),
+        });
         self.seen();
         for seat in self.seats.values_mut() {
             seat.hold_until = None;
@@ -367,48 +372,6 @@ impl Session {
             Phase::Ending(_) | Phase::Retired => Err(Refusal::unavailable()),
             Phase::Ended => Err(Refusal::new(Reason::SessionEnded, "the session has ended")),
         }
-    }
-
-    /// Tells a room that the session is attached; its news are awaited. One that is not live is
-    /// started first.
-    fn tell_back(&self, seat: &Holding) {
-        let key = RoomKey::Code(seat.code);
-        let (id, epoch, room) = (self.known.id, self.epoch, seat.room);
-        if let Some(room) = self.context.rooms.live(&key) {
-            room.back(id, epoch);
-            return;
-        }
-        let (context, me) = (Arc::clone(&self.context), self.me.clone());
-        tokio::spawn(async move {
-            match context.rooms.find(&key).await {
-                Ok(Some(room)) => room.back(id, epoch),
-                Ok(None) => {
-                    let seat = None;
-                    let news = SeatNews::Confirmed { room, epoch, seat };
-                    // The session has failed, and nobody waits any more.
-                    let _ = me.cast(SessionMessage::Seat(news));
-                }
-                // Whoever waits is told to come again.
-                Err(LoadError) => {}
-            }
-        });
-    }
-
-    /// After a failure: the connection went with the actor, and the rooms do not know.
-    pub(super) fn rebuilt(&mut self) {
-        self.epoch = next_epoch();
-        for room in self.rooms() {
-            room.back(self.known.id, self.epoch);
-            room.away(self.known.id, self.epoch);
-        }
-    }
-
-    /// The rooms in which the session sits, as far as they are live.
-    pub(super) fn rooms(&self) -> Vec<RoomHandle> {
-        self.seats
-            .values()
-            .filter_map(|seat| self.context.rooms.live(&RoomKey::Code(seat.code)))
-            .collect()
     }
 
     pub(super) fn tell_shard(&self, message: ShardMessage<SessionBrood>) {

@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Failures within [`WINDOW`] that are answered with a restart. Erlang's supervisors allow 1 in 5 s;
-/// more is allowed here because one supervisor stands for thousands of rooms.
+/// more is allowed here because one supervisor stands for thousands of rooms, and clients come back.
 const RESTARTS_MAX: usize = 10;
 
-const WINDOW: Duration = Duration::from_secs(60);
+pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 /// The first wait before a restart; each further one within the window doubles it, up to
 /// [`BACK_OFF_MAX`].
 const BACK_OFF: Duration = Duration::from_millis(10);
 
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Shorter than a question waits for a supervisor that is being started again, so that clients wait
+/// and notice nothing.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// Counts the failures of one child or of one group of children.
 #[derive(Debug, Default)]

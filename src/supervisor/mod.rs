@@ -4,16 +4,20 @@
 //! look-ups at once start an actor once. A directory entry goes before its actor does.
 
 mod alive;
+mod brood;
 mod budget;
+mod handle;
 mod post;
 mod readiness;
 mod roster;
 mod shard;
 mod wheel;
 
-pub use alive::Alive;
+pub use alive::{Alive, Listed};
+pub use brood::{Brood, LoadError, ShardMessage};
 pub use budget::{Budget, Spent};
+pub use handle::{SHARDS, ShardHandle, shard_of};
 pub use post::Post;
 pub use readiness::{Phase, Readiness};
-pub use shard::{Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, shard_of};
+pub use shard::Shard;
 pub use wheel::Wheel;

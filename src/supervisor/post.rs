@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use ractor::{ActorCell, ActorRef, Message, RpcReplyPort};
+use ractor::{ActorCell, ActorRef, ActorStatus, Message, RpcReplyPort};
 
 use crate::mailbox::{Unanswered, ask};
 
@@ -28,6 +28,14 @@ impl<M: Message> Post<M> {
             // It has stopped, and its supervisor knows.
             let _ = actor.cast(message);
         }
+    }
+
+    /// Whether an actor is here and at work.
+    pub fn is_manned(&self) -> bool {
+        let actor = self.0.read();
+        actor
+            .as_ref()
+            .is_some_and(|actor| actor.get_status() < ActorStatus::Draining)
     }
 
     /// The actor itself, to supervise others. None while nobody is here.

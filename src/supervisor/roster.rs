@@ -11,9 +11,11 @@ pub(super) struct Roster<K, H, W> {
 
 #[derive(Debug)]
 enum Entry<H, W> {
-    /// Its row is being read.
+    /// Its row is being read: the newest reading counts.
     Loading {
         waiters: Vec<W>,
+        reading: u64,
+        is_rebuild: bool,
     },
     Live {
         handle: H,
@@ -22,6 +24,10 @@ enum Entry<H, W> {
     Leaving {
         handle: H,
         waiters: Vec<W>,
+    },
+    /// It failed too often; its row is read when it has rested.
+    Resting {
+        reading: u64,
     },
 }
 
@@ -34,8 +40,14 @@ pub(super) enum Found<H, W> {
     },
     /// The waiter waits with others; nothing is to be done.
     Waits,
-    /// The waiter waits, and the key must be loaded.
-    MustLoad,
+    /// Nobody is there: the key must be loaded.
+    Absent {
+        waiter: W,
+    },
+    /// It failed too often, and is left alone for a while.
+    Rests {
+        waiter: W,
+    },
 }
 
 impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
@@ -52,14 +64,12 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
                 handle: handle.clone(),
                 waiter,
             },
-            Some(Entry::Loading { waiters } | Entry::Leaving { waiters, .. }) => {
+            Some(Entry::Loading { waiters, .. } | Entry::Leaving { waiters, .. }) => {
                 waiters.push(waiter);
                 Found::Waits
             }
-            None => {
-                self.load(key, vec![waiter]);
-                Found::MustLoad
-            }
+            Some(Entry::Resting { .. }) => Found::Rests { waiter },
+            None => Found::Absent { waiter },
         }
     }
 
@@ -67,12 +77,35 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
     pub(super) fn live(&self, key: &K) -> Option<&H> {
         match self.entries.get(key) {
             Some(Entry::Live { handle }) => Some(handle),
-            Some(Entry::Loading { .. } | Entry::Leaving { .. }) | None => None,
+            Some(Entry::Loading { .. } | Entry::Leaving { .. } | Entry::Resting { .. }) | None => {
+                None
+            }
         }
     }
 
-    pub(super) fn is_loading(&self, key: &K) -> bool {
+    /// Whether what this reading found is to be used.
+    pub(super) fn awaits(&self, key: &K, found: u64) -> bool {
+        match self.entries.get(key) {
+            Some(Entry::Loading { reading, .. } | Entry::Resting { reading }) => *reading == found,
+            Some(Entry::Live { .. } | Entry::Leaving { .. }) | None => false,
+        }
+    }
+
+    /// Whether its row is being read at this moment.
+    pub(super) fn is_read(&self, key: &K) -> bool {
         matches!(self.entries.get(key), Some(Entry::Loading { .. }))
+    }
+
+    /// Whether its row is being read for somebody who only looked it up: then whoever has just made it
+    /// knows more.
+    pub(super) fn is_looked_up(&self, key: &K) -> bool {
+        matches!(
+            self.entries.get(key),
+            Some(Entry::Loading {
+                is_rebuild: false,
+                ..
+            })
+        )
     }
 
     /// Puts a started actor in, and gives back who waited for it.
@@ -82,9 +115,23 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
             .map_or_else(Vec::new, Entry::into_waiters)
     }
 
-    /// Starts loading, with those who wait for it.
-    pub(super) fn load(&mut self, key: &K, waiters: Vec<W>) {
-        self.entries.insert(key.clone(), Entry::Loading { waiters });
+    /// Starts loading, with those who wait for it and those who waited before.
+    pub(super) fn load(&mut self, key: &K, new: Vec<W>, reading: u64, is_rebuild: bool) {
+        let mut waiters = self.gone(key);
+        waiters.extend(new);
+        let entry = Entry::Loading {
+            waiters,
+            reading,
+            is_rebuild,
+        };
+        self.entries.insert(key.clone(), entry);
+    }
+
+    /// Leaves a key alone until its next reading. Gives who waited for it.
+    pub(super) fn rest(&mut self, key: &K, reading: u64) -> Vec<W> {
+        self.entries
+            .insert(key.clone(), Entry::Resting { reading })
+            .map_or_else(Vec::new, Entry::into_waiters)
     }
 
     /// A live one offers to go. Gives its handle, to ask it for good.
@@ -108,7 +155,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
                 self.entries.insert(key.clone(), live);
                 Some((handle, waiters))
             }
-            other @ (Entry::Live { .. } | Entry::Loading { .. }) => {
+            other @ (Entry::Live { .. } | Entry::Loading { .. } | Entry::Resting { .. }) => {
                 self.entries.insert(key.clone(), other);
                 None
             }
@@ -126,8 +173,8 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
 impl<H, W> Entry<H, W> {
     fn into_waiters(self) -> Vec<W> {
         match self {
-            Entry::Loading { waiters } | Entry::Leaving { waiters, .. } => waiters,
-            Entry::Live { .. } => Vec::new(),
+            Entry::Loading { waiters, .. } | Entry::Leaving { waiters, .. } => waiters,
+            Entry::Live { .. } | Entry::Resting { .. } => Vec::new(),
         }
     }
 }
@@ -144,7 +191,8 @@ mod tests {
     fn two_look_ups_at_once_load_once() {
         let mut roster = roster();
 
-        assert_eq!(roster.find(&1, 10), Found::MustLoad);
+        assert_eq!(roster.find(&1, 10), Found::Absent { waiter: 10 });
+        roster.load(&1, vec![10], 1, false);
         assert_eq!(roster.find(&1, 11), Found::Waits);
 
         assert_eq!(roster.started(1, "actor"), [10, 11]);
@@ -176,6 +224,31 @@ mod tests {
         assert_eq!(roster.find(&1, 10), Found::Waits);
 
         assert_eq!(roster.gone(&1), [10]);
-        assert_eq!(roster.find(&1, 11), Found::MustLoad);
+        assert_eq!(roster.find(&1, 11), Found::Absent { waiter: 11 });
+    }
+
+    #[test]
+    fn of_two_readings_the_newer_one_counts_and_nobody_who_waited_is_lost() {
+        let mut roster = roster();
+        roster.load(&1, vec![10], 1, false);
+        assert!(roster.is_looked_up(&1));
+
+        roster.load(&1, vec![11], 2, true);
+
+        assert!(!roster.is_looked_up(&1));
+        assert!(!roster.awaits(&1, 1));
+        assert!(roster.awaits(&1, 2));
+        assert_eq!(roster.started(1, "actor"), [10, 11]);
+    }
+
+    #[test]
+    fn who_asks_for_one_that_rests_is_told_so_at_once() {
+        let mut roster = roster();
+        roster.load(&1, vec![10], 1, true);
+
+        assert_eq!(roster.rest(&1, 2), [10]);
+
+        assert_eq!(roster.find(&1, 11), Found::Rests { waiter: 11 });
+        assert!(roster.awaits(&1, 2));
     }
 }

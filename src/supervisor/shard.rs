@@ -2,175 +2,39 @@
 //!
 //! Owns: which of its keys are live. Supervised by: the hub.
 //! On failure: its actors go with it; the hub starts it again, and it loads them anew.
+//!
+//! Each actor has a restart budget of its own. One that fails beyond it rests, and everybody else plays
+//! on: what makes it fail is in its row or in what is sent to it, so that neither the end of the shard
+//! nor that of the process would mend it.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ractor::{
-    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr,
-    SupervisionEvent,
+    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, ActorStatus, SupervisionEvent,
 };
 use tracing::{error, warn};
 
 use super::alive::Alive;
-use super::budget::Budget;
-use super::post::Post;
+use super::brood::{Brood, LoadError, ShardMessage, Waiter};
+use super::budget::{Budget, WINDOW};
+use super::handle::ShardHandle;
 use super::roster::{Found, Roster};
 use crate::mailbox::answer;
-
-/// Supervisors of one kind. Enough that no one of them is a bottleneck when thousands of clients come
-/// back at once, few enough that each is worth its while.
-pub const SHARDS: usize = 16;
 
 /// The wait before a row that could not be read is read again, for an actor that must come back.
 const REBUILD_RETRY: Duration = Duration::from_secs(1);
 
-/// The row of a key could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the database could not be asked")]
-pub struct LoadError;
-
-/// What a shard supervises: how one of its actors is found, started and let go.
-pub trait Brood: Clone + Send + Sync + 'static {
-    type Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static;
-    type Handle: Clone + Send + Sync + 'static;
-    /// What an actor is started from.
-    type Seed: Send + 'static;
-
-    /// For logs and metrics.
-    const KIND: &'static str;
-
-    fn spawn(
-        &self,
-        seed: Self::Seed,
-        shard: ActorCell,
-    ) -> impl Future<Output = Result<(Self::Handle, ActorCell), SpawnErr>> + Send;
-
-    /// Reads what an actor is started from. `is_rebuild` after a failure: then what was being written
-    /// must be waited for, and only an actor that is needed comes back.
-    fn load(
-        &self,
-        key: Self::Key,
-        is_rebuild: bool,
-    ) -> impl Future<Output = Result<Option<Self::Seed>, LoadError>> + Send;
-
-    /// Makes a live actor known.
-    fn enter(&self, key: &Self::Key, handle: &Self::Handle);
-
-    /// Makes it unknown, before it goes.
-    fn leave(&self, key: &Self::Key);
-
-    /// Makes all actors of a shard unknown that has failed, and tells which they were.
-    fn leave_all(&self, shard: usize) -> Vec<Self::Key>;
-
-    /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`].
-    fn let_go(&self, handle: &Self::Handle);
-}
-
-pub(crate) type Waiter<B> = RpcReplyPort<Result<Option<<B as Brood>::Handle>, LoadError>>;
-
-/// What a shard is told and asked.
-#[expect(missing_debug_implementations, reason = "reply ports have none")]
-pub enum ShardMessage<B: Brood> {
-    /// Start an actor that has just been made; an actor that lives already is left as it is.
-    Start {
-        key: B::Key,
-        seed: B::Seed,
-        reply: Waiter<B>,
-    },
-    /// Start many at once, at the start of the hub.
-    Restore {
-        seeds: Vec<(B::Key, B::Seed)>,
-        reply: RpcReplyPort<()>,
-    },
-    /// Find an actor, or load it. None: there is no such row.
-    Resolve { key: B::Key, reply: Waiter<B> },
-    Loaded {
-        key: B::Key,
-        is_rebuild: bool,
-        seed: Result<Option<B::Seed>, LoadError>,
-    },
-    /// From an actor: nothing needs me.
-    Idle { key: B::Key },
-    /// From an actor that was asked to go: somebody does.
-    Stays { key: B::Key },
-    /// From an actor: let me go.
-    Goes { key: B::Key },
-}
-
-/// The way to all shards of one kind.
-pub struct ShardHandle<B: Brood> {
-    posts: Arc<[Post<ShardMessage<B>>]>,
-}
-
-impl<B: Brood> ShardHandle<B> {
-    pub fn vacant() -> ShardHandle<B> {
-        ShardHandle {
-            posts: (0..SHARDS).map(|_| Post::vacant()).collect(),
-        }
-    }
-
-    /// The shard that a key belongs to.
-    pub fn of(&self, key: &B::Key) -> &Post<ShardMessage<B>> {
-        &self.posts[shard_of(key)]
-    }
-
-    pub fn post(&self, shard: usize) -> &Post<ShardMessage<B>> {
-        &self.posts[shard]
-    }
-
-    /// Finds an actor, or loads it. None: there is no such row.
-    pub async fn resolve(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
-        self.of(key)
-            .ask(|reply| ShardMessage::Resolve {
-                key: key.clone(),
-                reply,
-            })
-            .await
-            .map_err(|_| LoadError)?
-    }
-
-    /// Starts an actor that has just been made.
-    pub async fn start(&self, key: &B::Key, seed: B::Seed) -> Result<Option<B::Handle>, LoadError> {
-        self.of(key)
-            .ask(|reply| ShardMessage::Start {
-                key: key.clone(),
-                seed,
-                reply,
-            })
-            .await
-            .map_err(|_| LoadError)?
-    }
-}
-
-impl<B: Brood> Clone for ShardHandle<B> {
-    fn clone(&self) -> ShardHandle<B> {
-        ShardHandle {
-            posts: Arc::clone(&self.posts),
-        }
-    }
-}
-
-impl<B: Brood> fmt::Debug for ShardHandle<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShardHandle({})", B::KIND)
-    }
-}
-
-/// The same key always belongs to the same shard.
-pub fn shard_of<K: Hash>(key: &K) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-    usize::try_from(hash % SHARDS as u64).expect("below SHARDS")
-}
+/// How long an actor rests that kept failing: until its failures are forgotten, so that it is then
+/// tried as often as before.
+const REST: Duration = WINDOW;
 
 /// The actor.
 #[derive(Debug)]
-pub struct Shard<B> {
+pub struct Shard<B: Brood> {
     pub brood: B,
     pub index: usize,
+    pub shards: ShardHandle<B>,
 }
 
 /// A shard's book.
@@ -179,7 +43,9 @@ pub struct ShardState<B: Brood> {
     roster: Roster<B::Key, B::Handle, Waiter<B>>,
     children: HashMap<ActorId, B::Key>,
     cells: HashMap<B::Key, ActorCell>,
-    budget: Budget,
+    /// Of those that failed within the window.
+    budgets: HashMap<B::Key, Budget>,
+    readings: u64,
     _alive: Alive,
 }
 
@@ -197,12 +63,17 @@ impl<B: Brood> Actor for Shard<B> {
             roster: Roster::new(),
             children: HashMap::new(),
             cells: HashMap::new(),
-            budget: Budget::default(),
+            budgets: HashMap::new(),
+            readings: 0,
             _alive: Alive::new("shard"),
         };
+        // Before anything is read: what is owed from here on is told to this shard.
+        self.shards.post(self.index).fill(myself.clone());
         for key in self.brood.leave_all(self.index) {
-            state.roster.load(&key, Vec::new());
-            self.load(&myself, key, true, Duration::ZERO);
+            self.shards.owe(&key);
+        }
+        for key in self.shards.owed(self.index) {
+            self.load(&myself, &mut state, key, Vec::new(), true, Duration::ZERO);
         }
         Ok(state)
     }
@@ -215,43 +86,39 @@ impl<B: Brood> Actor for Shard<B> {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ShardMessage::Start { key, seed, reply } => {
-                if let Found::Live { handle, waiter } = state.roster.find(&key, reply) {
-                    answer(waiter, Ok(Some(handle)));
-                } else {
-                    self.spawn(&myself, state, key, seed).await?;
+                if let Some(waiter) = self.find(&myself, state, &key, reply) {
+                    self.spawn(&myself, state, key, seed, Some(waiter)).await;
+                } else if state.roster.is_looked_up(&key) {
+                    self.spawn(&myself, state, key, seed, None).await;
                 }
             }
             ShardMessage::Restore { seeds, reply } => {
                 for (key, seed) in seeds {
-                    self.spawn(&myself, state, key, seed).await?;
+                    self.spawn(&myself, state, key, seed, None).await;
                 }
                 answer(reply, ());
             }
-            ShardMessage::Resolve { key, reply } => match state.roster.find(&key, reply) {
-                Found::Live { handle, waiter } => answer(waiter, Ok(Some(handle))),
-                Found::Waits => {}
-                Found::MustLoad => self.load(&myself, key, false, Duration::ZERO),
-            },
+            ShardMessage::Resolve { key, reply } => {
+                if let Some(waiter) = self.find(&myself, state, &key, reply) {
+                    self.load(&myself, state, key, vec![waiter], false, Duration::ZERO);
+                }
+            }
+            ShardMessage::Rebuild { key, reply } => self.rebuild(&myself, state, key, reply),
             ShardMessage::Loaded {
                 key,
+                reading,
                 is_rebuild,
                 seed,
-            } => self.loaded(&myself, state, key, is_rebuild, seed).await?,
-            ShardMessage::Idle { key } => {
-                if let Some(handle) = state.roster.leaving(&key) {
-                    self.brood.leave(&key);
-                    self.brood.let_go(&handle);
+            } => {
+                if state.roster.awaits(&key, reading) {
+                    self.loaded(&myself, state, key, is_rebuild, seed).await;
                 }
             }
-            ShardMessage::Stays { key } => {
-                if let Some((handle, waiters)) = state.roster.stays(&key) {
-                    self.brood.enter(&key, &handle);
-                    for waiter in waiters {
-                        answer(waiter, Ok(Some(handle.clone())));
-                    }
-                }
-            }
-            ShardMessage::Goes { key } => self.goes(&myself, state, key)?,
+            ShardMessage::Idle { key } => self.idle(state, &key),
+            ShardMessage::Stays { key } => self.stays(state, &key),
+            ShardMessage::Goes { key } => self.goes(&myself, state, key),
+            #[cfg(feature = "faults")]
+            ShardMessage::Panic => panic!("ordered"),
         }
         Ok(())
     }
@@ -264,54 +131,109 @@ impl<B: Brood> Actor for Shard<B> {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(cell, reason) => {
-                self.failed(&myself, state, cell.get_id(), &reason.to_string())
+                self.ended(&myself, state, cell.get_id(), &reason.to_string());
             }
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
                 let reason = reason.unwrap_or_default();
-                self.failed(&myself, state, cell.get_id(), &reason)
+                self.ended(&myself, state, cell.get_id(), &reason);
             }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
+        Ok(())
     }
 }
 
 impl<B: Brood> Shard<B> {
+    /// Looks a key up for somebody. Gives them back if nobody is there and nobody is on the way.
+    fn find(
+        &self,
+        myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
+        key: &B::Key,
+        waiter: Waiter<B>,
+    ) -> Option<Waiter<B>> {
+        // Whoever asks may have learnt of a failure before this shard does.
+        if let Some(cell) = state.cells.get(key)
+            && cell.get_status() >= ActorStatus::Stopping
+        {
+            let id = cell.get_id();
+            self.ended(myself, state, id, "it has stopped");
+        }
+        match state.roster.find(key, waiter) {
+            Found::Live { handle, waiter } => answer(waiter, Ok(Some(handle))),
+            Found::Rests { waiter } => answer(waiter, Err(LoadError)),
+            Found::Waits => {}
+            Found::Absent { waiter } => return Some(waiter),
+        }
+        None
+    }
+
     async fn spawn(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
         state: &mut ShardState<B>,
         key: B::Key,
         seed: B::Seed,
-    ) -> Result<(), ActorProcessingErr> {
-        let (handle, cell) = self.brood.spawn(seed, myself.get_cell()).await?;
-        state.children.insert(cell.get_id(), key.clone());
-        state.cells.insert(key.clone(), cell);
-        self.brood.enter(&key, &handle);
-        for waiter in state.roster.started(key, handle.clone()) {
-            answer(waiter, Ok(Some(handle.clone())));
+        waiter: Option<Waiter<B>>,
+    ) {
+        match self.brood.spawn(seed, myself.get_cell()).await {
+            Ok((handle, cell)) => {
+                state.children.insert(cell.get_id(), key.clone());
+                state.cells.insert(key.clone(), cell);
+                self.brood.enter(&key, &handle);
+                self.shards.settle(&key);
+                let waiters = state.roster.started(key, handle.clone());
+                for waiter in waiters.into_iter().chain(waiter) {
+                    answer(waiter, Ok(Some(handle.clone())));
+                }
+            }
+            Err(error) => {
+                self.failed(myself, state, key.clone(), &error.to_string());
+                if let Some(waiter) = waiter {
+                    // It waits for the next try, unless there is none soon.
+                    self.find(myself, state, &key, waiter);
+                }
+            }
         }
-        Ok(())
     }
 
+    /// Reads the row of a key after a delay, in place of any reading under way.
     fn load(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
         key: B::Key,
+        waiters: Vec<Waiter<B>>,
         is_rebuild: bool,
         delay: Duration,
     ) {
-        let brood = self.brood.clone();
-        let myself = myself.clone();
+        let reading = self.read_later(myself, state, &key, is_rebuild, delay);
+        state.roster.load(&key, waiters, reading, is_rebuild);
+    }
+
+    fn read_later(
+        &self,
+        myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
+        key: &B::Key,
+        is_rebuild: bool,
+        delay: Duration,
+    ) -> u64 {
+        state.readings += 1;
+        let (brood, myself) = (self.brood.clone(), myself.clone());
+        let (key, reading) = (key.clone(), state.readings);
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let seed = brood.load(key.clone(), is_rebuild).await;
             // The shard has failed; its successor loads anew.
             let _ = myself.cast(ShardMessage::Loaded {
                 key,
+                reading,
                 is_rebuild,
                 seed,
             });
         });
+        reading
     }
 
     async fn loaded(
@@ -321,16 +243,19 @@ impl<B: Brood> Shard<B> {
         key: B::Key,
         is_rebuild: bool,
         seed: Result<Option<B::Seed>, LoadError>,
-    ) -> Result<(), ActorProcessingErr> {
-        if !state.roster.is_loading(&key) {
-            // It was started meanwhile by one who had just made it.
-            return Ok(());
-        }
+    ) {
         match seed {
-            Ok(Some(seed)) => self.spawn(myself, state, key, seed).await?,
+            Ok(Some(seed)) => self.spawn(myself, state, key, seed, None).await,
             Ok(None) => {
-                for waiter in state.roster.gone(&key) {
-                    answer(waiter, Ok(None));
+                self.shards.settle(&key);
+                let waiters = state.roster.gone(&key);
+                if is_rebuild && !waiters.is_empty() {
+                    // It need not come back by itself, but somebody asks for it.
+                    self.load(myself, state, key, waiters, false, Duration::ZERO);
+                } else {
+                    for waiter in waiters {
+                        answer(waiter, Ok(None));
+                    }
                 }
             }
             Err(LoadError) => {
@@ -338,59 +263,103 @@ impl<B: Brood> Shard<B> {
                     answer(waiter, Err(LoadError));
                 }
                 if is_rebuild {
-                    state.roster.load(&key, Vec::new());
-                    self.load(myself, key, true, REBUILD_RETRY);
+                    self.load(myself, state, key, Vec::new(), true, REBUILD_RETRY);
                 }
             }
         }
-        Ok(())
     }
 
-    /// Retires an actor: the entry first, then what it was still sent.
-    fn goes(
+    /// Brings an actor back, unless it is live: then whoever asks tells it what it must know.
+    fn rebuild(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
         state: &mut ShardState<B>,
         key: B::Key,
-    ) -> Result<(), ActorProcessingErr> {
+        reply: Waiter<B>,
+    ) {
+        let is_read = state.roster.is_read(&key);
+        match self.find(myself, state, &key, reply) {
+            Some(waiter) => self.load(myself, state, key, vec![waiter], true, Duration::ZERO),
+            // What is being read may be older than the change.
+            None if is_read => self.load(myself, state, key, Vec::new(), true, Duration::ZERO),
+            None if state.roster.live(&key).is_some() => self.shards.settle(&key),
+            None => {}
+        }
+    }
+
+    /// Nothing needs an actor: it is asked whether it can go. It is owed until it has answered.
+    fn idle(&self, state: &mut ShardState<B>, key: &B::Key) {
+        if let Some(handle) = state.roster.leaving(key) {
+            self.shards.owe(key);
+            self.brood.leave(key);
+            self.brood.let_go(&handle);
+        }
+    }
+
+    fn stays(&self, state: &mut ShardState<B>, key: &B::Key) {
+        if let Some((handle, waiters)) = state.roster.stays(key) {
+            self.brood.enter(key, &handle);
+            self.shards.settle(key);
+            for waiter in waiters {
+                answer(waiter, Ok(Some(handle.clone())));
+            }
+        }
+    }
+
+    /// Retires an actor: the entry first, then what it was still sent.
+    fn goes(&self, myself: &ActorRef<ShardMessage<B>>, state: &mut ShardState<B>, key: B::Key) {
         self.brood.leave(&key);
+        self.shards.settle(&key);
         if let Some(cell) = state.cells.remove(&key) {
             state.children.remove(&cell.get_id());
-            cell.drain()?;
+            // One that has stopped by itself has nothing left to say.
+            let _ = cell.drain();
         }
         let waiters = state.roster.gone(&key);
         if !waiters.is_empty() {
-            state.roster.load(&key, waiters);
-            self.load(myself, key, false, Duration::ZERO);
+            self.load(myself, state, key, waiters, false, Duration::ZERO);
         }
-        Ok(())
     }
 
-    /// Rebuilds an actor that ended without being let go.
-    fn failed(
+    /// An actor ended without being let go.
+    fn ended(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
         state: &mut ShardState<B>,
         id: ActorId,
         reason: &str,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(key) = state.children.remove(&id) else {
-            return Ok(());
-        };
+    ) {
+        if let Some(key) = state.children.remove(&id) {
+            state.cells.remove(&key);
+            self.failed(myself, state, key, reason);
+        }
+    }
+
+    /// Rebuilds an actor that has failed, or leaves it alone for a while if it keeps failing.
+    fn failed(
+        &self,
+        myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
+        key: B::Key,
+        reason: &str,
+    ) {
         metrics::counter!("holdfast_actor_restarts_total", "kind" => B::KIND).increment(1);
-        state.cells.remove(&key);
         self.brood.leave(&key);
-        let waiters = state.roster.gone(&key);
-        state.roster.load(&key, waiters);
-        match state.budget.spend(Instant::now()) {
+        self.shards.owe(&key);
+        let now = Instant::now();
+        state.budgets.retain(|_, budget| !budget.is_fresh(now));
+        match state.budgets.entry(key.clone()).or_default().spend(now) {
             Ok(delay) => {
                 warn!(kind = B::KIND, ?key, reason, "actor failed, rebuilding it");
-                self.load(myself, key, true, delay);
-                Ok(())
+                self.load(myself, state, key, Vec::new(), true, delay);
             }
             Err(spent) => {
-                error!(kind = B::KIND, ?key, reason, "actors keep failing");
-                Err(spent.into())
+                error!(kind = B::KIND, ?key, reason, %spent, "actor keeps failing and is left alone");
+                metrics::counter!("holdfast_actors_rested_total", "kind" => B::KIND).increment(1);
+                let reading = self.read_later(myself, state, &key, true, REST);
+                for waiter in state.roster.rest(&key, reading) {
+                    answer(waiter, Err(LoadError));
+                }
             }
         }
     }

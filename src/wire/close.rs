@@ -8,6 +8,8 @@ pub enum Close {
     ProtocolError,
     /// A text frame is not UTF-8.
     NotUtf8,
+    /// More fragments or control frames than any client needs, or a message that is never finished.
+    PolicyViolation,
     /// A message is larger than `client.message_max`.
     MessageTooBig,
     /// The daemon stops: come back in a moment.
@@ -37,6 +39,7 @@ impl Close {
         match self {
             Close::ProtocolError => 1002,
             Close::NotUtf8 => 1007,
+            Close::PolicyViolation => 1008,
             Close::MessageTooBig => 1009,
             Close::Shutdown => 3001,
             Close::Internal => 3004,
@@ -52,11 +55,33 @@ impl Close {
         }
     }
 
+    /// How it is counted.
+    pub fn label(self) -> &'static str {
+        match self {
+            Close::ProtocolError => "protocol_error",
+            Close::NotUtf8 => "not_utf8",
+            Close::MessageTooBig => "message_too_big",
+            Close::PolicyViolation => "policy_violation",
+            Close::Shutdown => "shutdown",
+            Close::Internal => "internal",
+            Close::Slow => "slow",
+            Close::ForceReconnect => "force_reconnect",
+            Close::NoPong => "no_pong",
+            Close::InvalidToken => "invalid_token",
+            Close::BadRequest => "bad_request",
+            Close::Stale => "stale",
+            Close::NotAvailable => "not_available",
+            Close::SessionEnded => "session_ended",
+            Close::Replaced => "replaced",
+        }
+    }
+
     /// Plain words: a client library reads JSON here as an old form of advice.
     pub fn reason(self) -> &'static str {
         match self {
             Close::ProtocolError => "protocol error",
             Close::NotUtf8 => "invalid utf-8",
+            Close::PolicyViolation => "policy violation",
             Close::MessageTooBig => "message size limit exceeded",
             Close::Shutdown => "shutdown",
             Close::Internal => "internal server error",

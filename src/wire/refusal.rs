@@ -130,6 +130,14 @@ impl Refusal {
         )
     }
 
+    /// The hub stops: its successor takes the request.
+    pub fn stopping() -> Refusal {
+        Refusal::new(
+            Reason::Unavailable,
+            "the hub is stopping; ask its successor",
+        )
+    }
+
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::new(Reason::BadRequest, detail)
     }

@@ -19,6 +19,7 @@ on_both!(
     a_hold_that_ended_while_the_hub_ran_begins_anew,
     a_restart_restores_every_room_and_session_with_a_seat,
     a_planned_stop_hands_memory_histories_to_the_next_run_once,
+    a_room_whose_stream_was_not_written_out_begins_a_new_one,
 );
 
 /// What the clock may have moved on during a test.
@@ -161,7 +162,8 @@ async fn a_planned_stop_hands_memory_histories_to_the_next_run_once(database: Da
         publications: publications.collect(),
     };
     let stop = vec![(room.id, stream)];
-    hub.persistence.clean_stop(stop).await.unwrap();
+    let within = Duration::from_secs(4);
+    hub.persistence.clean_stop(stop, within).await.unwrap();
     hub.stop().await;
 
     let hub = database.start().await;
@@ -183,4 +185,22 @@ async fn a_planned_stop_hands_memory_histories_to_the_next_run_once(database: Da
     let stream = &later[0].stream;
     assert!(!crashed.is_clean && !stream.is_continued);
     assert!(stream.publications.is_empty());
+}
+
+async fn a_room_whose_stream_was_not_written_out_begins_a_new_one(database: Database) {
+    let hub = database.start().await;
+    let (player, room) = (Player::new(), Room::new());
+    hub.persistence.begin_run().await.unwrap();
+    hub.persistence.write(player.opens(&room)).await.unwrap();
+    let within = Duration::from_secs(4);
+    hub.persistence.clean_stop(vec![], within).await.unwrap();
+    hub.stop().await;
+
+    let hub = database.start().await;
+    let start = hub.persistence.begin_run().await.unwrap();
+    let (rooms, _) = restore(&hub.persistence).await;
+
+    assert!(start.is_clean);
+    // Under no epoch, so that no offset of the one before is used again.
+    assert_eq!((&*rooms[0].stream.epoch, rooms[0].stream.top), ("", 0));
 }

@@ -10,10 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::database::Store;
-use super::{Database, Proxy, Request, eventually};
-
-/// How often a start is tried anew because another process took a port first.
-const STARTS_MAX: usize = 5;
+use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
 /// The exit code for a port that is taken.
 const EXIT_PORT_TAKEN: i32 = 69;
@@ -30,6 +27,10 @@ pub(crate) struct Plan {
     database: Database,
     settings: Vec<(String, String)>,
     is_behind_proxy: bool,
+    /// None: the PostgreSQL of all tests.
+    server: Option<String>,
+    /// None: a folder among the test's own.
+    data_dir: Option<PathBuf>,
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -39,6 +40,7 @@ pub(crate) struct Daemon {
     address: SocketAddr,
     admin: SocketAddr,
     settings: Vec<(String, String)>,
+    data_dir: PathBuf,
     log: PathBuf,
     database_line: Option<Proxy>,
     /// Dropped after the process has ended, and before the folder.
@@ -52,6 +54,35 @@ pub(crate) struct Actors {
     pub(crate) rooms: u64,
     pub(crate) sessions: u64,
     pub(crate) connections: u64,
+}
+
+/// One scrape.
+#[derive(Debug)]
+pub(crate) struct Metrics(pub(crate) String);
+
+impl Metrics {
+    /// The value of a series, written as it is shown: name and labels.
+    #[track_caller]
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        let line = self.series().find(|(name, _)| *name == series);
+        let (_, value) = line.unwrap_or_else(|| panic!("no {series} in {}", self.0));
+        value.parse().expect("a metric is a number")
+    }
+
+    /// The sum of all series with this name.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let is_asked = |series: &str| series.split('{').next() == Some(name);
+        let values = self.series().filter(|(series, _)| is_asked(series));
+        values
+            .map(|(_, value)| value.parse::<f64>().expect("a metric is a number"))
+            .sum()
+    }
+
+    /// Every series with its value.
+    pub(crate) fn series(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.rsplit_once(' '))
+    }
 }
 
 impl Plan {
@@ -72,10 +103,23 @@ impl Plan {
         self
     }
 
+    /// Gives it a PostgreSQL that no other test uses.
+    pub(crate) fn on_server(mut self, server: &Server) -> Plan {
+        self.server = Some(server.url());
+        self
+    }
+
+    /// Keeps its data on a disk of its own.
+    pub(crate) fn on_disk(mut self, disk: &Disk) -> Plan {
+        self.data_dir = Some(disk.path().join("data"));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::make(self.database, &folder.path().join("data")).await;
+        let data_dir = self.data_dir.unwrap_or(folder.path().join("data"));
+        let store = Store::make(self.database, &data_dir, self.server).await;
         let database_line = match self.is_behind_proxy {
             true => Some(Proxy::to(store.server()).await),
             false => None,
@@ -85,6 +129,7 @@ impl Plan {
             address: free_address(),
             admin: free_address(),
             settings: self.settings,
+            data_dir,
             log: folder.path().join("log"),
             database_line,
             store,
@@ -107,12 +152,24 @@ impl Daemon {
             database,
             settings: Vec::new(),
             is_behind_proxy: false,
+            server: None,
+            data_dir: None,
         }
     }
 
     /// The public listener.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The id of the process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().expect("the daemon runs").id()
+    }
+
+    /// What it has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -148,23 +205,79 @@ impl Daemon {
         answer.expect(200)["room"].take()
     }
 
+    /// A request to the admin listener.
+    pub(crate) fn get_as_operator(&self, path: &str) -> Request {
+        Request::new(self.admin, "GET", path)
+    }
+
+    /// What the admin listener says of the daemon's metrics.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let answer = self.get_as_operator("/metrics").send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Metrics(answer.text)
+    }
+
     /// Asks the admin listener how many actors there are.
     pub(crate) async fn actors(&self) -> Actors {
-        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let metrics = self.metrics().await;
         let count = |kind: &str| {
-            let name = format!("holdfast_actors{{kind=\"{kind}\"}} ");
-            let value = answer
-                .text
-                .lines()
-                .find_map(|line| line.strip_prefix(&name))
-                .unwrap_or("0");
-            value.parse().expect("a gauge is a number")
+            let value = metrics.value(&format!("holdfast_actors{{kind=\"{kind}\"}}"));
+            format!("{value}").parse().expect("a whole number")
         };
         Actors {
             rooms: count("room"),
             sessions: count("session"),
             connections: count("connection"),
+        }
+    }
+
+    /// One metric, by its name and labels as the admin listener shows them; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let answer = Request::new(self.admin, "GET", "/metrics").send().await;
+        let lines = answer.text.lines();
+        let value = lines
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .next();
+        value.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
+    /// Has a part of the daemon panic.
+    pub(crate) async fn has_a_panic_in(&self, part: &Value) {
+        let answer = self.tries_a_panic_in(part).await;
+        assert_eq!(answer.unwrap().status, 202, "no panic in {part}");
+    }
+
+    /// The same, in a daemon that may be going down.
+    pub(crate) async fn tries_a_panic_in(&self, part: &Value) -> Result<Answer, String> {
+        let request = Request::new(self.admin, "POST", "/faults/panic");
+        request.json(part).try_send().await
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("the daemon runs");
+        eventually("the daemon ends", async || {
+            let status = child.try_wait().unwrap();
+            status.ok_or_else(|| "still running".to_owned())
+        })
+        .await
+    }
+
+    /// The memory that the process has at this moment, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.child.as_ref().expect("the daemon runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.expect("Linux tells it").trim().trim_end_matches(" kB");
+        size.parse().unwrap()
+    }
+
+    /// The number of its process, which a daemon that was started again does not have.
+    pub(crate) fn live_process(&mut self) -> Option<u32> {
+        let child = self.child.as_mut()?;
+        match child.try_wait().unwrap() {
+            Some(_) => None,
+            None => Some(child.id()),
         }
     }
 
@@ -195,12 +308,23 @@ impl Daemon {
 
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the daemon runs");
+        self.begins_to_stop();
+        self.stopped().await
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub(crate) fn begins_to_stop(&self) {
+        let child = self.child.as_ref().expect("the daemon runs");
         let told = Command::new("sh")
             .args(["-c", &format!("kill -TERM {}", child.id())])
             .status()
             .unwrap();
         assert!(told.success());
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the daemon runs");
         eventually("the daemon stops", async || {
             let status = child.try_wait().unwrap();
             status.ok_or_else(|| "still running".to_owned())
@@ -232,12 +356,11 @@ impl Daemon {
     }
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
-        let data_dir = self.folder.path().join("data");
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--dev"]);
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
-            ("data_dir", data_dir.to_str().expect("a plain path")),
+            ("data_dir", self.data_dir.to_str().expect("a plain path")),
             ("server.listen", &address.to_string()),
             ("admin.listen", &admin.to_string()),
             ("database.connections_min", "2"),
@@ -269,7 +392,7 @@ impl Daemon {
     }
 
     fn show_log(&self) {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
         eprintln!(
@@ -297,7 +420,7 @@ fn open_log(path: &PathBuf) -> File {
 }
 
 /// An address that nobody listens on at this moment.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tokio::runtime;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::Proxy;
+use super::{PATIENCE, Proxy};
 
 /// Where `tests/run` says its PostgreSQL is.
 const POSTGRES_URL: &str = "HOLDFAST_TEST_DATABASE_URL";
@@ -49,15 +50,18 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// A database that nobody has used. The daemon makes the SQLite file itself.
-    pub(crate) async fn make(database: Database, data_dir: &Path) -> Store {
+    /// A database that nobody has used, on `server` or on the one of all tests. The daemon makes the
+    /// SQLite file itself.
+    pub(crate) async fn make(database: Database, data_dir: &Path, server: Option<String>) -> Store {
         match database {
             Database::Sqlite => Store::Sqlite {
                 file: data_dir.join("holdfast.db"),
             },
             Database::Postgres => {
-                let server = std::env::var(POSTGRES_URL).unwrap_or_else(|_| {
-                    panic!("{POSTGRES_URL} is not set: start the tests with tests/run")
+                let server = server.unwrap_or_else(|| {
+                    std::env::var(POSTGRES_URL).unwrap_or_else(|_| {
+                        panic!("{POSTGRES_URL} is not set: start the tests with tests/run")
+                    })
                 });
                 let name = format!("holdfast_{}", Uuid::new_v4().simple());
                 let mut connection = PgConnection::connect(&server).await.unwrap();
@@ -109,6 +113,30 @@ impl Store {
             }
         }
         .unwrap()
+    }
+
+    /// All texts that `sql` asks for.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Store::Sqlite { .. } => {
+                let mut connection = self.open_sqlite().await;
+                sqlx::query_scalar(sql).fetch_all(&mut connection).await
+            }
+            Store::Postgres { .. } => {
+                let mut connection = self.open_postgres().await;
+                sqlx::query_scalar(sql).fetch_all(&mut connection).await
+            }
+        }
+        .unwrap()
+    }
+
+    /// SQLite's file.
+    pub(crate) fn file(&self) -> &Path {
+        let Store::Sqlite { file } = self else {
+            panic!("PostgreSQL has no file of its own");
+        };
+        file
     }
 
     /// The one text that `sql` asks for, once there is one.
@@ -163,11 +191,9 @@ impl Store {
         }
     }
 
-    async fn open_sqlite(&self) -> SqliteConnection {
-        let Store::Sqlite { file } = self else {
-            unreachable!("asked of a SQLite store only")
-        };
-        SqliteConnection::connect(&format!("sqlite://{}", file.display()))
+    /// A connection of another program to SQLite's file.
+    pub(crate) async fn open_sqlite(&self) -> SqliteConnection {
+        SqliteConnection::connect(&format!("sqlite://{}", self.file().display()))
             .await
             .unwrap()
     }
@@ -188,13 +214,17 @@ impl Drop for Store {
         // whole server goes at the end, and must not hide why the test failed.
         let dropped = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
+            let dropping = async {
                 let mut connection = PgConnection::connect(&server).await?;
                 let sql = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
                 connection.execute(sql).await
-            })
+            };
+            // A server that a failed test has left frozen never answers.
+            runtime
+                .unwrap()
+                .block_on(async { timeout(PATIENCE, dropping).await })
         });
-        if !matches!(dropped.join(), Ok(Ok(_))) {
+        if !matches!(dropped.join(), Ok(Ok(Ok(_)))) {
             eprintln!("a test database was left behind");
         }
     }

@@ -3,24 +3,31 @@
 mod client;
 mod daemon;
 mod database;
+mod disk;
 mod http;
 mod player;
 mod proxy;
+mod server;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use client::{Client, Refusal};
-pub(crate) use daemon::{Actors, Daemon};
+pub(crate) use daemon::{Actors, Daemon, Metrics, Plan};
 pub(crate) use database::{Database, on_both_databases};
+pub(crate) use disk::Disk;
 pub(crate) use http::{Answer, Request};
 pub(crate) use player::Player;
 pub(crate) use proxy::Proxy;
+pub(crate) use server::Server;
 
 /// How long any test waits for anything. Far above what a loaded machine needs: running into it means
 /// that the thing does not happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a start is tried anew because another process took a port first.
+const STARTS_MAX: usize = 5;
 
 /// How often a fact that cannot be waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

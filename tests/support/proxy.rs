@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +34,18 @@ struct Line {
     cut_answer_to: Option<&'static [u8]>,
     /// How often that happened.
     answers_cut: u64,
+    /// Each new line is cut after a number of bytes that this decides.
+    dice: Option<Dice>,
+    /// How often that happened.
+    bytes_cut: u64,
 }
+
+/// Numbers that look like chance and are the same for the same seed.
+#[derive(Debug, Clone)]
+struct Dice(u64);
+
+/// What a line may still carry, both ways together.
+type Rest = AtomicU64;
 
 impl Proxy {
     pub(crate) async fn to(server: SocketAddr) -> Proxy {
@@ -74,6 +86,10 @@ impl Proxy {
         self.line.send_modify(|line| {
             line.is_down = false;
             line.is_silent = false;
+            line.delay = Duration::ZERO;
+            if line.dice.take().is_some() {
+                line.cuts += 1;
+            }
         });
     }
 
@@ -88,8 +104,35 @@ impl Proxy {
             .send_modify(|line| line.cut_answer_to = Some(request));
     }
 
+    /// Cuts each line that is made from here on after some bytes, few or many, until
+    /// [`Proxy::comes_up`]. What is cut where follows from the seed and the order of the lines.
+    pub(crate) fn cut_at_any_byte(&self, seed: u64) {
+        self.line.send_modify(|line| {
+            line.cuts += 1;
+            line.dice = Some(Dice(seed));
+        });
+    }
+
+    pub(crate) fn lines_cut_at_some_byte(&self) -> u64 {
+        self.line.borrow().bytes_cut
+    }
+
     pub(crate) fn answers_cut(&self) -> u64 {
         self.line.borrow().answers_cut
+    }
+}
+
+impl Dice {
+    /// Any length up to 16 KiB, short ones as often as long ones.
+    fn length(&mut self) -> u64 {
+        // SplitMix64: any seed will do, and it needs no state but one number.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let magnitude = mixed % 15;
+        (mixed >> 8) % (1 << magnitude)
     }
 }
 
@@ -126,11 +169,20 @@ async fn carry(client: TcpStream, server: SocketAddr, line: Arc<watch::Sender<Li
     let condemned = watch::Sender::new(false);
     let mut changes = line.subscribe();
     let cuts = changes.borrow_and_update().cuts;
+    let mut length = u64::MAX;
+    line.send_if_modified(|line| {
+        length = line.dice.as_mut().map_or(u64::MAX, Dice::length);
+        false
+    });
+    let rest = Rest::new(length);
     tokio::select! {
         biased;
         _ = changes.wait_for(|line| line.cuts > cuts) => {}
-        () = upward(client_read, server_write, &line, &condemned) => {}
-        () = downward(server_read, client_write, &line, &condemned) => {}
+        () = upward(client_read, server_write, &line, &condemned, &rest) => {}
+        () = downward(server_read, client_write, &line, &condemned, &rest) => {}
+    }
+    if rest.load(Ordering::Relaxed) == 0 {
+        line.send_modify(|line| line.bytes_cut += 1);
     }
 }
 
@@ -139,6 +191,7 @@ async fn upward(
     mut to: OwnedWriteHalf,
     line: &watch::Sender<Line>,
     condemned: &watch::Sender<bool>,
+    rest: &Rest,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -153,7 +206,7 @@ async fn upward(
             }
             is_asked
         });
-        if !pass(bytes, &mut to, line).await {
+        if !pass(bytes, &mut to, line, rest).await {
             return;
         }
     }
@@ -164,6 +217,7 @@ async fn downward(
     mut to: OwnedWriteHalf,
     line: &watch::Sender<Line>,
     condemned: &watch::Sender<bool>,
+    rest: &Rest,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -171,19 +225,29 @@ async fn downward(
             line.send_modify(|line| line.answers_cut += 1);
             return;
         }
-        if !pass(&buffer[..length], &mut to, line).await {
+        if !pass(&buffer[..length], &mut to, line, rest).await {
             return;
         }
     }
 }
 
 /// Says whether the line still stands.
-async fn pass(bytes: &[u8], to: &mut OwnedWriteHalf, line: &watch::Sender<Line>) -> bool {
+async fn pass(
+    bytes: &[u8],
+    to: &mut OwnedWriteHalf,
+    line: &watch::Sender<Line>,
+    rest: &Rest,
+) -> bool {
     let mut changes = line.subscribe();
     let delay = match changes.wait_for(|line| !line.is_silent).await {
         Ok(line) => line.delay,
         Err(_) => return false,
     };
     sleep(delay).await;
-    to.write_all(bytes).await.is_ok()
+    let length = bytes.len() as u64;
+    // One task carries both ways, so nothing comes between these two.
+    let allowed = length.min(rest.load(Ordering::Relaxed));
+    rest.fetch_sub(allowed, Ordering::Relaxed);
+    let is_written = to.write_all(&bytes[..allowed as usize]).await.is_ok();
+    is_written && rest.load(Ordering::Relaxed) > 0
 }

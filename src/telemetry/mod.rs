@@ -1,17 +1,22 @@
 //! What the daemon says about itself: log lines, metrics, and one event when it is ready.
 
+mod metric;
+
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, LogConfig, LogFormat, shown_database_url};
+
+pub use metric::{FAMILIES, Family, Label, Measure};
 
 /// Libraries that log each message or query at `info` or below. The configured level may say otherwise.
 const QUIET: &str = "ractor=warn,sqlx=warn,sea_orm=warn";
@@ -78,6 +83,8 @@ pub fn install_metrics() -> PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("this process collects its metrics elsewhere; /metrics stays empty");
         }
+        metric::register();
+        process().describe();
         handle
     };
     METRICS.get_or_init(install).clone()
@@ -90,6 +97,16 @@ fn metrics_builder() -> PrometheusBuilder {
             builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)
         })
         .expect("both lists of buckets have entries")
+}
+
+/// Looks at what the process itself uses.
+pub fn collect_process() {
+    process().collect();
+}
+
+/// Under the names that every process has: `process_cpu_seconds_total` and the like.
+fn process() -> Collector {
+    Collector::default()
 }
 
 /// Folds the samples of the histograms, for as long as it is polled.

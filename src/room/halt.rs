@@ -1,0 +1,57 @@
+//! How a room comes to rest when the hub stops: first its clocks stand still, at last its stream.
+
+use ractor::RpcReplyPort;
+
+use super::state::{Phase, Room};
+use crate::id::RoomId;
+use crate::mailbox::answer;
+use crate::persistence::StoredStream;
+
+/// A room's stream, to be written out. None for an open channel.
+pub(super) type Handout = Option<(RoomId, StoredStream)>;
+
+/// How far a room is from standing still.
+pub(super) enum Halt {
+    Running,
+    /// Holds stand still and no seat is taken; those who are here play on.
+    Paused,
+    /// As paused; the stream is handed out once nothing is being written that would add news to it.
+    Freezing(RpcReplyPort<Handout>),
+    /// The stream was handed out: what would change it is refused.
+    Frozen,
+}
+
+impl Room {
+    pub(super) fn is_halted(&self) -> bool {
+        !matches!(self.halt, Halt::Running)
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        matches!(self.halt, Halt::Frozen)
+    }
+
+    pub(super) fn pause(&mut self) {
+        if !self.is_halted() {
+            self.halt = Halt::Paused;
+            self.offer();
+        }
+    }
+
+    pub(super) fn freeze(&mut self, reply: RpcReplyPort<Handout>) {
+        self.halt = Halt::Freezing(reply);
+        self.freeze_if_settled();
+    }
+
+    pub(super) fn freeze_if_settled(&mut self) {
+        if self.seating.is_settling() || self.phase == Phase::Closing {
+            return;
+        }
+        match std::mem::replace(&mut self.halt, Halt::Frozen) {
+            Halt::Freezing(reply) => {
+                let id = self.profile.as_ref().map(|profile| profile.id);
+                answer(reply, id.map(|id| (id, self.stream.to_stored())));
+            }
+            other @ (Halt::Running | Halt::Paused | Halt::Frozen) => self.halt = other,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What rooms count. The handles are taken once: a publication looks nothing up.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use super::news::ReleaseReason;
+
+/// One publication in so many of a room is timed on its way to the sockets. Timing costs each member
+/// a sample that is kept until the next upkeep.
+const TIMED_ONE_IN: u32 = 64;
+
+/// The counters and gauges of all rooms.
+#[derive(Debug)]
+pub(super) struct RoomMetrics {
+    pub(super) published: Counter,
+    pub(super) delivered: Counter,
+    pub(super) recovered: Counter,
+    pub(super) not_recovered: Counter,
+    rooms: Gauge,
+    held: Gauge,
+    away: Gauge,
+}
+
+/// What one room adds to the gauges, taken back when it goes.
+#[derive(Debug)]
+pub(super) struct Share {
+    metrics: Arc<RoomMetrics>,
+    held: u32,
+    away: u32,
+    spoken: u32,
+}
+
+impl RoomMetrics {
+    /// To be made after the recorder is installed.
+    pub(super) fn new() -> RoomMetrics {
+        let recoveries = |outcome| counter!("holdfast_recoveries_total", "outcome" => outcome);
+        let seats = |status| gauge!("holdfast_seats", "status" => status);
+        RoomMetrics {
+            published: counter!("holdfast_publications_total"),
+            delivered: counter!("holdfast_deliveries_total"),
+            recovered: recoveries("recovered"),
+            not_recovered: recoveries("not_recovered"),
+            rooms: gauge!("holdfast_rooms"),
+            held: seats("held"),
+            away: seats("away"),
+        }
+    }
+
+    pub(super) fn share(self: &Arc<Self>) -> Share {
+        self.rooms.increment(1.0);
+        Share {
+            metrics: Arc::clone(self),
+            held: 0,
+            away: 0,
+            spoken: 0,
+        }
+    }
+}
+
+impl Share {
+    /// Takes note of the room's seats.
+    pub(super) fn seats(&mut self, held: u32, away: u32) {
+        for (gauge, before, after) in [
+            (&self.metrics.held, self.held, held),
+            (&self.metrics.away, self.away, away),
+        ] {
+            if before != after {
+                gauge.increment(f64::from(after) - f64::from(before));
+            }
+        }
+        (self.held, self.away) = (held, away);
+    }
+
+    /// Gives the moment back if the next publication is one that is timed.
+    pub(super) fn timed(&mut self, since: Instant) -> Option<Instant> {
+        let is_timed = self.spoken.is_multiple_of(TIMED_ONE_IN);
+        self.spoken = self.spoken.wrapping_add(1);
+        is_timed.then_some(since)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.seats(0, 0);
+        self.metrics.rooms.decrement(1.0);
+    }
+}
+
+/// Counts a seat that became empty.
+pub(super) fn count_release(reason: ReleaseReason) {
+    let reason = match reason {
+        ReleaseReason::Left => "left",
+        ReleaseReason::HoldOver => "hold_over",
+        ReleaseReason::SessionEnded => "session_ended",
+    };
+    counter!("holdfast_seats_released_total", "reason" => reason).increment(1);
+}

@@ -1,0 +1,154 @@
+//! The way to the shards of one kind, which stays the same over their restarts.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::brood::{Brood, LoadError, ShardMessage, Waiter};
+use super::post::Post;
+use crate::mailbox::Unanswered;
+
+/// Supervisors of one kind. Enough that no one of them is a bottleneck when thousands of clients come
+/// back at once, few enough that each is worth its while.
+pub const SHARDS: usize = 16;
+
+/// How long a question waits for a shard that is being started again: twice its longest back-off, and
+/// less than half of what a client waits.
+const RESTART_WITHIN: Duration = Duration::from_secs(2);
+
+/// The wait before a shard that was not there is asked again: about its shortest back-off.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// The way to all shards of one kind. Cheap to clone.
+pub struct ShardHandle<B: Brood> {
+    places: Arc<[Place<B>]>,
+}
+
+/// What outlives a shard.
+struct Place<B: Brood> {
+    post: Post<ShardMessage<B>>,
+    /// Actors that must come back and are in no directory: a shard that fails meanwhile leaves them to
+    /// its successor.
+    owed: Mutex<HashSet<B::Key>>,
+}
+
+impl<B: Brood> ShardHandle<B> {
+    pub fn vacant() -> ShardHandle<B> {
+        let place = |_| Place {
+            post: Post::vacant(),
+            owed: Mutex::default(),
+        };
+        ShardHandle {
+            places: (0..SHARDS).map(place).collect(),
+        }
+    }
+
+    /// The shard that a key belongs to.
+    pub fn of(&self, key: &B::Key) -> &Post<ShardMessage<B>> {
+        self.post(shard_of(key))
+    }
+
+    pub fn post(&self, shard: usize) -> &Post<ShardMessage<B>> {
+        &self.places[shard].post
+    }
+
+    /// Whether every shard has its supervisor.
+    pub fn is_whole(&self) -> bool {
+        self.places.iter().all(|place| place.post.is_manned())
+    }
+
+    /// Finds an actor, or loads it. None: there is no such row.
+    pub async fn resolve(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
+        let key = key.clone();
+        self.ask(&key.clone(), |reply| {
+            let key = key.clone();
+            ShardMessage::Resolve { key, reply }
+        })
+        .await
+    }
+
+    /// Finds an actor, or brings it back as after a failure. It comes back even if the shard fails
+    /// meanwhile, or if nobody waits for the answer, or if the row can be read only later.
+    pub async fn rebuild(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
+        self.owe(key);
+        self.ask(key, |reply| {
+            let key = key.clone();
+            ShardMessage::Rebuild { key, reply }
+        })
+        .await
+    }
+
+    /// Starts an actor whose row has just been committed. If its shard fails, its successor does it.
+    pub async fn start(&self, key: &B::Key, seed: B::Seed) -> Result<Option<B::Handle>, LoadError> {
+        let started = self.of(key).ask(|reply| ShardMessage::Start {
+            key: key.clone(),
+            seed,
+            reply,
+        });
+        match started.await {
+            Ok(found) => found,
+            Err(Unanswered::Busy) => Err(LoadError),
+            Err(Unanswered::Stopped) => self.rebuild(key).await,
+        }
+    }
+
+    /// Asks a shard; one that is being started again is waited for.
+    async fn ask(
+        &self,
+        key: &B::Key,
+        question: impl Fn(Waiter<B>) -> ShardMessage<B>,
+    ) -> Result<Option<B::Handle>, LoadError> {
+        let give_up = Instant::now() + RESTART_WITHIN;
+        loop {
+            match self.of(key).ask(&question).await {
+                Ok(found) => return found,
+                Err(Unanswered::Stopped) if Instant::now() < give_up => {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                Err(Unanswered::Stopped | Unanswered::Busy) => return Err(LoadError),
+            }
+        }
+    }
+
+    /// Takes note that an actor must come back.
+    pub(super) fn owe(&self, key: &B::Key) {
+        let mut owed = self.places[shard_of(key)].owed.lock();
+        owed.insert(key.clone());
+    }
+
+    /// It has come back, or there is no need for it.
+    pub(super) fn settle(&self, key: &B::Key) {
+        let mut owed = self.places[shard_of(key)].owed.lock();
+        owed.remove(key);
+    }
+
+    /// What must come back in a shard.
+    pub(super) fn owed(&self, shard: usize) -> Vec<B::Key> {
+        let owed = self.places[shard].owed.lock();
+        owed.iter().cloned().collect()
+    }
+}
+
+impl<B: Brood> Clone for ShardHandle<B> {
+    fn clone(&self) -> ShardHandle<B> {
+        ShardHandle {
+            places: Arc::clone(&self.places),
+        }
+    }
+}
+
+impl<B: Brood> fmt::Debug for ShardHandle<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShardHandle({})", B::KIND)
+    }
+}
+
+/// The same key always belongs to the same shard.
+pub fn shard_of<K: Hash>(key: &K) -> usize {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+    usize::try_from(hash % SHARDS as u64).expect("below SHARDS")
+}

@@ -1,0 +1,433 @@
+//! Every metric that the daemon has: its name, its labels and what it says.
+//!
+//! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
+//! address or a token. All series are there from the start, with 0.
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+/// Metrics of one name.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    pub name: &'static str,
+    pub measure: Measure,
+    pub labels: &'static [Label],
+    /// One sentence for people; the help text of the metric.
+    pub help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Only grows while the process lives.
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A label with all the values that it may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Label {
+    pub name: &'static str,
+    /// Empty for the routes, which the listeners register themselves.
+    pub values: &'static [&'static str],
+}
+
+const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values }
+}
+
+const fn counts(name: &'static str, labels: &'static [Label], help: &'static str) -> Family {
+    Family {
+        name,
+        measure: Measure::Counter,
+        labels,
+        help,
+    }
+}
+
+const fn shows(name: &'static str, labels: &'static [Label], help: &'static str) -> Family {
+    Family {
+        name,
+        measure: Measure::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn spreads(name: &'static str, help: &'static str) -> Family {
+    Family {
+        name,
+        measure: Measure::Histogram,
+        labels: &[],
+        help,
+    }
+}
+
+const CLOSE_REASONS: &[&str] = &[
+    "client_closed",
+    "line_lost",
+    "protocol_error",
+    "not_utf8",
+    "message_too_big",
+    "policy_violation",
+    "shutdown",
+    "internal",
+    "slow",
+    "force_reconnect",
+    "no_pong",
+    "invalid_token",
+    "bad_request",
+    "stale",
+    "not_available",
+    "session_ended",
+    "replaced",
+];
+
+const COMMANDS: &[&str] = &[
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_stats",
+    "history",
+    "ping",
+    "send",
+    "rpc",
+    "refresh",
+    "sub_refresh",
+    "pong",
+    "unreadable",
+];
+
+const RESUMES: &[&str] = &[
+    "resumed",
+    "new",
+    "token_invalid",
+    "token_expired",
+    "session_ended",
+    "guests_not_admitted",
+    "bad_request",
+    "rate_limited",
+    "unavailable",
+    "refused",
+];
+
+const ACTORS: &[&str] = &["room", "session", "connection", "shard"];
+
+const RESTARTED: &[&str] = &[
+    "room",
+    "session",
+    "connection",
+    "room_supervisor",
+    "session_supervisor",
+    "connection_supervisor",
+    "matchmaker",
+    "persistence",
+];
+
+const PARTS: &[&str] = &[
+    "database",
+    "writes",
+    "write_queue",
+    "persistence",
+    "matchmaker",
+    "rooms",
+    "sessions",
+    "connections",
+];
+
+/// All of them, in the order of the operator's manual.
+pub const FAMILIES: &[Family] = &[
+    shows(
+        "holdfast_build_info",
+        &[label("version", &[env!("CARGO_PKG_VERSION")])],
+        "always 1",
+    ),
+    shows(
+        "holdfast_part_up",
+        &[label("part", PARTS)],
+        "1 while this part of the health answer is ok",
+    ),
+    shows("holdfast_connections", &[], "sockets open"),
+    counts("holdfast_connections_opened_total", &[], "sockets opened"),
+    counts(
+        "holdfast_connections_closed_total",
+        &[label("reason", CLOSE_REASONS)],
+        "sockets closed, by who or what closed them",
+    ),
+    counts(
+        "holdfast_take_overs_total",
+        &[],
+        "connections replaced by a newer one of their session",
+    ),
+    shows("holdfast_rooms", &[], "rooms live, open channels included"),
+    shows(
+        "holdfast_sessions",
+        &[label("phase", &["attached", "away"])],
+        "sessions live, with a connection or without",
+    ),
+    shows(
+        "holdfast_seats",
+        &[label("status", &["held", "away"])],
+        "seats with a holder",
+    ),
+    counts(
+        "holdfast_seats_released_total",
+        &[label("reason", &["left", "hold_over", "session_ended"])],
+        "seats that became empty",
+    ),
+    counts(
+        "holdfast_sessions_restored_total",
+        &[],
+        "sessions with seats found at the start",
+    ),
+    counts(
+        "holdfast_resumes_total",
+        &[label("outcome", RESUMES)],
+        "connects, by what became of them",
+    ),
+    counts(
+        "holdfast_recoveries_total",
+        &[label("outcome", &["recovered", "not_recovered"])],
+        "subscriptions that asked for what they missed",
+    ),
+    counts(
+        "holdfast_messages_received_total",
+        &[label("kind", COMMANDS)],
+        "commands of clients, and frames that could not be read",
+    ),
+    counts(
+        "holdfast_messages_sent_total",
+        &[],
+        "replies and pushes written to sockets",
+    ),
+    counts(
+        "holdfast_bytes_received_total",
+        &[],
+        "payload of frames from clients",
+    ),
+    counts(
+        "holdfast_bytes_sent_total",
+        &[],
+        "payload of replies and pushes written to sockets",
+    ),
+    counts(
+        "holdfast_publications_total",
+        &[],
+        "messages and news numbered in rooms",
+    ),
+    counts(
+        "holdfast_deliveries_total",
+        &[],
+        "publications queued for a member each",
+    ),
+    spreads(
+        "holdfast_delivery_duration_seconds",
+        "from a publish command to the write to each member's socket, for one publication in 64 of each room",
+    ),
+    shows(
+        "holdfast_outgoing_queue_messages",
+        &[],
+        "messages queued for sockets, all together",
+    ),
+    shows("holdfast_outgoing_queue_bytes", &[], "their payload"),
+    shows(
+        "holdfast_outgoing_queue_deepest_messages",
+        &[],
+        "messages in the longest of these queues",
+    ),
+    shows("holdfast_actors", &[label("kind", ACTORS)], "actors alive"),
+    counts(
+        "holdfast_actor_restarts_total",
+        &[label("kind", RESTARTED)],
+        "actors that failed; should stay 0",
+    ),
+    counts(
+        "holdfast_actors_rested_total",
+        &[label("kind", &["room", "session"])],
+        "actors that failed more than 10 times in a minute and are left alone for one",
+    ),
+    shows(
+        "holdfast_directory_entries",
+        &[label(
+            "kind",
+            &["room", "session", "token", "user", "connection"],
+        )],
+        "what can be looked up; goes with the actors",
+    ),
+    counts(
+        "holdfast_wrong_codes_limited_total",
+        &[],
+        "questions for a room refused because their address had guessed too often",
+    ),
+    counts(
+        "holdfast_commits_total",
+        &[],
+        "transactions, those of the daemon's own heartbeat (every 2 s) included",
+    ),
+    spreads(
+        "holdfast_commit_duration_seconds",
+        "time of each transaction, failed ones included",
+    ),
+    spreads(
+        "holdfast_commit_group_size",
+        "commands in one transaction; 0 for a heartbeat alone",
+    ),
+    counts(
+        "holdfast_commit_rollbacks_total",
+        &[],
+        "transactions that failed",
+    ),
+    counts(
+        "holdfast_commit_retries_total",
+        &[],
+        "waits before the database was asked again",
+    ),
+    counts(
+        "holdfast_commit_unknown_total",
+        &[],
+        "COMMITs without an answer, looked up afterwards",
+    ),
+    counts(
+        "holdfast_connection_cuts_total",
+        &[],
+        "writers' connections given up because the database was silent",
+    ),
+    shows(
+        "holdfast_write_queue_depth",
+        &[],
+        "commands that wait for their transaction",
+    ),
+    counts(
+        "holdfast_writes_refused_total",
+        &[label("reason", &["queue_full", "deadline"])],
+        "commands that players were told UNAVAILABLE for",
+    ),
+    counts(
+        "holdfast_soft_writes_dropped_total",
+        &[],
+        "marks (last seen, away) that were lost",
+    ),
+    counts(
+        "holdfast_reads_failed_total",
+        &[label("reason", &["late", "failed", "panicked"])],
+        "questions that the database did not answer",
+    ),
+    counts(
+        "holdfast_token_lookups_total",
+        &[
+            label("attempt", &["1", "2", "3"]),
+            label("outcome", &["found", "missing", "unavailable"]),
+        ],
+        "session tokens looked up in the database",
+    ),
+    shows(
+        "holdfast_database_connections",
+        &[label("state", &["in_use", "idle"])],
+        "connections for reading",
+    ),
+    counts(
+        "holdfast_http_requests_total",
+        &[
+            label("route", &[]),
+            label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]),
+        ],
+        "requests on both ports; upgrades count as 1xx, unknown addresses as none",
+    ),
+    counts(
+        "holdfast_http_connections_refused_total",
+        &[label("reason", &["full", "address_full", "too_often"])],
+        "sockets refused before they said anything",
+    ),
+];
+
+/// Makes every series known to the recorder, so that it shows with 0.
+pub(super) fn register() {
+    for family in FAMILIES {
+        family.describe();
+        let mut series = vec![Vec::new()];
+        for label in family.labels {
+            series = series
+                .iter()
+                .flat_map(|labels: &Vec<metrics::Label>| {
+                    label.values.iter().map(|value| {
+                        let mut labels = labels.clone();
+                        labels.push(metrics::Label::from_static_parts(label.name, value));
+                        labels
+                    })
+                })
+                .collect();
+        }
+        for labels in series {
+            family.touch(labels);
+        }
+    }
+    gauge!("holdfast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+impl Family {
+    fn describe(&self) {
+        match self.measure {
+            Measure::Counter => describe_counter!(self.name, self.help),
+            Measure::Gauge => describe_gauge!(self.name, self.help),
+            Measure::Histogram if self.name.ends_with("_seconds") => {
+                describe_histogram!(self.name, Unit::Seconds, self.help);
+            }
+            Measure::Histogram => describe_histogram!(self.name, self.help),
+        }
+    }
+
+    fn touch(&self, labels: Vec<metrics::Label>) {
+        match self.measure {
+            Measure::Counter => counter!(self.name, labels).increment(0),
+            Measure::Gauge => gauge!(self.name, labels).increment(0.0),
+            // Registering it is enough for its buckets to show, or it shows with its first sample.
+            Measure::Histogram => drop(histogram!(self.name, labels)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_count_and_in_which_unit() {
+        for family in FAMILIES {
+            let is_total = family.name.ends_with("_total");
+            assert_eq!(is_total, family.measure == Measure::Counter, "{family:?}");
+            assert!(family.name.starts_with("holdfast_"), "{family:?}");
+            let is_unknown_unit = ["_ms", "_millis", "_kb", "_percent"]
+                .iter()
+                .any(|unit| family.name.ends_with(unit));
+            assert!(!is_unknown_unit, "{family:?}");
+        }
+    }
+
+    #[test]
+    fn every_metric_shows_before_anything_has_happened() {
+        let recorder = crate::telemetry::metrics_builder().build_recorder();
+        let handle = recorder.handle();
+
+        metrics::with_local_recorder(&recorder, register);
+
+        let text = handle.render();
+        for family in FAMILIES
+            .iter()
+            .filter(|family| family.labels.iter().all(|label| !label.values.is_empty()))
+        {
+            assert!(
+                text.contains(&format!("# HELP {} ", family.name)),
+                "no help for {} in {text}",
+                family.name
+            );
+            assert!(
+                text.contains(&format!("\n{}", family.name)),
+                "no series of {} in {text}",
+                family.name
+            );
+        }
+    }
+}

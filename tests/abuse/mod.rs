@@ -1,0 +1,29 @@
+//! What strangers can send to the public port, and what the players notice of it: nothing.
+//!
+//! Each test keeps fifty honest players at play meanwhile. All load is bounded and on loopback.
+
+mod churn;
+mod code;
+mod flood;
+mod frame;
+mod handshake;
+mod honest;
+mod input;
+mod raw;
+mod slow;
+mod vitals;
+
+use std::time::Duration;
+
+use honest::Honest;
+use raw::Raw;
+use vitals::Vitals;
+
+use crate::support::{Daemon, Database};
+
+/// What a loaded machine may add to a time limit of the daemon.
+const GRACE: Duration = Duration::from_secs(10);
+
+async fn start() -> Daemon {
+    Daemon::on(Database::Sqlite).start().await
+}

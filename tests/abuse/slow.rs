@@ -1,0 +1,178 @@
+//! Clients that do not read, and lines that went dead without a word.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
+use tokio::time::{Instant, sleep};
+
+use super::raw::{CLOSE, upgrade_request};
+use super::vitals::resident_kib;
+use super::{GRACE, Honest, Raw, Vitals, start};
+use crate::support::{Client, Daemon, Database, Player, Proxy, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_goes_dead_is_noticed_after_ping_and_pong_and_the_seat_is_kept() {
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("client.ping", "2s")
+        .set("client.pong_timeout", "1s")
+        .start()
+        .await;
+    let honest = Honest::play(&daemon).await;
+    let players = join_all((0..20).map(|_| Player::opens(&daemon))).await;
+    let before = Vitals::of(&daemon).await;
+    let line = Proxy::to(daemon.address()).await;
+    let clients = join_all(players.iter().map(async |player| {
+        let (mut client, _) = Client::connect(line.address(), &player.token).await;
+        client.subscribes(&player.channel).await.unwrap();
+        client
+    }))
+    .await;
+
+    line.goes_silent();
+    let silent = Instant::now();
+    for player in &players {
+        eventually("the seat is away", async || {
+            let seat = player.seat_in_room(&daemon).await;
+            let is_away = seat["status"] == "away";
+            is_away.then_some(()).ok_or(seat.to_string())
+        })
+        .await;
+    }
+
+    assert!(
+        silent.elapsed() < Duration::from_secs(3) + GRACE,
+        "{:?}",
+        silent.elapsed()
+    );
+    let after = daemon.actors().await;
+    assert_eq!(after.connections, before.actors.connections);
+    // The proxy's own ends are still open: the daemon let go without their help.
+    before.come_back(&daemon).await;
+    drop((clients, line));
+    honest.have_lost_nothing("20 dead lines").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_never_read_are_cut_off_bounded_and_keep_their_seats() {
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("kind.hall.seats", "32")
+        .set("client.messages_per_second", "100000")
+        .start()
+        .await;
+    let honest = Honest::play(&daemon).await;
+    let host = Player::opens_with(&daemon, json!({ "kind": "hall" })).await;
+    let sleepers = join_all((0..20).map(|_| Player::joins(&daemon, &host.room))).await;
+    let mut speaker = host.sits_down(&daemon).await;
+    let before = Vitals::of(&daemon).await;
+    let asleep = join_all(sleepers.iter().map(|player| sleeps(&daemon, player))).await;
+
+    // The queue of 1 MiB, what the kernel takes on top, and a second time the queue on its way.
+    let word = json!("x".repeat(16 * 1024));
+    let mut most = 0;
+    for _ in 0..1_000 {
+        speaker
+            .publishes(&host.channel, word.clone())
+            .await
+            .unwrap();
+        most = most.max(resident_kib(&daemon));
+        if daemon.actors().await.connections == before.actors.connections {
+            break;
+        }
+    }
+
+    assert!(
+        most < before.resident_kib + 20 * 2 * 1024 + 8 * 1024,
+        "{before:?}, {most} at most"
+    );
+    assert_eq!(daemon.actors().await.connections, before.actors.connections);
+    for player in &sleepers {
+        assert_eq!(player.seat_in_room(&daemon).await["status"], "away");
+    }
+    assert!(speaker.is_open());
+    drop(asleep);
+    before.come_back(&daemon).await;
+    honest.have_lost_nothing("20 members that never read").await;
+}
+
+/// Subscribes and never reads again. A small window keeps the kernel from reading for it.
+async fn sleeps(daemon: &Daemon, player: &Player) -> Raw {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    let stream = socket.connect(daemon.address()).await.unwrap();
+    let mut raw = Raw { stream };
+    raw.says(format!("{}\r\n", upgrade_request(daemon.address())).as_bytes())
+        .await;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(raw.stream.read_u8().await.unwrap());
+    }
+    raw.commands(&json!({ "id": 1, "connect": { "token": player.token } }).to_string())
+        .await;
+    raw.hears().await.expect("connected");
+    raw.commands(&json!({ "id": 2, "subscribe": { "channel": player.channel } }).to_string())
+        .await;
+    raw.hears().await.expect("subscribed");
+    raw
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_reads_too_slowly_is_told_3008() {
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("client.messages_per_second", "100000")
+        .set("client.queue_count_max", "8")
+        .start()
+        .await;
+    let honest = Honest::play(&daemon).await;
+    let host = Player::opens(&daemon).await;
+    let dawdler = Player::joins(&daemon, &host.room).await;
+    let mut speaker = host.sits_down(&daemon).await;
+    let mut raw = sleeps(&daemon, &dawdler).await;
+
+    let reading = tokio::spawn(async move {
+        while let Some((first, payload)) = raw.hears().await {
+            if first & 0x0f == CLOSE {
+                return Some(u16::from_be_bytes([payload[0], payload[1]]));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        None
+    });
+    let word = Value::String("x".repeat(32 * 1024));
+    while !reading.is_finished() {
+        speaker
+            .publishes(&host.channel, word.clone())
+            .await
+            .unwrap();
+    }
+
+    assert_eq!(reading.await.unwrap(), Some(3008));
+    assert_eq!(dawdler.seat_in_room(&daemon).await["status"], "away");
+    honest.have_lost_nothing("one that dawdles").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_to_one_that_never_reads_them_are_bounded() {
+    let daemon = start().await;
+    let honest = Honest::play(&daemon).await;
+    let player = Player::opens(&daemon).await;
+    let before = Vitals::of(&daemon).await;
+    let mut raw = sleeps(&daemon, &player).await;
+
+    let many: Vec<String> = (3..1_000)
+        .map(|id| json!({ "id": id, "presence": { "channel": player.channel } }).to_string())
+        .collect();
+    for _ in 0..200 {
+        raw.commands(&many.join("\n")[..60_000.min(many.join("\n").len())])
+            .await;
+        if daemon.actors().await.connections == before.actors.connections {
+            break;
+        }
+    }
+
+    drop(raw);
+    before.come_back(&daemon).await;
+    honest.have_lost_nothing("replies that nobody reads").await;
+}
