@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::state::Connection;
-use crate::session::{Caller, SessionHandle};
+use crate::session::{Caller, Entered, SessionHandle};
 use crate::wire::{
     Empty, ErrorCode, Failure, Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, RoomView,
     RpcResult, SeatView, result,
@@ -14,6 +14,15 @@ use crate::wire::{
 struct EnteredReply {
     room: RoomView,
     seat: Option<SeatView>,
+}
+
+impl From<Entered> for EnteredReply {
+    fn from(entered: Entered) -> EnteredReply {
+        EnteredReply {
+            room: entered.room,
+            seat: entered.seat,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -72,13 +81,7 @@ impl Connection {
             .context
             .change(async move { actions.open_room(caller, request).await })
             .await?;
-        self.answer(
-            id,
-            EnteredReply {
-                room: entered.room,
-                seat: entered.seat,
-            },
-        );
+        self.answer(id, EnteredReply::from(entered));
         Ok(())
     }
 
@@ -97,13 +100,7 @@ impl Connection {
                 actions.join_room(caller, code, request).await
             })
             .await?;
-        self.answer(
-            id,
-            EnteredReply {
-                room: entered.room,
-                seat: entered.seat,
-            },
-        );
+        self.answer(id, EnteredReply::from(entered));
         Ok(())
     }
 
@@ -120,13 +117,7 @@ impl Connection {
             .context
             .change(async move { actions.quick_match(caller, request).await })
             .await?;
-        self.answer(
-            id,
-            EnteredReply {
-                room: entered.room,
-                seat: entered.seat,
-            },
-        );
+        self.answer(id, EnteredReply::from(entered));
         Ok(())
     }
 
