@@ -129,6 +129,7 @@ fn room_row(id: uuid::Uuid, now: i64) -> room::ActiveModel {
         current_game_id: Set(None),
         stream_epoch: Set("benchmark".into()),
         stream_top: Set(0),
+        stream_durable: Set(false),
         owner_epoch: Set(0),
         created_at: Set(now),
         closed_at: Set(None),

@@ -20,8 +20,10 @@ pub struct Model {
     pub grace: i64,
     pub current_game_id: Option<String>,
     pub stream_epoch: String,
-    /// The offset of the last publication that was written out.
+    /// The offset of the last publication that was written.
     pub stream_top: i64,
+    /// Whether every publication is written before it is delivered.
+    pub stream_durable: bool,
     /// Which ownership of the room may still write to it.
     pub owner_epoch: i64,
     /// Milliseconds of hub time.

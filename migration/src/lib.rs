@@ -15,6 +15,7 @@ mod m20261120_000007_create_room_publications;
 mod m20261120_000008_create_commands;
 mod m20261120_000009_create_commit_groups;
 mod m20261120_000010_create_hub_clock;
+mod m20261121_000001_add_stream_durable;
 mod schema;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000008_create_commands::Migration),
             Box::new(m20261120_000009_create_commit_groups::Migration),
             Box::new(m20261120_000010_create_hub_clock::Migration),
+            Box::new(m20261121_000001_add_stream_durable::Migration),
         ]
     }
 }

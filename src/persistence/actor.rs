@@ -39,9 +39,10 @@ struct Waiting {
     deadline: Duration,
     next: u64,
     ports: HashMap<u64, (Settle, Ticket)>,
-    /// In order, because every command has the same time.
+    /// The earliest first.
     deadlines: VecDeque<(Instant, u64)>,
-    is_timer_running: bool,
+    /// When the timer will tell that a deadline may have passed.
+    timer: Option<Instant>,
 }
 
 impl Actor for Shell {
@@ -65,7 +66,7 @@ impl Actor for Shell {
             next: 0,
             ports: HashMap::new(),
             deadlines: VecDeque::new(),
-            is_timer_running: false,
+            timer: None,
         })
     }
 
@@ -84,7 +85,7 @@ impl Actor for Shell {
             PersistenceMessage::Job(job) => waiting.hand_over_job(job),
             PersistenceMessage::Settled(answers) => waiting.settle(answers),
             PersistenceMessage::DeadlinePassed => {
-                waiting.is_timer_running = false;
+                waiting.timer = None;
                 waiting.cancel_late(Instant::now());
             }
             #[cfg(feature = "faults")]
@@ -122,7 +123,11 @@ impl Waiting {
         match self.queue.try_send(Work::Write(item, ticket.clone())) {
             Ok(()) => {
                 self.ports.insert(number, (settle, ticket));
-                self.deadlines.push_back((deadline, number));
+                // At the end, unless the command has waited elsewhere before.
+                let place = self
+                    .deadlines
+                    .partition_point(|(other, _)| *other <= deadline);
+                self.deadlines.insert(place, (deadline, number));
             }
             Err(_) => {
                 metrics::counter!("holdfast_writes_refused_total", "reason" => "queue_full")
@@ -169,13 +174,12 @@ impl Waiting {
     }
 
     fn run_timer(&mut self, myself: &ActorRef<PersistenceMessage>) {
-        if self.is_timer_running {
-            return;
-        }
-        if let Some((deadline, _)) = self.deadlines.front() {
+        if let Some((deadline, _)) = self.deadlines.front()
+            && self.timer.is_none_or(|timer| *deadline < timer)
+        {
             let wait = deadline.saturating_duration_since(Instant::now());
             myself.send_after(wait, || PersistenceMessage::DeadlinePassed);
-            self.is_timer_running = true;
+            self.timer = Some(*deadline);
         }
     }
 }

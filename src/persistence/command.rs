@@ -17,6 +17,8 @@ pub enum Command {
     ReleaseSeat(ReleaseSeat),
     EndSession(EndSession),
     CloseRoom(RoomId),
+    Publish(Publish),
+    RemoveHistory(RemoveHistory),
 }
 
 /// Whose the change is.
@@ -105,12 +107,49 @@ pub struct EndSession {
     pub session: SessionId,
 }
 
+/// Publications of one durable stream, in order: all of them are stored, or none. The commit gives them
+/// the offsets that follow the stream's top, so a refusal leaves no hole.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    pub stream: StreamId,
+    pub publications: Arc<[NewPublication]>,
+}
+
+/// The durable stream of a room. Whoever means another one than the database has is refused as stale.
+#[derive(Debug, Clone)]
+pub struct StreamId {
+    pub room: RoomId,
+    pub epoch: Arc<str>,
+    /// Set for a stream that the database may not have yet: the offset after which it begins there.
+    pub begins_after: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewPublication {
+    pub data: Bytes,
+    /// The publisher as JSON, if there was one.
+    pub info: Option<Bytes>,
+    /// A JSON object, if there are tags.
+    pub tags: Option<Bytes>,
+    pub time: HubTime,
+}
+
+/// Forgets what a durable stream has kept, up to and with an offset. Its epoch and top stay.
+#[derive(Debug, Clone)]
+pub struct RemoveHistory {
+    pub room: RoomId,
+    pub epoch: Arc<str>,
+    pub up_to: u64,
+}
+
 /// The answer of a committed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
     /// OpenSession, OpenRoom, ClaimSeat: the user as stored.
     Player { user: UserId, name: Arc<str> },
-    /// ReleaseSeat, EndSession, CloseRoom.
+    /// Publish: the offset of the first.
+    Published { first: u64 },
+    /// ReleaseSeat, EndSession, CloseRoom, RemoveHistory.
     Done,
 }
 
@@ -125,8 +164,8 @@ pub enum Refused {
     CodeTaken,
     #[error("the seat is taken, or the user already sits in the room")]
     SeatTaken,
-    /// ReleaseSeat: the seat is not in the state that was to be ended.
-    #[error("the seat has changed meanwhile")]
+    /// ReleaseSeat: the seat is not in the state that was to be ended. Publish: the stream is another.
+    #[error("what was to be changed has changed meanwhile")]
     Stale,
     /// Full queue, or the deadline passed before the command reached the database.
     #[error("the database does not take writes at the moment")]
@@ -157,6 +196,12 @@ pub enum SoftWrite {
         session: SessionId,
         at: HubTime,
         expires_at: HubTime,
+    },
+    /// What a durable stream keeps no longer: everything below an offset.
+    PruneHistory {
+        room: RoomId,
+        epoch: Arc<str>,
+        below: u64,
     },
     /// The hub is alive at this moment.
     Heartbeat { at: HubTime },
@@ -204,17 +249,19 @@ pub struct StoredRoom {
     pub seats: Vec<StoredSeat>,
 }
 
-/// A room's stream as it was written out: at a planned stop, or always if it is durable.
+/// A room's stream as the database has it: written out at a planned stop, or always if it is durable.
 #[derive(Debug, Clone, Default)]
 pub struct StoredStream {
     pub epoch: Arc<str>,
     pub top: u64,
     /// Whether `epoch` and `top` may be taken up again: false after a crash for a memory stream.
     pub is_continued: bool,
+    /// Whether the database has all of it. Its publications are then read when they are needed.
+    pub is_durable: bool,
     pub publications: Vec<StoredPublication>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPublication {
     pub offset: u64,
     pub data: Bytes,
@@ -223,4 +270,17 @@ pub struct StoredPublication {
     /// A JSON object, if there are tags.
     pub tags: Option<Bytes>,
     pub time: HubTime,
+}
+
+/// The newest publications of a durable stream, as many as are worth reading.
+#[derive(Debug, Clone)]
+pub struct HistoryWindow {
+    pub room: RoomId,
+    pub epoch: Arc<str>,
+    /// The offset of the newest: what has no unbroken way to it is left out.
+    pub top: u64,
+    pub count_max: usize,
+    pub bytes_max: usize,
+    /// Older ones are left out.
+    pub since: HubTime,
 }

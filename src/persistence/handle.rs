@@ -20,8 +20,8 @@ use super::restore::{self, Interrupted};
 use super::run::RunStart;
 use super::store::Shared;
 use super::{
-    Command, Committed, ReadError, SoftWrite, StoredRoom, StoredSession, StoredStream, StoredUser,
-    WriteError, read,
+    Command, Committed, HistoryWindow, ReadError, SoftWrite, StoredPublication, StoredRoom,
+    StoredSession, StoredStream, StoredUser, WriteError, publication, read,
 };
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 
@@ -80,9 +80,20 @@ impl Persistence {
         command: Command,
         then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static,
     ) {
+        self.write_since(command, Instant::now(), then);
+    }
+
+    /// As [`write_then`](Self::write_then), for a command that has waited since `submitted`: its deadline
+    /// counts from there.
+    pub fn write_since(
+        &self,
+        command: Command,
+        submitted: Instant,
+        then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static,
+    ) {
         let message = PersistenceMessage::Write {
             command,
-            submitted: Instant::now(),
+            submitted,
             settle: Settle::new(then),
         };
         if let Some(PersistenceMessage::Write { settle, .. }) = self.tell(message) {
@@ -155,6 +166,16 @@ impl Persistence {
     pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
         let readers = self.shared.readers.pool();
         self.read(async move { read::room_by_code(&readers, code).await })
+            .await
+    }
+
+    /// The newest publications of a durable stream, in their order and without a gap.
+    pub async fn history(
+        &self,
+        window: HistoryWindow,
+    ) -> Result<Vec<StoredPublication>, ReadError> {
+        let readers = self.shared.readers.pool();
+        self.read(async move { publication::recent(&readers, &window).await })
             .await
     }
 

@@ -26,6 +26,7 @@ const PER_GROUP_MAX: usize = 4096;
 enum Key {
     Seat(RoomId, u16),
     Session(SessionId),
+    History(RoomId),
     Heartbeat,
 }
 
@@ -107,6 +108,7 @@ fn key(mark: &SoftWrite) -> Key {
             Key::Seat(*room, *seat)
         }
         SoftWrite::SessionSeen { session, .. } => Key::Session(*session),
+        SoftWrite::PruneHistory { room, .. } => Key::History(*room),
         SoftWrite::Heartbeat { .. } => Key::Heartbeat,
     }
 }

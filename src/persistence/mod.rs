@@ -18,6 +18,7 @@ mod lock;
 mod mark;
 mod message;
 mod metric;
+mod publication;
 mod queue;
 mod read;
 mod readers;
@@ -30,9 +31,10 @@ mod writer;
 
 pub use actor::PersistenceActor;
 pub use command::{
-    ClaimSeat, Command, Committed, EndSession, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession,
-    Refused, ReleaseSeat, SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat,
-    StoredSession, StoredStream, UserWrite,
+    ClaimSeat, Command, Committed, EndSession, HistoryWindow, NewPublication, NewRoom, NewSeat,
+    NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory, SessionWrite,
+    SoftWrite, StoredPublication, StoredRoom, StoredSeat, StoredSession, StoredStream, StreamId,
+    UserWrite,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};

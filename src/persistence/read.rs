@@ -28,7 +28,7 @@ const SESSIONS: &str = "SELECT a.id, a.user_id, u.name, a.expires_at, a.ended_at
                         FROM app_sessions a JOIN users u ON u.id = a.user_id";
 
 const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, stream_epoch, \
-                     stream_top, closed_at FROM rooms";
+                     stream_top, closed_at, stream_durable FROM rooms";
 
 pub(super) async fn session_by_token(
     readers: &DatabaseConnection,
@@ -165,6 +165,7 @@ fn seat(row: &QueryResult) -> Result<StoredSeat, DbErr> {
 }
 
 fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
+    let is_durable = row.try_get_by_index(9)?;
     Ok(StoredRoom {
         id: RoomId(row.try_get_by_index(0)?),
         code: code(&row.try_get_by_index::<String>(1)?)?,
@@ -174,8 +175,9 @@ fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
         current_game_id: row.try_get_by_index::<Option<String>>(5)?.map(Into::into),
         stream: StoredStream {
             epoch: row.try_get_by_index::<String>(6)?.into(),
-            top: super::run::offset(row.try_get_by_index(7)?),
-            is_continued: false,
+            top: super::publication::offset(row.try_get_by_index(7)?),
+            is_continued: is_durable,
+            is_durable,
             publications: Vec::new(),
         },
         is_closed: row.try_get_by_index::<Option<i64>>(8)?.is_some(),

@@ -12,8 +12,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement
 use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
+use super::publication::offset;
 use super::read::{code, duration, seat_number, token_hash};
-use super::run::{TakenOver, offset};
+use super::run::TakenOver;
 use super::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::clock::HubTime;
 use crate::id::{RoomId, SessionId, UserId};
@@ -23,7 +24,7 @@ const BATCH: usize = 512;
 
 /// Every open room with a seat that somebody holds, by id.
 const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, stream_epoch, \
-                     stream_top FROM rooms WHERE closed_at IS NULL AND id IN \
+                     stream_top, stream_durable FROM rooms WHERE closed_at IS NULL AND id IN \
                      (SELECT room_id FROM room_seats) ORDER BY id";
 
 const ROOM_SEATS: &str = "SELECT s.room_id, s.seat, s.team, s.session_id, s.user_id, u.name, \
@@ -113,8 +114,11 @@ pub(super) async fn sessions(
     hand_over(&mut batch, &to).await
 }
 
-/// Gives the room back what a planned stop wrote out.
+/// Gives the room back what a planned stop wrote out. A durable stream goes on in any case.
 fn take_over(room: &mut StoredRoom, taken_over: &mut TakenOver) {
+    if room.stream.is_durable {
+        return;
+    }
     room.stream.is_continued = taken_over.is_clean;
     room.stream.publications = taken_over.histories.remove(&room.id).unwrap_or_default();
 }
@@ -195,6 +199,7 @@ async fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>) -> Result<(), Int
 }
 
 fn room(row: &QueryResult, kinds: &mut Kinds) -> Result<StoredRoom, DbErr> {
+    let is_durable = row.try_get_by_index(8)?;
     Ok(StoredRoom {
         id: RoomId(row.try_get_by_index(0)?),
         code: code(&row.try_get_by_index::<String>(1)?)?,
@@ -205,7 +210,8 @@ fn room(row: &QueryResult, kinds: &mut Kinds) -> Result<StoredRoom, DbErr> {
         stream: StoredStream {
             epoch: row.try_get_by_index::<String>(6)?.into(),
             top: offset(row.try_get_by_index(7)?),
-            is_continued: false,
+            is_continued: is_durable,
+            is_durable,
             publications: Vec::new(),
         },
         is_closed: false,

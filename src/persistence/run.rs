@@ -8,6 +8,7 @@ use sea_orm::{
     Value,
 };
 
+use super::publication::{Insert, publication, stored_offset};
 use super::rows::{Columns, Rows, Type};
 use super::{StoredPublication, StoredStream};
 use crate::clock::HubTime;
@@ -16,23 +17,10 @@ use crate::id::RoomId;
 /// The one node of a hub that is not a cluster.
 pub(super) const NODE: &str = "main";
 
-/// Publications in one statement when histories are written out: a message has at most 64 KiB.
-const PUBLICATIONS_PER_STATEMENT: usize = 256;
-
 const STREAM: Columns = &[
     ("room_id", Type::Uuid),
     ("epoch", Type::Text),
     ("top", Type::Int),
-];
-
-const PUBLICATION: Columns = &[
-    ("room_id", Type::Uuid),
-    ("epoch", Type::Text),
-    ("offset_", Type::Int),
-    ("data", Type::Bytes),
-    ("info", Type::BytesOrNull),
-    ("tags", Type::BytesOrNull),
-    ("at", Type::Int),
 ];
 
 /// What the start of a run found.
@@ -51,11 +39,13 @@ pub(super) struct TakenOver {
     pub(super) histories: HashMap<RoomId, Vec<StoredPublication>>,
 }
 
-/// Shifts the holds, takes the written-out histories over, and marks the hub as running.
+/// Shifts the holds, takes the written-out histories over, and marks the hub as running. Durable streams
+/// stay as they are, but for those of kinds that are configured without one now.
 ///
 /// Safe to do again: what was shifted counts from the heartbeat that the same commit wrote.
 pub(super) async fn begin(
     writer: &DatabaseConnection,
+    memory_kinds: &[String],
     now: HubTime,
 ) -> Result<(RunStart, TakenOver), DbErr> {
     let transaction = writer
@@ -77,12 +67,19 @@ pub(super) async fn begin(
         is_clean,
         histories: HashMap::new(),
     };
+    end_durability(&transaction, memory_kinds).await?;
     if is_clean {
+        // Only a planned stop writes memory streams out, so without one there are none.
         taken.histories = histories(&transaction).await?;
-    }
-    run(&transaction, "DELETE FROM room_publications", [])
+        run(
+            &transaction,
+            "DELETE FROM room_publications WHERE room_id IN \
+             (SELECT id FROM rooms WHERE NOT stream_durable)",
+            [],
+        )
         .execute()
         .await?;
+    }
     write_clock(&transaction, now, false).await?;
     transaction.commit().await?;
     let start = RunStart {
@@ -104,13 +101,14 @@ pub(super) async fn stop_cleanly(
     // A room that is left out must not go on under an epoch whose offsets it has used.
     run(
         &transaction,
-        "UPDATE rooms SET stream_epoch = '', stream_top = 0 WHERE closed_at IS NULL",
+        "UPDATE rooms SET stream_epoch = '', stream_top = 0 \
+         WHERE closed_at IS NULL AND NOT stream_durable",
         [],
     )
     .execute()
     .await?;
     let mut tops = Rows::new(STREAM);
-    let mut publications = Rows::new(PUBLICATION);
+    let mut publications = Insert::written_out();
     for (room, stream) in streams {
         tops.push([
             room.0.into(),
@@ -118,25 +116,16 @@ pub(super) async fn stop_cleanly(
             stored_offset(stream.top),
         ]);
         for publication in &stream.publications {
-            publications.push([
-                room.0.into(),
-                (&*stream.epoch).into(),
-                stored_offset(publication.offset),
-                publication.data.to_vec().into(),
-                publication.info.as_ref().map(|info| info.to_vec()).into(),
-                publication.tags.as_ref().map(|tags| tags.to_vec()).into(),
-                publication.time.0.into(),
-            ]);
-            if publications.len() >= PUBLICATIONS_PER_STATEMENT {
-                write_out(&transaction, &mut publications).await?;
-            }
+            publications
+                .push(&transaction, *room, &stream.epoch, publication)
+                .await?;
         }
     }
-    write_out(&transaction, &mut publications).await?;
+    publications.flush(&transaction).await?;
     tops.execute(
         &transaction,
         "UPDATE rooms SET stream_epoch = v.epoch, stream_top = v.top FROM v \
-         WHERE rooms.id = v.room_id",
+         WHERE rooms.id = v.room_id AND NOT rooms.stream_durable",
     )
     .await?;
     write_clock(&transaction, now, true).await?;
@@ -182,35 +171,42 @@ async fn histories(
         transaction,
         "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time FROM room_publications p \
          JOIN rooms r ON r.id = p.room_id AND r.stream_epoch = p.epoch \
-         ORDER BY p.room_id, p.\"offset\"",
+         WHERE NOT r.stream_durable ORDER BY p.room_id, p.\"offset\"",
         [],
     )
     .all()
     .await?;
     let mut histories: HashMap<RoomId, Vec<StoredPublication>> = HashMap::new();
     for row in rows {
-        let publication = StoredPublication {
-            offset: offset(row.try_get_by_index(1)?),
-            data: row.try_get_by_index::<Vec<u8>>(2)?.into(),
-            info: row.try_get_by_index::<Option<Vec<u8>>>(3)?.map(Into::into),
-            tags: row.try_get_by_index::<Option<Vec<u8>>>(4)?.map(Into::into),
-            time: HubTime(row.try_get_by_index(5)?),
-        };
         let room = RoomId(row.try_get_by_index(0)?);
-        histories.entry(room).or_default().push(publication);
+        let history = histories.entry(room).or_default();
+        history.push(publication(&row, 1)?);
     }
     Ok(histories)
 }
 
-async fn write_out(transaction: &DatabaseTransaction, rows: &mut Rows) -> Result<(), DbErr> {
-    let full = std::mem::replace(rows, Rows::new(PUBLICATION));
-    full.execute(
-        transaction,
-        "INSERT INTO room_publications (room_id, epoch, \"offset\", data, info, tags, time) \
-         SELECT v.room_id, v.epoch, v.offset_, v.data, v.info, v.tags, v.at \
-         FROM v JOIN rooms ON rooms.id = v.room_id WHERE true ON CONFLICT DO NOTHING",
-    )
-    .await?;
+/// A kind that is configured without a durable history has none: were it to have one again later, the
+/// offsets between would be missing in silence.
+async fn end_durability(
+    transaction: &DatabaseTransaction,
+    memory_kinds: &[String],
+) -> Result<(), DbErr> {
+    let sql = "SELECT DISTINCT kind FROM rooms WHERE stream_durable";
+    for row in run(transaction, sql, []).all().await? {
+        let kind: String = row.try_get_by_index(0)?;
+        if !memory_kinds.contains(&kind) {
+            continue;
+        }
+        for sql in [
+            "DELETE FROM room_publications WHERE room_id IN \
+             (SELECT id FROM rooms WHERE stream_durable AND kind = $1)",
+            "UPDATE rooms SET stream_durable = false, stream_epoch = '', stream_top = 0 \
+             WHERE stream_durable AND kind = $1",
+        ] {
+            let kind = kind.as_str().into();
+            run(transaction, sql, [kind]).execute().await?;
+        }
+    }
     Ok(())
 }
 
@@ -228,15 +224,6 @@ async fn write_clock(
     )
     .execute()
     .await
-}
-
-/// An offset as the database has it: it has no unsigned numbers.
-pub(super) fn offset(stored: i64) -> u64 {
-    u64::try_from(stored).unwrap_or(0)
-}
-
-fn stored_offset(offset: u64) -> Value {
-    i64::try_from(offset).unwrap_or(i64::MAX).into()
 }
 
 /// A statement about to run in a transaction.

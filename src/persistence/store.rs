@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
+    /// The kinds that are configured without a durable history.
+    pub(super) memory_kinds: Arc<[String]>,
     /// The queue of the writer, to look at.
     pub(super) queue: RwLock<Option<mpsc::WeakSender<Work>>>,
 }
@@ -121,6 +123,7 @@ impl Store {
             shell: RwLock::new(None),
             lock,
             metrics: PersistenceMetrics::new(),
+            memory_kinds: memory_kinds(config),
             queue: RwLock::new(None),
         });
         keep_lock(&shared);
@@ -153,6 +156,12 @@ impl Shared {
             None => (0, self.settings.queue_max),
         }
     }
+}
+
+fn memory_kinds(config: &Config) -> Arc<[String]> {
+    let kinds = config.kind.iter();
+    let kinds = kinds.filter(|(_, kind)| !kind.history_durable);
+    kinds.map(|(name, _)| name.clone()).collect()
 }
 
 async fn connect(

@@ -335,9 +335,10 @@ impl Committer {
         while last.is_none() || Instant::now() < give_up {
             let connection = self.writer.connection().clone();
             let now = self.shared.clock.now();
+            let kinds = Arc::clone(&self.shared.memory_kinds);
             let begun = self
                 .writer
-                .guarded(async move { run::begin(&connection, now).await })
+                .guarded(async move { run::begin(&connection, &kinds, now).await })
                 .await;
             match said(begun) {
                 Ok((start, taken_over)) => {

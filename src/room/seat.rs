@@ -109,7 +109,7 @@ impl Room {
     async fn claim_committed(&mut self, number: u16, committed: Committed) {
         let name = match committed {
             Committed::Player { name, .. } => name,
-            Committed::Done => return,
+            Committed::Done | Committed::Published { .. } => return,
         };
         let Some(occupant) = self.seating.confirm(number, name).cloned() else {
             return;

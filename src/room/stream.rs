@@ -183,6 +183,7 @@ impl Stream {
             epoch: Arc::clone(&self.epoch),
             top: self.top,
             is_continued: true,
+            is_durable: false,
             publications: self.kept.iter().map(Kept::to_stored).collect(),
         }
     }

@@ -399,7 +399,9 @@ impl Actions {
     pub(super) async fn committed_user(&self, command: Command) -> Result<UserView, Refusal> {
         match self.persistence.write(command).await {
             Ok(Committed::Player { user, name }) => Ok(UserView { id: user, name }),
-            Ok(Committed::Done) | Err(WriteError::Lost) => Err(Refusal::unavailable()),
+            Ok(Committed::Done | Committed::Published { .. }) | Err(WriteError::Lost) => {
+                Err(Refusal::unavailable())
+            }
             Err(WriteError::Refused(refused)) => {
                 debug!(%refused, "not committed");
                 Err(refusal(&refused))

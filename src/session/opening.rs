@@ -154,7 +154,9 @@ impl Actions {
                     return Ok((named(stored, &user), user));
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
-                Ok(Committed::Done) => return Err(Refusal::unavailable()),
+                Ok(Committed::Done | Committed::Published { .. }) => {
+                    return Err(Refusal::unavailable());
+                }
                 Err(WriteError::Lost) => return self.find_room(plan, stored).await,
                 Err(WriteError::Refused(refused)) => return Err(refusal(&refused)),
             }
@@ -253,6 +255,7 @@ impl Plan {
                 epoch: Arc::clone(&room.stream_epoch),
                 top: 0,
                 is_continued: true,
+                is_durable: false,
                 publications: Vec::new(),
             },
             is_closed: false,

@@ -95,6 +95,23 @@ impl Database {
         self.number(&format!("SELECT COUNT(*) FROM {table}")).await
     }
 
+    /// Has the database refuse publications with this data.
+    pub(super) async fn refuse_publication(&self, data: &str) {
+        if self.server.is_some() {
+            let sql = format!(
+                "ALTER TABLE room_publications ADD CONSTRAINT none_is_bad \
+                 CHECK (data <> '{data}'::bytea)"
+            );
+            return self.sql(&sql).await;
+        }
+        let sql = format!(
+            "CREATE TRIGGER none_is_bad BEFORE INSERT ON room_publications \
+             WHEN NEW.data = CAST('{data}' AS BLOB) \
+             BEGIN SELECT RAISE(ABORT, 'bad'); END"
+        );
+        self.sql(&sql).await;
+    }
+
     /// Holds up every commit until the transaction is dropped or ended.
     pub(super) async fn stall(&self) -> sea_orm::DatabaseTransaction {
         let connection = self.look().await;

@@ -6,6 +6,7 @@ mod database;
 mod open;
 mod proxy;
 mod run;
+mod stream;
 mod trouble;
 mod vocabulary;
 mod write;

@@ -99,8 +99,10 @@ async fn the_schema_goes_up_down_and_up_again(database: Database) {
     migrate_up(config).await.unwrap();
     let again = applied().await;
 
-    assert_eq!([before, up, three_down], [(0, 10), (10, 0), (7, 3)]);
-    assert_eq!([down, again], [(0, 10), (10, 0)]);
+    let all = before.1;
+    assert!(all >= 10, "{before:?}");
+    assert_eq!([before, up, three_down], [(0, all), (all, 0), (all - 3, 3)]);
+    assert_eq!([down, again], [(0, all), (all, 0)]);
 }
 
 async fn the_schema_has_every_column_of_the_entities(database: Database) {

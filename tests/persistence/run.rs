@@ -25,7 +25,7 @@ on_both!(
 /// What the clock may have moved on during a test.
 const SLACK: Duration = Duration::from_secs(15);
 
-async fn restore(persistence: &Persistence) -> (Vec<StoredRoom>, Vec<StoredSession>) {
+pub(super) async fn restore(persistence: &Persistence) -> (Vec<StoredRoom>, Vec<StoredSession>) {
     let (to_rooms, mut rooms) = mpsc::channel(4);
     let (to_sessions, mut sessions) = mpsc::channel(4);
     let rooms = async {
@@ -159,6 +159,7 @@ async fn a_planned_stop_hands_memory_histories_to_the_next_run_once(database: Da
         epoch: "second".into(),
         top: 500,
         is_continued: true,
+        is_durable: false,
         publications: publications.collect(),
     };
     let stop = vec![(room.id, stream)];

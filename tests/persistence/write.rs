@@ -36,7 +36,7 @@ fn refused(refused: Refused) -> Result<Committed, WriteError> {
 }
 
 /// Sends all of it while nothing can be committed, so that it goes as one group.
-async fn write_as_one_group(
+pub(super) async fn write_as_one_group(
     database: &Database,
     persistence: &Persistence,
     commands: Vec<Command>,

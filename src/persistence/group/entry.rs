@@ -76,6 +76,10 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
             seat: Some((claim.room, &claim.seat)),
             cost: claim.cost.max(0),
         }),
-        Command::ReleaseSeat(_) | Command::EndSession(_) | Command::CloseRoom(_) => None,
+        Command::ReleaseSeat(_)
+        | Command::EndSession(_)
+        | Command::CloseRoom(_)
+        | Command::Publish(_)
+        | Command::RemoveHistory(_) => None,
     }
 }

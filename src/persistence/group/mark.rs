@@ -3,6 +3,7 @@
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use crate::persistence::SoftWrite;
+use crate::persistence::publication::stored_offset;
 use crate::persistence::rows::{Columns, Rows, Type};
 use crate::persistence::run::NODE;
 
@@ -22,6 +23,16 @@ const SESSION: Columns = &[
     ("expires_at", Type::Int),
 ];
 
+const HISTORY: Columns = &[
+    ("room_id", Type::Uuid),
+    ("epoch", Type::Text),
+    ("below", Type::Int),
+];
+
+/// Publications that one group drops, so that much at once holds nobody up. What is left goes with the
+/// next mark of its stream, or with its room.
+const PRUNED_MAX: usize = 4096;
+
 const CLOCK: Columns = &[("node", Type::Text), ("at", Type::Int)];
 
 pub(super) async fn apply(
@@ -30,6 +41,7 @@ pub(super) async fn apply(
 ) -> Result<(), DbErr> {
     let mut seats = Rows::new(SEAT);
     let mut sessions = Rows::new(SESSION);
+    let mut histories = Rows::new(HISTORY);
     let mut clock = Rows::new(CLOCK);
     for mark in marks {
         match mark {
@@ -67,6 +79,9 @@ pub(super) async fn apply(
                 at,
                 expires_at,
             } => sessions.push([session.0.into(), at.0.into(), expires_at.0.into()]),
+            SoftWrite::PruneHistory { room, epoch, below } => {
+                histories.push([room.0.into(), (&**epoch).into(), stored_offset(*below)]);
+            }
             SoftWrite::Heartbeat { at } => clock.push([NODE.into(), at.0.into()]),
         }
     }
@@ -86,6 +101,11 @@ pub(super) async fn apply(
              WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
         )
         .await?;
+    prune(transaction, histories).await?;
+    beat(transaction, clock).await
+}
+
+async fn beat(transaction: &DatabaseTransaction, clock: Rows) -> Result<(), DbErr> {
     clock
         .execute(
             transaction,
@@ -94,5 +114,16 @@ pub(super) async fn apply(
              ON CONFLICT (node) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at",
         )
         .await?;
+    Ok(())
+}
+
+async fn prune(transaction: &DatabaseTransaction, histories: Rows) -> Result<(), DbErr> {
+    let sql = format!(
+        "DELETE FROM room_publications WHERE (room_id, epoch, \"offset\") IN \
+         (SELECT p.room_id, p.epoch, p.\"offset\" FROM v CROSS JOIN room_publications p \
+         WHERE p.room_id = v.room_id AND p.epoch = v.epoch AND p.\"offset\" < v.below \
+         LIMIT {PRUNED_MAX})"
+    );
+    histories.execute(transaction, &sql).await?;
     Ok(())
 }

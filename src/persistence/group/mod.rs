@@ -11,6 +11,7 @@ mod order;
 mod release;
 mod seat;
 mod session;
+mod stream;
 mod user;
 
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -87,6 +88,8 @@ pub(super) async fn apply(
         session::open(transaction, &entries, now).await?;
         seat::enrol(transaction, &entries, now).await?;
     }
+
+    stream::apply(transaction, items, &mut outcomes).await?;
 
     // Every command passes one of the phases; one that did not would be a bug, and is told as one.
     Ok(outcomes

@@ -11,11 +11,13 @@ use crate::persistence::{Command, UserWrite};
 ///
 /// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
 /// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
+/// So does a second batch of one stream: its offsets follow those of the first.
 pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
     let mut made: HashSet<SessionId> = HashSet::new();
     let mut used: HashSet<SessionId> = HashSet::new();
+    let mut published: HashSet<RoomId> = HashSet::new();
     let entries = entry::of(items);
     let mut entries = entries.iter().peekable();
 
@@ -25,7 +27,11 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
                 Command::ReleaseSeat(release) => filled.contains(&release.room),
                 Command::CloseRoom(room) => filled.contains(room),
                 Command::EndSession(end) => used.contains(&end.session),
-                Command::OpenSession(_) | Command::OpenRoom(_) | Command::ClaimSeat(_) => false,
+                Command::Publish(publish) => !published.insert(publish.stream.room),
+                Command::OpenSession(_)
+                | Command::OpenRoom(_)
+                | Command::ClaimSeat(_)
+                | Command::RemoveHistory(_) => false,
             };
             if is_apart {
                 return index;

@@ -40,7 +40,11 @@ pub(super) async fn apply(
             Command::ReleaseSeat(release) => releases.push((index, release)),
             Command::EndSession(end) => ends.push((index, end.session.0)),
             Command::CloseRoom(room) => closes.push((index, room.0)),
-            Command::OpenSession(_) | Command::OpenRoom(_) | Command::ClaimSeat(_) => {}
+            Command::OpenSession(_)
+            | Command::OpenRoom(_)
+            | Command::ClaimSeat(_)
+            | Command::Publish(_)
+            | Command::RemoveHistory(_) => {}
         }
     }
     release_seats(transaction, &releases, outcomes).await?;

@@ -1,0 +1,161 @@
+//! Publications as rows: written by the batch, read back from the newest on.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value,
+};
+
+use super::rows::{Columns, Rows, Type};
+use super::{HistoryWindow, StoredPublication};
+use crate::clock::HubTime;
+use crate::id::RoomId;
+
+/// Publications in one statement: a message has 64 KiB at most by default.
+const PER_STATEMENT: usize = 256;
+
+/// Publications read at a time: few enough to stop early, enough to make a whole history cheap.
+const PAGE: usize = 256;
+
+const COLUMNS: Columns = &[
+    ("room_id", Type::Uuid),
+    ("epoch", Type::Text),
+    ("offset_", Type::Int),
+    ("data", Type::Bytes),
+    ("info", Type::BytesOrNull),
+    ("tags", Type::BytesOrNull),
+    ("at", Type::Int),
+];
+
+/// Publications on their way into the database.
+pub(super) struct Insert {
+    rows: Rows,
+    sql: &'static str,
+}
+
+impl Insert {
+    /// Of durable streams: two with one offset would be a bug, and fail.
+    pub(super) fn durable() -> Insert {
+        Insert {
+            rows: Rows::new(COLUMNS),
+            sql: "INSERT INTO room_publications \
+                  (room_id, epoch, \"offset\", data, info, tags, time) \
+                  SELECT room_id, epoch, offset_, data, info, tags, at FROM v",
+        }
+    }
+
+    /// Of memory streams, at a planned stop: those of rooms that are gone are left out.
+    pub(super) fn written_out() -> Insert {
+        Insert {
+            rows: Rows::new(COLUMNS),
+            sql: "INSERT INTO room_publications \
+                  (room_id, epoch, \"offset\", data, info, tags, time) \
+                  SELECT v.room_id, v.epoch, v.offset_, v.data, v.info, v.tags, v.at \
+                  FROM v JOIN rooms ON rooms.id = v.room_id \
+                  WHERE NOT rooms.stream_durable ON CONFLICT DO NOTHING",
+        }
+    }
+
+    /// Adds one, and writes them all when they are enough for a statement.
+    pub(super) async fn push(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        room: RoomId,
+        epoch: &str,
+        publication: &StoredPublication,
+    ) -> Result<(), DbErr> {
+        self.rows.push([
+            room.0.into(),
+            epoch.into(),
+            stored_offset(publication.offset),
+            publication.data.to_vec().into(),
+            publication.info.as_ref().map(|info| info.to_vec()).into(),
+            publication.tags.as_ref().map(|tags| tags.to_vec()).into(),
+            publication.time.0.into(),
+        ]);
+        if self.rows.len() >= PER_STATEMENT {
+            self.flush(transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(super) async fn flush(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        let full = std::mem::replace(&mut self.rows, Rows::new(COLUMNS));
+        full.execute(transaction, self.sql).await?;
+        Ok(())
+    }
+}
+
+/// Reads a window of a durable stream, page by page from its newest publication back. In their order.
+pub(super) async fn recent(
+    readers: &DatabaseConnection,
+    window: &HistoryWindow,
+) -> Result<Vec<StoredPublication>, DbErr> {
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    let mut next = window.top;
+    'pages: while next > 0 && found.len() < window.count_max {
+        let page = page(readers, window, next).await?;
+        let is_last = page.len() < PAGE;
+        for row in page {
+            let publication = publication(&row, 0)?;
+            bytes += publication.data.len();
+            if publication.offset != next
+                || bytes > window.bytes_max
+                || found.len() == window.count_max
+            {
+                break 'pages;
+            }
+            next -= 1;
+            found.push(publication);
+        }
+        if is_last {
+            break;
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+async fn page(
+    readers: &DatabaseConnection,
+    window: &HistoryWindow,
+    newest: u64,
+) -> Result<Vec<QueryResult>, DbErr> {
+    let sql = format!(
+        "SELECT \"offset\", data, info, tags, time FROM room_publications \
+         WHERE room_id = $1 AND epoch = $2 AND \"offset\" <= $3 AND time >= $4 \
+         ORDER BY \"offset\" DESC LIMIT {PAGE}"
+    );
+    let values = [
+        window.room.0.into(),
+        (&*window.epoch).into(),
+        stored_offset(newest),
+        window.since.0.into(),
+    ];
+    let backend = readers.get_database_backend();
+    readers
+        .query_all_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await
+}
+
+/// Reads offset, data, info, tags and time, which begin at column `first`.
+pub(super) fn publication(row: &QueryResult, first: usize) -> Result<StoredPublication, DbErr> {
+    let optional =
+        |index: usize| -> Result<Option<Vec<u8>>, DbErr> { row.try_get_by_index(first + index) };
+    Ok(StoredPublication {
+        offset: offset(row.try_get_by_index(first)?),
+        data: row.try_get_by_index::<Vec<u8>>(first + 1)?.into(),
+        info: optional(2)?.map(Into::into),
+        tags: optional(3)?.map(Into::into),
+        time: HubTime(row.try_get_by_index(first + 4)?),
+    })
+}
+
+/// An offset as the database has it: it has no unsigned numbers.
+pub(super) fn offset(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+pub(super) fn stored_offset(offset: u64) -> Value {
+    i64::try_from(offset).unwrap_or(i64::MAX).into()
+}
