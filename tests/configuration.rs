@@ -406,6 +406,14 @@ fn keys_that_do_not_go_together_are_refused_naming_both() {
         &["kind.table.grace: is 8d, which must be at most session.ttl (7d)"],
     );
     refused(
+        "kind.table.grace_max=4m",
+        &["kind.table.grace_max: is 4m, which must be at least kind.table.grace (5m)"],
+    );
+    refused(
+        "kind.table.grace_max=8d",
+        &["kind.table.grace_max: is 8d, which must be at most session.ttl (7d)"],
+    );
+    refused(
         "client.message_max=2MiB",
         &["client.queue_bytes_max", "at least client.message_max"],
     );

@@ -7,6 +7,7 @@ mod concurrency;
 mod configuration;
 mod crash;
 mod create;
+mod hold;
 mod input;
 mod metrics;
 mod outage;

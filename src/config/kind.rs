@@ -74,11 +74,13 @@ fn kind(
         (1..=NAME_CHARS_MAX).contains(&team.chars().count()) && (1..=SEATS_MAX).contains(&size)
     });
     let day = secs(86_400);
+    // A hold outlives no session: a shorter life alone must do.
+    let grace = reader.duration(&key("grace"), secs(300).min(ttl), Duration::ZERO..=30 * day);
     let read = KindConfig {
         seats,
         teams,
-        // A hold outlives no session: a shorter life alone must do.
-        grace: reader.duration(&key("grace"), secs(300).min(ttl), Duration::ZERO..=30 * day),
+        grace,
+        grace_max: reader.duration(&key("grace_max"), grace, Duration::ZERO..=30 * day),
         history_size: reader.number(&key("history_size"), 256, 0..=100_000),
         history_bytes: reader.size(&key("history_bytes"), 256 << 10, 1 << 10..=256 << 20),
         history_ttl: reader.duration(&key("history_ttl"), secs(600), secs(1)..=30 * day),

@@ -218,6 +218,8 @@ pub struct KindConfig {
     pub teams: BTreeMap<String, u16>,
     /// The hold: time for which the seat of a lost connection is kept.
     pub grace: Duration,
+    /// The longest hold that a player may open a room with.
+    pub grace_max: Duration,
     /// Publications kept; 0 keeps no history.
     pub history_size: usize,
     /// Size of the publications kept, in bytes.

@@ -53,6 +53,23 @@ fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfi
             ("session.ttl", show_duration(config.session.ttl)),
         );
     }
+    let grace_max = format!("kind.{name}.grace_max");
+    if kind.grace_max > config.session.ttl.max(kind.grace) {
+        relation(
+            reader,
+            (&grace_max, show_duration(kind.grace_max)),
+            "at most",
+            ("session.ttl", show_duration(config.session.ttl)),
+        );
+    }
+    if kind.grace_max < kind.grace {
+        relation(
+            reader,
+            (&grace_max, show_duration(kind.grace_max)),
+            "at least",
+            (&format!("kind.{name}.grace"), show_duration(kind.grace)),
+        );
+    }
     let sum: u32 = kind.teams.values().map(|size| u32::from(*size)).sum();
     if !kind.teams.is_empty() && sum != u32::from(kind.seats) {
         let key = format!("kind.{name}.teams");

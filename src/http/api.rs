@@ -48,6 +48,11 @@ struct SessionBody<'a> {
 }
 
 #[derive(Debug, Serialize)]
+struct SeatBody<'a> {
+    seat: &'a SeatView,
+}
+
+#[derive(Debug, Serialize)]
 struct RoomBody<'a> {
     room: &'a RoomView,
 }
@@ -77,7 +82,8 @@ pub(super) async fn open_room(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, wish) = read(&api, request, OpenRoomRequest::read).await?;
+    let (claim, mut wish) = read(&api, request, OpenRoomRequest::read).await?;
+    wish.is_by_game = claim.is_by_game();
     let actions = api.actions.clone();
     let entered = change(&api, async move {
         let caller = claim.prove(&actions).await?;
@@ -106,6 +112,26 @@ pub(super) async fn join_room(
     let wrong_codes = api.wrong_codes.clone();
     let entered = change(&api, by_code(wrong_codes, asker, asking)).await?;
     Ok(entered_answer(StatusCode::OK, &entered))
+}
+
+/// `POST /v1/rooms/{code}/seats/{seat}/hold`, by the game's own server.
+pub(super) async fn hold_seat(
+    State(api): State<Api>,
+    place: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    api.gate.check_key(&parts.headers)?;
+    let bytes = body::read(&parts.headers, body).await?;
+    let at_least = Fields::parse(&bytes)?.seconds()?;
+    let (code, seat) = place.map(|Path(place)| place).unwrap_or_default();
+    let (code, seat) = (room_code(&code)?, seat_number(&seat)?);
+    let actions = api.actions.clone();
+    let seat = change(&api, async move {
+        actions.hold_seat(code, seat, at_least).await
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, &SeatBody { seat: &seat }))
 }
 
 /// `POST /v1/quick-match`
@@ -237,6 +263,12 @@ fn check_restored(api: &Api) -> Result<(), Refusal> {
 /// A path that is no text names no room, as any other wrong code.
 fn path_text(code: Result<Path<String>, PathRejection>) -> String {
     code.map(|Path(code)| code).unwrap_or_default()
+}
+
+/// What is no number names no seat, as any number that is too large.
+fn seat_number(text: &str) -> Result<u16, Refusal> {
+    let not_found = |_| Refusal::new(Reason::SeatNotFound, "seats are numbers, from 0");
+    text.parse().map_err(not_found)
 }
 
 /// The hub issues no seat tokens, so whatever comes as one is not its own.

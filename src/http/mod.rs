@@ -56,19 +56,21 @@ const SESSION: &str = "/v1/session";
 const ROOMS: &str = "/v1/rooms";
 const ROOM: &str = "/v1/rooms/{code}";
 const JOIN: &str = "/v1/rooms/{code}/join";
+const HOLD: &str = "/v1/rooms/{code}/seats/{seat}/hold";
 const QUICK_MATCH: &str = "/v1/quick-match";
 const HEALTH: &str = "/api/health";
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 
 /// Every route, as its label in the metrics.
-const ROUTES: [&str; 15] = [
+const ROUTES: [&str; 16] = [
     WEBSOCKET,
     SESSIONS,
     SESSION,
     ROOMS,
     ROOM,
     JOIN,
+    HOLD,
     QUICK_MATCH,
     HEALTH,
     LIVEZ,
@@ -137,6 +139,7 @@ pub fn router(
         .route(ROOMS, post(api::open_room))
         .route(ROOM, get(api::room))
         .route(JOIN, post(api::join_room))
+        .route(HOLD, post(api::hold_seat))
         .route(QUICK_MATCH, post(api::quick_match))
         .route(HEALTH, get(health::health))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

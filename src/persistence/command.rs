@@ -15,6 +15,7 @@ pub enum Command {
     OpenRoom(Box<OpenRoom>),
     ClaimSeat(Box<ClaimSeat>),
     ReleaseSeat(ReleaseSeat),
+    HoldSeat(HoldSeat),
     EndSession(EndSession),
     CloseRoom(RoomId),
     Publish(Publish),
@@ -101,6 +102,15 @@ pub struct ReleaseSeat {
     pub hold_until: Option<HubTime>,
 }
 
+/// Keeps an away seat until another moment.
+#[derive(Debug, Clone)]
+pub struct HoldSeat {
+    pub room: RoomId,
+    pub seat: u16,
+    pub session: SessionId,
+    pub hold_until: HubTime,
+}
+
 /// Ends the session, its tokens and its seats.
 #[derive(Debug, Clone)]
 pub struct EndSession {
@@ -149,7 +159,7 @@ pub enum Committed {
     Player { user: UserId, name: Arc<str> },
     /// Publish: the offset of the first.
     Published { first: u64 },
-    /// ReleaseSeat, EndSession, CloseRoom, RemoveHistory.
+    /// ReleaseSeat, HoldSeat, EndSession, CloseRoom, RemoveHistory.
     Done,
 }
 
@@ -164,7 +174,8 @@ pub enum Refused {
     CodeTaken,
     #[error("the seat is taken, or the user already sits in the room")]
     SeatTaken,
-    /// ReleaseSeat: the seat is not in the state that was to be ended. Publish: the stream is another.
+    /// ReleaseSeat, HoldSeat: the seat is not in the state that was to be changed. Publish: the stream is
+    /// another.
     #[error("what was to be changed has changed meanwhile")]
     Stale,
     /// Full queue, or the deadline passed before the command reached the database.

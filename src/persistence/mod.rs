@@ -31,10 +31,10 @@ mod writer;
 
 pub use actor::PersistenceActor;
 pub use command::{
-    ClaimSeat, Command, Committed, EndSession, HistoryWindow, NewPublication, NewRoom, NewSeat,
-    NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory, SessionWrite,
-    SoftWrite, StoredPublication, StoredRoom, StoredSeat, StoredSession, StoredStream, StreamId,
-    UserWrite,
+    ClaimSeat, Command, Committed, EndSession, HistoryWindow, HoldSeat, NewPublication, NewRoom,
+    NewSeat, NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory,
+    SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat, StoredSession,
+    StoredStream, StreamId, UserWrite,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};

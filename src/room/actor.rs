@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use serde_json::value::RawValue;
 
 use super::brood::{Origin, RoomContext, RoomSeed};
@@ -19,7 +19,7 @@ use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::UserView;
+use crate::wire::{RoomView, UserView};
 
 /// How long a room that was looked up in vain stays: as long as questions may take.
 const REST_AFTER: Duration = Duration::from_secs(5);
@@ -81,6 +81,7 @@ impl Actor for RoomActor {
         match message {
             RoomMessage::Claim(request) => room.claim(*request),
             RoomMessage::Release { session, reply } => room.release(session, reply),
+            RoomMessage::Hold(request) => room.hold(request).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch),
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
             RoomMessage::Vacated { session } => room.vacated(session).await,
@@ -124,11 +125,7 @@ impl Actor for RoomActor {
                 answer(reply, room.question(id, &peer, &question, &outbound));
                 room.rest_if_unheard();
             }
-            RoomMessage::View { reply } => {
-                if let Some(view) = room.view() {
-                    answer(reply, view);
-                }
-            }
+            RoomMessage::View { reply } => room.show(reply),
             RoomMessage::Offer => room.offer(),
             RoomMessage::Wake(wake) => room.woken(wake),
             RoomMessage::Retire => room.retire(),
@@ -218,6 +215,13 @@ impl Room {
                 self.notify(occupant.session, SeatNews::Restored { seat });
             }
             (Origin::Rebuilt, None) | (Origin::Stored, _) => {}
+        }
+    }
+
+    /// Nobody asks for the seats of an open channel.
+    fn show(&self, reply: RpcReplyPort<RoomView>) {
+        if let Some(view) = self.view() {
+            answer(reply, view);
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ractor::ActorRef;
 
 use super::member::Peer;
-use super::message::{ClaimRequest, Claimed, Question, RoomMessage};
-use super::notice::{ClaimNotice, Epoch};
+use super::message::{ClaimRequest, Claimed, HoldRequest, Question, RoomMessage};
+use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
@@ -80,6 +80,22 @@ impl RoomHandle {
     /// Gives a seat up. The answer follows the commit.
     pub async fn release(&self, session: SessionId) -> Result<Result<(), Refusal>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Release { session, reply }).await
+    }
+
+    /// Keeps an away seat at least so long from now; a held one is left as it is. The answer follows the commit.
+    pub async fn hold(
+        &self,
+        seat: u16,
+        at_least: Duration,
+    ) -> Result<Result<Holding, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| {
+            RoomMessage::Hold(HoldRequest {
+                seat,
+                at_least,
+                reply,
+            })
+        })
+        .await
     }
 
     /// Tells the room that a session has a connection.

@@ -1,7 +1,7 @@
 //! Everything a room can be asked and told.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ractor::RpcReplyPort;
@@ -23,6 +23,8 @@ pub(super) enum RoomMessage {
         session: SessionId,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
+    /// Keep an away seat for longer. Answered once it is durable.
+    Hold(HoldRequest),
     /// The session has a connection; answered by news.
     Back {
         session: SessionId,
@@ -100,6 +102,7 @@ impl RoomMessage {
         match self {
             RoomMessage::Claim(_)
             | RoomMessage::Release { .. }
+            | RoomMessage::Hold(_)
             | RoomMessage::Back { .. }
             | RoomMessage::Away { .. }
             | RoomMessage::Vacated { .. }
@@ -147,6 +150,14 @@ pub(super) struct ClaimRequest {
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
+/// An away seat is to be kept at least so long from now.
+#[derive(Debug)]
+pub(super) struct HoldRequest {
+    pub seat: u16,
+    pub at_least: Duration,
+    pub reply: RpcReplyPort<Result<Holding, Refusal>>,
+}
+
 /// A claim that was met.
 #[derive(Debug)]
 pub struct Claimed {
@@ -161,6 +172,7 @@ pub struct Claimed {
 pub(super) enum Change {
     Claim { seat: u16 },
     Release { seat: u16, reason: ReleaseReason },
+    Hold { seat: u16 },
     Close,
 }
 

@@ -13,6 +13,7 @@ mod brood;
 mod directory;
 mod halt;
 mod handle;
+mod hold;
 mod kind;
 mod member;
 mod message;

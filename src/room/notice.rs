@@ -68,6 +68,11 @@ pub enum SeatNews {
     Released {
         room: RoomId,
     },
+    /// The hold of an away seat lasts longer.
+    Extended {
+        room: RoomId,
+        hold_until: HubTime,
+    },
     /// It is not known whether the seat was released: the room is asked once it knows.
     Unsure {
         room: RoomId,
@@ -86,6 +91,7 @@ impl SeatNews {
             SeatNews::ClaimEnded
             | SeatNews::Confirmed { .. }
             | SeatNews::Released { .. }
+            | SeatNews::Extended { .. }
             | SeatNews::Unsure { .. }
             | SeatNews::Restored { .. } => false,
         }

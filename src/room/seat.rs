@@ -95,6 +95,13 @@ impl Room {
             (Change::Release { seat, reason }, Err(WriteError::Refused(refused))) => {
                 self.release_refused(seat, reason, &refused).await?;
             }
+            (Change::Hold { seat }, Ok(_)) => self.hold_committed(seat),
+            // Who asked has been told, and a longer hold harms nobody.
+            (Change::Hold { .. }, Err(WriteError::Refused(refused)))
+                if refused != Refused::Stale => {}
+            (Change::Hold { seat }, Err(WriteError::Refused(_))) => {
+                return Err(format!("seat {seat} has another holder in the database").into());
+            }
             (Change::Close, Ok(_)) => self.close_committed(),
             (Change::Close, Err(WriteError::Refused(refused))) => {
                 self.close_refused(&refused).await?;

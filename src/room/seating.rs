@@ -197,6 +197,20 @@ impl Seating {
         Some(number)
     }
 
+    /// Moves the end of a hold, never closer. Says whether it has moved: a seat that is held has none.
+    pub(super) fn extend(&mut self, number: u16, hold_until: HubTime) -> bool {
+        let Some(Place::Taken(occupant)) = self.places.get_mut(usize::from(number)) else {
+            return false;
+        };
+        match &mut occupant.hold_until {
+            Some(end) if *end < hold_until => {
+                *end = hold_until;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// The seat in which a session sits; neither one that it claims nor one that it gives up.
     pub(super) fn seat_of(&self, session: SessionId) -> Option<u16> {
         self.taken()

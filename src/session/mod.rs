@@ -12,6 +12,7 @@ mod directory;
 mod ending;
 mod fresh;
 mod handle;
+mod hold;
 mod message;
 mod metric;
 mod opening;

@@ -31,6 +31,7 @@ const ROOMS_TRIED_MAX: usize = 8;
 struct Plan {
     kind: Arc<Kind>,
     settings: Arc<str>,
+    grace: Duration,
     seat: u16,
     user: UserView,
     user_write: UserWrite,
@@ -53,15 +54,16 @@ impl Actions {
             .wanted(request.seat, request.team.as_deref())?
             .first()
             .ok_or_else(|| Refusal::new(Reason::SeatNotFound, "the team has no seats"))?;
+        let grace = self.grace(&kind, &request)?;
         let settings = request.settings.unwrap_or_else(|| "{}".into());
         match self.fresh(caller) {
             Ok(fresh) => {
-                self.open_fresh(Plan::fresh(&fresh, kind, settings, seat), fresh)
+                self.open_fresh(Plan::fresh(&fresh, kind, settings, grace, seat), fresh)
                     .await
             }
             Err(session) => {
                 let ticket = self.ticket(&session).await?;
-                let plan = Plan::known(&session, &ticket, kind, settings, seat);
+                let plan = Plan::known(&session, &ticket, kind, settings, grace, seat);
                 self.open_known(plan, &session, ticket).await
             }
         }
@@ -106,6 +108,22 @@ impl Actions {
             ..OpenRoomRequest::default()
         };
         self.open_room(caller, open).await
+    }
+
+    /// The hold of a new room: what was asked for, or its kind's.
+    fn grace(&self, kind: &Kind, request: &OpenRoomRequest) -> Result<Duration, Refusal> {
+        let Some(asked) = request.grace else {
+            return Ok(kind.config.grace);
+        };
+        let (most, key) = match request.is_by_game {
+            true => (self.hold_max(), "session.ttl".to_owned()),
+            false => (
+                kind.config.grace_max,
+                format!("kind.{}.grace_max", kind.name),
+            ),
+        };
+        check_hold("grace", asked, most, &key)?;
+        Ok(asked)
     }
 
     async fn open_fresh(&self, plan: Plan, fresh: Fresh) -> Result<Entered, Refusal> {
@@ -193,10 +211,17 @@ impl Actions {
 }
 
 impl Plan {
-    fn fresh(fresh: &Fresh, kind: Arc<Kind>, settings: Arc<str>, seat: u16) -> Plan {
+    fn fresh(
+        fresh: &Fresh,
+        kind: Arc<Kind>,
+        settings: Arc<str>,
+        grace: Duration,
+        seat: u16,
+    ) -> Plan {
         Plan {
             kind,
             settings,
+            grace,
             seat,
             user: fresh.user.clone(),
             user_write: fresh.user_write.clone(),
@@ -212,11 +237,13 @@ impl Plan {
         ticket: &ClaimTicket,
         kind: Arc<Kind>,
         settings: Arc<str>,
+        grace: Duration,
         seat: u16,
     ) -> Plan {
         Plan {
             kind,
             settings,
+            grace,
             seat,
             user: session.user().clone(),
             user_write: UserWrite::Known(session.user().id.clone()),
@@ -229,7 +256,7 @@ impl Plan {
 
     /// The command for one code, and the room as it will be stored.
     fn draw(&self, now: crate::clock::HubTime) -> (Command, StoredRoom) {
-        let grace: Duration = self.kind.config.grace;
+        let grace = self.grace;
         let hold_until = (!self.is_attached).then(|| now.plus(grace));
         let seat = NewSeat {
             number: self.seat,
@@ -294,6 +321,22 @@ impl Plan {
             hold_until: stored.seats.first().and_then(|seat| seat.hold_until),
         }
     }
+}
+
+/// Refuses a hold that is longer than it may be.
+pub(super) fn check_hold(
+    field: &str,
+    asked: Duration,
+    most: Duration,
+    key: &str,
+) -> Result<(), Refusal> {
+    if asked <= most {
+        return Ok(());
+    }
+    let (asked, most) = (asked.as_secs(), most.as_secs());
+    Err(Refusal::bad_request(format!(
+        "{field} is at most {most} seconds here ({key}), this one has {asked}"
+    )))
 }
 
 /// The room with its player's name as it is stored.

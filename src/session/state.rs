@@ -218,6 +218,13 @@ impl Session {
                 self.seats.remove(&room);
                 self.arrived_at(room);
             }
+            SeatNews::Extended { room, hold_until } => {
+                if let Some(seat) = self.seats.get_mut(&room)
+                    && seat.hold_until.is_some()
+                {
+                    seat.hold_until = Some(hold_until);
+                }
+            }
             SeatNews::Unsure { room } => self.find_out(room),
             SeatNews::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {

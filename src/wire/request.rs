@@ -4,6 +4,7 @@
 //! is the same as leaving the field out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,6 +22,8 @@ pub const SETTINGS_BYTES_MAX: usize = 16 * 1024;
 /// The longest name of a kind or a team. A guess: they are words of the configuration.
 pub const WORD_BYTES_MAX: usize = 64;
 
+const SECONDS: &str = "a whole number of seconds";
+
 /// The shown name of a guest that gives none.
 pub const GUEST_NAME: &str = "Guest";
 
@@ -32,6 +35,10 @@ pub struct OpenRoomRequest {
     pub team: Option<String>,
     /// A JSON object on one line.
     pub settings: Option<Arc<str>>,
+    /// The hold of the room's seats, in place of its kind's.
+    pub grace: Option<Duration>,
+    /// Whether the game's own server asks, which may give a longer hold than a player.
+    pub is_by_game: bool,
 }
 
 /// What a join asks for; `seat.claim` has the same fields.
@@ -68,6 +75,10 @@ pub struct Fields<'a> {
     #[serde(borrow)]
     settings: Option<&'a RawValue>,
     #[serde(borrow)]
+    grace: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seconds: Option<&'a RawValue>,
+    #[serde(borrow)]
     spectate: Option<&'a RawValue>,
     #[serde(borrow)]
     room: Option<&'a RawValue>,
@@ -99,6 +110,8 @@ impl OpenRoomRequest {
             seat: fields.seat()?,
             team: fields.team()?,
             settings: fields.settings()?,
+            grace: fields.grace()?,
+            is_by_game: false,
         })
     }
 }
@@ -181,6 +194,17 @@ impl<'a> Fields<'a> {
         }
         // Inside a JSON string a line break is always escaped, so what is cut here is white space.
         Ok(Some(text.replace(['\n', '\r'], "").into()))
+    }
+
+    /// The hold of a room that is to be opened.
+    pub fn grace(&self) -> Result<Option<Duration>, Refusal> {
+        self.grace.map(|raw| seconds("grace", raw)).transpose()
+    }
+
+    /// How long a seat is to be kept.
+    pub fn seconds(&self) -> Result<Duration, Refusal> {
+        let raw = self.seconds;
+        seconds("seconds", raw.ok_or_else(|| expected("seconds", SECONDS))?)
     }
 
     pub fn spectate(&self) -> Result<bool, Refusal> {
@@ -289,6 +313,10 @@ fn shown_name(name: &str, raw: &RawValue) -> Result<Arc<str>, Refusal> {
     let wanted = format!("text of 1 to {NAME_CHARS_MAX} characters");
     let text: String = typed(name, raw.get(), &wanted)?;
     parse_name(&text).map_err(|error| Refusal::bad_request(format!("{name} is wrong: {error}")))
+}
+
+fn seconds(name: &str, raw: &RawValue) -> Result<Duration, Refusal> {
+    typed(name, raw.get(), SECONDS).map(Duration::from_secs)
 }
 
 fn expected(name: &str, kind: &str) -> Refusal {

@@ -77,6 +77,7 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
             cost: claim.cost.max(0),
         }),
         Command::ReleaseSeat(_)
+        | Command::HoldSeat(_)
         | Command::EndSession(_)
         | Command::CloseRoom(_)
         | Command::Publish(_)

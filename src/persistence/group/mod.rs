@@ -1,11 +1,12 @@
 //! One group of commands as one transaction's statements.
 //!
-//! The order of the phases stands for the order of arrival: marks, then what frees, then what fills.
+//! The order of the phases stands for the order of arrival: marks and holds, then what frees, then what fills.
 //! `order::cut` keeps commands apart for which that would not be the same. A command that is refused in a
 //! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
 //! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
 
 mod entry;
+mod hold;
 mod mark;
 mod order;
 mod release;
@@ -72,6 +73,8 @@ pub(super) async fn apply(
     now: HubTime,
 ) -> Result<Vec<Outcome>, DbErr> {
     let mut outcomes = Outcomes(vec![None; items.len()]);
+    // A hold that is made longer is then over later.
+    hold::apply(transaction, items, now, &mut outcomes).await?;
     release::apply(transaction, items, now, &mut outcomes).await?;
 
     let mut entries: Vec<Entry<'_>> = entry::of(items);

@@ -25,6 +25,7 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
         let Some(entry) = entries.next_if(|entry| entry.index == index) else {
             let is_apart = match &item.command {
                 Command::ReleaseSeat(release) => filled.contains(&release.room),
+                Command::HoldSeat(hold) => filled.contains(&hold.room),
                 Command::CloseRoom(room) => filled.contains(room),
                 Command::EndSession(end) => used.contains(&end.session),
                 Command::Publish(publish) => !published.insert(publish.stream.room),

@@ -43,6 +43,7 @@ pub(super) async fn apply(
             Command::OpenSession(_)
             | Command::OpenRoom(_)
             | Command::ClaimSeat(_)
+            | Command::HoldSeat(_)
             | Command::Publish(_)
             | Command::RemoveHistory(_) => {}
         }

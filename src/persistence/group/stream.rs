@@ -39,6 +39,7 @@ pub(super) async fn apply(
             | Command::OpenRoom(_)
             | Command::ClaimSeat(_)
             | Command::ReleaseSeat(_)
+            | Command::HoldSeat(_)
             | Command::EndSession(_)
             | Command::CloseRoom(_) => {}
         }

@@ -1,0 +1,99 @@
+//! How the hold of an away seat is made longer.
+
+use super::message::{Change, HoldRequest};
+use super::news::{News, SeatNote};
+use super::notice::{Holding, SeatNews};
+use super::seat::refusal;
+use super::seating::Occupant;
+use super::state::Room;
+use crate::clock::HubTime;
+use crate::mailbox::answer;
+use crate::persistence::{Command, HoldSeat, SoftWrite, WriteError};
+use crate::wire::{Reason, Refusal};
+
+impl Room {
+    /// Keeps an away seat at least so long from now. A seat that is held has no hold that runs, and is
+    /// left as it is.
+    pub(super) async fn hold(&mut self, request: HoldRequest) {
+        let HoldRequest {
+            seat: number,
+            at_least,
+            reply,
+        } = request;
+        if self.is_halted() {
+            answer(reply, Err(Refusal::stopping()));
+            return;
+        }
+        let hold_until = self.now().plus(at_least);
+        let is_longer = self.seating.extend(number, hold_until);
+        let Some((occupant, holding)) = self.holder(number) else {
+            let detail = format!("nobody holds seat {number} of this room");
+            answer(reply, Err(Refusal::new(Reason::SeatNotFound, detail)));
+            return;
+        };
+        if is_longer {
+            self.lasts_longer(number, &occupant, hold_until).await;
+            let note = SeatNote::new(number, self.kind.team(number), &occupant).hold(at_least);
+            self.announce(&News::Away(note));
+        }
+        // Also if it was long enough: what is answered must be stored.
+        let Some(end) = occupant.hold_until else {
+            answer(reply, Ok(holding));
+            return;
+        };
+        let command = Command::HoldSeat(HoldSeat {
+            room: holding.room,
+            seat: number,
+            session: occupant.session,
+            hold_until: end,
+        });
+        self.write_and(command, Change::Hold { seat: number }, move |result| {
+            answer(
+                reply,
+                match result {
+                    Ok(_) => Ok(holding),
+                    Err(WriteError::Refused(refused)) => Err(refusal(refused)),
+                    Err(WriteError::Lost) => Err(Refusal::unavailable()),
+                },
+            );
+        });
+    }
+
+    /// The longer hold is stored, as that of an away seat. Its holder may be back by now.
+    pub(super) fn hold_committed(&self, number: u16) {
+        if let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number))
+            && occupant.hold_until.is_none()
+        {
+            self.context.persistence.mark(SoftWrite::SeatBack {
+                room: profile.id,
+                seat: number,
+                session: occupant.session,
+                at: self.now(),
+            });
+        }
+    }
+
+    /// What follows from the end of a hold that was moved away.
+    async fn lasts_longer(&self, number: u16, occupant: &Occupant, hold_until: HubTime) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let (room, session) = (profile.id, occupant.session);
+        // In place of the mark that may be waiting, with the end as it was.
+        self.context.persistence.mark(SoftWrite::SeatAway {
+            room,
+            seat: number,
+            session,
+            since: self.now(),
+            hold_until,
+        });
+        self.notify(session, SeatNews::Extended { room, hold_until });
+        self.wake_at(number, hold_until).await;
+    }
+
+    fn holder(&self, number: u16) -> Option<(Occupant, Holding)> {
+        let occupant = self.seating.occupant(number)?.clone();
+        let holding = self.holding(number, &occupant)?;
+        Some((occupant, holding))
+    }
+}
