@@ -12,6 +12,7 @@ mod input;
 mod metrics;
 mod outage;
 mod persistence;
+mod protocol;
 mod room;
 mod sdk;
 mod seat;

@@ -81,7 +81,7 @@ impl Connection {
             .context
             .change(async move { actions.open_room(caller, request).await })
             .await?;
-        self.answer(id, EnteredReply::from(entered));
+        self.answer_rpc(id, EnteredReply::from(entered));
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Connection {
                 actions.join_room(caller, code, request).await
             })
             .await?;
-        self.answer(id, EnteredReply::from(entered));
+        self.answer_rpc(id, EnteredReply::from(entered));
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Connection {
             .context
             .change(async move { actions.quick_match(caller, request).await })
             .await?;
-        self.answer(id, EnteredReply::from(entered));
+        self.answer_rpc(id, EnteredReply::from(entered));
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Connection {
         let (code, actions) = (fields.room()?, self.context.actions.clone());
         let wrong_codes = &self.context.wrong_codes;
         let room = wrong_codes.guard(self.address, actions.room(code)).await?;
-        self.answer(id, RoomReply { room });
+        self.answer_rpc(id, RoomReply { room });
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Connection {
                 actions.claim(&session, code, request).await
             })
             .await?;
-        self.answer(id, SeatReply { seat });
+        self.answer_rpc(id, SeatReply { seat });
         Ok(())
     }
 
@@ -160,20 +160,20 @@ impl Connection {
                 actions.release(&session, code).await
             })
             .await?;
-        self.answer(id, Empty {});
+        self.answer_rpc(id, Empty {});
         Ok(())
     }
 
     async fn session_get(&self, id: u32, session: &SessionHandle) -> Result<(), Failure> {
         let report = self.context.actions.session(session).await?;
         let seats = report.seats;
-        self.answer(id, SeatsReply { seats });
+        self.answer_rpc(id, SeatsReply { seats });
         Ok(())
     }
 
     /// The session itself queues the answer: its end closes this connection.
     async fn session_end(&self, id: u32, session: SessionHandle) -> Result<(), Failure> {
-        let last_words = result(id, "rpc", &RpcResult { data: Empty {} });
+        let last_words = result(self.outbound.encoding(), id, &RpcResult { data: Empty {} });
         let actions = self.context.actions.clone();
         self.context
             .change(async move { actions.end_with(&session, Some(last_words)).await })
@@ -181,7 +181,7 @@ impl Connection {
         Ok(())
     }
 
-    fn answer<D: Serialize>(&self, id: u32, data: D) {
-        self.reply(result(id, "rpc", &RpcResult { data }));
+    fn answer_rpc<D: Serialize>(&self, id: u32, data: D) {
+        self.answer(id, &RpcResult { data });
     }
 }

@@ -10,11 +10,15 @@ use crate::mailbox::Unanswered;
 use crate::room::{Peer, Question, RoomHandle, RoomKey};
 use crate::supervisor::LoadError;
 use crate::wire::{
-    Close, DEPTH_MAX, Empty, ErrorCode, Failure, SubscribeRequest, is_deeper_than, result,
+    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, SubscribeRequest,
+    UnsubscribeResult, is_deeper_than, one_line,
 };
 
 /// The longest channel name, in bytes, as in the protocol.
 const CHANNEL_BYTES_MAX: usize = 255;
+
+/// The delta format that client libraries offer. It is an offer: publications go out whole.
+const FOSSIL: &str = "fossil";
 
 /// One subscription; dropped, the room hears that its member is gone.
 pub(super) struct Subscription {
@@ -46,10 +50,12 @@ impl Connection {
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
         let channel = request.channel.clone();
-        if channel.is_empty() {
+        let is_delta_known = ["", FOSSIL].contains(&request.delta.as_str());
+        if channel.is_empty() || !is_delta_known {
             self.outbound.close(Close::BadRequest);
             return Ok(());
         }
+        check_sort(&request)?;
         let is_known = self.channels.contains_key(&channel);
         if !is_known && self.channels.len() >= self.context.client.channels_max {
             return Err(ErrorCode::LimitExceeded.into());
@@ -85,7 +91,7 @@ impl Connection {
             is_answered = unsubscribed.is_ok();
         }
         if !is_answered {
-            self.reply(result(id, "unsubscribe", &Empty {}));
+            self.answer(id, &UnsubscribeResult {});
         }
     }
 
@@ -96,6 +102,13 @@ impl Connection {
         data: Bytes,
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
+        let data = match self.outbound.encoding() {
+            // It was read with its frame.
+            Encoding::Json => data,
+            // It may go to clients that read JSON.
+            Encoding::Protobuf => one_line(data)
+                .map_err(|error| Failure::bad_request(format_args!("data is no JSON: {error}")))?,
+        };
         if is_deeper_than(&data, DEPTH_MAX) {
             return Err(Failure::bad_request(format_args!(
                 "data nests at most {DEPTH_MAX} arrays and objects"
@@ -108,7 +121,7 @@ impl Connection {
             })
             .await?;
         published?;
-        self.reply(result(id, "publish", &Empty {}));
+        self.answer(id, &PublishResult {});
         Ok(())
     }
 
@@ -185,5 +198,19 @@ impl Connection {
         let code = channel.split_once(':').map_or("", |(_, code)| code);
         let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
         Ok(RoomKey::Code(code))
+    }
+}
+
+/// Refuses what a subscription may ask for and this hub does not serve.
+fn check_sort(request: &SubscribeRequest) -> Result<(), Failure> {
+    const STREAM: i32 = 0;
+    const SHARED_POLL: i32 = 4;
+    if request.has_filter {
+        return Err(Failure::bad_request("filters by tags are not served"));
+    }
+    match request.sort {
+        STREAM => Ok(()),
+        SHARED_POLL => Err(ErrorCode::NotAvailable.into()),
+        _ => Err(ErrorCode::PermissionDenied.into()),
     }
 }

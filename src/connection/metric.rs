@@ -154,8 +154,8 @@ fn place(request: &Request) -> usize {
         Request::Ping => 7,
         Request::Send => 8,
         Request::Rpc { .. } => 9,
-        Request::Refresh => 10,
-        Request::SubRefresh => 11,
+        Request::Refresh { .. } => 10,
+        Request::SubRefresh { .. } => 11,
         Request::Pong => 12,
     }
 }

@@ -48,7 +48,7 @@ use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, shard_of};
-use crate::wire::Refusal;
+use crate::wire::{Encoding, Refusal};
 
 /// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
 /// several steps may take longer than any one of them.
@@ -112,8 +112,12 @@ impl Connections {
     }
 
     /// Serves a socket in a task of its own.
-    pub fn accept<S>(&self, stream: WebSocketStream<Meter<S>>, address: SocketAddr)
-    where
+    pub fn accept<S>(
+        &self,
+        stream: WebSocketStream<Meter<S>>,
+        address: SocketAddr,
+        encoding: Encoding,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connections = self.clone();
@@ -121,18 +125,24 @@ impl Connections {
         self.context.tracker.spawn(async move {
             let id = ConnectionId::new();
             debug!(connection = %id, %address, "socket open");
-            connections.serve(id, halves, address.ip()).await;
+            connections.serve(id, halves, address.ip(), encoding).await;
             debug!(connection = %id, "socket closed");
         });
     }
 
-    async fn serve<S>(&self, id: ConnectionId, halves: Halves<S>, address: IpAddr)
-    where
+    async fn serve<S>(
+        &self,
+        id: ConnectionId,
+        halves: Halves<S>,
+        address: IpAddr,
+        encoding: Encoding,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let client = &self.context.client;
         // Without a supervisor for so long: the line is cut, and the client comes back by itself.
-        let Ok(started) = timeout(SUPERVISED_WITHIN, self.start_actor(id, address)).await else {
+        let Ok(started) = timeout(SUPERVISED_WITHIN, self.start_actor(id, address, encoding)).await
+        else {
             return;
         };
         let (actor, outbound, inbox) = started;
@@ -154,6 +164,7 @@ impl Connections {
         &self,
         id: ConnectionId,
         address: IpAddr,
+        encoding: Encoding,
     ) -> (ActorRef<ConnectionMessage>, Outbound, Inbox) {
         let limits = QueueLimits {
             bytes_max: self.context.client.queue_bytes_max,
@@ -162,7 +173,7 @@ impl Connections {
         loop {
             if let Some(supervisor) = self.supervisors[shard_of(&id)].cell() {
                 // A queue for each try: an actor that cannot start closes its own.
-                let (outbound, inbox) = Outbound::open(limits);
+                let (outbound, inbox) = Outbound::open(limits, encoding);
                 let arguments = (Arc::clone(&self.context), id, address, outbound.clone());
                 let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
                 if let Ok((actor, _)) = spawned.await {

@@ -24,7 +24,7 @@ use super::message::{ConnectionMessage, Served};
 use super::meter::{Excess, Meter};
 use super::metric::{ConnectionMetrics, Ended};
 use crate::delivery::{Drained, Inbox, Outbound};
-use crate::wire::{Close, PING};
+use crate::wire::{Close, Encoding};
 
 /// The longest that one frame may take: it may hold many commands, each of which is bounded by
 /// itself. Past this the client has given up its own wait of 5 s many times over.
@@ -178,13 +178,14 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     inbox: &mut Inbox,
     metrics: &ConnectionMetrics,
 ) -> (Ended, bool) {
+    let encoding = inbox.encoding();
     loop {
         match inbox.next().await {
             Drained::Frames(frames) => {
                 let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
                 let writing = async {
                     for frame in frames {
-                        sink.feed(Message::Text(text(frame)?)).await?;
+                        sink.feed(message(encoding, frame)?).await?;
                     }
                     sink.flush().await
                 };
@@ -214,9 +215,14 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Replies are JSON, and so UTF-8.
-fn text(frame: Bytes) -> Result<Utf8Bytes, Error> {
-    Utf8Bytes::try_from(frame).map_err(|error| Error::Utf8(error.to_string()))
+fn message(encoding: Encoding, frame: Bytes) -> Result<Message, Error> {
+    match encoding {
+        // JSON is UTF-8.
+        Encoding::Json => Utf8Bytes::try_from(frame)
+            .map(Message::Text)
+            .map_err(|error| Error::Utf8(error.to_string())),
+        Encoding::Protobuf => Ok(Message::Binary(frame)),
+    }
 }
 
 /// Pings, and gives up a client that does not answer.
@@ -233,7 +239,7 @@ async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infall
             Beat::Nothing => {}
             Beat::Ping => {
                 // Full or closed: the connection is ending already.
-                let _ = outbound.offer(PING);
+                let _ = outbound.offer(outbound.encoding().ping());
             }
             Beat::Stale => return cut(outbound, Close::Stale).await,
             Beat::NoPong => return cut(outbound, Close::NoPong).await,

@@ -1,6 +1,6 @@
 //! What a connection does with each command, in the order they come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use crate::room::{Peer, Question};
 use crate::session::{Attachment, Caller, SessionHandle};
 use crate::supervisor::Alive;
 use crate::wire::{
-    Close, Command, ConnectRequest, ConnectResult, Empty, ErrorCode, Failure, Frame, GUEST_NAME,
-    Reason, Refusal, Request, SeatView, SessionView, UserView, decode_json, failure, result,
+    Close, Command, CommandResult, ConnectRequest, ConnectResult, ErrorCode, Failure, GUEST_NAME,
+    PingResult, Reason, Refusal, Request, SeatView, SessionView, UserView, raw_json,
 };
 
 /// Seconds of silence that a client may make up for at once.
@@ -80,6 +80,12 @@ impl Drop for Link {
     }
 }
 
+/// `conn_info` of a connection whose login says nothing more.
+#[derive(Serialize)]
+struct ConnectionInfo<'a> {
+    name: &'a str,
+}
+
 /// `data` of a connect result.
 #[derive(Serialize)]
 struct Welcome<'a> {
@@ -122,7 +128,7 @@ impl Connection {
     /// Carries out all commands of a frame, one after the other.
     pub(super) async fn serve(&mut self, payload: Bytes) -> Served {
         let mut served = Served::default();
-        match decode_json(&payload) {
+        match self.outbound.encoding().decode(&payload) {
             Ok(commands) => {
                 drop(payload);
                 for command in commands {
@@ -166,7 +172,7 @@ impl Connection {
                     self.request(id, request, session, peer).await
                 };
                 if let Err(failed) = outcome {
-                    self.reply(failure(id, &failed));
+                    self.refuse(id, &failed);
                 }
             }
         }
@@ -202,10 +208,12 @@ impl Connection {
                     .await?;
             }
             Request::Rpc { method, data } => self.rpc(id, session, method, data).await?,
-            Request::Ping => self.reply(result(id, "ping", &Empty {})),
+            Request::Ping => self.answer(id, &PingResult {}),
             Request::Send => self.outbound.close(Close::NotAvailable),
             // Sessions and subscriptions without an expiry have nothing to refresh.
-            Request::Refresh | Request::SubRefresh => return Err(ErrorCode::NotAvailable.into()),
+            Request::Refresh { .. } | Request::SubRefresh { .. } => {
+                return Err(ErrorCode::NotAvailable.into());
+            }
             Request::Pong | Request::Connect(_) => {}
         }
         Ok(())
@@ -221,7 +229,7 @@ impl Connection {
             Ok(connected) => connected,
             Err(refusal) => {
                 count_connect(Resume::Refused(refusal.reason));
-                return self.refuse(id, refusal);
+                return self.turn_away(id, refusal);
             }
         };
         count_connect(outcome);
@@ -230,16 +238,19 @@ impl Connection {
         let reply = ConnectResult {
             client: &client,
             version: env!("CARGO_PKG_VERSION"),
+            expires: false,
+            ttl: 0,
             data: Welcome {
                 session: view,
                 user: established.session.user(),
                 seats,
             },
             ping: u32::try_from(ping).unwrap_or(u32::MAX),
+            subs: BTreeMap::new(),
             pong: true,
+            time: self.context.actions.now().0,
         };
-        let reply = result(id, "connect", &reply);
-        self.reply(reply);
+        self.answer(id, &reply);
         self.stage = Stage::Connected(Box::new(established));
     }
 
@@ -257,6 +268,9 @@ impl Connection {
             connection: self.id,
             session: session.id(),
             user: session.user().clone(),
+            info: raw_json(&ConnectionInfo {
+                name: &session.user().name,
+            }),
             epoch: attached.attachment.epoch,
         });
         let view = SessionView {
@@ -297,7 +311,7 @@ impl Connection {
     }
 
     /// A connect that fails for good is told by a close; one that may succeed later, by an error.
-    fn refuse(&mut self, id: u32, refusal: Refusal) {
+    fn turn_away(&mut self, id: u32, refusal: Refusal) {
         tracing::debug!(connection = %self.id, %refusal, "connect refused");
         self.stage = Stage::Refused;
         match refusal.reason {
@@ -318,13 +332,18 @@ impl Connection {
             | Reason::BadRequest
             | Reason::TokenExpired
             | Reason::RateLimited
-            | Reason::Unavailable => self.reply(failure(id, &refusal.into())),
+            | Reason::Unavailable => self.refuse(id, &refusal.into()),
         }
     }
 
-    pub(super) fn reply(&self, frame: Frame) {
+    pub(super) fn answer<R: CommandResult>(&self, id: u32, answer: &R) {
         // Full or closed: the connection is ending, and the client asks again on its next one.
-        let _ = self.outbound.offer(frame);
+        let _ = self.outbound.answer(id, answer);
+    }
+
+    fn refuse(&self, id: u32, refused: &Failure) {
+        // As above.
+        let _ = self.outbound.refuse(id, refused);
     }
 }
 

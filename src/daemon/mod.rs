@@ -159,7 +159,9 @@ fn public_router(config: &Config, parts: &Parts, health: Health, tracker: TaskTr
     let connections = parts.connections.clone();
     let parts = http::Parts {
         actions: parts.actions.clone(),
-        upgrades: Arc::new(move |stream, address| connections.accept(stream, address)),
+        upgrades: Arc::new(move |stream, address, encoding| {
+            connections.accept(stream, address, encoding)
+        }),
         wrong_codes: parts.connections.wrong_codes(),
         health,
         tracker,

@@ -6,4 +6,4 @@
 
 mod outbound;
 
-pub use outbound::{Drained, Inbox, Outbound, QueueLimits, Refused};
+pub use outbound::{Drained, HeldBack, Inbox, Outbound, QueueLimits, Refused};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::wire::{Close, Frame};
+use crate::wire::{Close, CommandResult, Encoding, Failure, Frame, failure, result};
 
 /// How much a connection may owe its client.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,7 @@ pub enum Drained {
 
 #[derive(Debug)]
 struct Queue {
+    encoding: Encoding,
     limits: QueueLimits,
     state: Mutex<State>,
     /// One permit, for the one socket task.
@@ -63,13 +64,49 @@ struct State {
     sampled: Option<Instant>,
     /// Set once: the first reason stays.
     close: Option<Close>,
+    /// The queue gathers, and nothing of it is taken but a close.
+    is_held_back: bool,
     is_closed: bool,
+}
+
+/// A queue that gathers without being written. Dropped, it forgets what has gathered.
+#[derive(Debug)]
+pub struct HeldBack(Option<Outbound>);
+
+impl HeldBack {
+    /// Lets everything go, after this frame.
+    pub fn release(mut self, first: Frame) {
+        let Some(outbound) = self.0.take() else {
+            return;
+        };
+        let mut state = outbound.0.state.lock();
+        state.is_held_back = false;
+        if !state.is_closed && state.close.is_none() {
+            state.bytes += first.len();
+            state.frames.insert(0, first);
+        }
+        drop(state);
+        outbound.0.filled.notify_one();
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        let Some(outbound) = self.0.take() else {
+            return;
+        };
+        let mut state = outbound.0.state.lock();
+        state.is_held_back = false;
+        state.frames = Vec::new();
+        state.bytes = 0;
+    }
 }
 
 impl Outbound {
     /// Opens a queue. Empty, it owns no memory but itself.
-    pub fn open(limits: QueueLimits) -> (Outbound, Inbox) {
+    pub fn open(limits: QueueLimits, encoding: Encoding) -> (Outbound, Inbox) {
         let queue = Arc::new(Queue {
+            encoding,
             limits,
             state: Mutex::default(),
             filled: Notify::new(),
@@ -80,6 +117,33 @@ impl Outbound {
             sampled: None,
         };
         (Outbound(queue), inbox)
+    }
+
+    /// How the client at the other end reads.
+    pub fn encoding(&self) -> Encoding {
+        self.0.encoding
+    }
+
+    /// Queues the result of the client's command `id`.
+    ///
+    /// # Errors
+    /// As [`Outbound::offer`]. The connection is ending then: who asked asks again on its next one.
+    pub fn answer<R: CommandResult>(&self, id: u32, answer: &R) -> Result<(), Refused> {
+        self.offer(result(self.encoding(), id, answer))
+    }
+
+    /// Queues an error in place of a result.
+    ///
+    /// # Errors
+    /// As [`Outbound::answer`].
+    pub fn refuse(&self, id: u32, refused: &Failure) -> Result<(), Refused> {
+        self.offer(failure(self.encoding(), id, refused))
+    }
+
+    /// Holds back what is queued from now on, until a frame that must go first is there.
+    pub fn hold_back(&self) -> HeldBack {
+        self.0.state.lock().is_held_back = true;
+        HeldBack(Some(self.clone()))
     }
 
     /// Queues a frame without waiting, so one slow reader cannot stall a room.
@@ -102,6 +166,9 @@ impl Outbound {
         state.bytes = bytes;
         state.frames.push(frame);
         state.sampled = state.sampled.or(since);
+        if state.is_held_back {
+            return Ok(());
+        }
         drop(state);
         self.0.filled.notify_one();
         Ok(())
@@ -158,6 +225,11 @@ impl Inbox {
         }
     }
 
+    /// How the client reads.
+    pub fn encoding(&self) -> Encoding {
+        self.queue.encoding
+    }
+
     /// Waits until the connection is cut, for a task that is stuck in a write.
     pub async fn cut(&self) {
         self.queue.cut.notified().await;
@@ -170,7 +242,7 @@ impl Inbox {
 
     fn take(&mut self) -> Option<Drained> {
         let mut state = self.queue.state.lock();
-        if state.frames.is_empty() {
+        if state.frames.is_empty() || state.is_held_back {
             return state.close.map(Drained::Close);
         }
         state.bytes = 0;
@@ -189,6 +261,8 @@ impl Drop for Inbox {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const LIMITS: QueueLimits = QueueLimits {
@@ -202,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_takes_all_that_has_gathered_at_once() {
-        let (outbound, mut inbox) = Outbound::open(LIMITS);
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
 
         outbound.offer(frame("a")).unwrap();
         outbound.offer(frame("b")).unwrap();
@@ -216,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_full_by_count_or_by_bytes_and_then_closes_as_slow() {
         for frames in [["a"; 4].as_slice(), &["aaaa", "bbbbb"]] {
-            let (outbound, mut inbox) = Outbound::open(LIMITS);
+            let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
             let (last, first) = frames.split_last().unwrap();
             for text in first {
                 outbound.offer(frame(text)).unwrap();
@@ -231,21 +305,46 @@ mod tests {
 
     #[tokio::test]
     async fn closing_comes_after_the_queue_and_cutting_before_it() {
-        let (outbound, mut inbox) = Outbound::open(LIMITS);
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
         outbound.offer(frame("a")).unwrap();
         outbound.close(Close::Shutdown);
         assert_eq!(inbox.next().await, Drained::Frames(vec![frame("a")]));
         assert_eq!(inbox.next().await, Drained::Close(Close::Shutdown));
 
-        let (outbound, mut inbox) = Outbound::open(LIMITS);
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
         outbound.offer(frame("a")).unwrap();
         outbound.cut(Close::Replaced);
         assert_eq!(inbox.next().await, Drained::Close(Close::Replaced));
     }
 
+    #[tokio::test]
+    async fn what_must_go_first_overtakes_what_was_held_back_for_it() {
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
+        let held_back = outbound.hold_back();
+        outbound.offer(frame("b")).unwrap();
+        assert!(inbox.next().now_or_never().is_none());
+
+        held_back.release(frame("a"));
+
+        let both = vec![frame("a"), frame("b")];
+        assert_eq!(inbox.next().await, Drained::Frames(both));
+    }
+
+    #[tokio::test]
+    async fn what_was_held_back_for_nothing_is_forgotten() {
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
+        let held_back = outbound.hold_back();
+        outbound.offer(frame("a")).unwrap();
+        drop(held_back);
+
+        outbound.offer(frame("b")).unwrap();
+
+        assert_eq!(inbox.next().await, Drained::Frames(vec![frame("b")]));
+    }
+
     #[test]
     fn a_queue_whose_socket_is_gone_takes_nothing() {
-        let (outbound, inbox) = Outbound::open(LIMITS);
+        let (outbound, inbox) = Outbound::open(LIMITS, Encoding::Json);
         drop(inbox);
         assert_eq!(outbound.offer(frame("a")), Err(Refused::Closed));
     }

@@ -26,14 +26,14 @@ use super::problem::Problem;
 use crate::config::ClientConfig;
 use crate::connection::Meter;
 use crate::supervisor::Phase;
-use crate::wire::{Reason, Refusal};
+use crate::wire::{Encoding, Reason, Refusal};
 
 /// A socket that has just become one.
 pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// Takes each new socket, with the address of its client. Must not block: it runs in a task of the
-/// socket's own, which ends when it returns.
-pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr) + Send + Sync>;
+/// Takes each new socket, with the address of its client and the encoding it asked for. Must not block:
+/// it runs in a task of the socket's own, which ends when it returns.
+pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Encoding) + Send + Sync>;
 
 /// How long the 101 may take to be sent.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub(super) async fn websocket(
         Phase::Starting => return Err(Refusal::unavailable().into()),
         Phase::Stopping => return Err(Refusal::stopping().into()),
     }
-    let protocol = subprotocol(&request)?;
+    let (encoding, protocol) = encoding(&request);
     if !api.origins.admits(request.headers()) {
         let detail = "this origin may not connect; server.allowed_origins says which may";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
@@ -91,6 +91,7 @@ pub(super) async fn websocket(
     api.tracker.spawn(hand_over(
         upgrade,
         client,
+        encoding,
         api.socket,
         Arc::clone(&api.upgrades),
     ));
@@ -100,6 +101,7 @@ pub(super) async fn websocket(
 async fn hand_over(
     upgrade: OnUpgrade,
     client: SocketAddr,
+    encoding: Encoding,
     config: WebSocketConfig,
     upgrades: Upgrades,
 ) {
@@ -109,7 +111,7 @@ async fn hand_over(
     };
     let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    upgrades(socket, client);
+    upgrades(socket, client, encoding);
 }
 
 /// Finds the client's address and counts the connection for it.
@@ -129,18 +131,19 @@ fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
     }
 }
 
-/// The subprotocol to name in the answer: the one that was asked for, or none if none was.
-fn subprotocol(request: &Request) -> Result<Option<&'static str>, Refusal> {
+/// The encoding that a client asks for, and the subprotocol to name in the answer: none if none was offered, because
+/// a browser hangs up on one that it does not know.
+fn encoding(request: &Request) -> (Encoding, Option<&'static str>) {
     let query = request.uri().query().unwrap_or_default();
     let by_query = query
         .split('&')
         .any(|pair| matches!(pair, "format=protobuf" | "cf_protocol=protobuf"));
     let offers = |name| is_offered(request.headers(), name);
     if by_query || (offers(PROTOBUF) && !offers(JSON)) {
-        let detail = "this hub speaks JSON only: ask for centrifuge-json or for no subprotocol";
-        return Err(Refusal::bad_request(detail));
+        (Encoding::Protobuf, offers(PROTOBUF).then_some(PROTOBUF))
+    } else {
+        (Encoding::Json, offers(JSON).then_some(JSON))
     }
-    Ok(offers(JSON).then_some(JSON))
 }
 
 fn is_offered(headers: &HeaderMap, name: &str) -> bool {

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
+
 use crate::config::KindConfig;
-use crate::wire::{Reason, Refusal};
+use crate::wire::{Reason, Refusal, raw_json};
 
 /// The kind of a new room whose maker names none.
 pub const DEFAULT_KIND: &str = "table";
@@ -16,6 +19,15 @@ pub struct Kind {
     pub config: KindConfig,
     /// The team of each seat.
     teams: Vec<Option<Arc<str>>>,
+    /// What members see of whoever sits there, for each seat.
+    infos: Vec<Arc<RawValue>>,
+}
+
+/// `chan_info` of a member with a seat.
+#[derive(Serialize)]
+struct SeatInfo<'a> {
+    seat: u16,
+    team: Option<&'a str>,
 }
 
 /// All kinds, by name.
@@ -64,9 +76,14 @@ impl Kind {
             teams.extend((0..*size).map(|_| Some(Arc::clone(&team))));
         }
         teams.resize(usize::from(config.seats), None);
+        let infos = (0..).zip(&teams).map(|(seat, team)| {
+            let team = team.as_deref();
+            raw_json(&SeatInfo { seat, team })
+        });
         Kind {
             name: name.into(),
             config,
+            infos: infos.collect(),
             teams,
         }
     }
@@ -104,6 +121,11 @@ impl Kind {
             return Err(Refusal::bad_request(detail));
         }
         Ok(vec![seat])
+    }
+
+    /// What members see of whoever has the seat.
+    pub fn seat_info(&self, seat: u16) -> Option<&Arc<RawValue>> {
+        self.infos.get(usize::from(seat))
     }
 
     pub fn team(&self, seat: u16) -> Option<Arc<str>> {

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::value::RawValue;
+
 use super::notice::Epoch;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::wire::{ClientInfo, ConnectionInfo, Frame, SeatInfo, UserView, unsubscribe_push};
+use crate::wire::{ClientInfo, Encoding, Frame, Push, Shared, UserView, push};
 
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
@@ -21,19 +23,19 @@ pub struct Peer {
     pub connection: ConnectionId,
     pub session: SessionId,
     pub user: UserView,
+    /// What the others see of the connection, beside the user: its name at least.
+    pub info: Arc<RawValue>,
     /// The attachment of the session that the connection belongs to.
     pub epoch: Epoch,
 }
 
 impl Peer {
-    pub(super) fn info(&self, seat: Option<SeatInfo>) -> Arc<ClientInfo> {
+    pub(super) fn describe(&self, chan_info: Option<Arc<RawValue>>) -> Arc<ClientInfo> {
         Arc::new(ClientInfo {
             user: self.user.id.as_str().into(),
             client: self.connection.to_string().into(),
-            conn_info: ConnectionInfo {
-                name: Arc::clone(&self.user.name),
-            },
-            chan_info: seat,
+            conn_info: Some(Arc::clone(&self.info)),
+            chan_info,
         })
     }
 }
@@ -44,6 +46,7 @@ impl Peer {
 pub(super) struct Member {
     pub(super) peer: Arc<Peer>,
     pub(super) info: Arc<ClientInfo>,
+    is_seated: bool,
     channel: Arc<str>,
     outbound: Outbound,
     is_dismissed: bool,
@@ -59,7 +62,8 @@ impl Drop for Member {
 
 impl Member {
     fn unsubscribe(&self, code: u32, reason: &'static str) {
-        let frame = unsubscribe_push(&self.channel, code, reason);
+        let what = Push::Unsubscribe { code, reason };
+        let frame = push(self.outbound.encoding(), &self.channel, &what);
         // Full or closed: the client is on its way out and comes back with a new connection.
         let _ = self.outbound.offer(frame);
     }
@@ -74,11 +78,13 @@ impl Members {
         &mut self,
         peer: Arc<Peer>,
         info: Arc<ClientInfo>,
+        is_seated: bool,
         channel: Arc<str>,
         outbound: Outbound,
     ) {
         let member = Member {
             info,
+            is_seated,
             channel,
             outbound,
             is_dismissed: false,
@@ -114,24 +120,31 @@ impl Members {
     }
 
     /// Writes a new seat, or the loss of one, into what others see of a session.
-    pub(super) fn describe(&mut self, session: SessionId, seat: Option<&SeatInfo>) {
+    pub(super) fn describe(&mut self, session: SessionId, seat: Option<&Arc<RawValue>>) {
         for member in self.0.values_mut() {
             if member.peer.session == session {
-                member.info = member.peer.info(seat.cloned());
+                member.info = member.peer.describe(seat.cloned());
+                member.is_seated = seat.is_some();
             }
         }
     }
 
     /// Queues a frame for everybody, and says for how many. Who cannot take it is out: its
     /// connection is closing.
-    pub(super) fn tell(&mut self, frame: &Frame, timed: Option<Instant>) -> usize {
-        self.retain(|member| member.outbound.offer_timed(frame.clone(), timed).is_ok());
+    pub(super) fn tell<F>(&mut self, mut shared: Shared<F>, timed: Option<Instant>) -> usize
+    where
+        F: Fn(Encoding) -> Frame,
+    {
+        self.retain(|member| {
+            let frame = shared.frame(member.outbound.encoding()).clone();
+            member.outbound.offer_timed(frame, timed).is_ok()
+        });
         self.0.len()
     }
 
     /// Members without a seat.
     pub(super) fn spectators(&self) -> usize {
-        let is_spectator = |member: &&Member| member.info.chan_info.is_none();
+        let is_spectator = |member: &&Member| !member.is_seated;
         self.0.values().filter(is_spectator).count()
     }
 
@@ -153,7 +166,7 @@ impl Members {
         });
     }
 
-    fn retain(&mut self, is_kept: impl Fn(&Member) -> bool) {
+    fn retain(&mut self, mut is_kept: impl FnMut(&Member) -> bool) {
         self.0.retain(|_, member| {
             let is_kept = is_kept(member);
             member.is_dismissed = !is_kept;

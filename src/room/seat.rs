@@ -12,7 +12,7 @@ use super::state::{ClaimReply, Phase, Room};
 use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::persistence::{ClaimSeat, Command, Committed, NewSeat, Refused, SoftWrite, WriteError};
-use crate::wire::{Reason, Refusal, SeatInfo};
+use crate::wire::{Reason, Refusal};
 
 /// Requests that may wait for one claim to be written: repeats of one player's own request.
 const CLAIM_WAITERS_MAX: usize = 16;
@@ -124,11 +124,8 @@ impl Room {
         let Some(holding) = self.holding(number, &occupant) else {
             return;
         };
-        let info = SeatInfo {
-            seat: number,
-            team: self.kind.team(number),
-        };
-        self.members.describe(occupant.session, Some(&info));
+        let info = self.kind.seat_info(number);
+        self.members.describe(occupant.session, info);
         self.announce_held(number, &occupant);
         if let Some(hold_until) = occupant.hold_until {
             self.wake_at(number, hold_until).await;

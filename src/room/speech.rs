@@ -13,8 +13,8 @@ use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::wire::{
-    Empty, ErrorCode, Failure, Frame, HistoryRequest, HistoryResult, PresenceResult,
-    PresenceStatsResult, Refusal, SubscribeRequest, result,
+    ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult,
+    Refusal, SubscribeRequest, UnsubscribeResult,
 };
 
 impl Room {
@@ -38,8 +38,9 @@ impl Room {
             ..half
         };
         let subscribed = self.stream.subscribe(request, limits, self.now())?;
-        let info = peer.info(self.seat_info(peer.session));
-        let reply = result(id, "subscribe", &subscribed);
+        let seat = self.seat_info(peer.session).cloned();
+        let is_seated = seat.is_some();
+        let info = peer.describe(seat);
         if request.recover.is_some() {
             let metrics = &self.context.metrics;
             match subscribed.recovered {
@@ -47,9 +48,10 @@ impl Room {
                 false => metrics.not_recovered.increment(1),
             }
         }
-        if outbound.offer(reply).is_ok() {
+        if outbound.answer(id, &subscribed).is_ok() {
             let channel = Arc::clone(&self.channel);
-            self.members.add(Arc::clone(peer), info, channel, outbound);
+            let peer = Arc::clone(peer);
+            self.members.add(peer, info, is_seated, channel, outbound);
         }
         Ok(())
     }
@@ -57,7 +59,7 @@ impl Room {
     pub(super) fn unsubscribe(&mut self, id: u32, connection: ConnectionId, outbound: &Outbound) {
         self.members.remove(connection);
         // Full or closed: the connection is ending, and with it the subscription.
-        let _ = outbound.offer(result(id, "unsubscribe", &Empty {}));
+        let _ = outbound.answer(id, &UnsubscribeResult {});
         self.rest_if_unheard();
     }
 
@@ -80,10 +82,10 @@ impl Room {
         }
         let info = match self.members.get(peer.connection) {
             Some(member) => Arc::clone(&member.info),
-            None => peer.info(self.seat_info(peer.session)),
+            None => peer.describe(self.seat_info(peer.session).cloned()),
         };
         let now = self.now();
-        let publication = self.stream.append(data, Some(info), false, now);
+        let publication = self.stream.append(data, Some(info), None, now);
         self.spread(&publication, since);
         Ok(())
     }
@@ -95,31 +97,23 @@ impl Room {
         question: &Question,
         outbound: &Outbound,
     ) -> Result<(), Failure> {
-        let reply = self.reply(id, peer, question)?;
-        // Full or closed: nobody is there to hear the answer.
-        let _ = outbound.offer(reply);
-        Ok(())
-    }
-
-    fn reply(&mut self, id: u32, peer: &Peer, question: &Question) -> Result<Frame, ErrorCode> {
         let is_served = match question {
             Question::Presence | Question::PresenceStats => self.kind.config.presence,
             Question::History(_) => self.stream.has_history(),
         };
         if !is_served {
-            return Err(ErrorCode::NotAvailable);
+            return Err(ErrorCode::NotAvailable.into());
         }
         if !self.is_allowed(self.kind.config.read, peer) {
-            return Err(ErrorCode::PermissionDenied);
+            return Err(ErrorCode::PermissionDenied.into());
         }
-        match question {
-            Question::Presence => Ok(result(id, "presence", &self.presence())),
-            Question::PresenceStats => Ok(result(id, "presence_stats", &self.presence_stats())),
-            Question::History(request) => {
-                let history = self.history(request)?;
-                Ok(result(id, "history", &history))
-            }
-        }
+        // Full or closed: nobody is there to hear the answer.
+        let _ = match question {
+            Question::Presence => outbound.answer(id, &self.presence()),
+            Question::PresenceStats => outbound.answer(id, &self.presence_stats()),
+            Question::History(request) => outbound.answer(id, &self.history(request)?),
+        };
+        Ok(())
     }
 
     fn presence(&self) -> PresenceResult {
@@ -133,9 +127,10 @@ impl Room {
 
     fn presence_stats(&self) -> PresenceStatsResult {
         let users: BTreeSet<_> = self.members.iter().map(|who| &who.info.user).collect();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         PresenceStatsResult {
-            num_clients: self.members.iter().count(),
-            num_users: users.len(),
+            num_clients: count(self.members.iter().count()),
+            num_users: count(users.len()),
         }
     }
 

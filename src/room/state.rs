@@ -24,7 +24,7 @@ use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
 use crate::persistence::{Command, Committed, WriteError};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::{Publication, Refusal, RoomStatus, RoomView, SeatInfo, publication_push};
+use crate::wire::{Publication, Push, Refusal, RoomStatus, RoomView, Shared, hub_tags, push};
 
 /// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
 /// needs no directory, at the price of a timer of its own.
@@ -135,14 +135,16 @@ impl Room {
         self.context.listener.hear(session, news);
     }
 
-    /// Numbers a publication, encodes it once and queues it for every member.
+    /// Encodes a publication once in each encoding, and queues it for every member.
     pub(super) fn spread(&mut self, publication: &Publication, since: Instant) {
-        let frame = publication_push(&self.channel, publication);
+        let channel = Arc::clone(&self.channel);
+        let what = Push::Publication(publication);
+        let frames = Shared::new(|encoding| push(encoding, &channel, &what));
         let timed = match self.members.is_empty() {
             true => None,
             false => self.share.timed(since),
         };
-        let delivered = self.members.tell(&frame, timed);
+        let delivered = self.members.tell(frames, timed);
         let metrics = &self.context.metrics;
         metrics.published.increment(1);
         metrics.delivered.increment(delivered as u64);
@@ -150,7 +152,9 @@ impl Room {
 
     pub(super) fn announce(&mut self, news: &News<'_>) {
         let now = self.now();
-        let publication = self.stream.append(news.to_json(), None, true, now);
+        let publication = self
+            .stream
+            .append(news.to_json(), None, Some(hub_tags()), now);
         self.spread(&publication, Instant::now());
     }
 
@@ -210,12 +214,9 @@ impl Room {
         }
     }
 
-    pub(super) fn seat_info(&self, session: SessionId) -> Option<SeatInfo> {
-        let seat = self.seating.seat_of(session)?;
-        Some(SeatInfo {
-            seat,
-            team: self.kind.team(seat),
-        })
+    /// What members see of a session that sits here.
+    pub(super) fn seat_info(&self, session: SessionId) -> Option<&Arc<RawValue>> {
+        self.kind.seat_info(self.seating.seat_of(session)?)
     }
 
     /// Tells the matchmaker how many seats are free now.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::clock::HubTime;
 use crate::config::KindConfig;
@@ -12,7 +14,8 @@ use crate::delivery::QueueLimits;
 use crate::id::random_bytes;
 use crate::persistence::{StoredPublication, StoredStream};
 use crate::wire::{
-    ClientInfo, ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest, SubscribeResult,
+    ClientInfo, ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest,
+    SubscribeResult, Tags,
 };
 
 /// What a publication weighs in memory beside its payload; a rough measure, so that a history of
@@ -24,17 +27,11 @@ const OVERHEAD_BYTES: usize = 128;
 pub(super) struct Stream {
     epoch: Arc<str>,
     top: u64,
-    kept: VecDeque<Kept>,
+    kept: VecDeque<Publication>,
     bytes: usize,
     size_max: usize,
     bytes_max: usize,
     ttl: Duration,
-}
-
-#[derive(Debug)]
-struct Kept {
-    publication: Publication,
-    at: HubTime,
 }
 
 /// A name for a stream's numbering that was never used before.
@@ -64,8 +61,7 @@ impl Stream {
             return stream;
         }
         for stored in stored.publications {
-            let at = stored.time;
-            stream.keep(restored(stored), at);
+            stream.keep(restored(stored));
         }
         stream
     }
@@ -75,19 +71,20 @@ impl Stream {
         &mut self,
         data: Bytes,
         info: Option<Arc<ClientInfo>>,
-        is_from_hub: bool,
+        tags: Option<Arc<Tags>>,
         now: HubTime,
     ) -> Publication {
         let mut publication = Publication {
             offset: 0,
             data,
             info,
-            is_from_hub,
+            tags,
+            time: now,
         };
         if self.has_history() {
             self.top += 1;
             publication.offset = self.top;
-            self.keep(publication.clone(), now);
+            self.keep(publication.clone());
             self.prune(now);
         }
         publication
@@ -119,7 +116,7 @@ impl Stream {
                     result.offset = position.offset;
                     result.publications = missed;
                 }
-                None if request.is_recovery_required => {
+                None if request.is_recovery_required() => {
                     return Err(ErrorCode::UnrecoverablePosition);
                 }
                 None => {}
@@ -150,7 +147,7 @@ impl Stream {
             return Err(ErrorCode::BadRequest);
         }
         let count = usize::try_from(request.limit).map_or(count_max, |limit| limit.min(count_max));
-        let kept = self.kept.iter().map(|kept| &kept.publication);
+        let kept = self.kept.iter();
         Ok(if request.is_reverse {
             kept.rev()
                 .filter(|publication| since.is_none_or(|since| publication.offset < since))
@@ -184,7 +181,7 @@ impl Stream {
             top: self.top,
             is_continued: true,
             is_durable: false,
-            publications: self.kept.iter().map(Kept::to_stored).collect(),
+            publications: self.kept.iter().map(to_stored).collect(),
         }
     }
 
@@ -199,62 +196,58 @@ impl Stream {
         let missed: Vec<_> = self
             .kept
             .range(self.kept.len() - count..)
-            .map(|kept| kept.publication.clone())
+            .cloned()
             .collect();
         let bytes: usize = missed.iter().map(weight).sum();
         (bytes <= limits.bytes_max).then_some(missed)
     }
 
-    fn keep(&mut self, publication: Publication, at: HubTime) {
+    fn keep(&mut self, publication: Publication) {
         self.bytes += weight(&publication);
-        self.kept.push_back(Kept { publication, at });
+        self.kept.push_back(publication);
     }
 
     fn prune(&mut self, now: HubTime) {
         while let Some(oldest) = self.kept.front()
             && (self.kept.len() > self.size_max
                 || self.bytes > self.bytes_max
-                || now.since(oldest.at) > self.ttl)
+                || now.since(oldest.time) > self.ttl)
         {
-            self.bytes -= weight(&oldest.publication);
+            self.bytes -= weight(oldest);
             self.kept.pop_front();
         }
     }
 }
 
-impl Kept {
-    fn to_stored(&self) -> StoredPublication {
-        let info = self.publication.info.as_deref().map(|info| {
-            serde_json::to_vec(info)
-                .expect("client info has text keys only")
-                .into()
-        });
-        StoredPublication {
-            offset: self.publication.offset,
-            data: self.publication.data.clone(),
-            info,
-            tags: self
-                .publication
-                .is_from_hub
-                .then(|| Bytes::from_static(HUB_TAGS)),
-            time: self.at,
-        }
+/// Client info and tags are written as JSON.
+fn to_stored(publication: &Publication) -> StoredPublication {
+    StoredPublication {
+        offset: publication.offset,
+        data: publication.data.clone(),
+        info: publication.info.as_deref().map(json),
+        tags: publication.tags.as_deref().map(json),
+        time: publication.time,
     }
 }
 
-/// How the hub's own news are marked.
-const HUB_TAGS: &[u8] = br#"{"from":"hub"}"#;
+fn json<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value)
+        .expect("what the hub stores has text keys only")
+        .into()
+}
 
+/// Written by this hub, so it reads back; what does not is forgotten, not the message.
 fn restored(stored: StoredPublication) -> Publication {
+    fn read<T: DeserializeOwned>(json: Option<Bytes>) -> Option<Arc<T>> {
+        let json = json?;
+        serde_json::from_slice(&json).ok().map(Arc::new)
+    }
     Publication {
         offset: stored.offset,
         data: stored.data,
-        // Written by this hub, so it reads back; if not, the publisher is forgotten, not the message.
-        info: stored
-            .info
-            .and_then(|info| serde_json::from_slice(&info).ok())
-            .map(Arc::new),
-        is_from_hub: stored.tags.is_some(),
+        info: read(stored.info),
+        tags: read(stored.tags),
+        time: stored.time,
     }
 }
 
@@ -280,18 +273,17 @@ mod tests {
 
     fn say(stream: &mut Stream, count: usize, now: HubTime) {
         for _ in 0..count {
-            stream.append(Bytes::from_static(b"1"), None, false, now);
+            stream.append(Bytes::from_static(b"1"), None, None, now);
         }
     }
 
     fn recover(stream: &mut Stream, epoch: &str, offset: u64, now: HubTime) -> SubscribeResult {
         let request = SubscribeRequest {
-            channel: String::new(),
             recover: Some(Position {
                 epoch: epoch.to_owned(),
                 offset,
             }),
-            is_recovery_required: false,
+            ..SubscribeRequest::to("")
         };
         stream.subscribe(&request, LIMITS, now).unwrap()
     }
@@ -374,7 +366,7 @@ mod tests {
         let epoch = stream.epoch().to_string();
         let result = recover(&mut continued, &epoch, 1, NOW);
         assert_eq!(offsets(&result.publications), [2, 3]);
-        let next = continued.append(Bytes::from_static(b"1"), None, false, NOW);
+        let next = continued.append(Bytes::from_static(b"1"), None, None, NOW);
         assert_eq!(next.offset, 4);
     }
 }

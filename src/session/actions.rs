@@ -409,7 +409,7 @@ impl Actions {
         }
     }
 
-    pub(super) fn now(&self) -> HubTime {
+    pub fn now(&self) -> HubTime {
         self.sessions.context().clock.now()
     }
 }

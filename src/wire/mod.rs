@@ -1,12 +1,17 @@
 //! What travels on a socket, as values. Nothing here performs IO.
 //!
 //! A client sends commands, each with an id; the hub answers each with a reply of that id, and sends
-//! pushes whenever a room speaks. The protocol is the Centrifuge client protocol v2 in JSON: a frame
-//! holds one or more objects, one a line.
+//! pushes whenever a room speaks. The protocol is the Centrifuge client protocol v2, in JSON or in
+//! Protobuf: a frame holds one or more messages.
 
 mod close;
 mod command;
+mod encoding;
 mod failure;
+mod json;
+pub mod protobuf;
+mod publication;
+mod push;
 mod refusal;
 mod reply;
 mod request;
@@ -15,14 +20,18 @@ mod view;
 pub use close::Close;
 pub use command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
-    SubscribeRequest, decode_json,
+    SubscribeRequest,
 };
+pub use encoding::{Encoding, Frame, Shared};
 pub use failure::{ErrorCode, Failure};
+pub use json::one_line;
+pub use publication::{ClientInfo, Publication, Tags, hub_tags, raw_json};
+pub use push::{Push, push};
 pub use refusal::{RETRY_AFTER, Reason, Refusal};
 pub use reply::{
-    ClientInfo, ConnectResult, ConnectionInfo, Empty, Frame, HistoryResult, PING, PresenceResult,
-    PresenceStatsResult, Publication, RpcResult, SeatInfo, SubscribeResult, failure,
-    publication_push, result, unsubscribe_push,
+    CommandResult, ConnectResult, Empty, HistoryResult, PingResult, PresenceResult,
+    PresenceStatsResult, PublishResult, RefreshResult, RpcResult, SubRefreshResult,
+    SubscribeResult, UnsubscribeResult, failure, result,
 };
 pub use request::{
     AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, QuickMatchRequest,

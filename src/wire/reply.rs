@@ -1,97 +1,52 @@
-//! What a client is told, and how it is written as JSON.
+//! What a client is answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::encoding::{Encoding, Frame};
 use super::failure::Failure;
+use super::protobuf;
+use super::publication::{ClientInfo, Publication, field};
 
-/// A whole reply, ready for a socket, shared by all who hear it.
-pub type Frame = Bytes;
+/// The result of a command, as it is told in either encoding.
+pub trait CommandResult: Serialize {
+    /// The field of the reply that it stands in: named like its command.
+    const FIELD: &'static str;
 
-/// Who somebody is, as other members see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientInfo {
-    pub user: Arc<str>,
-    /// The connection's id.
-    pub client: Arc<str>,
-    pub conn_info: ConnectionInfo,
-    /// Where the member sits; absent for spectators.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub chan_info: Option<SeatInfo>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionInfo {
-    pub name: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeatInfo {
-    pub seat: u16,
-    pub team: Option<Arc<str>>,
-}
-
-/// One message of a room's stream.
-#[derive(Debug, Clone)]
-pub struct Publication {
-    /// 0 where the room keeps no history.
-    pub offset: u64,
-    /// Valid JSON without raw line feeds.
-    pub data: Bytes,
-    /// The publisher; none for the hub's own news.
-    pub info: Option<Arc<ClientInfo>>,
-    pub is_from_hub: bool,
-}
-
-#[derive(Serialize)]
-struct RawPublication<'a> {
-    data: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    info: Option<&'a ClientInfo>,
-    #[serde(skip_serializing_if = "is_zero")]
-    offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<Tags>,
-}
-
-/// How the hub marks its own news.
-#[derive(Serialize)]
-struct Tags {
-    from: &'static str,
-}
-
-impl Serialize for Publication {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawPublication {
-            data: raw(&self.data).map_err(serde::ser::Error::custom)?,
-            info: self.info.as_deref(),
-            offset: self.offset,
-            tags: self.is_from_hub.then_some(Tags { from: "hub" }),
-        }
-        .serialize(serializer)
-    }
-}
-
-/// Reads bytes as the JSON text they were when they came in.
-fn raw(bytes: &[u8]) -> Result<&RawValue, serde_json::Error> {
-    serde_json::from_slice(bytes)
+    /// Puts it into its field of a Protobuf reply.
+    fn put(&self, reply: &mut protobuf::Reply);
 }
 
 #[derive(Debug, Serialize)]
 pub struct ConnectResult<'a, D: Serialize> {
     pub client: &'a str,
     pub version: &'static str,
+    /// Whether the client has to refresh its connection within `ttl` seconds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expires: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ttl: u32,
     pub data: D,
+    /// What the hub has subscribed the client to, by channel.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subs: BTreeMap<Arc<str>, SubscribeResult>,
     /// Whole seconds.
     pub ping: u32,
     pub pong: bool,
+    /// Hub time in milliseconds.
+    pub time: i64,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct SubscribeResult {
+    /// Whether the client has to refresh its subscription within `ttl` seconds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expires: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ttl: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recoverable: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -104,19 +59,30 @@ pub struct SubscribeResult {
     pub offset: u64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub positioned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Arc<RawValue>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub was_recovering: bool,
 }
 
 #[derive(Debug, Serialize)]
+pub struct UnsubscribeResult {}
+
+#[derive(Debug, Serialize)]
+pub struct PublishResult {}
+
+#[derive(Debug, Serialize)]
+pub struct PingResult {}
+
+#[derive(Debug, Serialize)]
 pub struct PresenceResult {
-    pub presence: std::collections::BTreeMap<Arc<str>, Arc<ClientInfo>>,
+    pub presence: BTreeMap<Arc<str>, Arc<ClientInfo>>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct PresenceStatsResult {
-    pub num_clients: usize,
-    pub num_users: usize,
+    pub num_clients: u32,
+    pub num_users: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,95 +97,67 @@ pub struct RpcResult<D: Serialize> {
     pub data: D,
 }
 
-/// A result without content.
+/// What an rpc answers that has nothing to say.
 #[derive(Debug, Serialize)]
 pub struct Empty {}
 
-/// The frame that asks a client whether it is there.
-pub const PING: Frame = Bytes::from_static(b"{}");
+#[derive(Debug, Serialize)]
+pub struct RefreshResult<'a> {
+    pub client: &'a str,
+    pub version: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expires: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ttl: u32,
+}
 
-/// A reply with a result; `method` names it like its command.
-pub fn result<R: Serialize>(id: u32, method: &'static str, result: &R) -> Frame {
-    #[derive(Serialize)]
-    struct Body<'a, R> {
-        id: u32,
-        #[serde(flatten)]
-        result: Named<'a, R>,
+#[derive(Debug, Serialize)]
+pub struct SubRefreshResult {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expires: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ttl: u32,
+}
+
+/// A reply with a result.
+pub fn result<R: CommandResult>(encoding: Encoding, id: u32, result: &R) -> Frame {
+    match encoding {
+        Encoding::Json => json(id, R::FIELD, result),
+        Encoding::Protobuf => {
+            let mut reply = protobuf::Reply {
+                id,
+                ..protobuf::Reply::default()
+            };
+            result.put(&mut reply);
+            protobuf::frame(&reply)
+        }
     }
-    frame(&Body {
-        id,
-        result: Named(method, result),
-    })
 }
 
 /// A reply with an error instead of a result.
-pub fn failure(id: u32, failure: &Failure) -> Frame {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        id: u32,
-        error: &'a Failure,
-    }
-    frame(&Body { id, error: failure })
-}
-
-/// Carries a publication to a channel's subscribers.
-pub fn publication_push(channel: &str, publication: &Publication) -> Frame {
-    push(channel, "pub", publication)
-}
-
-/// Tells a client that it hears a channel no more; from 2500 on it subscribes again at once.
-pub fn unsubscribe_push(channel: &str, code: u32, reason: &'static str) -> Frame {
-    #[derive(Serialize)]
-    struct Unsubscribe {
-        code: u32,
-        reason: &'static str,
-    }
-    push(channel, "unsubscribe", &Unsubscribe { code, reason })
-}
-
-fn push<B: Serialize>(channel: &str, name: &'static str, body: &B) -> Frame {
-    #[derive(Serialize)]
-    struct Push<'a, B> {
-        channel: &'a str,
-        #[serde(flatten)]
-        body: Named<'a, B>,
-    }
-    #[derive(Serialize)]
-    struct Reply<'a, B> {
-        push: Push<'a, B>,
-    }
-    frame(&Reply {
-        push: Push {
-            channel,
-            body: Named(name, body),
-        },
-    })
-}
-
-/// One field whose name is a value.
-struct Named<'a, T>(&'static str, &'a T);
-
-impl<T: Serialize> Serialize for Named<'_, T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.0, self.1)?;
-        map.end()
+pub fn failure(encoding: Encoding, id: u32, failure: &Failure) -> Frame {
+    match encoding {
+        Encoding::Json => json(id, "error", failure),
+        Encoding::Protobuf => protobuf::frame(&protobuf::Reply {
+            id,
+            error: Some(failure.into()),
+            ..protobuf::Reply::default()
+        }),
     }
 }
 
-fn frame<T: Serialize>(body: &T) -> Frame {
-    serde_json::to_vec(body)
-        .expect("replies have text keys only and their payloads are valid JSON")
-        .into()
+fn json<T: Serialize>(id: u32, name: &str, body: &T) -> Frame {
+    let mut out = Vec::new();
+    field(&mut out, "{\"id\":", &id);
+    out.push(b',');
+    field(&mut out, "", name);
+    field(&mut out, ":", body);
+    out.push(b'}');
+    out.into()
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[cfg(test)]
@@ -227,42 +165,27 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(frame: &Frame, expected: &str) {
-        assert_eq!(std::str::from_utf8(frame).unwrap(), expected);
+    fn check<R: CommandResult>(id: u32, answer: &R, expected: &str) {
+        let frame = result(Encoding::Json, id, answer);
+        assert_eq!(std::str::from_utf8(&frame).unwrap(), expected);
     }
 
     #[test]
     fn an_empty_result_is_present() {
-        check(&result(7, "publish", &Empty {}), r#"{"id":7,"publish":{}}"#);
+        check(7, &PublishResult {}, r#"{"id":7,"publish":{}}"#);
     }
 
     #[test]
     fn what_is_zero_is_left_out_of_a_subscribe_result() {
-        check(
-            &result(2, "subscribe", &SubscribeResult::default()),
-            r#"{"id":2,"subscribe":{}}"#,
-        );
+        let nothing = SubscribeResult::default();
+        check(2, &nothing, r#"{"id":2,"subscribe":{}}"#);
     }
 
     #[test]
-    fn the_payload_of_a_publication_travels_as_it_came() {
-        let publication = Publication {
-            offset: 13,
-            data: Bytes::from_static(br#"{"x": 1.50}"#),
-            info: None,
-            is_from_hub: true,
-        };
-        check(
-            &publication_push("table:K7QX2P", &publication),
-            r#"{"push":{"channel":"table:K7QX2P","pub":{"data":{"x": 1.50},"offset":13,"tags":{"from":"hub"}}}}"#,
-        );
-    }
-
-    #[test]
-    fn an_unsubscribe_push_has_code_and_reason() {
-        check(
-            &unsubscribe_push("a:b", 2500, "insufficient state"),
-            r#"{"push":{"channel":"a:b","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
-        );
+    fn an_error_stands_in_place_of_a_result() {
+        let failed = Failure::from(crate::wire::ErrorCode::PermissionDenied);
+        let frame = failure(Encoding::Json, 3, &failed);
+        let expected = r#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#;
+        assert_eq!(std::str::from_utf8(&frame).unwrap(), expected);
     }
 }

@@ -1,4 +1,5 @@
-//! A raw WebSocket client: the Centrifuge protocol in JSON, with nothing hidden and no reconnect.
+//! A raw WebSocket client: the Centrifuge protocol, with nothing hidden and no reconnect. What it says and hears is
+//! JSON for the test, in whichever encoding it travels.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use holdfast::wire::Encoding;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
@@ -15,12 +17,13 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::PATIENCE;
+use super::{PATIENCE, protobuf};
 
 type Writer = SplitSink<WebSocketStream<TcpStream>, Message>;
 
 /// One socket at the daemon. Its pings are answered for as long as it lives.
 pub(crate) struct Client {
+    encoding: Encoding,
     writer: Arc<Mutex<Writer>>,
     heard: watch::Receiver<Heard>,
     reader: JoinHandle<()>,
@@ -56,8 +59,22 @@ impl Client {
             .unwrap_or_else(|error| panic!("{address} takes no socket: {error}"))
     }
 
+    /// Opens a socket that speaks Protobuf, and says nothing.
+    pub(crate) async fn dial_as(address: SocketAddr, encoding: Encoding) -> Client {
+        let dialled = Client::try_dial_as(address, encoding).await;
+        dialled.unwrap_or_else(|error| panic!("{address} takes no socket: {error}"))
+    }
+
     /// Opens a socket at a daemon that may be going down.
     pub(crate) async fn try_dial(address: SocketAddr) -> Result<Client, String> {
+        Client::try_dial_as(address, Encoding::Json).await
+    }
+
+    /// The same, in either encoding.
+    pub(crate) async fn try_dial_as(
+        address: SocketAddr,
+        encoding: Encoding,
+    ) -> Result<Client, String> {
         let open = async {
             let stream = TcpStream::connect(address)
                 .await
@@ -65,7 +82,11 @@ impl Client {
             stream
                 .set_nodelay(true)
                 .map_err(|error| error.to_string())?;
-            let url = format!("ws://{address}/connection/websocket");
+            let query = match encoding {
+                Encoding::Json => "",
+                Encoding::Protobuf => "?format=protobuf",
+            };
+            let url = format!("ws://{address}/connection/websocket{query}");
             let (socket, _) = client_async(url, stream)
                 .await
                 .map_err(|error| error.to_string())?;
@@ -81,6 +102,7 @@ impl Client {
         let reading = read(reader, Arc::clone(&writer), telling, Arc::clone(&is_mute));
         let reader = tokio::spawn(reading);
         Ok(Client {
+            encoding,
             writer,
             heard,
             reader,
@@ -145,8 +167,8 @@ impl Client {
     pub(crate) async fn says(&mut self, command: &str, body: Value) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        let frame = json!({ "id": id, command: body });
-        self.sends(Message::text(frame.to_string())).await;
+        self.sends(self.frame(&[json!({ "id": id, command: body })]))
+            .await;
         u64::from(id)
     }
 
@@ -157,11 +179,25 @@ impl Client {
         for (command, body) in commands {
             self.last_id += 1;
             let id = self.last_id;
-            lines.push(json!({ "id": id, *command: body }).to_string());
+            lines.push(json!({ "id": id, *command: body }));
             ids.push(u64::from(id));
         }
-        self.sends(Message::text(lines.join("\n"))).await;
+        self.sends(self.frame(&lines)).await;
         ids
+    }
+
+    /// Commands as a frame of the client's encoding.
+    fn frame(&self, commands: &[Value]) -> Message {
+        match self.encoding {
+            Encoding::Json => {
+                let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
+                Message::text(lines.join("\n"))
+            }
+            Encoding::Protobuf => {
+                let messages = commands.iter().map(protobuf::command);
+                Message::binary(messages.collect::<Vec<_>>().concat())
+            }
+        }
     }
 
     pub(crate) async fn reply(&mut self, id: u64, command: &str) -> Result<Value, Refusal> {
@@ -331,7 +367,20 @@ async fn read(
                 closed = (frame.code.into(), frame.reason.to_string());
             }
             Message::Close(None) => closed = (1005, String::new()),
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Binary(frame) => {
+                for reply in protobuf::replies(&frame) {
+                    if reply == json!({}) && is_mute.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                    if reply == json!({}) {
+                        // As above.
+                        let _ = writer.lock().await.send(Message::binary(vec![0])).await;
+                        continue;
+                    }
+                    heard.send_modify(|heard| heard.take(reply));
+                }
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
     heard.send_modify(|heard| heard.closed = Some(closed));

@@ -6,6 +6,7 @@ mod database;
 mod disk;
 mod http;
 mod player;
+mod protobuf;
 mod proxy;
 mod server;
 

@@ -1,0 +1,92 @@
+//! One message of a room's stream, and who said it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::clock::HubTime;
+
+/// Who somebody is, as other members see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClientInfo {
+    pub user: Arc<str>,
+    /// The connection's id.
+    pub client: Arc<str>,
+    /// What the login says of the connection: its name at least.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub conn_info: Option<Arc<RawValue>>,
+    /// Where the member sits, or what its subscription token says; absent for other spectators.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chan_info: Option<Arc<RawValue>>,
+}
+
+/// What a publication is marked with.
+pub type Tags = BTreeMap<String, String>;
+
+/// How the hub marks its own news.
+pub fn hub_tags() -> Arc<Tags> {
+    static TAGS: LazyLock<Arc<Tags>> =
+        LazyLock::new(|| Arc::new(Tags::from([("from".to_owned(), "hub".to_owned())])));
+    Arc::clone(&TAGS)
+}
+
+/// `value` as the JSON text that goes into replies.
+///
+/// # Panics
+/// If `value` has keys that are no text; nothing in this crate has.
+pub fn raw_json<T: Serialize>(value: &T) -> Arc<RawValue> {
+    serde_json::value::to_raw_value(value)
+        .expect("what the hub tells has text keys only")
+        .into()
+}
+
+/// One message of a room's stream.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// 0 where the room keeps no history.
+    pub offset: u64,
+    /// Valid JSON without raw line feeds.
+    pub data: Bytes,
+    /// The publisher; none for the hub's own news, and for what the server API publishes.
+    pub info: Option<Arc<ClientInfo>>,
+    pub tags: Option<Arc<Tags>>,
+    /// When the room took it.
+    pub time: HubTime,
+}
+
+impl Publication {
+    /// Appends the publication as a JSON object. The payload goes as it came, unparsed: it was read when it came.
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"data\":");
+        out.extend_from_slice(&self.data);
+        if let Some(info) = &self.info {
+            field(out, ",\"info\":", &**info);
+        }
+        if self.offset > 0 {
+            field(out, ",\"offset\":", &self.offset);
+        }
+        if let Some(tags) = &self.tags {
+            field(out, ",\"tags\":", &**tags);
+        }
+        field(out, ",\"time\":", &self.time.0);
+        out.push(b'}');
+    }
+}
+
+impl Serialize for Publication {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::new();
+        self.write_json(&mut text);
+        let raw: &RawValue = serde_json::from_slice(&text).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// Appends a name, as it stands in the object, and a value.
+pub(super) fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
+    out.extend_from_slice(name.as_bytes());
+    serde_json::to_writer(out, value).expect("replies have text keys only");
+}

@@ -1,0 +1,174 @@
+//! The client protocol in both encodings: what one says, the other hears.
+
+use holdfast::wire::Encoding;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Client, Daemon, Database, Player, Refusal, on_both_databases};
+
+on_both_databases!(
+    players_of_both_encodings_hear_the_same,
+    both_encodings_answer_alike,
+    a_payload_that_is_no_json_is_refused,
+    a_protobuf_frame_that_is_no_command_closes_the_socket,
+);
+
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
+
+async fn players_of_both_encodings_hear_the_same(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let ana = Player::opens(&daemon).await;
+    let ben = Player::joins(&daemon, &ana.room).await;
+    let mut players = Vec::new();
+    for (player, encoding) in [&ana, &ben].into_iter().zip(ENCODINGS) {
+        let mut client = Client::dial_as(daemon.address(), encoding).await;
+        client.connects(&player.token).await.unwrap();
+        client.subscribes(&ana.channel).await.unwrap();
+        players.push(client);
+    }
+
+    for speaker in 0..2 {
+        let said = json!({ "by": speaker, "text": "line\nbreak", "deep": [[{}]], "none": null });
+        let speaking = players[speaker].publishes(&ana.channel, said.clone());
+        assert_eq!(speaking.await, Ok(json!({})));
+
+        let json = players[0].hears_a_player(&ana.channel).await;
+        let protobuf = players[1].hears_a_player(&ana.channel).await;
+        assert_eq!(json["data"], said);
+        assert!(json["time"].is_number());
+        assert_eq!(json, protobuf);
+    }
+}
+
+async fn both_encodings_answer_alike(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let ana = Player::opens(&daemon).await;
+    let mut answers = Vec::new();
+    for encoding in ENCODINGS {
+        let mut client = Client::dial_as(daemon.address(), encoding).await;
+        let connected = client.connects(&ana.token).await.unwrap();
+        let mut answered = vec![Ok(connected)];
+        for (command, body) in commands(&ana) {
+            answered.push(client.asks(command, body).await);
+        }
+        answers.push(answered.into_iter().map(told).collect::<Vec<_>>());
+    }
+    assert_eq!(answers[0].len(), 1 + commands(&ana).len());
+    assert_eq!(answers[0], answers[1]);
+}
+
+/// Each command once, well and badly asked; nothing that changes what the next client finds.
+fn commands(player: &Player) -> Vec<(&'static str, Value)> {
+    let channel = &player.channel;
+    vec![
+        ("subscribe", json!({ "channel": channel, "flag": 1 })),
+        ("subscribe", json!({ "channel": channel })),
+        ("subscribe", json!({ "channel": "nothing:AAAAAA" })),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 1 })),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 4 })),
+        ("subscribe", json!({ "channel": "lobby:x", "tf": {} })),
+        ("presence", json!({ "channel": channel })),
+        ("presence_stats", json!({ "channel": channel })),
+        ("history", json!({ "channel": channel, "limit": -1 })),
+        (
+            "history",
+            json!({ "channel": channel, "limit": 1, "reverse": true }),
+        ),
+        (
+            "history",
+            json!({ "channel": channel, "since": { "offset": 0, "epoch": "other" } }),
+        ),
+        ("ping", json!({})),
+        (
+            "rpc",
+            json!({ "method": "room.get", "data": { "room": player.room } }),
+        ),
+        (
+            "rpc",
+            json!({ "method": "room.get", "data": { "room": 7 } }),
+        ),
+        ("rpc", json!({ "method": "no.such" })),
+        ("unsubscribe", json!({ "channel": channel })),
+        ("unsubscribe", json!({ "channel": channel })),
+    ]
+}
+
+/// An answer without what differs from one connection to the next.
+fn told(answer: Result<Value, Refusal>) -> Result<Value, Refusal> {
+    let mut answer = answer?;
+    for field in ["client", "time"] {
+        answer.as_object_mut().unwrap().remove(field);
+    }
+    if let Some(seats) = answer
+        .pointer_mut("/data/seats")
+        .and_then(Value::as_array_mut)
+    {
+        for seat in seats.iter_mut().filter_map(Value::as_object_mut) {
+            seat.retain(|name, _| {
+                !["hold_seconds", "status", "token", "token_expires_at"].contains(&name.as_str())
+            });
+        }
+    }
+    if let Some(session) = answer
+        .pointer_mut("/data/session")
+        .and_then(Value::as_object_mut)
+    {
+        session.remove("expires_at");
+    }
+    if let Some(presence) = answer.get("presence") {
+        answer = json!(presence.as_object().unwrap().len());
+    }
+    for moving in ["publications", "offset"] {
+        if let Some(fields) = answer.as_object_mut() {
+            fields.remove(moving);
+        }
+    }
+    Ok(answer)
+}
+
+async fn a_payload_that_is_no_json_is_refused(database: Database) {
+    use holdfast::wire::protobuf as proto;
+
+    let daemon = Daemon::on(database).start().await;
+    let ana = Player::opens(&daemon).await;
+    let mut client = Client::dial_as(daemon.address(), Encoding::Protobuf).await;
+    client.connects(&ana.token).await.unwrap();
+    client.subscribes(&ana.channel).await.unwrap();
+    let publish = proto::Command {
+        id: 9,
+        publish: Some(proto::PublishRequest {
+            channel: ana.channel.clone(),
+            data: b"\xff\x00".as_slice().into(),
+        }),
+        ..proto::Command::default()
+    };
+
+    client.sends(Message::binary(proto::frame(&publish))).await;
+
+    let refused = client.reply(9, "publish").await.unwrap_err();
+    assert_eq!(refused.code(), 107);
+    assert!(
+        format!("{refused:?}").contains("data is no JSON"),
+        "{refused:?}"
+    );
+    client.publishes(&ana.channel, json!("next")).await.unwrap();
+}
+
+async fn a_protobuf_frame_that_is_no_command_closes_the_socket(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    for frame in [
+        Message::binary(vec![]),
+        // Longer than what follows.
+        Message::binary(vec![5, 8, 1]),
+        // A length without an end.
+        Message::binary(vec![0xff; 16]),
+        // A command with an id and no method.
+        Message::binary(vec![2, 8, 1]),
+        Message::text("{\"id\":1,\"connect\":{}}"),
+    ] {
+        let mut client = Client::dial_as(daemon.address(), Encoding::Protobuf).await;
+        client.sends(frame.clone()).await;
+        let (code, _) = client.closed_after(&format!("{frame:?}")).await;
+        assert_eq!(code, 3501, "{frame:?}");
+    }
+}
