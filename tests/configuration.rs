@@ -247,6 +247,22 @@ fn without_any_configuration_the_defaults_hold() {
 }
 
 #[test]
+fn personal_channels_need_a_kind_to_be_of() {
+    let machine = Machine::new();
+    let check = ["config", "show", "--set", "auth.personal_channel=true"];
+    let seated = [check.as_slice(), &["--set", "kind.default.seats=2"]].concat();
+    for arguments in [check.as_slice(), &seated] {
+        let said = machine.refused(arguments);
+        says(
+            &said,
+            &["auth.personal_channel: needs [kind.default] with seats = 0"],
+        );
+    }
+    let open = [check.as_slice(), &["--set", "kind.default.seats=0"]].concat();
+    assert_eq!(machine.run(&open).code, 0);
+}
+
+#[test]
 fn a_file_in_the_working_directory_is_not_read_unasked() {
     let machine = Machine::new();
     machine.write("holdfast.toml", "data_dir = \"elsewhere\"\n");

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod browser;
+mod channel;
 mod commit;
 mod concurrency;
 mod configuration;

@@ -85,6 +85,10 @@ pub enum Wrong {
         other: String,
         other_value: String,
     },
+    #[error(
+        "needs [kind.default] with seats = 0, the kind of channels without a colon: personal channels are of it"
+    )]
+    NoDefaultKind,
     #[error("the teams have {sum} seats together, which must be the {seats} of kind.{kind}.seats")]
     Teams { kind: String, sum: u32, seats: u16 },
     #[error(

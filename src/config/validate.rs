@@ -42,6 +42,14 @@ pub(super) fn check(reader: &mut Reader, config: &Config) {
     for (name, kind) in &config.kind {
         check_kind(reader, config, name, kind);
     }
+    let are_personal_channels_open = config
+        .kind
+        .get("default")
+        .is_some_and(|kind| kind.seats == 0);
+    if config.auth.personal_channel && !are_personal_channels_open {
+        let origin = reader.origin("auth.personal_channel");
+        reader.problem("auth.personal_channel", origin, Wrong::NoDefaultKind);
+    }
 }
 
 fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfig) {

@@ -41,6 +41,18 @@ impl Actor for ConnectionActor {
                 let served = Box::pin(connection.serve(payload)).await;
                 answer(reply, served);
             }
+            ConnectionMessage::Subscribe {
+                wanted,
+                recover,
+                reply,
+            } => {
+                let subscribed = Box::pin(connection.subscribe_by_hub(*wanted, recover)).await;
+                answer(reply, subscribed);
+            }
+            ConnectionMessage::Unsubscribe { channel, reply } => {
+                Box::pin(connection.unsubscribe_by_hub(&channel)).await;
+                answer(reply, ());
+            }
             #[cfg(feature = "faults")]
             ConnectionMessage::Panic => panic!("ordered"),
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::state::Connection;
-use crate::id::{ConnectionId, RoomCode};
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, RoomCode, UserId};
 use crate::mailbox::Unanswered;
-use crate::room::{Peer, Question, RoomHandle, RoomKey};
+use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing};
 use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, SubscribeRequest,
-    UnsubscribeResult, is_deeper_than, one_line,
+    SubscribeResult, UnsubscribeResult, is_deeper_than, one_line,
 };
 
 /// The longest channel name, in bytes, as in the protocol.
@@ -19,6 +20,9 @@ const CHANNEL_BYTES_MAX: usize = 255;
 
 /// The delta format that client libraries offer. It is an offer: publications go out whole.
 const FOSSIL: &str = "fossil";
+
+/// Stands in the name of a channel before the users that it is for, as in `dialog#ana,ben`.
+const USERS: char = '#';
 
 /// One subscription; dropped, the room hears that its member is gone.
 pub(super) struct Subscription {
@@ -28,6 +32,12 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    /// Has the room end it and tell the client; whether it has done so.
+    pub(super) async fn end(self, asked: Asked, outbound: Outbound) -> bool {
+        let told = self.room.unsubscribe(asked, self.connection, outbound);
+        told.await.is_ok()
+    }
+
     /// The room has ended it itself.
     fn forget(mut self) {
         self.is_over = true;
@@ -49,26 +59,54 @@ impl Connection {
         request: SubscribeRequest,
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
-        let channel = request.channel.clone();
+        let channel = request.channel.as_str();
         let is_delta_known = ["", FOSSIL].contains(&request.delta.as_str());
         if channel.is_empty() || !is_delta_known {
             self.outbound.close(Close::BadRequest);
             return Ok(());
         }
         check_sort(&request)?;
-        let is_known = self.channels.contains_key(&channel);
+        let is_known = self.channels.contains_key(channel);
         if !is_known && self.channels.len() >= self.context.client.channels_max {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let outbound = self.outbound.clone();
+        let grant = Self::grant(&request, &peer)?;
+        let asked = Asked::ByClient { id };
+        self.enter(asked, peer, request, grant).await?;
+        Ok(())
+    }
+
+    /// What a client brings along to subscribe with.
+    fn grant(request: &SubscribeRequest, peer: &Peer) -> Result<Grant, Failure> {
+        if request.channel.starts_with(PRIVATE) || !is_for(&request.channel, peer) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        Ok(Grant::default())
+    }
+
+    /// Makes the connection a member of a channel's room; the result is there where no command asked for it.
+    pub(super) async fn enter(
+        &mut self,
+        asked: Asked,
+        peer: Arc<Peer>,
+        request: SubscribeRequest,
+        grant: Grant,
+    ) -> Result<Option<SubscribeResult>, Failure> {
+        let channel = request.channel.clone();
+        let subscribing = Subscribing {
+            asked,
+            peer,
+            request,
+            grant,
+            outbound: self.outbound.clone(),
+        };
         let (room, subscribed) = self
             .ask_room(&channel, |room| {
-                let (peer, request) = (Arc::clone(&peer), request.clone());
-                let outbound = outbound.clone();
-                async move { room.subscribe(id, peer, request, outbound).await }
+                let subscribing = subscribing.clone();
+                async move { room.subscribe(subscribing).await }
             })
             .await?;
-        subscribed?;
+        let result = subscribed?;
         let subscription = Subscription {
             room,
             connection: self.id,
@@ -78,17 +116,14 @@ impl Connection {
         if let Some(ended) = self.channels.insert(channel, subscription) {
             ended.forget();
         }
-        Ok(())
+        Ok(result)
     }
 
     pub(super) async fn unsubscribe(&mut self, id: u32, channel: &str) {
         let mut is_answered = false;
         if let Some(subscription) = self.channels.remove(channel) {
-            let unsubscribed = subscription
-                .room
-                .unsubscribe(id, self.id, self.outbound.clone())
-                .await;
-            is_answered = unsubscribed.is_ok();
+            let asked = Asked::ByClient { id };
+            is_answered = subscription.end(asked, self.outbound.clone()).await;
         }
         if !is_answered {
             self.answer(id, &UnsubscribeResult {});
@@ -114,6 +149,7 @@ impl Connection {
                 "data nests at most {DEPTH_MAX} arrays and objects"
             )));
         }
+        check_user(channel, &peer)?;
         let (_, published) = self
             .ask_room(channel, |room| {
                 let (peer, data) = (Arc::clone(&peer), data.clone());
@@ -132,6 +168,7 @@ impl Connection {
         question: Question,
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
+        check_user(channel, &peer)?;
         let outbound = self.outbound.clone();
         let (_, answered) = self
             .ask_room(channel, |room| {
@@ -185,7 +222,9 @@ impl Connection {
 
     /// Which room a channel would be.
     fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
-        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !channel.is_ascii() {
+        // The name of a user may be anything.
+        let is_text = channel.is_ascii() || channel.contains(USERS);
+        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !is_text {
             return Err(Failure::bad_request(format_args!(
                 "a channel has 1 to {CHANNEL_BYTES_MAX} ASCII characters"
             )));
@@ -198,6 +237,27 @@ impl Connection {
         let code = channel.split_once(':').map_or("", |(_, code)| code);
         let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
         Ok(RoomKey::Code(code))
+    }
+}
+
+/// The channel that a user is subscribed to at each connect, where the configuration wants that. None for a user
+/// whose id would name others as well.
+pub(super) fn personal_channel(user: &UserId) -> Option<String> {
+    let user = user.as_str();
+    (!user.contains(',')).then(|| format!("{USERS}{user}"))
+}
+
+/// Whether a channel is for everybody, or for this user.
+fn is_for(channel: &str, peer: &Peer) -> bool {
+    let users = channel.split_once(USERS).map(|(_, users)| users);
+    let is_user = |one: &str| one == peer.user.id.as_str();
+    users.is_none_or(|users| users.split(',').any(is_user))
+}
+
+fn check_user(channel: &str, peer: &Peer) -> Result<(), Failure> {
+    match is_for(channel, peer) {
+        true => Ok(()),
+        false => Err(ErrorCode::PermissionDenied.into()),
     }
 }
 

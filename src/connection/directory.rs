@@ -39,7 +39,6 @@ impl ConnectionDirectory {
     }
 
     /// The actor of one connection.
-    #[cfg(feature = "faults")]
     pub(super) fn actor(&self, id: ConnectionId) -> Option<ActorRef<ConnectionMessage>> {
         self.open.get(&id).map(|entry| entry.value().1.clone())
     }

@@ -3,11 +3,25 @@
 use bytes::Bytes;
 use ractor::RpcReplyPort;
 
+use super::server_side::Wanted;
+use crate::wire::{Failure, Position};
+
 pub(super) enum ConnectionMessage {
     /// A frame has come. One at a time: the answer is leave to send the next.
     Frame {
         payload: Bytes,
         reply: RpcReplyPort<Served>,
+    },
+    /// A game's server wants the client to hear a channel.
+    Subscribe {
+        wanted: Box<Wanted>,
+        recover: Option<Position>,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+    /// A game's server wants the client to hear a channel no more.
+    Unsubscribe {
+        channel: String,
+        reply: RpcReplyPort<()>,
     },
     /// Fail, because a tester wants it.
     #[cfg(feature = "faults")]

@@ -14,6 +14,8 @@ mod heartbeat;
 mod message;
 mod meter;
 mod metric;
+mod order;
+mod server_side;
 mod socket;
 mod state;
 mod supervisor;
@@ -73,6 +75,7 @@ struct Context {
     actions: Actions,
     client: ClientConfig,
     are_guests_welcome: bool,
+    has_personal_channels: bool,
     wrong_codes: WrongCodes,
     directory: ConnectionDirectory,
     tracker: TaskTracker,
@@ -89,6 +92,7 @@ impl Connections {
                 actions,
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
+                has_personal_channels: config.auth.personal_channel,
                 wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
                 directory: ConnectionDirectory::default(),
                 tracker,

@@ -1,6 +1,6 @@
 //! What a connection does with each command, in the order they come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use ractor::ActorRef;
 use serde::Serialize;
 
 use super::Context;
-use super::channel::Subscription;
+use super::channel::{Subscription, personal_channel};
 use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
 use super::metric::{Resume, count_connect};
+use super::server_side::{Unsubscribed, Wanted};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -27,7 +28,7 @@ use crate::session::{Attachment, Caller, SessionHandle};
 use crate::supervisor::Alive;
 use crate::wire::{
     Close, Command, CommandResult, ConnectRequest, ConnectResult, ErrorCode, Failure, GUEST_NAME,
-    PingResult, Reason, Refusal, Request, SeatView, SessionView, UserView, raw_json,
+    PingResult, Reason, Refusal, Request, SeatView, SessionView, UserView, raw_json, result,
 };
 
 /// Seconds of silence that a client may make up for at once.
@@ -219,7 +220,16 @@ impl Connection {
         Ok(())
     }
 
-    async fn connect(&mut self, id: u32, request: ConnectRequest) {
+    /// As the rooms know it; None before it has connected.
+    pub(super) fn peer(&self) -> Option<Arc<Peer>> {
+        match &self.stage {
+            Stage::Connected(established) => Some(Arc::clone(&established.peer)),
+            Stage::New | Stage::Refused => None,
+        }
+    }
+
+    async fn connect(&mut self, id: u32, mut request: ConnectRequest) {
+        let positions = std::mem::take(&mut request.subs);
         let outcome = match request.token.is_empty() {
             true => Resume::New,
             false => Resume::Resumed,
@@ -233,6 +243,16 @@ impl Connection {
             }
         };
         count_connect(outcome);
+        // What its rooms say meanwhile follows the reply.
+        let held_back = self.outbound.hold_back();
+        let wanted = self.wanted(&established.peer);
+        let subs = match self.enter_all(&established.peer, wanted, positions).await {
+            Ok(subs) => subs,
+            Err(unsubscribed) => {
+                drop(held_back);
+                return self.cannot_subscribe(id, unsubscribed);
+            }
+        };
         let client = self.id.to_string();
         let ping = self.context.client.ping.as_secs();
         let reply = ConnectResult {
@@ -246,12 +266,30 @@ impl Connection {
                 seats,
             },
             ping: u32::try_from(ping).unwrap_or(u32::MAX),
-            subs: BTreeMap::new(),
+            subs,
             pong: true,
             time: self.context.actions.now().0,
         };
-        self.answer(id, &reply);
+        held_back.release(result(self.outbound.encoding(), id, &reply));
         self.stage = Stage::Connected(Box::new(established));
+    }
+
+    /// What the client hears without asking.
+    fn wanted(&self, peer: &Peer) -> Vec<Wanted> {
+        let personal = match self.context.has_personal_channels {
+            true => personal_channel(&peer.user.id),
+            false => None,
+        };
+        personal.into_iter().map(Wanted::by_hub).collect()
+    }
+
+    fn cannot_subscribe(&mut self, id: u32, unsubscribed: Unsubscribed) {
+        self.stage = Stage::Refused;
+        self.channels.clear();
+        match unsubscribed {
+            Unsubscribed::TooMany => self.outbound.close(Close::ChannelLimit),
+            Unsubscribed::Failed(failed) => self.refuse(id, &failed),
+        }
     }
 
     async fn establish(

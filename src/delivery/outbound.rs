@@ -75,18 +75,28 @@ pub struct HeldBack(Option<Outbound>);
 
 impl HeldBack {
     /// Lets everything go, after this frame.
-    pub fn release(mut self, first: Frame) {
-        let Some(outbound) = self.0.take() else {
-            return;
-        };
-        let mut state = outbound.0.state.lock();
-        state.is_held_back = false;
-        if !state.is_closed && state.close.is_none() {
-            state.bytes += first.len();
-            state.frames.insert(0, first);
+    pub fn release(self, first: Frame) {
+        self.end(|state| {
+            if !state.is_closed && state.close.is_none() {
+                state.bytes += first.len();
+                state.frames.insert(0, first);
+            }
+        });
+    }
+
+    /// Lets everything go: nothing has to go first after all.
+    pub fn resume(self) {
+        self.end(|_| ());
+    }
+
+    fn end(mut self, change: impl FnOnce(&mut State)) {
+        if let Some(outbound) = self.0.take() {
+            let mut state = outbound.0.state.lock();
+            state.is_held_back = false;
+            change(&mut state);
+            drop(state);
+            outbound.0.filled.notify_one();
         }
-        drop(state);
-        outbound.0.filled.notify_one();
     }
 }
 

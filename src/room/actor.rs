@@ -38,13 +38,14 @@ impl Actor for RoomActor {
         (context, seed): (Arc<RoomContext>, RoomSeed),
     ) -> Result<Room, ActorProcessingErr> {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
+        let joins = seed.kind.config.join_leave;
         let mut room = Room {
             stream: Stream::new(&seed.kind.config, stream),
             seating: Seating::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
-            members: Members::default(),
+            members: Members::new(joins),
             claims: HashMap::new(),
             releases: HashMap::new(),
             vacancy: 0,
@@ -86,23 +87,17 @@ impl Actor for RoomActor {
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
             RoomMessage::Vacated { session } => room.vacated(session).await,
             RoomMessage::Settled { change, result } => room.settled(change, result).await?,
-            RoomMessage::Subscribe {
-                id,
-                peer,
-                request,
-                outbound,
-                reply,
-            } => {
-                answer(reply, room.subscribe(id, &peer, &request, outbound));
+            RoomMessage::Subscribe { subscribing, reply } => {
+                answer(reply, room.subscribe(*subscribing));
                 room.rest_if_unheard();
             }
             RoomMessage::Unsubscribe {
-                id,
+                asked,
                 connection,
                 outbound,
                 reply,
             } => {
-                room.unsubscribe(id, connection, &outbound);
+                room.unsubscribe(asked, connection, &outbound);
                 answer(reply, ());
             }
             RoomMessage::Leave { connection } => room.leave(connection),
@@ -137,6 +132,7 @@ impl Actor for RoomActor {
         if is_about_seats {
             room.seats_may_have_changed();
         }
+        room.tell_who_left();
         Ok(())
     }
 

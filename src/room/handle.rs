@@ -8,13 +8,15 @@ use bytes::Bytes;
 use ractor::ActorRef;
 
 use super::member::Peer;
-use super::message::{ClaimRequest, Claimed, HoldRequest, Question, RoomMessage};
+use super::message::{
+    Asked, ClaimRequest, Claimed, HoldRequest, Question, RoomMessage, Subscribing,
+};
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
 use crate::persistence::{SessionWrite, StoredStream, UserWrite};
-use crate::wire::{Failure, Refusal, RoomView, SubscribeRequest, UserView};
+use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
 
 /// How a room is found: by its code, or, if it is an open channel, by the channel's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -113,34 +115,30 @@ impl RoomHandle {
         self.tell(RoomMessage::Vacated { session });
     }
 
-    /// Subscribes a connection. The room queues the reply to command `id` itself; an error is left
-    /// to the caller to queue.
+    /// Subscribes a connection. The room queues the result itself if a client's command asked for it,
+    /// and else returns it; an error is left to the caller to queue.
     pub async fn subscribe(
         &self,
-        id: u32,
-        peer: Arc<Peer>,
-        request: SubscribeRequest,
-        outbound: Outbound,
-    ) -> Result<Result<(), Failure>, Unanswered> {
+        subscribing: Subscribing,
+    ) -> Result<Result<Option<SubscribeResult>, Failure>, Unanswered> {
+        let subscribing = Box::new(subscribing);
         ask(&self.actor, |reply| RoomMessage::Subscribe {
-            id,
-            peer,
-            request,
-            outbound,
+            subscribing,
             reply,
         })
         .await
     }
 
-    /// Unsubscribes a connection. The room queues the reply to command `id` itself.
+    /// Unsubscribes a connection. The room itself tells the client: by a reply if it has asked, else by
+    /// a push.
     pub async fn unsubscribe(
         &self,
-        id: u32,
+        asked: Asked,
         connection: ConnectionId,
         outbound: Outbound,
     ) -> Result<(), Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Unsubscribe {
-            id,
+            asked,
             connection,
             outbound,
             reply,

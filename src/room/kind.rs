@@ -12,6 +12,9 @@ use crate::wire::{Reason, Refusal, raw_json};
 /// The kind of a new room whose maker names none.
 pub const DEFAULT_KIND: &str = "table";
 
+/// Begins the name of a channel that nobody enters without a token.
+pub const PRIVATE: char = '$';
+
 /// A configured template of rooms.
 #[derive(Debug)]
 pub struct Kind {
@@ -47,8 +50,10 @@ impl Kinds {
         self.0.get(name)
     }
 
-    /// The kind of a channel: what stands before the colon, or `default`.
+    /// The kind of a channel: what stands before the colon, or `default`. A leading `$` belongs to neither: it marks
+    /// a channel that nobody enters without a token.
     pub fn of_channel(&self, channel: &str) -> Option<&Arc<Kind>> {
+        let channel = channel.strip_prefix(PRIVATE).unwrap_or(channel);
         let name = channel.split_once(':').map_or("default", |(name, _)| name);
         self.get(name)
     }

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::message::Asked;
 use super::notice::Epoch;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::wire::{ClientInfo, Encoding, Frame, Push, Shared, UserView, push};
+use crate::wire::{ClientInfo, Close, Encoding, Frame, Push, Shared, UserView, push};
 
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
@@ -40,13 +41,16 @@ impl Peer {
     }
 }
 
-/// One subscription. Dropped without a goodbye, because its room has failed, it tells the client to
-/// subscribe again.
+/// One subscription. Dropped without a goodbye, because its room has failed, it has the client subscribe
+/// again: by itself, or, if it was the hub that subscribed it, by a new connection.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) peer: Arc<Peer>,
     pub(super) info: Arc<ClientInfo>,
+    /// What others see of it while it holds no seat.
+    unseated_info: Option<Arc<RawValue>>,
     is_seated: bool,
+    is_by_hub: bool,
     channel: Arc<str>,
     outbound: Outbound,
     is_dismissed: bool,
@@ -54,13 +58,37 @@ pub(super) struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if !self.is_dismissed {
-            self.unsubscribe(UNSUBSCRIBE_RETRY, "insufficient state");
+        if self.is_dismissed {
+            return;
+        }
+        match self.is_by_hub {
+            true => self.outbound.cut(Close::InsufficientState),
+            false => self.unsubscribe(UNSUBSCRIBE_RETRY, "insufficient state"),
         }
     }
 }
 
 impl Member {
+    pub(super) fn new(
+        asked: Asked,
+        peer: Arc<Peer>,
+        seat: Option<Arc<RawValue>>,
+        unseated_info: Option<Arc<RawValue>>,
+        channel: Arc<str>,
+        outbound: Outbound,
+    ) -> Member {
+        Member {
+            is_seated: seat.is_some(),
+            info: peer.describe(seat.or_else(|| unseated_info.clone())),
+            unseated_info,
+            is_by_hub: asked == Asked::ByHub,
+            channel,
+            outbound,
+            is_dismissed: false,
+            peer,
+        }
+    }
+
     fn unsubscribe(&self, code: u32, reason: &'static str) {
         let what = Push::Unsubscribe { code, reason };
         let frame = push(self.outbound.encoding(), &self.channel, &what);
@@ -70,37 +98,56 @@ impl Member {
 }
 
 /// The members of one room.
-#[derive(Debug, Default)]
-pub(super) struct Members(HashMap<ConnectionId, Member>);
+#[derive(Debug)]
+pub(super) struct Members {
+    present: HashMap<ConnectionId, Member>,
+    /// Whether the others want to know who leaves.
+    tells_of_leaving: bool,
+    /// Who has left, and nobody was told of it yet.
+    left: Vec<Arc<ClientInfo>>,
+}
 
 impl Members {
-    pub(super) fn add(
-        &mut self,
-        peer: Arc<Peer>,
-        info: Arc<ClientInfo>,
-        is_seated: bool,
-        channel: Arc<str>,
-        outbound: Outbound,
-    ) {
-        let member = Member {
-            info,
-            is_seated,
-            channel,
-            outbound,
-            is_dismissed: false,
-            peer: Arc::clone(&peer),
-        };
-        self.0.insert(peer.connection, member);
+    pub(super) fn new(tells_of_leaving: bool) -> Members {
+        Members {
+            present: HashMap::new(),
+            tells_of_leaving,
+            left: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, member: Member) {
+        self.present.insert(member.peer.connection, member);
+    }
+
+    /// Somebody who has left, for the others to be told.
+    pub(super) fn left(&mut self) -> Option<Arc<ClientInfo>> {
+        self.left.pop()
     }
 
     pub(super) fn get(&self, connection: ConnectionId) -> Option<&Member> {
-        self.0.get(&connection)
+        self.present.get(&connection)
     }
 
     /// Removes a member that says goodbye, or whose connection is gone.
     pub(super) fn remove(&mut self, connection: ConnectionId) {
-        if let Some(mut member) = self.0.remove(&connection) {
-            member.is_dismissed = true;
+        if let Some(member) = self.present.remove(&connection) {
+            self.gone(member);
+        }
+    }
+
+    /// Removes a member that the hub wants to hear no more, and tells it.
+    pub(super) fn dismiss_connection(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.present.remove(&connection) {
+            member.unsubscribe(UNSUBSCRIBE_FINAL, "server unsubscribe");
+            self.gone(member);
+        }
+    }
+
+    fn gone(&mut self, mut member: Member) {
+        member.is_dismissed = true;
+        if self.tells_of_leaving {
+            self.left.push(Arc::clone(&member.info));
         }
     }
 
@@ -121,9 +168,10 @@ impl Members {
 
     /// Writes a new seat, or the loss of one, into what others see of a session.
     pub(super) fn describe(&mut self, session: SessionId, seat: Option<&Arc<RawValue>>) {
-        for member in self.0.values_mut() {
+        for member in self.present.values_mut() {
             if member.peer.session == session {
-                member.info = member.peer.describe(seat.cloned());
+                let info = seat.or(member.unseated_info.as_ref());
+                member.info = member.peer.describe(info.cloned());
                 member.is_seated = seat.is_some();
             }
         }
@@ -139,21 +187,21 @@ impl Members {
             let frame = shared.frame(member.outbound.encoding()).clone();
             member.outbound.offer_timed(frame, timed).is_ok()
         });
-        self.0.len()
+        self.present.len()
     }
 
     /// Members without a seat.
     pub(super) fn spectators(&self) -> usize {
         let is_spectator = |member: &&Member| !member.is_seated;
-        self.0.values().filter(is_spectator).count()
+        self.present.values().filter(is_spectator).count()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.values()
+        self.present.values()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.present.is_empty()
     }
 
     fn dismiss(&mut self, is_meant: impl Fn(&Member) -> bool) {
@@ -167,9 +215,13 @@ impl Members {
     }
 
     fn retain(&mut self, mut is_kept: impl FnMut(&Member) -> bool) {
-        self.0.retain(|_, member| {
+        let (left, tells_of_leaving) = (&mut self.left, self.tells_of_leaving);
+        self.present.retain(|_, member| {
             let is_kept = is_kept(member);
             member.is_dismissed = !is_kept;
+            if !is_kept && tells_of_leaving {
+                left.push(Arc::clone(&member.info));
+            }
             is_kept
         });
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ractor::RpcReplyPort;
+use serde_json::value::RawValue;
 
 use super::halt::Handout;
 use super::member::Peer;
@@ -14,7 +15,9 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
 use crate::persistence::{Committed, SessionWrite, UserWrite, WriteError};
-use crate::wire::{Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, UserView};
+use crate::wire::{
+    Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, SubscribeResult, UserView,
+};
 
 pub(super) enum RoomMessage {
     Claim(Box<ClaimRequest>),
@@ -39,16 +42,13 @@ pub(super) enum RoomMessage {
     Vacated {
         session: SessionId,
     },
+    /// Answered with the result, unless the room has queued it for the client.
     Subscribe {
-        /// The id of the client's command: the room itself queues the reply.
-        id: u32,
-        peer: Arc<Peer>,
-        request: SubscribeRequest,
-        outbound: Outbound,
-        reply: RpcReplyPort<Result<(), Failure>>,
+        subscribing: Box<Subscribing>,
+        reply: RpcReplyPort<Result<Option<SubscribeResult>, Failure>>,
     },
     Unsubscribe {
-        id: u32,
+        asked: Asked,
         connection: ConnectionId,
         outbound: Outbound,
         reply: RpcReplyPort<()>,
@@ -122,6 +122,38 @@ impl RoomMessage {
             RoomMessage::Panic => false,
         }
     }
+}
+
+/// Who wants a subscription to begin or to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The client, by its command of that id: the room itself queues the reply.
+    ByClient { id: u32 },
+    /// The hub, for the client: a server-side subscription.
+    ByHub,
+}
+
+/// What somebody has a right to beside what the kind allows, by a token or because the hub wants it so.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// May subscribe whatever the kind says.
+    pub is_given: bool,
+    /// What others see of the member where it holds no seat.
+    pub info: Option<Arc<RawValue>>,
+    /// Goes with the result.
+    pub data: Option<Arc<RawValue>>,
+    /// Seconds within which the client has to refresh the subscription.
+    pub ttl: Option<u32>,
+}
+
+/// Somebody wants to hear a room.
+#[derive(Debug, Clone)]
+pub struct Subscribing {
+    pub asked: Asked,
+    pub peer: Arc<Peer>,
+    pub request: SubscribeRequest,
+    pub grant: Grant,
+    pub outbound: Outbound,
 }
 
 /// What a member may want to know.

@@ -29,9 +29,9 @@ mod stream;
 
 pub use brood::{Rooms, channel};
 pub use handle::{Claimant, RoomHandle, RoomKey};
-pub use kind::{DEFAULT_KIND, Kind, Kinds};
+pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE};
 pub use member::Peer;
-pub use message::{Claimed, Question};
+pub use message::{Asked, Claimed, Grant, Question, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;
 pub use stream::new_epoch;

@@ -6,30 +6,34 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::member::Peer;
-use super::message::Question;
+use super::member::{Member, Peer};
+use super::message::{Asked, Question, Subscribing};
 use super::state::Room;
 use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::wire::{
-    ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult,
-    Refusal, SubscribeRequest, UnsubscribeResult,
+    ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, Push,
+    Refusal, Shared, SubscribeResult, UnsubscribeResult, push,
 };
 
 impl Room {
     /// Adds a member and queues the reply in one step, so that no push can overtake it.
     pub(super) fn subscribe(
         &mut self,
-        id: u32,
-        peer: &Arc<Peer>,
-        request: &SubscribeRequest,
-        outbound: Outbound,
-    ) -> Result<(), Failure> {
+        subscribing: Subscribing,
+    ) -> Result<Option<SubscribeResult>, Failure> {
+        let Subscribing {
+            asked,
+            peer,
+            request,
+            grant,
+            outbound,
+        } = subscribing;
         if self.members.get(peer.connection).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
-        if !self.may_subscribe(peer) {
+        if !grant.is_given && !self.may_subscribe(&peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let half = outbound.half();
@@ -37,10 +41,10 @@ impl Room {
             count_max: half.count_max.min(self.context.recovery_max),
             ..half
         };
-        let subscribed = self.stream.subscribe(request, limits, self.now())?;
-        let seat = self.seat_info(peer.session).cloned();
-        let is_seated = seat.is_some();
-        let info = peer.describe(seat);
+        let mut subscribed = self.stream.subscribe(&request, limits, self.now())?;
+        subscribed.data = grant.data;
+        subscribed.expires = grant.ttl.is_some();
+        subscribed.ttl = grant.ttl.unwrap_or(0);
         if request.recover.is_some() {
             let metrics = &self.context.metrics;
             match subscribed.recovered {
@@ -48,19 +52,52 @@ impl Room {
                 false => metrics.not_recovered.increment(1),
             }
         }
-        if outbound.answer(id, &subscribed).is_ok() {
-            let channel = Arc::clone(&self.channel);
-            let peer = Arc::clone(peer);
-            self.members.add(peer, info, is_seated, channel, outbound);
-        }
-        Ok(())
+        let result = match asked {
+            // Full or closed: the connection is ending, and nobody is there to hear anything.
+            Asked::ByClient { id } if outbound.answer(id, &subscribed).is_err() => return Ok(None),
+            Asked::ByClient { .. } => None,
+            Asked::ByHub => Some(subscribed),
+        };
+        let seat = self.seat_info(peer.session).cloned();
+        let channel = Arc::clone(&self.channel);
+        let member = Member::new(asked, peer, seat, grant.info, channel, outbound);
+        let info = Arc::clone(&member.info);
+        self.members.add(member);
+        self.tell_of(&Push::Join { info: &info });
+        Ok(result)
     }
 
-    pub(super) fn unsubscribe(&mut self, id: u32, connection: ConnectionId, outbound: &Outbound) {
-        self.members.remove(connection);
-        // Full or closed: the connection is ending, and with it the subscription.
-        let _ = outbound.answer(id, &UnsubscribeResult {});
+    pub(super) fn unsubscribe(
+        &mut self,
+        asked: Asked,
+        connection: ConnectionId,
+        outbound: &Outbound,
+    ) {
+        match asked {
+            Asked::ByClient { id } => {
+                self.members.remove(connection);
+                // Full or closed: the connection is ending, and with it the subscription.
+                let _ = outbound.answer(id, &UnsubscribeResult {});
+            }
+            Asked::ByHub => self.members.dismiss_connection(connection),
+        }
         self.rest_if_unheard();
+    }
+
+    /// Tells everybody who has left meanwhile, by whatever way.
+    pub(super) fn tell_who_left(&mut self) {
+        while let Some(info) = self.members.left() {
+            self.tell_of(&Push::Leave { info: &info });
+        }
+    }
+
+    /// Tells everybody of a member, where the kind wants that.
+    fn tell_of(&mut self, what: &Push<'_>) {
+        if self.kind.config.join_leave {
+            let channel = Arc::clone(&self.channel);
+            let frames = Shared::new(|encoding| push(encoding, &channel, what));
+            self.members.tell(frames, None);
+        }
     }
 
     pub(super) fn leave(&mut self, connection: ConnectionId) {

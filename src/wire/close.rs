@@ -18,6 +18,8 @@ pub enum Close {
     Internal,
     /// The client reads slower than its rooms speak. The seat stays.
     Slow,
+    /// A subscription that the hub had made for the client is lost: come back.
+    InsufficientState,
     /// The session's actor is gone: come back.
     ForceReconnect,
     /// No answer to a ping.
@@ -27,6 +29,8 @@ pub enum Close {
     BadRequest,
     /// Not connected within `client.connect_timeout`.
     Stale,
+    /// The hub would subscribe the client to more channels than `client.channels_max`.
+    ChannelLimit,
     /// The command is one that this hub does not serve.
     NotAvailable,
     SessionEnded,
@@ -44,11 +48,13 @@ impl Close {
             Close::Shutdown => 3001,
             Close::Internal => 3004,
             Close::Slow => 3008,
+            Close::InsufficientState => 3010,
             Close::ForceReconnect => 3011,
             Close::NoPong => 3012,
             Close::InvalidToken => 3500,
             Close::BadRequest => 3501,
             Close::Stale => 3502,
+            Close::ChannelLimit => 3505,
             Close::NotAvailable => 3508,
             Close::SessionEnded => 4500,
             Close::Replaced => 4501,
@@ -65,11 +71,13 @@ impl Close {
             Close::Shutdown => "shutdown",
             Close::Internal => "internal",
             Close::Slow => "slow",
+            Close::InsufficientState => "insufficient_state",
             Close::ForceReconnect => "force_reconnect",
             Close::NoPong => "no_pong",
             Close::InvalidToken => "invalid_token",
             Close::BadRequest => "bad_request",
             Close::Stale => "stale",
+            Close::ChannelLimit => "channel_limit",
             Close::NotAvailable => "not_available",
             Close::SessionEnded => "session_ended",
             Close::Replaced => "replaced",
@@ -86,11 +94,13 @@ impl Close {
             Close::Shutdown => "shutdown",
             Close::Internal => "internal server error",
             Close::Slow => "slow",
+            Close::InsufficientState => "insufficient state",
             Close::ForceReconnect => "force reconnect",
             Close::NoPong => "no pong",
             Close::InvalidToken => "invalid token",
             Close::BadRequest => "bad request",
             Close::Stale => "stale",
+            Close::ChannelLimit => "channel limit",
             Close::NotAvailable => "not available",
             Close::SessionEnded => "session ended",
             Close::Replaced => "replaced by a newer connection",

@@ -249,6 +249,24 @@ impl Client {
         }
     }
 
+    /// The first push of this sort on a channel, such as `join`, that the test has a use for.
+    pub(crate) async fn hears_push(
+        &mut self,
+        channel: &str,
+        sort: &str,
+        is_meant: impl Fn(&Value) -> bool,
+    ) -> Value {
+        self.wait(&format!("a {sort} on {channel}"), |heard| {
+            let pushes = heard.order.iter().map(|frame| &frame["push"]);
+            pushes
+                .filter(|push| push["channel"].as_str().unwrap_or_default() == channel)
+                .filter_map(|push| push.get(sort))
+                .find(|body| is_meant(body))
+                .cloned()
+        })
+        .await
+    }
+
     /// The hub's next news on a channel that has this type, past everything else.
     pub(crate) async fn hears_news(&mut self, channel: &str, kind: &str) -> Value {
         loop {
