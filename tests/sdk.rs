@@ -5,9 +5,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 
+use holdfast::wire::Encoding;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_centrifuge::client::Client as Centrifuge;
+use tokio_centrifuge::config::Config;
 
 use crate::support::{Daemon, Database, PATIENCE, Player, on_both_databases};
 
@@ -15,6 +18,7 @@ on_both_databases!(
     javascript_players_come_back_into_their_seats_after_a_crash,
     python_players_come_back_into_their_seats_after_a_crash,
     javascript_and_python_players_play_in_one_room,
+    rust_players_come_back_into_their_seats_after_a_crash,
 );
 
 /// Lines a player may be ahead of the test; a player that is further ahead waits.
@@ -35,8 +39,10 @@ enum Sdk {
     Python,
 }
 
+type Stock = (Sdk, Encoding);
+
 impl SdkPlayer {
-    fn start(sdk: Sdk, daemon: &Daemon, player: &Player) -> SdkPlayer {
+    fn start((sdk, encoding): Stock, daemon: &Daemon, player: &Player) -> SdkPlayer {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (program, script) = match sdk {
             Sdk::Javascript => ("node".into(), "player.mjs"),
@@ -47,6 +53,10 @@ impl SdkPlayer {
             .arg(root.join("tests/sdk").join(script))
             .arg(root.join(".cache/node"))
             .args([&url, &player.token, &player.channel])
+            .arg(match encoding {
+                Encoding::Json => "json",
+                Encoding::Protobuf => "protobuf",
+            })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,18 +122,27 @@ impl Drop for SdkPlayer {
 }
 
 async fn javascript_players_come_back_into_their_seats_after_a_crash(database: Database) {
-    come_back_into_their_seats([Sdk::Javascript; 2], database).await;
+    come_back_into_their_seats(both_ways(Sdk::Javascript), database).await;
 }
 
 async fn python_players_come_back_into_their_seats_after_a_crash(database: Database) {
-    come_back_into_their_seats([Sdk::Python; 2], database).await;
+    come_back_into_their_seats(both_ways(Sdk::Python), database).await;
 }
 
 async fn javascript_and_python_players_play_in_one_room(database: Database) {
-    come_back_into_their_seats([Sdk::Javascript, Sdk::Python], database).await;
+    let players = [
+        (Sdk::Javascript, Encoding::Protobuf),
+        (Sdk::Python, Encoding::Json),
+    ];
+    come_back_into_their_seats(players, database).await;
 }
 
-async fn come_back_into_their_seats(sdks: [Sdk; 2], database: Database) {
+/// One player of each encoding.
+fn both_ways(sdk: Sdk) -> [Stock; 2] {
+    [(sdk, Encoding::Json), (sdk, Encoding::Protobuf)]
+}
+
+async fn come_back_into_their_seats(sdks: [Stock; 2], database: Database) {
     let mut daemon = Daemon::on(database).start().await;
     let host = Player::opens(&daemon).await;
     let guest = Player::joins(&daemon, &host.room).await;
@@ -160,4 +179,74 @@ async fn talk(one: &mut SdkPlayer, two: &mut SdkPlayer, speaker: &Player, text: 
     one.tells("published").await;
     let heard = two.hears(&said).await;
     assert_eq!(heard["info"]["user"], speaker.user);
+}
+
+/// The stock Rust SDK never asks for a subprotocol: Protobuf is asked for in the address.
+async fn rust_players_come_back_into_their_seats_after_a_crash(database: Database) {
+    let mut daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let guest = Player::joins(&daemon, &host.room).await;
+    let (one, mut heard_by_one) = rust_player(&daemon, &host, Encoding::Json);
+    let (two, mut heard_by_two) = rust_player(&daemon, &guest, Encoding::Protobuf);
+    for heard in [&mut heard_by_one, &mut heard_by_two] {
+        hears(heard, &json!("subscribed")).await;
+    }
+
+    let room = one.get_subscription(&host.channel).unwrap();
+    room.publish(b"\"before\"".to_vec()).await.unwrap();
+    for heard in [&mut heard_by_one, &mut heard_by_two] {
+        hears(heard, &json!("before")).await;
+    }
+    daemon.kill();
+    daemon.restart().await;
+    for heard in [&mut heard_by_one, &mut heard_by_two] {
+        hears(heard, &json!("subscribed")).await;
+    }
+    let room = two.get_subscription(&host.channel).unwrap();
+    room.publish(b"\"after\"".to_vec()).await.unwrap();
+    for heard in [&mut heard_by_one, &mut heard_by_two] {
+        hears(heard, &json!("after")).await;
+    }
+    for player in [&host, &guest] {
+        assert_eq!(player.seat_in_room(&daemon).await["status"], "held");
+    }
+}
+
+/// Tells of each subscription and each publication that it hears.
+fn rust_player(
+    daemon: &Daemon,
+    player: &Player,
+    encoding: Encoding,
+) -> (Centrifuge, mpsc::Receiver<Value>) {
+    let (query, config) = match encoding {
+        Encoding::Json => ("", Config::new().use_json()),
+        Encoding::Protobuf => ("?format=protobuf", Config::new().use_protobuf()),
+    };
+    let url = format!("ws://{}/connection/websocket{query}", daemon.address());
+    let client = Centrifuge::new(&url, config.with_token(&player.token));
+    let room = client.new_subscription(&player.channel);
+    let (telling, heard) = mpsc::channel(LINES_AHEAD_MAX);
+    let subscribed = telling.clone();
+    room.on_subscribed(move |_| {
+        // Nobody listens any more at the end of the test.
+        let _ = subscribed.try_send(json!("subscribed"));
+    });
+    room.on_publication(move |publication| {
+        let data = serde_json::from_slice(&publication.data).expect("payloads are JSON");
+        // As above.
+        let _ = telling.try_send(data);
+    });
+    drop(room.subscribe());
+    drop(client.connect());
+    (client, heard)
+}
+
+async fn hears(heard: &mut mpsc::Receiver<Value>, expected: &Value) {
+    loop {
+        let told = timeout(PATIENCE, heard.recv()).await;
+        let told = told.unwrap_or_else(|_| panic!("{expected} did not come"));
+        if told.as_ref() == Some(expected) {
+            return;
+        }
+    }
 }

@@ -3,14 +3,19 @@
 import { createRequire } from "node:module";
 import readline from "node:readline";
 
-const [modules, url, token, channel] = process.argv.slice(2);
+const [modules, url, token, channel, encoding] = process.argv.slice(2);
 const load = createRequire(`${modules}/package.json`);
-const { Centrifuge } = load("centrifuge");
+const isProtobuf = encoding === "protobuf";
+const { Centrifuge } = load(isProtobuf ? "centrifuge/build/protobuf" : "centrifuge");
+
+// In Protobuf the SDK hands out payloads as the bytes they are.
+const read = (data) => (isProtobuf ? JSON.parse(new TextDecoder().decode(data)) : data);
+const write = (data) => (isProtobuf ? new TextEncoder().encode(JSON.stringify(data)) : data);
 
 const tell = (event, fields = {}) => console.log(JSON.stringify({ event, ...fields }));
 
 const client = new Centrifuge(url, { token, websocket: load("ws") });
-client.on("connected", ({ data }) => tell("connected", { data }));
+client.on("connected", ({ data }) => tell("connected", { data: read(data) }));
 client.on("connecting", ({ code }) => tell("connecting", { code }));
 client.on("disconnected", ({ code }) => tell("disconnected", { code }));
 
@@ -19,14 +24,14 @@ room.on("subscribed", ({ wasRecovering, recovered }) =>
   tell("subscribed", { was_recovering: wasRecovering, recovered }),
 );
 room.on("unsubscribed", ({ code }) => tell("unsubscribed", { code }));
-room.on("publication", ({ data, info, tags }) => tell("publication", { data, info, tags }));
+room.on("publication", ({ data, info, tags }) => tell("publication", { data: read(data), info, tags }));
 
 room.subscribe();
 client.connect();
 
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const { publish } = JSON.parse(line);
-  room.publish(publish).then(
+  room.publish(write(publish)).then(
     () => tell("published"),
     (error) => tell("refused", { code: error.code }),
   );

@@ -13,13 +13,25 @@ from centrifuge import (
 )
 
 
+is_protobuf = False
+
+
+def read(data):
+    """In Protobuf the SDK hands out payloads as the bytes they are."""
+    return json.loads(data) if is_protobuf else data
+
+
+def write(data):
+    return json.dumps(data).encode() if is_protobuf else data
+
+
 def tell(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
 class Line(ClientEventHandler):
     async def on_connected(self, ctx):
-        tell("connected", data=ctx.data)
+        tell("connected", data=read(ctx.data))
 
     async def on_connecting(self, ctx):
         tell("connecting", code=ctx.code)
@@ -39,15 +51,19 @@ class Room(SubscriptionEventHandler):
         info = ctx.pub.info
         tell(
             "publication",
-            data=ctx.pub.data,
+            data=read(ctx.pub.data),
             info={"user": info.user} if info else None,
             tags=ctx.pub.tags,
         )
 
 
 async def main():
-    _modules, url, token, channel = sys.argv[1:]
-    client = Client(url, events=Line(), token=token, proxy=None)
+    _modules, url, token, channel, encoding = sys.argv[1:]
+    global is_protobuf
+    is_protobuf = encoding == "protobuf"
+    client = Client(
+        url, events=Line(), token=token, proxy=None, use_protobuf=is_protobuf
+    )
     room = client.new_subscription(channel, events=Room())
     await client.connect()
     await room.subscribe()
@@ -55,7 +71,7 @@ async def main():
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         try:
-            await room.publish(json.loads(line)["publish"])
+            await room.publish(write(json.loads(line)["publish"]))
             tell("published")
         except CentrifugeError as error:
             tell("refused", code=getattr(error, "code", 0))
