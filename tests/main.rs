@@ -3,6 +3,7 @@
 mod abuse;
 mod browser;
 mod channel;
+mod codec;
 mod commit;
 mod concurrency;
 mod configuration;

@@ -49,11 +49,6 @@ impl Connection {
         data: Option<Bytes>,
     ) -> Result<(), Failure> {
         let data = data.unwrap_or_default();
-        let data = if *data == *b"null" {
-            Bytes::new()
-        } else {
-            data
-        };
         let fields = Fields::parse(&data)?;
         match method.as_str() {
             "room.open" => self.room_open(id, session, &fields).await,

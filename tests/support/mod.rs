@@ -6,7 +6,7 @@ mod database;
 mod disk;
 mod http;
 mod player;
-mod protobuf;
+pub(crate) mod protobuf;
 mod proxy;
 mod server;
 

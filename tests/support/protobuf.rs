@@ -284,10 +284,11 @@ fn parsed(json: &[u8]) -> Value {
     serde_json::from_slice(json).expect("payloads are JSON")
 }
 
-/// An object of the fields that say something.
+/// An object of the fields that say something. A payload does unless it is absent: what is empty in it is the player's.
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    let says_something = |value: &Value| match value {
+    let says_something = |name: &str, value: &Value| match value {
         Value::Null => false,
+        _ if ["data", "conn_info", "chan_info"].contains(&name) => true,
         Value::Bool(is_so) => *is_so,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty(),
@@ -296,7 +297,7 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     };
     let fields = fields
         .into_iter()
-        .filter(|(_, value)| says_something(value))
+        .filter(|(name, value)| says_something(name, value))
         .map(|(name, value)| (name.to_owned(), value));
     Value::Object(fields.collect())
 }

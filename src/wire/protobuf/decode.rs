@@ -72,9 +72,11 @@ fn request(command: proto::Command) -> Option<Request> {
         })
 }
 
-/// Out of the read buffer, which would be kept as long as the payload. Empty counts as absent.
+/// Out of the read buffer, which would be kept as long as the payload. Empty counts as absent, and so does null, as in
+/// JSON.
 fn payload(data: &Bytes) -> Option<Bytes> {
-    (!data.is_empty()).then(|| Bytes::copy_from_slice(data))
+    let is_absent = data.is_empty() || data == &null();
+    (!is_absent).then(|| Bytes::copy_from_slice(data))
 }
 
 fn connect(raw: proto::ConnectRequest) -> Request {
