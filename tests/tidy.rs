@@ -288,6 +288,33 @@ fn every_test_file_is_run() {
 }
 
 #[test]
+fn the_guide_for_clients_has_every_code_and_no_other() {
+    let guide = read(Path::new("docs/clients.md"));
+    let (_, tables) = guide.split_once("## Errors in replies").unwrap();
+    let cells = tables.lines().filter_map(|line| line.strip_prefix("| "));
+    let told: BTreeSet<u32> = cells
+        .filter_map(|line| line.split(" |").next())
+        .flat_map(|cell| cell.split(", "))
+        .filter_map(|code| code.parse().ok())
+        .collect();
+    let used: BTreeSet<u32> = ["close", "failure", "refusal"]
+        .into_iter()
+        .flat_map(|file| codes(&production_code(Path::new(&format!("src/wire/{file}.rs")))))
+        .collect();
+    assert_eq!(told, used);
+}
+
+/// The numbers that an enum's variants stand for: `Close::Slow => 3008,`.
+fn codes(code: &str) -> Vec<u32> {
+    let arms = code.lines().filter_map(|line| line.split_once("=> "));
+    arms.filter_map(|(_, number)| number.strip_suffix(','))
+        // The statuses of HTTP are in the same file.
+        .filter_map(|number| number.parse().ok())
+        .filter(|number| !(400..600).contains(number))
+        .collect()
+}
+
+#[test]
 fn each_migration_is_listed_goes_both_ways_and_stands_alone() {
     let list = read(Path::new("migration/src/lib.rs"));
     let mut faults = Vec::new();
