@@ -1,16 +1,21 @@
 //! The playground, as people use it: in Chromium, with the mouse and the keyboard.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use uuid::Uuid;
 
-use crate::support::{Daemon, Database, PATIENCE};
+use crate::support::{Daemon, Database, PATIENCE, Proxy, eventually, on_both_databases};
+
+on_both_databases!(ten_refreshes_of_each_player_lose_and_double_nothing);
 
 /// Answers the browser may be ahead of the test; each order has one, and is waited for.
 const ANSWERS_AHEAD_MAX: usize = 1;
@@ -57,14 +62,15 @@ const BO_AGAIN: Person = Person {
 };
 
 impl Browser {
-    fn start(daemon: &Daemon) -> Browser {
+    /// Opens pages of whoever listens at this address.
+    fn start(address: SocketAddr) -> Browser {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new("node")
             .arg(root.join("tests/browser/playground.mjs"))
             .arg(root.join(".cache/node"))
             .arg(folder.path())
-            .arg(format!("http://{}", daemon.address()))
+            .arg(format!("http://{address}"))
             // The script gives up first, as it can tell what the page showed.
             .arg((PATIENCE / 2).as_millis().to_string())
             .stdin(Stdio::piped())
@@ -117,6 +123,19 @@ impl Browser {
             .await
     }
 
+    async fn paints(&mut self, person: Person, square: u64) {
+        self.order(json!({ "act": "paints", "page": person.tab, "player": person.player, "square": square }))
+            .await;
+    }
+
+    /// All moves in the stream, once there are so many.
+    async fn moves(&mut self, person: Person, count: usize) -> Vec<Value> {
+        let order =
+            json!({ "act": "moves", "page": person.tab, "player": person.player, "count": count });
+        let moves = self.order(order).await;
+        moves.as_array().expect("a list").clone()
+    }
+
     async fn text(&mut self, person: Person, act: &str, text: &str) {
         self.order(
             json!({ "act": act, "page": person.tab, "player": person.player, "text": text }),
@@ -155,13 +174,27 @@ impl Drop for Browser {
 
 /// Ana has opened a room and Bo, beside her, has joined it.
 async fn two_at_a_table(daemon: &Daemon) -> Browser {
-    let mut browser = Browser::start(daemon);
+    let mut browser = Browser::start(daemon.address());
     browser.opens(ANA.tab, "/").await;
+    take_seats(&mut browser).await;
+    browser
+}
+
+async fn take_seats(browser: &mut Browser) {
     browser.does(ANA, "opens_room").await;
     browser.sits(ANA, 0).await;
     browser.does(BO, "joins").await;
     browser.sits(BO, 1).await;
-    browser
+}
+
+/// Cleo joins them, in a tab of her own.
+async fn cleo_joins(browser: &mut Browser, seat: u64) {
+    let address = browser.tab("address", ANA).await;
+    let (_, query) = address.as_str().unwrap().split_once('?').unwrap();
+    browser.opens(CLEO.tab, &format!("/?{query}")).await;
+    browser.text(CLEO, "names", "Cleo").await;
+    browser.does(CLEO, "joins").await;
+    browser.sits(CLEO, seat).await;
 }
 
 #[tokio::test]
@@ -184,11 +217,7 @@ async fn two_players_of_the_playground_sit_and_hear_each_other() {
 async fn f5_keeps_the_seat_and_shows_what_was_missed() {
     let daemon = Daemon::on(Database::Sqlite).start().await;
     let mut browser = two_at_a_table(&daemon).await;
-    let address = browser.tab("address", ANA).await;
-    let (_, query) = address.as_str().unwrap().split_once('?').unwrap();
-    browser.opens(CLEO.tab, &format!("/?{query}")).await;
-    browser.does(CLEO, "joins").await;
-    browser.sits(CLEO, 2).await;
+    cleo_joins(&mut browser, 2).await;
     browser.says(CLEO, "before").await;
     browser.hears(ANA, "before").await;
 
@@ -246,5 +275,225 @@ async fn a_player_in_a_second_tab_takes_over_and_the_first_one_says_so() {
     browser.says(BO_AGAIN, "still me").await;
     let stream = browser.does(BO_AGAIN, "stream").await;
     assert_eq!(stream, json!([{ "text": "still me", "missed": false }]));
+
+    browser.text(BO, "presses", "Take it back").await;
+    browser.sits(BO, 1).await;
+    browser
+        .text(BO_AGAIN, "sees", "connected in another tab")
+        .await;
     browser.has_no_faults().await;
+}
+
+/// Square `number` as the players call it.
+fn name_of(number: u64) -> String {
+    let column = char::from(b'A' + u8::try_from(number % 6).unwrap());
+    format!("painted {column}{}", number / 6 + 1)
+}
+
+async fn ten_refreshes_of_each_player_lose_and_double_nothing(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let mut browser = Browser::start(daemon.address());
+    browser.opens(ANA.tab, "/").await;
+    browser.does(ANA, "opens_room").await;
+    browser.sits(ANA, 0).await;
+    cleo_joins(&mut browser, 1).await;
+
+    // What each of them painted, in their order.
+    let mut painted: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
+    for _ in 0..10 {
+        for (seat, (one, other)) in [(ANA, CLEO), (CLEO, ANA)].into_iter().enumerate() {
+            let dice = Uuid::new_v4().into_bytes().map(|byte| u64::from(byte) % 36);
+            let (own, squares) = (dice[0], &dice[1..13]);
+            let seen = browser
+                .order(json!({
+                    "act": "refreshes", "page": one.tab, "player": one.player, "square": own,
+                    "by": { "page": other.tab, "player": other.player },
+                    "squares": squares, "after": dice[13] % 6,
+                }))
+                .await;
+            assert_eq!(seen, format!("Seat {seat} · you"));
+            painted[seat].push(own);
+            painted[1 - seat].extend(squares);
+        }
+    }
+
+    let count = painted.iter().map(Vec::len).sum();
+    let shown = browser.moves(ANA, count).await;
+    let others = browser.moves(CLEO, count).await;
+    let offsets: Vec<u64> = shown
+        .iter()
+        .map(|shown| shown["offset"].as_u64().unwrap())
+        .collect();
+    assert!(offsets.is_sorted_by(|one, next| one < next), "{offsets:?}");
+    let facts = |moves: &[Value]| -> Vec<(Value, Value, Value)> {
+        let fact = |one: &Value| {
+            (
+                one["by"].clone(),
+                one["text"].clone(),
+                one["offset"].clone(),
+            )
+        };
+        moves.iter().map(fact).collect()
+    };
+    assert_eq!(facts(&shown), facts(&others), "both saw the same");
+    for (moves, name) in painted.iter().zip(["Ana", "Cleo"]) {
+        let of_them: Vec<&str> = shown
+            .iter()
+            .filter(|shown| shown["by"] == name)
+            .map(|shown| shown["text"].as_str().unwrap())
+            .collect();
+        let expected: Vec<String> = moves.iter().map(|square| name_of(*square)).collect();
+        assert_eq!(of_them, expected, "what {name} painted");
+    }
+    assert_eq!(
+        browser.does(ANA, "board").await,
+        browser.does(CLEO, "board").await
+    );
+    let missed = shown
+        .iter()
+        .chain(&others)
+        .filter(|one| one["missed"] == true);
+    assert!(missed.count() > 0, "no refresh missed anything");
+    browser.has_no_faults().await;
+}
+
+#[tokio::test]
+async fn a_closed_tab_that_is_opened_again_has_its_seats() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut browser = Browser::start(daemon.address());
+    browser.opens(ANA.tab, "/").await;
+    browser.text(ANA, "keeps_players", "local").await;
+    take_seats(&mut browser).await;
+    browser.paints(BO, 7).await;
+    browser.moves(ANA, 1).await;
+    let address = browser.tab("address", ANA).await;
+    let (_, code) = address.as_str().unwrap().split_once('=').unwrap();
+
+    browser.tab("closes", ANA).await;
+    eventually("both seats are away", async || {
+        let room = daemon.room(code).await;
+        let is_away = |seat: usize| room["seats"][seat]["status"] == "away";
+        (is_away(0) && is_away(1))
+            .then_some(())
+            .ok_or(room.to_string())
+    })
+    .await;
+    browser.opens(CLEO.tab, "/").await;
+
+    let bo = Person {
+        tab: CLEO.tab,
+        ..BO
+    };
+    browser.sits(CLEO, 0).await;
+    browser.sits(bo, 1).await;
+    assert_eq!(browser.moves(CLEO, 1).await[0]["text"], name_of(7));
+    browser.text(bo, "sees", "kept through one return").await;
+    browser.has_no_faults().await;
+}
+
+#[tokio::test]
+async fn the_kill_button_kills_the_hub_and_the_players_sit_where_they_sat() {
+    let mut daemon = Daemon::on(Database::Sqlite).respawned().start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+    browser.paints(ANA, 0).await;
+    browser.moves(BO, 1).await;
+
+    browser.tab("kills_the_hub", ANA).await;
+    for person in [ANA, BO] {
+        browser
+            .text(person, "sees", "kept through one return")
+            .await;
+    }
+
+    browser.sits(ANA, 0).await;
+    browser.sits(BO, 1).await;
+    browser.paints(BO, 1).await;
+    assert_eq!(browser.moves(ANA, 2).await[1]["text"], name_of(1));
+    assert!(daemon.log().contains("\"signal\":9"));
+    browser.has_no_faults().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn who_lost_the_line_for_seconds_gets_what_was_missed() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+    browser.paints(BO, 3).await;
+    browser.moves(BO, 1).await;
+
+    browser.text(BO, "drops_for", "for 3 s").await;
+    browser.text(ANA, "sees", "is away: seat 1").await;
+    browser.paints(ANA, 4).await;
+    browser.paints(ANA, 5).await;
+    // Said when there is a line again.
+    browser.paints(BO, 4).await;
+
+    browser.text(BO, "sees", "all recovered in order").await;
+    let (ana, bo) = (browser.moves(ANA, 4).await, browser.moves(BO, 4).await);
+    let missed: Vec<bool> = bo.iter().map(|one| one["missed"] == true).collect();
+    assert_eq!(missed, [false, true, true, false]);
+    assert_eq!(ana[3]["text"], name_of(4));
+    assert_eq!(ana[3]["by"], "Bo");
+    browser.sits(BO, 1).await;
+    browser.has_no_faults().await;
+}
+
+#[tokio::test]
+async fn a_slow_line_shows_what_is_on_its_way_and_keeps_the_order() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+
+    browser.text(BO, "presses", "Slow line").await;
+    browser.paints(BO, 8).await;
+    let order =
+        json!({ "act": "sees_on_its_way", "page": BO.tab, "player": BO.player, "square": 8 });
+    browser.order(order).await;
+    browser.paints(ANA, 9).await;
+
+    let (ana, bo) = (browser.moves(ANA, 2).await, browser.moves(BO, 2).await);
+    assert_eq!(ana, bo);
+    assert_eq!(bo[1]["by"], "Bo");
+    browser.has_no_faults().await;
+}
+
+#[tokio::test]
+async fn a_line_that_only_looks_alive_is_found_out_when_the_page_or_the_network_wakes() {
+    // Were it not asked, the line would be taken for alive for 35 s; no order waits for so long.
+    assert!(PATIENCE / 2 < Duration::from_secs(35));
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let proxy = Proxy::to(daemon.address()).await;
+    let mut browser = Browser::start(proxy.address());
+    browser.opens(ANA.tab, "/").await;
+    take_seats(&mut browser).await;
+
+    proxy.goes_silent();
+    browser.tab("is_looked_at", ANA).await;
+    browser.does(ANA, "sees_lost_line").await;
+    browser.does(BO, "sees_lost_line").await;
+    proxy.comes_up();
+    browser.sits(ANA, 0).await;
+    browser.sits(BO, 1).await;
+
+    proxy.goes_silent();
+    browser.tab("goes_offline", ANA).await;
+    browser.does(ANA, "sees_lost_line").await;
+    proxy.comes_up();
+    browser.tab("comes_online", ANA).await;
+    browser.sits(ANA, 0).await;
+    browser.text(ANA, "sees", "kept through 2 returns").await;
+    browser.has_no_faults().await;
+}
+
+#[test]
+fn the_rules_of_the_client_file_hold() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/client.mjs");
+    let ran = Command::new("node").arg(script).output().unwrap();
+
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    assert!(told.contains("# fail 0"), "{told}");
 }

@@ -22,7 +22,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connection", CONNECTION),
     ("http", LISTENER),
     ("admin", ADMIN),
-    ("cli", &["config", "daemon", "persistence", "telemetry"]),
+    (
+        "cli",
+        // Of `supervisor` only the budget of restarts: a hub to try things with is restarted as any part of it is.
+        &["config", "daemon", "persistence", "supervisor", "telemetry"],
+    ),
     ("daemon", DAEMON),
 ];
 

@@ -1,7 +1,10 @@
 /** The playground: two players side by side, each with a session of their own, on raw WebSocket. */
-import { Holdfast } from "./holdfast.js";
+import { Board, isMove, nameOf } from "./board.js";
+import { Fault, Holdfast, newKey } from "./holdfast.js";
 
-const ENTRIES_MAX = 200; // of a stream: kept across a refresh
+const ENTRIES_MAX = 400; // of a stream: kept across a refresh
+const HISTORY_MAX = 300; // what the hub sends at once; the board is made of it for who comes late
+const SLOW_BY = 2_000; // ms each way, on a slow line
 const FRAMES_MAX = 100; // the newest raw frames
 const FRAME_CHARS_MAX = 2_000; // a longer frame is cut short
 const SAVE_WITHIN = 200; // ms from a change until it would survive a crash of the tab
@@ -23,7 +26,31 @@ const words = {
 const ends = {
   3500: "The hub does not know this session. Open or join a room to begin a new one.",
   4500: "The session has ended. Open or join a room to begin a new one.",
-  4501: "This player is connected in another tab. Press Come back to bring them here.",
+  4501: "This player is connected in another tab or on another device. Take it back brings them here.",
+};
+
+/** Where players are kept: per tab or per browser. */
+const policy = localStorage.getItem("playground:storage") === "local" ? "local" : "session";
+const store = policy === "local" ? localStorage : sessionStorage;
+
+/** A line that can be slow: what is sent and what comes waits, and stays in order. */
+const slowable = (slowBy) => class extends WebSocket {
+  #lastOut = 0; #lastIn = 0;
+  send(text) {
+    const at = (this.#lastOut = Math.max(this.#lastOut, Date.now() + slowBy()));
+    this.#at(at, () => { if (this.readyState === WebSocket.OPEN) super.send(text); });
+  }
+  set onmessage(listener) {
+    this.addEventListener("message", (event) => {
+      this.#lastIn = Math.max(this.#lastIn, Date.now() + slowBy());
+      this.#at(this.#lastIn, () => listener(event));
+    });
+  }
+  #at(moment, act) {
+    const wait = moment - Date.now();
+    if (wait > 0) setTimeout(act, wait);
+    else act();
+  }
 };
 
 class Player {
@@ -35,6 +62,8 @@ class Player {
     this.root = root;
     this.parts = Object.fromEntries([...root.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
     this.defaultName = name;
+    this.slowBy = 0;
+    this.board = new Board(this.parts.board, (square) => this.attempt(() => this.paint(square)));
     this.listen();
     $("players").append(root);
     addEventListener("pagehide", () => this.save());
@@ -43,35 +72,49 @@ class Player {
 
   /** Begins with what the last page left, as after F5. */
   async start() {
-    const kept = JSON.parse(sessionStorage.getItem(`playground:${this.key}`) ?? "{}");
+    const kept = JSON.parse(store.getItem(`playground:${this.key}`) ?? "{}");
     this.entries = kept.entries ?? [];
     this.since = kept.since;
+    this.pending = new Map(kept.pending);
+    this.proof = kept.proof ?? { returns: 0 };
     this.room = null;
+    this.board.clear();
+    for (const { data, speaker } of this.entries) if (isMove(data)) this.board.paint(data.paint, speaker.seat);
     this.away = new Map();
     this.parts.frames.replaceChildren();
     this.parts.nameInput.value = kept.name ?? this.defaultName;
     this.parts.codeInput.value = codeIn(location.search);
     this.name = kept.name;
     this.complain();
-    this.hub = this.newHub();
+    this.hub = this.newHub(seatInLink(this.key));
     this.show();
     this.showState({ state: "offline" });
     if (!this.hub.canResume) return;
     await this.attempt(async () => {
       await this.hub.connect();
-      const seat = this.hub.welcome.seats.find(({ room }) => room === kept.code) ?? this.hub.welcome.seats[0];
+      const seat = this.hub.seats.find(({ room }) => room === kept.code) ?? this.hub.seat;
       if (seat) await this.enter(await this.look(seat.room), seat.room === kept.code ? kept.since : undefined);
     });
   }
 
-  newHub() {
-    const hub = new Holdfast(url, { name: this.parts.nameInput.value.trim(), key: `player-${this.key}` });
+  newHub(seatToken) {
+    const hub = new Holdfast(url, {
+      name: this.parts.nameInput.value.trim(),
+      key: `player-${this.key}`,
+      storage: policy,
+      socket: slowable(() => this.slowBy),
+      seatToken,
+    });
     hub.on("state", (state) => this.showState(state));
-    hub.on("connected", ({ user }) => {
+    hub.on("connected", ({ user, seats }) => {
       this.user = user;
       this.name = user.name;
+      this.returned(seats);
       this.show();
     });
+    hub.on("seat", () => this.show());
+    hub.on("back", ({ missed, recovered }) => this.prove({ missed, recovered }));
+    hub.on("overdue", () => this.complain("The hold is over by this clock. Only the hub can tell, so it is tried on."));
     hub.on("frame", (frame) => this.showFrame(frame));
     return hub;
   }
@@ -79,14 +122,19 @@ class Player {
   listen() {
     const acts = {
       open: () => this.arrive(() => this.hub.call("room.open", { kind: this.parts.kind.value })),
-      drop: () => this.hub.drop(),
+      drop: () => this.hub.drop(Number(this.parts.dropFor.value)),
+      slow: (button) => {
+        this.slowBy = this.slowBy ? 0 : SLOW_BY;
+        button.setAttribute("aria-pressed", String(this.slowBy > 0));
+      },
+      move: () => copy(seatLink(this.hub.seatToken), this.parts.lineTools),
       away: () => (this.hub.state === "offline" ? this.attempt(() => this.hub.connect()) : this.hub.disconnect()),
       reload: () => this.reload(),
       leave: () => this.attempt(() => this.leave()),
     };
     this.root.addEventListener("click", ({ target }) => {
       const button = target.closest("button");
-      acts[button?.dataset.act]?.();
+      acts[button?.dataset.act]?.(button);
       if (button?.dataset.seat) this.attempt(() => this.sit(Number(button.dataset.seat)));
     });
     this.parts.lounge.addEventListener("submit", (event) => {
@@ -97,7 +145,7 @@ class Player {
     });
     this.parts.composer.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.attempt(() => this.say());
+      this.attempt(() => this.talk());
     });
     const panels = { stream: this.parts.stream, frames: this.parts.frames };
     tabs([...this.root.querySelectorAll("[data-tab]")], ({ dataset }) => {
@@ -116,6 +164,9 @@ class Player {
       }
       const { room } = await call();
       this.entries = [];
+      this.pending.clear();
+      this.board.clear();
+      this.proof = { returns: 0 };
       await this.enter(room);
     });
   }
@@ -123,6 +174,7 @@ class Player {
   async enter(room, since) {
     this.room = room;
     this.since = since;
+    this.prove({ seat: this.hub.seats.find((seat) => seat.room === room.code) });
     this.show();
     await this.hub.subscribe(room.channel, {
       since,
@@ -139,6 +191,34 @@ class Player {
     if (wasRecovering && recovered) this.add({ mark: missed ? `back: ${missed} missed, all recovered` : "back: nothing missed" });
     if (wasRecovering && !recovered) this.add({ mark: "back: the stream began anew, something may be missing", isLost: true });
     this.refresh();
+    // What was missed comes first: it may have the moves whose fate is unknown.
+    setTimeout(() => this.attempt(async () => {
+      this.isListening = true;
+      if (!(wasRecovering && recovered)) await this.catchUp();
+      for (const [move, square] of this.pending) await this.say(move, square);
+    }));
+  }
+
+  /** Who comes late, or may have missed something, asks what the room still has. */
+  async catchUp() {
+    const { channel } = this.room;
+    const { publications = [] } = await this.hub.history(channel, { limit: HISTORY_MAX, reverse: true }).catch(() => ({}));
+    for (const { data, info } of publications.reverse()) if (isMove(data)) this.board.paint(data.paint, info?.chan_info?.seat);
+    this.showBoard();
+  }
+
+  /** Back from wherever: the same seat, or another, or none. */
+  returned(seats) {
+    const { seat: before } = this.proof;
+    if (!before) return;
+    const isKept = seats.some(({ room, seat }) => room === before.room && seat === before.seat);
+    this.prove({ returns: this.proof.returns + 1, isLost: !isKept });
+  }
+
+  prove(found) {
+    Object.assign(this.proof, found);
+    this.showProof();
+    this.saveSoon();
   }
 
   heard({ data, offset, info, tags }, isMissed) {
@@ -149,10 +229,37 @@ class Player {
       this.refresh();
     }
     const speaker = isNews ? undefined : { id: info?.user, name: info?.conn_info?.name ?? info?.user, seat: info?.chan_info?.seat };
+    if (!isNews && isMove(data)) {
+      this.pending.delete(data.move);
+      // A move that was said again because nobody knew whether it had been heard.
+      const isAgain = this.entries.some((entry) => entry.data?.move === data.move);
+      if (!isAgain) this.board.paint(data.paint, speaker.seat);
+      this.showBoard();
+      if (isAgain) return;
+    }
     this.add({ data, offset, speaker, isMissed, isNews });
   }
 
-  async say() {
+  /** A move has a name of its own: it may be said twice, and is made once. */
+  async paint(square) {
+    const move = newKey();
+    this.pending.set(move, square);
+    this.showBoard();
+    this.saveSoon();
+    if (this.isListening) await this.say(move, square);
+  }
+
+  async say(move, square) {
+    try { await this.hub.publish(this.room.channel, { paint: square, move }); } catch (error) {
+      // Perhaps it was heard. When the line is back, the stream tells.
+      if (error.code === Fault.LOST || error.code === Fault.TIMEOUT) return;
+      this.pending.delete(move);
+      this.showBoard();
+      throw error;
+    }
+  }
+
+  async talk() {
     const text = this.parts.text.value.trim();
     if (!text || !this.room) return;
     let data = { text };
@@ -168,19 +275,22 @@ class Player {
 
   async leave() {
     if (this.seat) {
-      await this.hub.call("room.leave", { room: this.room.code });
+      await this.hub.leave(this.room.code);
+      this.prove({ seat: undefined, isLost: false, returns: 0 });
       await this.refresh();
     } else {
       await this.hub.unsubscribe(this.room.channel);
       this.room = this.since = null;
       this.entries = [];
+      this.pending.clear();
+      this.proof = { returns: 0 };
       this.show();
     }
   }
 
   async sit(seat) {
     const room = this.room.code;
-    await this.hub.call("seat.claim", { room, seat });
+    this.prove({ seat: (await this.hub.call("seat.claim", { room, seat })).seat });
     if (this.hub.position(this.room.channel)) await this.refresh();
     else await this.enter(await this.look(room), this.since);
   }
@@ -231,15 +341,18 @@ class Player {
     while (stream.children.length > ENTRIES_MAX) stream.firstElementChild.remove();
     if (isAtEnd) stream.scrollTop = stream.scrollHeight;
     this.showPosition();
-    this.saving ??= setTimeout(() => this.save(), SAVE_WITHIN);
+    this.saveSoon();
   }
+
+  saveSoon() { this.saving ??= setTimeout(() => this.save(), SAVE_WITHIN); }
 
   /** Position and entries go together, so that neither is ahead of the other. */
   save() {
     clearTimeout(this.saving);
     this.saving = undefined;
-    const kept = { name: this.name, code: this.room?.code, since: this.since, entries: this.entries };
-    try { sessionStorage.setItem(`playground:${this.key}`, JSON.stringify(kept)); } catch { /* Full: F5 shows less. */ }
+    const { name, room, since, entries, pending, proof } = this;
+    const kept = { name, code: room?.code, since, entries, pending: [...pending], proof };
+    try { store.setItem(`playground:${this.key}`, JSON.stringify(kept)); } catch { /* Full: F5 shows less. */ }
   }
 
   show() {
@@ -254,6 +367,8 @@ class Player {
     parts.roomState.textContent = room.status;
     this.root.querySelector('[data-act="leave"]').textContent = this.seat ? "Leave seat" : "Leave room";
     this.showSeats();
+    this.showBoard();
+    this.showProof();
     if (parts.stream.dataset.room !== room.code || parts.stream.children.length === 0) {
       parts.stream.dataset.room = room.code;
       const lines = this.entries.map((entry) => this.line(entry));
@@ -287,6 +402,30 @@ class Player {
     this.showTimes();
   }
 
+  showBoard() {
+    if (!this.room) return;
+    this.board.show(new Set(this.pending.values()), !!this.seat);
+    const names = new Map(this.room.seats.map(({ seat, user }) => [seat, user?.name]));
+    const score = this.board.score().map(([seat, count]) => {
+      const item = element("span", "", `${names.get(seat) ?? `Seat ${seat}`} ${count}`);
+      item.dataset.seatColour = seat % 6;
+      return item;
+    });
+    this.parts.score.replaceChildren(...(score.length ? score : [element("span", "none", "Paint a square: who has the most?")]));
+  }
+
+  showProof() {
+    const { seat, returns, isLost, missed, recovered } = this.proof;
+    const { proofSeat, proofMissed } = this.parts;
+    const times = returns === 1 ? "one return" : `${returns} returns`;
+    proofSeat.textContent = !seat ? "none held" : isLost ? `seat ${seat.seat} is gone` : returns ? `seat ${seat.seat}, kept through ${times}` : `seat ${seat.seat}`;
+    proofSeat.dataset.is = isLost ? "lost" : returns && seat ? "kept" : "";
+    const all = missed ? `${missed}, all recovered in order` : "nothing";
+    proofMissed.textContent = recovered === undefined ? "nothing happened yet" : recovered ? all : "the stream began anew: perhaps something";
+    proofMissed.dataset.is = recovered === undefined ? "" : recovered ? "kept" : "lost";
+    this.root.querySelector('[data-act="move"]').hidden = !this.hub?.seatToken;
+  }
+
   showTimes() {
     for (const note of this.parts.seats.querySelectorAll("[data-away]")) {
       const until = this.away.get(Number(note.dataset.away));
@@ -303,11 +442,13 @@ class Player {
   }
 
   showState({ state, code, retryIn }) {
+    if (state !== "connected") this.isListening = false;
     const waiting = `Line lost (${code}), back in ${(retryIn / 1000).toFixed(1)} s`;
     const texts = { connected: "Connected", connecting: "Connecting…", waiting, offline: this.room ? "Away, the seat is kept" : "Not connected" };
     this.parts.state.textContent = texts[state];
     this.parts.state.dataset.state = state;
-    this.root.querySelector('[data-act="away"]').textContent = state === "offline" ? "Come back" : "Go away";
+    const back = code === 4501 ? "Take it back" : "Come back";
+    this.root.querySelector('[data-act="away"]').textContent = state === "offline" ? back : "Go away";
     this.root.querySelector('[data-act="drop"]').disabled = state !== "connected";
     if (state === "offline" && ends[code]) this.complain(ends[code]);
   }
@@ -315,7 +456,7 @@ class Player {
   showFrame({ direction, text }) {
     const { frames } = this.parts;
     // Tokens are passwords: a shared screen must not give the seat away.
-    const shown = text.replace(/hfs_[\w-]+/g, "hfs_…");
+    const shown = text.replace(/hfs_[\w-]+/g, "hfs_…").replace(/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, "eyJ…");
     frames.append(element("li", direction, shown.length > FRAME_CHARS_MAX ? `${shown.slice(0, FRAME_CHARS_MAX)}…` : shown));
     while (frames.children.length > FRAMES_MAX) frames.firstElementChild.remove();
     frames.scrollTop = frames.scrollHeight;
@@ -329,6 +470,14 @@ class Player {
       const news = element("li", isMissed ? "news missed" : "news", newsText(data));
       news.append(number);
       return news;
+    }
+    if (isMove(data)) {
+      const move = element("li", isMissed ? "move missed" : "move");
+      move.dataset.offset = offset;
+      const who = element("b", "", speaker?.name ?? "the game");
+      if (speaker?.seat !== undefined) who.dataset.seatColour = speaker.seat % 6;
+      move.append(who, ` painted ${nameOf(data.paint)}`, number);
+      return move;
     }
     const entry = element("li", "entry");
     if (isMissed) entry.classList.add("missed");
@@ -415,6 +564,17 @@ const snippets = {
 {"id":3,"subscribe":{"channel":"${kind}:${code}"}}
 {"id":4,"publish":{"channel":"${kind}:${code}","data":{"text":"hello"}}}`,
 };
+/** A link that brings a seat along. What is behind the # is sent to nobody. */
+const seatLink = (token) => `${location.origin}/${location.search}#seat=${token}`;
+
+/** The seat that this page was opened with. It is for the first player, once. */
+function seatInLink(key) {
+  const token = location.hash.match(/^#seat=(.+)$/)?.[1];
+  if (!token || key !== "a") return undefined;
+  history.replaceState(null, "", location.pathname + location.search);
+  return token;
+}
+
 let snippet = "client";
 let shared = { code: "K7QX2P", kind: "table" };
 
@@ -446,6 +606,19 @@ $("theme").addEventListener("click", () => {
   theme = themes[(themes.indexOf(theme) + 1) % themes.length];
   localStorage.setItem("playground:theme", theme);
   showTheme(theme);
+});
+$("refresh").addEventListener("click", () => location.reload());
+$("kill").hidden = !("canKill" in document.body.dataset);
+$("kill-hint").hidden = !$("kill").hidden;
+$("kill").addEventListener("click", async () => {
+  // The hub may be gone before its answer is.
+  const answer = await fetch("/dev/kill", { method: "POST" }).catch(() => undefined);
+  toast(answer && !answer.ok ? "The hub does not let itself be killed from here" : "kill -9 is on its way");
+});
+$("storage").value = policy;
+$("storage").addEventListener("change", ({ target }) => {
+  localStorage.setItem("playground:storage", target.value);
+  location.reload();
 });
 $("share-copy").addEventListener("click", () => copy($("share-address").value, $("share-address")));
 $("snippet-copy").addEventListener("click", () => copy($("snippet-text").textContent, $("snippet-text")));

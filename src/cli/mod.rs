@@ -2,6 +2,7 @@
 
 mod configuration;
 mod migrate;
+mod respawn;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,6 +13,10 @@ use crate::config::{Config, ConfigError, Flags};
 
 pub use configuration::ConfigVerb;
 pub use migrate::MigrateVerb;
+pub use respawn::respawn;
+
+/// The flag that a parent adds for its child; it is nobody else's.
+const HAS_PARENT: &str = "has-parent";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -27,6 +32,11 @@ pub enum Command {
     Serve {
         #[command(flatten)]
         flags: ConfigFlags,
+        /// Start the hub again when it is killed, and let the playground kill it
+        #[arg(long, requires = "dev")]
+        respawn: bool,
+        #[arg(long = HAS_PARENT, hide = true, requires = "respawn")]
+        has_parent: bool,
     },
     /// Bring the database's tables up to date, take steps back, or show where they are
     Migrate {

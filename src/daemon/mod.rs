@@ -3,6 +3,7 @@
 #[cfg(feature = "faults")]
 mod fault;
 mod hub;
+mod parent;
 mod start;
 mod stop;
 
@@ -29,6 +30,8 @@ use crate::telemetry;
 
 use self::hub::{HubHandle, Parts};
 use self::stop::Stop;
+
+pub use self::parent::Parent;
 
 /// How long the database has to answer a health check before it counts as away.
 const PROBE_WITHIN: Duration = Duration::from_millis(700);
@@ -90,11 +93,11 @@ impl From<OpenError> for StartError {
 ///
 /// The sockets are bound first, so that a port that is taken stops the start before anything else
 /// happens; they are answered when all is restored.
-pub async fn run(config: Config) -> Result<(), StartError> {
+pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartError> {
     config.prepare_data_folder()?;
     let metrics = telemetry::install_metrics();
     tokio::spawn(telemetry::keep_up_metrics(metrics.clone()));
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(failure)?;
     let public = listen(config.server.listen)?;
     let private = listen(config.admin.listen)?;
     let readiness = Readiness::starting();
@@ -102,7 +105,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let clock = HubClock::start();
     let store = tokio::select! {
         opened = Store::open(&config, clock) => opened?,
-        () = signals.next() => {
+        () = told_to_stop(&mut signals, parent.as_ref()) => {
             info!("stopped before the database was open");
             return Ok(());
         }
@@ -117,7 +120,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 
     let listening = CancellationToken::new();
     let health = health(&parts, &readiness);
-    let router = public_router(&config, &parts, health.clone(), tracker.clone());
+    let kill = parent.as_ref().map(|_| Parent::ask_for_kill as http::Kill);
+    let router = public_router(&config, &parts, health.clone(), tracker.clone(), kill);
     let admin = admin::router(&config.admin, health, metrics, measure(&parts));
     #[cfg(feature = "faults")]
     let admin = admin.merge(admin::fault_router(
@@ -134,7 +138,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     readiness.set_ready();
     telemetry::announce_ready(&config, server_address, admin_address);
 
-    let reason = wait(&mut signals, fatal).await;
+    let reason = wait(&mut signals, parent.as_ref(), fatal).await;
     readiness.set_stopping();
     hub.set_stopping();
     match reason {
@@ -155,7 +159,13 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 }
 
 /// What players reach.
-fn public_router(config: &Config, parts: &Parts, health: Health, tracker: TaskTracker) -> Router {
+fn public_router(
+    config: &Config,
+    parts: &Parts,
+    health: Health,
+    tracker: TaskTracker,
+    kill: Option<http::Kill>,
+) -> Router {
     let connections = parts.connections.clone();
     let parts = http::Parts {
         actions: parts.actions.clone(),
@@ -166,6 +176,7 @@ fn public_router(config: &Config, parts: &Parts, health: Health, tracker: TaskTr
         health,
         tracker,
         is_dev: config.dev,
+        kill,
     };
     http::router(&config.server, &config.auth, &config.client, parts)
 }
@@ -176,10 +187,25 @@ enum Reason {
     Fatal(String),
 }
 
-async fn wait(signals: &mut Signals, fatal: oneshot::Receiver<String>) -> Reason {
+async fn wait(
+    signals: &mut Signals,
+    parent: Option<&Parent>,
+    fatal: oneshot::Receiver<String>,
+) -> Reason {
     tokio::select! {
-        () = signals.next() => Reason::Asked,
+        () = told_to_stop(signals, parent) => Reason::Asked,
         reason = fatal => Reason::Fatal(reason.unwrap_or_else(|_| "the hub has failed".to_owned())),
+    }
+}
+
+/// The first time: only a signal can say it again.
+async fn told_to_stop(signals: &mut Signals, parent: Option<&Parent>) {
+    match parent {
+        Some(parent) => tokio::select! {
+            () = signals.next() => {}
+            () = parent.goodbye() => {}
+        },
+        None => signals.next().await,
     }
 }
 
@@ -208,20 +234,21 @@ fn measure(parts: &Arc<Parts>) -> admin::Measuring {
 }
 
 /// What an operator or a service manager stops a daemon with.
-struct Signals {
+#[derive(Debug)]
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Signals, StartError> {
+    pub(crate) fn listen() -> io::Result<Signals> {
         Ok(Signals {
-            terminate: signal(SignalKind::terminate()).map_err(failure)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failure)?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

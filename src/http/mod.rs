@@ -42,6 +42,7 @@ pub use listener::Listener;
 pub use observe::{RequestCounts, observe};
 pub use problem::Problem;
 pub use upgrade::{UpgradedSocket, Upgrades};
+pub use web::Kill;
 
 use caller::Gate;
 use origin::OriginRule;
@@ -63,7 +64,7 @@ const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 
 /// Every route, as its label in the metrics.
-const ROUTES: [&str; 16] = [
+const ROUTES: &[&str] = &[
     WEBSOCKET,
     SESSIONS,
     SESSION,
@@ -77,9 +78,11 @@ const ROUTES: [&str; 16] = [
     READYZ,
     web::PLAYGROUND,
     web::PLAYGROUND_SCRIPT,
+    web::PLAYGROUND_BOARD,
     web::PLAYGROUND_STYLE,
     web::PLAYGROUND_ICON,
     web::CLIENT_SCRIPT,
+    web::KILL,
 ];
 
 /// What the public router is made of.
@@ -93,6 +96,8 @@ pub struct Parts {
     pub tracker: TaskTracker,
     /// Whether the playground is served: a hub to try things with.
     pub is_dev: bool,
+    /// What the playground's button does, where somebody starts the hub again.
+    pub kill: Option<Kill>,
 }
 
 /// What each request can reach.
@@ -119,7 +124,7 @@ pub fn router(
     let origins = OriginRule::new(&server.allowed_origins);
     let cors = origins.cors();
     let playground = match parts.is_dev {
-        true => web::routes(),
+        true => web::routes(parts.kill),
         false => Router::new(),
     };
     let api = Api {
@@ -153,7 +158,7 @@ pub fn router(
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
         .layer(from_fn_with_state(
-            RequestCounts::of_routes(&ROUTES),
+            RequestCounts::of_routes(ROUTES),
             observe,
         ))
         .with_state(api)

@@ -105,6 +105,13 @@ impl Origin {
     }
 }
 
+/// Whether a page of the host that is asked sent this, as its browser says.
+pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let origin = origins.next().filter(|_| origins.next().is_none());
+    origin.is_some_and(|origin| is_host(origin, headers.get(HOST)))
+}
+
 fn is_listed(origin: &HeaderValue, allowed: &[Origin]) -> bool {
     let origin = origin.to_str().ok().and_then(Origin::parse);
     origin.is_some_and(|origin| allowed.contains(&origin))

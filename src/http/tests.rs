@@ -134,6 +134,7 @@ impl Hub {
             ),
             tracker: self.tracker.clone(),
             is_dev: self.is_dev,
+            kill: None,
         };
         router(&self.server, &self.auth, &client, parts)
     }
@@ -419,6 +420,7 @@ async fn the_playground_is_served_to_those_who_try_the_hub_and_to_nobody_else() 
     let files = [
         ("/?room=K7QX2P", "text/html"),
         ("/web/playground.js", "text/javascript"),
+        ("/web/board.js", "text/javascript"),
         ("/web/playground.css", "text/css"),
         ("/web/icon.svg", "image/svg+xml"),
         ("/web/holdfast.js", "text/javascript"),

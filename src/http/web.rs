@@ -1,20 +1,41 @@
 //! The playground: a page to try the hub with, and the client script that games can use as it is.
 //!
-//! Served with `--dev` only. The files are part of the binary.
+//! Served with `--dev` only. The files are part of the binary. Where a parent starts the hub again, the page may have
+//! it killed.
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use tokio::time::sleep;
+
+use super::origin::is_own_page;
+use super::problem::Problem;
+use crate::wire::{Reason, Refusal};
 
 /// Where each file is found.
 pub(super) const PLAYGROUND: &str = "/";
 pub(super) const PLAYGROUND_SCRIPT: &str = "/web/playground.js";
+pub(super) const PLAYGROUND_BOARD: &str = "/web/board.js";
 pub(super) const PLAYGROUND_STYLE: &str = "/web/playground.css";
 pub(super) const PLAYGROUND_ICON: &str = "/web/icon.svg";
 pub(super) const CLIENT_SCRIPT: &str = "/web/holdfast.js";
+pub(super) const KILL: &str = "/dev/kill";
+
+/// Ends the process by SIGKILL, a moment after it is called.
+pub type Kill = fn();
+
+/// Time for the answer to get out.
+const KILL_AFTER: Duration = Duration::from_millis(100);
+
+/// What the page is told by where there is a [`Kill`].
+const BODY: &str = "<body>";
+const BODY_WITH_KILL: &str = "<body data-can-kill>";
 
 /// Nothing from elsewhere, nothing inline, and no page around this one. `connect-src` names the socket for
 /// browsers that do not count it as `'self'`.
@@ -22,19 +43,44 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The routes of the playground.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+/// The routes of the playground; `kill` where somebody starts the hub again.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(kill: Option<Kill>) -> Router<S> {
+    let page = include_str!("../../web/index.html");
+    let Some(kill) = kill else {
+        return files(page.to_owned());
+    };
+    files(page.replacen(BODY, BODY_WITH_KILL, 1)).route(
+        KILL,
+        post(async move |headers: HeaderMap| kill_hub(&headers, kill)),
+    )
+}
+
+/// For the playground's own button: another page, or a form on it, cannot name this origin as its own.
+fn kill_hub(headers: &HeaderMap, kill: Kill) -> Result<StatusCode, Problem> {
+    if !is_own_page(headers) {
+        let detail = "only the playground may have the hub killed";
+        return Err(Refusal::new(Reason::PermissionDenied, detail).into());
+    }
+    tokio::spawn(async move {
+        sleep(KILL_AFTER).await;
+        kill();
+    });
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn files<S: Clone + Send + Sync + 'static>(page: String) -> Router<S> {
     Router::new()
         .route(
             PLAYGROUND,
-            get(async || {
-                let text = include_str!("../../web/index.html");
-                file("text/html; charset=utf-8", text)
-            }),
+            get(async move || file("text/html; charset=utf-8", page)),
         )
         .route(
             PLAYGROUND_SCRIPT,
             get(async || file(SCRIPT, include_str!("../../web/playground.js"))),
+        )
+        .route(
+            PLAYGROUND_BOARD,
+            get(async || file(SCRIPT, include_str!("../../web/board.js"))),
         )
         .route(
             PLAYGROUND_STYLE,
@@ -53,7 +99,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         )
 }
 
-fn file(content_type: &'static str, text: &'static str) -> Response {
+fn file(content_type: &'static str, text: impl IntoResponse) -> Response {
     let headers = [
         (CONTENT_TYPE, content_type),
         // A new build shows at the next load.

@@ -44,6 +44,15 @@ async function open(name, path) {
 const pane = ({ page, player }) => pages.get(page).locator(`[data-player="${player}"]`);
 const connected = (order) => pane(order).locator('.state[data-state="connected"]').waitFor();
 
+/** Paints one square after the other, faster than any page is refreshed. */
+const plays = (order, squares) =>
+  pane(order).evaluate(async (root, all) => {
+    for (const square of all) {
+      root.querySelector(`[data-square="${square}"]`).click();
+      await new Promise((resolve) => { setTimeout(resolve, 40); });
+    }
+  }, squares);
+
 const acts = {
   open: ({ page, path }) => open(page, path),
   // "Duplicate tab": the new one has what the old one keeps.
@@ -55,7 +64,7 @@ const acts = {
     adopt(copy, opened);
   },
   opens_room: (order) => pane(order).getByRole("button", { name: "Open a room" }).click(),
-  names: (order) => pane(order).getByLabel("Name").fill(order.name),
+  names: (order) => pane(order).getByLabel("Name").fill(order.text),
   joins: (order) => pane(order).getByRole("button", { name: "Join" }).click(),
   // Where they sit, once they do.
   sits: async (order) => {
@@ -68,7 +77,57 @@ const acts = {
     await pane(order).locator(".entry.own .bubble", { hasText: order.text }).waitFor();
   },
   hears: (order) => pane(order).locator(".entry:not(.own) .bubble", { hasText: order.text }).waitFor(),
-  sees_lost_line: (order) => pane(order).locator('.state[data-state="waiting"]').waitFor(),
+  paints: (order) => pane(order).locator(`[data-square="${order.square}"]`).click(),
+  // Its paint is on its way: said, and not heard.
+  sees_on_its_way: (order) => pane(order).locator(`[data-square="${order.square}"].pending`).waitFor(),
+  // All moves in the stream, oldest first, once there are so many.
+  moves: async (order) => {
+    await pane(order).locator(".move").nth(order.count - 1).waitFor();
+    return pane(order).locator(".move").evaluateAll((moves) =>
+      moves.map((move) => ({
+        by: move.querySelector("b").textContent,
+        text: move.childNodes[1].textContent.trim(),
+        offset: Number(move.dataset.offset),
+        missed: move.classList.contains("missed"),
+      })),
+    );
+  },
+  // Who holds which square, as the board shows it.
+  board: (order) => pane(order).locator(".square").evaluateAll((squares) => squares.map((square) => square.textContent)),
+  // F5 while another plays, after so many of their moves, and with a move of one's own on its way.
+  refreshes: async (order) => {
+    await plays(order.by, order.squares.slice(0, order.after));
+    await acts.paints(order);
+    const refreshed = pages.get(order.page).reload({ waitUntil: "commit" });
+    await plays(order.by, order.squares.slice(order.after));
+    await refreshed;
+    return acts.sits(order);
+  },
+  presses: (order) => pane(order).getByRole("button", { name: order.text }).click(),
+  drops_for: async (order) => {
+    await pane(order).getByLabel("For how long").selectOption(order.text);
+    await pane(order).getByRole("button", { name: "Drop line" }).click();
+  },
+  kills_the_hub: ({ page }) => pages.get(page).getByRole("button", { name: "kill -9 the hub" }).click(),
+  keeps_players: async ({ page, text }) => {
+    await Promise.all([
+      pages.get(page).waitForEvent("load"),
+      pages.get(page).getByLabel("Players are kept").selectOption(text),
+    ]);
+  },
+  closes: async ({ page }) => {
+    // A browser without any tab would end.
+    await context.newPage();
+    await pages.get(page).close();
+  },
+  // The browser finds out that its network is gone, or there again.
+  goes_offline: () => context.setOffline(true),
+  comes_online: () => context.setOffline(false),
+  // The page is looked at again, as after a sleep.
+  is_looked_at: ({ page }) => pages.get(page).evaluate(() => { document.dispatchEvent(new Event("visibilitychange")); }),
+  is_connected: (order) => connected(order),
+  // Whoever comes back at once may have been seen by nobody while waiting.
+  sees_lost_line: (order) => pane(order).locator('.state:not([data-state="connected"])').waitFor(),
   sees: (order) => pane(order).getByText(order.text).first().waitFor(),
   // All messages in the stream, oldest first, with how they came.
   stream: (order) =>

@@ -31,6 +31,7 @@ pub(crate) struct Plan {
     server: Option<String>,
     /// None: a folder among the test's own.
     data_dir: Option<PathBuf>,
+    is_respawned: bool,
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -43,6 +44,7 @@ pub(crate) struct Daemon {
     data_dir: PathBuf,
     log: PathBuf,
     database_line: Option<Proxy>,
+    is_respawned: bool,
     /// Dropped after the process has ended, and before the folder.
     store: Store,
     folder: TempDir,
@@ -115,6 +117,12 @@ impl Plan {
         self
     }
 
+    /// Has a parent start it again whenever it is killed.
+    pub(crate) fn respawned(mut self) -> Plan {
+        self.is_respawned = true;
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
@@ -132,6 +140,7 @@ impl Plan {
             data_dir,
             log: folder.path().join("log"),
             database_line,
+            is_respawned: self.is_respawned,
             store,
             folder,
         };
@@ -154,6 +163,7 @@ impl Daemon {
             is_behind_proxy: false,
             server: None,
             data_dir: None,
+            is_respawned: false,
         }
     }
 
@@ -358,6 +368,7 @@ impl Daemon {
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--dev"]);
+        command.args(self.is_respawned.then_some("--respawn"));
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
             ("data_dir", self.data_dir.to_str().expect("a plain path")),
