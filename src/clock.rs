@@ -26,6 +26,12 @@ impl HubTime {
             .unwrap_or_default()
             .to_rfc3339_opts(SecondsFormat::Millis, true)
     }
+
+    /// Reads back what [`HubTime::to_rfc3339`] wrote.
+    pub fn from_rfc3339(text: &str) -> Option<HubTime> {
+        let time = DateTime::parse_from_rfc3339(text).ok()?;
+        Some(HubTime(time.timestamp_millis()))
+    }
 }
 
 /// A duration as whole milliseconds, at most 292 million years.
@@ -70,5 +76,7 @@ mod tests {
     #[test]
     fn hub_time_is_written_as_rfc_3339() {
         assert_eq!(HubTime(1_500).to_rfc3339(), "1970-01-01T00:00:01.500Z");
+        let read = HubTime::from_rfc3339("1970-01-01T00:00:01.500Z");
+        assert_eq!(read, Some(HubTime(1_500)));
     }
 }

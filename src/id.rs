@@ -24,6 +24,15 @@ pub const CODE_CHARS: usize = 6;
 /// What every session token begins with, so that people and secret scanners know one when they see it.
 pub const SESSION_TOKEN_PREFIX: &str = "hfs_";
 
+/// The longest key of a command, in bytes: two UUIDs, or a prefix and one.
+pub const KEY_BYTES_MAX: usize = 128;
+
+/// What a key must have that is the only proof of who repeats it: 128 bits in hexadecimal digits.
+const STRONG_HEX_DIGITS_MIN: usize = 32;
+
+/// The same in the letters of base64url.
+const STRONG_CHARS_MIN: usize = 22;
+
 /// Random bytes in a session token: 256 bits need no slow hash.
 const TOKEN_BYTES: usize = 32;
 
@@ -49,6 +58,14 @@ macro_rules! uuid_id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<$name, uuid::Error> {
+                text.parse().map($name)
             }
         }
     };
@@ -90,6 +107,17 @@ pub enum IdError {
     Code,
     #[error("a session token begins with hfs_ and has 43 more characters of base64url")]
     Token,
+    #[error("a key must not be empty")]
+    KeyEmpty,
+    #[error("a key has at most {KEY_BYTES_MAX} bytes, this one has {bytes}")]
+    KeyLong { bytes: usize },
+    #[error("a key has visible ASCII characters only, no spaces, quotes or backslashes")]
+    KeyCharacters,
+    #[error(
+        "without a token the key itself shows who repeats a request: it needs 128 random bits, as \
+         {STRONG_HEX_DIGITS_MIN} hexadecimal digits (a random UUID will do) or {STRONG_CHARS_MIN} letters of base64url"
+    )]
+    KeyWeak,
 }
 
 impl UserId {
@@ -119,6 +147,14 @@ impl UserId {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for UserId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<UserId, IdError> {
+        UserId::parse(text)
     }
 }
 
@@ -247,6 +283,59 @@ impl fmt::Debug for SessionToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
+/// What a client calls one request by, so that it may repeat it. Never stored and never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandKey(String);
+
+impl CommandKey {
+    /// Takes a key from a client.
+    pub fn parse(text: &str) -> Result<CommandKey, IdError> {
+        if text.is_empty() {
+            return Err(IdError::KeyEmpty);
+        }
+        if text.len() > KEY_BYTES_MAX {
+            return Err(IdError::KeyLong { bytes: text.len() });
+        }
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        match text.bytes().all(is_plain) {
+            true => Ok(CommandKey(text.to_owned())),
+            false => Err(IdError::KeyCharacters),
+        }
+    }
+
+    /// Whether the key is long enough to be beyond guessing, if it was drawn at random: that it was,
+    /// no one can see.
+    pub fn check_strong(&self) -> Result<(), IdError> {
+        let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+        let is_strong = if self.0.bytes().all(is_hex) {
+            self.0.bytes().filter(u8::is_ascii_hexdigit).count() >= STRONG_HEX_DIGITS_MIN
+        } else {
+            self.0.len() >= STRONG_CHARS_MIN
+        };
+        is_strong.then_some(()).ok_or(IdError::KeyWeak)
+    }
+
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.0.as_bytes()).into())
+    }
+}
+
+impl fmt::Debug for CommandKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CommandKey([REDACTED])")
+    }
+}
+
+/// SHA-256 of a command's key: a guest's key is as good as a token, so it is kept as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
 /// Bytes from the system's generator.
 ///
 /// # Panics
@@ -306,6 +395,32 @@ mod tests {
         ] {
             assert!(SessionToken::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_are_bounded_and_plain() {
+        assert!(CommandKey::parse("move-17.b:2~").is_ok());
+        assert_eq!(CommandKey::parse(""), Err(IdError::KeyEmpty));
+        assert!(CommandKey::parse(&"x".repeat(KEY_BYTES_MAX)).is_ok());
+        assert_eq!(
+            CommandKey::parse(&"x".repeat(129)),
+            Err(IdError::KeyLong { bytes: 129 })
+        );
+        for text in ["a b", "a\tb", "\u{e9}", "a\0", "\"a\"", "a\\b"] {
+            assert_eq!(CommandKey::parse(text), Err(IdError::KeyCharacters));
+        }
+    }
+
+    #[test]
+    fn a_strong_key_has_room_for_128_random_bits() {
+        let is_strong = |text: &str| CommandKey::parse(text).unwrap().check_strong().is_ok();
+        assert!(is_strong("7c9e6679-7425-40de-944b-e07fc1f90ae7"));
+        assert!(is_strong("7c9e6679742540de944be07fc1f90ae7"));
+        assert!(!is_strong("7c9e6679742540de944be07fc1f90ae"));
+        assert!(!is_strong("7c9e6679-7425-40de-944b-e07fc1f90ae--"));
+        assert!(is_strong("fJ5mZ3QlQN6US-B_wfkK5w"));
+        assert!(!is_strong("fJ5mZ3QlQN6US-B_wfkK5"));
+        assert!(!is_strong("join-room-1"));
     }
 
     #[test]

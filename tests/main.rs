@@ -15,6 +15,7 @@ mod metrics;
 mod outage;
 mod persistence;
 mod protocol;
+mod repeat;
 mod respawn;
 mod room;
 mod sdk;

@@ -32,7 +32,7 @@ struct RoomReply {
 
 #[derive(Serialize)]
 struct SeatReply {
-    seat: SeatView,
+    seat: Option<SeatView>,
 }
 
 #[derive(Serialize)]
@@ -50,130 +50,78 @@ impl Connection {
     ) -> Result<(), Failure> {
         let data = data.unwrap_or_default();
         let fields = Fields::parse(&data)?;
+        let actions = self.context.actions.clone();
+        let caller = Caller::Session(session.clone());
         match method.as_str() {
-            "room.open" => self.room_open(id, session, &fields).await,
-            "room.join" => self.room_join(id, session, &fields).await,
-            "match.quick" => self.match_quick(id, session, &fields).await,
-            "room.get" => self.room_get(id, &fields).await,
-            "seat.claim" => self.seat_claim(id, session, &fields).await,
-            "seat.release" | "room.leave" => self.seat_release(id, session, &fields).await,
-            "session.get" => self.session_get(id, &session).await,
-            "session.end" => self.session_end(id, session).await,
-            _ => Err(ErrorCode::MethodNotFound.into()),
+            "room.open" => {
+                let (wish, key) = (OpenRoomRequest::read(&fields)?, fields.key()?);
+                let opening = async move { actions.open_room(caller, wish, key).await };
+                let entered = self.context.change(opening).await?;
+                self.answer_rpc(id, EnteredReply::from(entered));
+            }
+            "room.join" => {
+                let entered = self
+                    .join(caller, &fields, JoinRequest::read(&fields)?)
+                    .await?;
+                self.answer_rpc(id, EnteredReply::from(entered));
+            }
+            "seat.claim" => {
+                let wish = JoinRequest {
+                    spectate: false,
+                    ..JoinRequest::read(&fields)?
+                };
+                let seat = self.join(caller, &fields, wish).await?.seat;
+                self.answer_rpc(id, SeatReply { seat });
+            }
+            "match.quick" => {
+                let (wish, key) = (QuickMatchRequest::read(&fields)?, fields.key()?);
+                let matching = async move { actions.quick_match(caller, wish, key).await };
+                let entered = self.context.change(matching).await?;
+                self.answer_rpc(id, EnteredReply::from(entered));
+            }
+            "seat.release" | "room.leave" => {
+                let (code, key) = (fields.room()?, fields.key()?);
+                let releasing = async move { actions.release(&session, code, key).await };
+                self.context.by_code(self.address, releasing).await?;
+                self.answer_rpc(id, Empty {});
+            }
+            "room.get" => {
+                let looking = actions.room(fields.room()?);
+                let room = self
+                    .context
+                    .wrong_codes
+                    .guard(self.address, looking)
+                    .await?;
+                self.answer_rpc(id, RoomReply { room });
+            }
+            "session.get" => {
+                let seats = actions.session(&session).await?.seats;
+                self.answer_rpc(id, SeatsReply { seats });
+            }
+            "session.end" => {
+                let key = fields.key()?;
+                // The session itself queues the answer: its end closes this connection.
+                let last_words =
+                    result(self.outbound.encoding(), id, &RpcResult { data: Empty {} });
+                let ending =
+                    async move { actions.end_session(&session, Some(last_words), key).await };
+                self.context.change(ending).await?;
+            }
+            _ => return Err(ErrorCode::MethodNotFound.into()),
         }
+        Ok(())
     }
 
-    async fn room_open(
+    async fn join(
         &self,
-        id: u32,
-        session: SessionHandle,
+        caller: Caller,
         fields: &Fields<'_>,
-    ) -> Result<(), Failure> {
-        let request = OpenRoomRequest::read(fields)?;
+        wish: JoinRequest,
+    ) -> Result<Entered, Failure> {
+        let (code, key) = (fields.room()?, fields.key()?);
         let actions = self.context.actions.clone();
-        let caller = Caller::Session(session);
-        let entered = self
-            .context
-            .change(async move { actions.open_room(caller, request).await })
-            .await?;
-        self.answer_rpc(id, EnteredReply::from(entered));
-        Ok(())
-    }
-
-    async fn room_join(
-        &self,
-        id: u32,
-        session: SessionHandle,
-        fields: &Fields<'_>,
-    ) -> Result<(), Failure> {
-        let (code, request) = (fields.room()?, JoinRequest::read(fields)?);
-        let actions = self.context.actions.clone();
-        let caller = Caller::Session(session);
-        let entered = self
-            .context
-            .by_code(self.address, async move {
-                actions.join_room(caller, code, request).await
-            })
-            .await?;
-        self.answer_rpc(id, EnteredReply::from(entered));
-        Ok(())
-    }
-
-    async fn match_quick(
-        &self,
-        id: u32,
-        session: SessionHandle,
-        fields: &Fields<'_>,
-    ) -> Result<(), Failure> {
-        let request = QuickMatchRequest::read(fields)?;
-        let actions = self.context.actions.clone();
-        let caller = Caller::Session(session);
-        let entered = self
-            .context
-            .change(async move { actions.quick_match(caller, request).await })
-            .await?;
-        self.answer_rpc(id, EnteredReply::from(entered));
-        Ok(())
-    }
-
-    async fn room_get(&self, id: u32, fields: &Fields<'_>) -> Result<(), Failure> {
-        let (code, actions) = (fields.room()?, self.context.actions.clone());
-        let wrong_codes = &self.context.wrong_codes;
-        let room = wrong_codes.guard(self.address, actions.room(code)).await?;
-        self.answer_rpc(id, RoomReply { room });
-        Ok(())
-    }
-
-    async fn seat_claim(
-        &self,
-        id: u32,
-        session: SessionHandle,
-        fields: &Fields<'_>,
-    ) -> Result<(), Failure> {
-        let (code, request) = (fields.room()?, JoinRequest::read(fields)?);
-        let actions = self.context.actions.clone();
-        let (seat, _) = self
-            .context
-            .by_code(self.address, async move {
-                actions.claim(&session, code, request).await
-            })
-            .await?;
-        self.answer_rpc(id, SeatReply { seat });
-        Ok(())
-    }
-
-    async fn seat_release(
-        &self,
-        id: u32,
-        session: SessionHandle,
-        fields: &Fields<'_>,
-    ) -> Result<(), Failure> {
-        let code = fields.room()?;
-        let actions = self.context.actions.clone();
-        self.context
-            .by_code(self.address, async move {
-                actions.release(&session, code).await
-            })
-            .await?;
-        self.answer_rpc(id, Empty {});
-        Ok(())
-    }
-
-    async fn session_get(&self, id: u32, session: &SessionHandle) -> Result<(), Failure> {
-        let report = self.context.actions.session(session).await?;
-        let seats = report.seats;
-        self.answer_rpc(id, SeatsReply { seats });
-        Ok(())
-    }
-
-    /// The session itself queues the answer: its end closes this connection.
-    async fn session_end(&self, id: u32, session: SessionHandle) -> Result<(), Failure> {
-        let last_words = result(self.outbound.encoding(), id, &RpcResult { data: Empty {} });
-        let actions = self.context.actions.clone();
-        self.context
-            .change(async move { actions.end_with(&session, Some(last_words)).await })
-            .await?;
-        Ok(())
+        let joining = async move { actions.join_room(caller, code, wish, key).await };
+        Ok(self.context.by_code(self.address, joining).await?)
     }
 
     fn answer_rpc<D: Serialize>(&self, id: u32, data: D) {

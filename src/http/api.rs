@@ -18,33 +18,26 @@ use super::Api;
 use super::address::asker;
 use super::body;
 use super::caller::{self, Claim};
+use super::key;
 use super::problem::Problem;
 use crate::connection::WrongCodes;
-use crate::session::{Entered, SessionReport};
+use crate::id::CommandKey;
+use crate::session::{Actions, Caller};
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
-    SessionView, UserView, room_code,
+    room_code,
 };
 
 /// How long a request may take after its body is read. Longer than an actor's answer may, so that
 /// the better reason is told, and under the 5 s after which the SDKs give up.
 const REQUEST_WITHIN: Duration = Duration::from_millis(4700);
 
-#[derive(Debug, Serialize)]
-struct EnteredBody<'a> {
-    room: &'a RoomView,
-    /// Null for a spectator.
-    seat: Option<&'a SeatView>,
-    session: &'a SessionView,
-    user: &'a UserView,
-}
-
-#[derive(Debug, Serialize)]
-struct SessionBody<'a> {
-    session: &'a SessionView,
-    user: &'a UserView,
-    seats: &'a [SeatView],
+/// Who is asking, and for what.
+struct Asked<T> {
+    claim: Claim,
+    wish: T,
+    key: Option<CommandKey>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,11 +55,9 @@ pub(super) async fn open_session(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, ()) = read(&api, request, no_seat_token).await?;
-    let actions = api.actions.clone();
-    let report = change(&api, async move {
-        let caller = claim.prove(&actions).await?;
-        actions.open_session(caller).await
+    let asked = read(&api, request, no_seat_token).await?;
+    let report = act(&api, asked, |actions, caller, (), key| async move {
+        actions.open_session(caller, key).await
     })
     .await?;
     // A session that was there before was not created by this request.
@@ -74,7 +65,7 @@ pub(super) async fn open_session(
         Some(_) => StatusCode::CREATED,
         None => StatusCode::OK,
     };
-    Ok(session_answer(status, &report))
+    Ok(answer(status, &report))
 }
 
 /// `POST /v1/rooms`
@@ -82,15 +73,13 @@ pub(super) async fn open_room(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, mut wish) = read(&api, request, OpenRoomRequest::read).await?;
-    wish.is_by_game = claim.is_by_game();
-    let actions = api.actions.clone();
-    let entered = change(&api, async move {
-        let caller = claim.prove(&actions).await?;
-        actions.open_room(caller, wish).await
+    let mut asked = read(&api, request, OpenRoomRequest::read).await?;
+    asked.wish.is_by_game = asked.claim.is_by_game();
+    let entered = act(&api, asked, |actions, caller, wish, key| async move {
+        actions.open_room(caller, wish, key).await
     })
     .await?;
-    Ok(entered_answer(StatusCode::CREATED, &entered))
+    Ok(answer(StatusCode::CREATED, &entered))
 }
 
 /// `POST /v1/rooms/{code}/join`
@@ -100,18 +89,18 @@ pub(super) async fn join_room(
     request: Request,
 ) -> Result<Response, Problem> {
     let asker = asker(&request);
-    let (claim, wish) = read(&api, request, JoinRequest::read).await?;
+    let asked = read(&api, request, JoinRequest::read).await?;
     let code = room_code(&path_text(code))?;
-    let actions = api.actions.clone();
     // A game's own server passes on what many players typed, so it is not one guesser.
-    let asker = asker.filter(|_| !claim.is_by_game());
-    let asking = async move {
-        let caller = claim.prove(&actions).await?;
-        actions.join_room(caller, code, wish).await
-    };
+    let asker = asker.filter(|_| !asked.claim.is_by_game());
     let wrong_codes = api.wrong_codes.clone();
-    let entered = change(&api, by_code(wrong_codes, asker, asking)).await?;
-    Ok(entered_answer(StatusCode::OK, &entered))
+    let entered = act(&api, asked, move |actions, caller, wish, key| {
+        by_code(wrong_codes, asker, async move {
+            actions.join_room(caller, code, wish, key).await
+        })
+    })
+    .await?;
+    Ok(answer(StatusCode::OK, &entered))
 }
 
 /// `POST /v1/rooms/{code}/seats/{seat}/hold`, by the game's own server.
@@ -139,14 +128,12 @@ pub(super) async fn quick_match(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, wish) = read(&api, request, QuickMatchRequest::read).await?;
-    let actions = api.actions.clone();
-    let entered = change(&api, async move {
-        let caller = claim.prove(&actions).await?;
-        actions.quick_match(caller, wish).await
+    let asked = read(&api, request, QuickMatchRequest::read).await?;
+    let entered = act(&api, asked, |actions, caller, wish, key| async move {
+        actions.quick_match(caller, wish, key).await
     })
     .await?;
-    Ok(entered_answer(StatusCode::OK, &entered))
+    Ok(answer(StatusCode::OK, &entered))
 }
 
 /// `GET /v1/rooms/{code}`
@@ -171,7 +158,7 @@ pub(super) async fn session(
         api.actions.session(&session).await
     })
     .await?;
-    Ok(session_answer(StatusCode::OK, &report))
+    Ok(answer(StatusCode::OK, &report))
 }
 
 /// `DELETE /v1/session`
@@ -179,11 +166,12 @@ pub(super) async fn end_session(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let (token, key) = (caller::token(&headers)?, key::read(&headers)?);
     let actions = api.actions.clone();
-    change(&api, async move {
-        let session = caller::session(&headers, &actions).await?;
-        actions.end_session(&session).await
-    })
+    change(
+        &api,
+        async move { actions.end_session_of(&token, key).await },
+    )
     .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -193,12 +181,34 @@ async fn read<T>(
     api: &Api,
     request: Request,
     wish: fn(&Fields<'_>) -> Result<T, Refusal>,
-) -> Result<(Claim, T), Problem> {
+) -> Result<Asked<T>, Problem> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
-    let claim = api.gate.claim(&parts.headers, &fields)?;
-    Ok((claim, wish(&fields)?))
+    Ok(Asked {
+        claim: api.gate.claim(&parts.headers, &fields)?,
+        wish: wish(&fields)?,
+        key: key::read(&parts.headers)?,
+    })
+}
+
+/// Makes the change that was asked for, once it is known who asks.
+async fn act<T, A, F>(
+    api: &Api,
+    asked: Asked<T>,
+    work: impl FnOnce(Actions, Caller, T, Option<CommandKey>) -> F + Send + 'static,
+) -> Result<A, Problem>
+where
+    T: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = Result<A, Refusal>> + Send,
+{
+    let actions = api.actions.clone();
+    change(api, async move {
+        let caller = asked.claim.prove(&actions).await?;
+        work(actions, caller, asked.wish, asked.key).await
+    })
+    .await
 }
 
 /// Makes a change in a task of its own: a client that hangs up, or waits no longer, cannot leave it
@@ -278,25 +288,6 @@ fn no_seat_token(fields: &Fields<'_>) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::TokenInvalid, detail));
     }
     Ok(())
-}
-
-fn entered_answer(status: StatusCode, entered: &Entered) -> Response {
-    let body = EnteredBody {
-        room: &entered.room,
-        seat: entered.seat.as_ref(),
-        session: &entered.session,
-        user: &entered.user,
-    };
-    answer(status, &body)
-}
-
-fn session_answer(status: StatusCode, report: &SessionReport) -> Response {
-    let body = SessionBody {
-        session: &report.session,
-        user: &report.user,
-        seats: &report.seats,
-    };
-    answer(status, &body)
 }
 
 /// Answers may carry tokens, and are out of date a moment later: nobody keeps them.

@@ -127,8 +127,12 @@ pub(super) async fn session(
     headers: &HeaderMap,
     actions: &Actions,
 ) -> Result<SessionHandle, Refusal> {
-    let token = session_token(headers)?.ok_or_else(no_token)?;
-    actions.identify(&token).await
+    actions.identify(&token(headers)?).await
+}
+
+/// Its token.
+pub(super) fn token(headers: &HeaderMap) -> Result<SessionToken, Refusal> {
+    session_token(headers)?.ok_or_else(no_token)
 }
 
 /// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.

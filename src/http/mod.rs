@@ -9,6 +9,7 @@ mod api;
 mod body;
 mod caller;
 mod health;
+mod key;
 mod limit;
 mod listener;
 mod observe;

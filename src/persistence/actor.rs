@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::message::PersistenceMessage;
 use super::queue::{Answer, Item, Job, Settle, Ticket, Work};
 use super::store::{Shared, Store};
-use super::{Command, Refused, writer};
+use super::{Refused, Write, writer};
 
 /// After so long it is worth asking again: a full queue drains in less, a lost database may be back.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -78,10 +78,10 @@ impl Actor for Shell {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PersistenceMessage::Write {
-                command,
+                write,
                 submitted,
                 settle,
-            } => waiting.hand_over(command, submitted, settle),
+            } => waiting.hand_over(write, submitted, settle),
             PersistenceMessage::Job(job) => waiting.hand_over_job(job),
             PersistenceMessage::Settled(answers) => waiting.settle(answers),
             PersistenceMessage::DeadlinePassed => {
@@ -110,14 +110,15 @@ impl Actor for Shell {
 }
 
 impl Waiting {
-    fn hand_over(&mut self, command: Command, submitted: Instant, settle: Settle) {
+    fn hand_over(&mut self, write: Write, submitted: Instant, settle: Settle) {
         let number = self.next;
         self.next += 1;
         let ticket = Ticket::default();
         let deadline = submitted + self.deadline;
         let item = Item {
             number,
-            command,
+            command: write.command,
+            once: write.once,
             deadline,
         };
         match self.queue.try_send(Work::Write(item, ticket.clone())) {

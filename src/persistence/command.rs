@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::once::{Kept, Once};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 
@@ -20,6 +21,26 @@ pub enum Command {
     CloseRoom(RoomId),
     Publish(Publish),
     RemoveHistory(RemoveHistory),
+    /// One more token for a session that lives. Of many the first stays, and the newest.
+    AddToken(AddToken),
+    /// Nothing: what counts is its key.
+    Nothing,
+}
+
+/// A command, and what lets it happen only once.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub command: Command,
+    pub once: Option<Arc<Once>>,
+}
+
+impl From<Command> for Write {
+    fn from(command: Command) -> Write {
+        Write {
+            command,
+            once: None,
+        }
+    }
 }
 
 /// Whose the change is.
@@ -152,6 +173,12 @@ pub struct RemoveHistory {
     pub up_to: u64,
 }
 
+#[derive(Debug, Clone)]
+pub struct AddToken {
+    pub session: SessionId,
+    pub token: TokenHash,
+}
+
 /// The answer of a committed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
@@ -159,7 +186,7 @@ pub enum Committed {
     Player { user: UserId, name: Arc<str> },
     /// Publish: the offset of the first.
     Published { first: u64 },
-    /// ReleaseSeat, HoldSeat, EndSession, CloseRoom, RemoveHistory.
+    /// All others.
     Done,
 }
 
@@ -181,6 +208,11 @@ pub enum Refused {
     /// Full queue, or the deadline passed before the command reached the database.
     #[error("the database does not take writes at the moment")]
     Unavailable { retry_after: Duration },
+    /// It was done before, under the same key: this is what it was answered with.
+    #[error("the command was carried out before")]
+    Repeated(Kept),
+    #[error("the key stands for another command")]
+    KeyReused,
     /// A constraint that only a bug can violate.
     #[error("the database refused the change")]
     Internal,

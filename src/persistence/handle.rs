@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorStatus, MessagingErr};
-use sea_orm::DbErr;
+use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -20,8 +20,8 @@ use super::restore::{self, Interrupted};
 use super::run::RunStart;
 use super::store::Shared;
 use super::{
-    Command, Committed, HistoryWindow, ReadError, SoftWrite, StoredPublication, StoredRoom,
-    StoredSession, StoredStream, StoredUser, WriteError, publication, read,
+    Committed, HistoryWindow, ReadError, SoftWrite, StoredPublication, StoredRoom, StoredSession,
+    StoredStream, StoredUser, Write, WriteError, publication, read,
 };
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 
@@ -65,9 +65,9 @@ impl Persistence {
     ///
     /// It waits as long as the truth takes, which after a lost COMMIT may be longer than the deadline of
     /// the command. Whoever answers a client sets a limit of its own, and drops nothing but the answer.
-    pub async fn write(&self, command: Command) -> Result<Committed, WriteError> {
+    pub async fn write(&self, write: impl Into<Write>) -> Result<Committed, WriteError> {
         let (tell, told) = oneshot::channel();
-        self.write_then(command, move |answer| {
+        self.write_then(write, move |answer| {
             // Who asked may have stopped waiting.
             let _ = tell.send(answer);
         });
@@ -77,22 +77,22 @@ impl Persistence {
     /// As [`write`](Self::write), for who must not wait: `then` is called exactly once, and does little.
     pub fn write_then(
         &self,
-        command: Command,
+        write: impl Into<Write>,
         then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static,
     ) {
-        self.write_since(command, Instant::now(), then);
+        self.write_since(write, Instant::now(), then);
     }
 
     /// As [`write_then`](Self::write_then), for a command that has waited since `submitted`: its deadline
     /// counts from there.
     pub fn write_since(
         &self,
-        command: Command,
+        write: impl Into<Write>,
         submitted: Instant,
         then: impl FnOnce(Result<Committed, WriteError>) + Send + 'static,
     ) {
         let message = PersistenceMessage::Write {
-            command,
+            write: write.into(),
             submitted,
             settle: Settle::new(then),
         };
@@ -116,7 +116,7 @@ impl Persistence {
     ) -> Result<Option<StoredSession>, ReadError> {
         let mut waits = TOKEN_WAITS.iter();
         for (attempt, lookups) in ATTEMPTS.into_iter().zip(&self.shared.metrics.lookups) {
-            let readers = self.shared.readers.pool();
+            let readers = self.readers();
             let found = self
                 .read(async move { read::session_by_token(&readers, hash).await })
                 .await;
@@ -147,7 +147,7 @@ impl Persistence {
     }
 
     pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
-        let readers = self.shared.readers.pool();
+        let readers = self.readers();
         self.read(async move { read::session_by_id(&readers, id).await })
             .await
     }
@@ -157,14 +157,14 @@ impl Persistence {
         &self,
         user: &UserId,
     ) -> Result<Option<SessionId>, ReadError> {
-        let (readers, user) = (self.shared.readers.pool(), user.clone());
+        let (readers, user) = (self.readers(), user.clone());
         self.read(async move { read::seated_session_of_user(&readers, &user).await })
             .await
     }
 
     /// The room with this code, open or closed, with its seats and without its publications.
     pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
-        let readers = self.shared.readers.pool();
+        let readers = self.readers();
         self.read(async move { read::room_by_code(&readers, code).await })
             .await
     }
@@ -174,13 +174,13 @@ impl Persistence {
         &self,
         window: HistoryWindow,
     ) -> Result<Vec<StoredPublication>, ReadError> {
-        let readers = self.shared.readers.pool();
+        let readers = self.readers();
         self.read(async move { publication::recent(&readers, &window).await })
             .await
     }
 
     pub async fn user(&self, user: &UserId) -> Result<Option<StoredUser>, ReadError> {
-        let (readers, user) = (self.shared.readers.pool(), user.clone());
+        let (readers, user) = (self.readers(), user.clone());
         self.read(async move { read::user(&readers, &user).await })
             .await
     }
@@ -244,7 +244,7 @@ impl Persistence {
 
     /// Asks the database now, for at most 2 s, and says how long it took.
     pub async fn probe(&self) -> Result<Duration, ReadError> {
-        let readers = self.shared.readers.pool();
+        let readers = self.readers();
         let started = Instant::now();
         let ping = async move { read::ping(&readers).await };
         self.within(PROBE_WITHIN, ping).await?;
@@ -287,7 +287,7 @@ impl Persistence {
         // The writer ends when the shell has.
         let writer = self.shared.writer.lock().await;
         // Everything is committed: a connection that does not close properly costs nothing.
-        let _ = self.shared.readers.pool().close_by_ref().await;
+        let _ = self.readers().close_by_ref().await;
         let _ = writer.connection().close_by_ref().await;
         self.shared.lock.release().await;
     }
@@ -337,7 +337,11 @@ impl Persistence {
         }
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) fn readers(&self) -> DatabaseConnection {
+        self.shared.readers.pool()
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, ReadError> {

@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::Command;
+use super::Write;
 use super::queue::{Answer, Job, Settle};
 
 pub(super) enum PersistenceMessage {
     Write {
-        command: Command,
+        write: Write,
         submitted: Instant,
         settle: Settle,
     },

@@ -18,6 +18,7 @@ mod lock;
 mod mark;
 mod message;
 mod metric;
+mod once;
 mod publication;
 mod queue;
 mod read;
@@ -31,13 +32,14 @@ mod writer;
 
 pub use actor::PersistenceActor;
 pub use command::{
-    ClaimSeat, Command, Committed, EndSession, HistoryWindow, HoldSeat, NewPublication, NewRoom,
-    NewSeat, NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory,
-    SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat, StoredSession,
-    StoredStream, StreamId, UserWrite,
+    AddToken, ClaimSeat, Command, Committed, EndSession, HistoryWindow, HoldSeat, NewPublication,
+    NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat,
+    RemoveHistory, SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat,
+    StoredSession, StoredStream, StreamId, UserWrite, Write,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};
+pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;
 pub use run::RunStart;
 pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};

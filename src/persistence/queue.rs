@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::run::RunStart;
-use super::{Command, Committed, Refused, StoredStream, WriteError};
+use super::{Command, Committed, Once, Refused, StoredStream, WriteError};
 use crate::id::RoomId;
 
 /// What a command is answered with. Definite, either way.
@@ -18,6 +18,7 @@ pub(super) type Answer = Result<Committed, Refused>;
 pub(super) struct Item {
     pub(super) number: u64,
     pub(super) command: Command,
+    pub(super) once: Option<Arc<Once>>,
     /// From here on it is refused rather than tried again.
     pub(super) deadline: Instant,
 }

@@ -198,7 +198,7 @@ pub(super) fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-async fn one<const N: usize>(
+pub(super) async fn one<const N: usize>(
     readers: &DatabaseConnection,
     sql: &str,
     values: [Value; N],
@@ -209,7 +209,7 @@ async fn one<const N: usize>(
         .await
 }
 
-async fn all<const N: usize>(
+pub(super) async fn all<const N: usize>(
     readers: &DatabaseConnection,
     sql: &str,
     values: [Value; N],

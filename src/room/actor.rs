@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use serde_json::value::RawValue;
 
 use super::brood::{Origin, RoomContext, RoomSeed};
 use super::halt::Halt;
@@ -19,7 +18,7 @@ use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::{RoomView, UserView};
+use crate::wire::RoomView;
 
 /// How long a room that was looked up in vain stays: as long as questions may take.
 const REST_AFTER: Duration = Duration::from_secs(5);
@@ -81,7 +80,11 @@ impl Actor for RoomActor {
         let is_about_seats = message.is_about_seats();
         match message {
             RoomMessage::Claim(request) => room.claim(*request),
-            RoomMessage::Release { session, reply } => room.release(session, reply),
+            RoomMessage::Release {
+                session,
+                once,
+                reply,
+            } => room.release(session, once, reply),
             RoomMessage::Hold(request) => room.hold(request).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch),
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
@@ -178,17 +181,13 @@ impl Room {
             Origin::Stored => Some(seat.hold_until.unwrap_or(now.plus(seat.grace))),
             Origin::Rebuilt => Some(rebuilt_hold(&seat, now)),
         };
+        let epoch = match origin {
+            Origin::Opened(epoch) => epoch,
+            Origin::Stored | Origin::Rebuilt => Epoch(0),
+        };
         let occupant = Occupant {
-            session: seat.session,
-            user: UserView {
-                id: seat.user,
-                name: seat.user_name,
-            },
-            epoch: match origin {
-                Origin::Opened(epoch) => epoch,
-                Origin::Stored | Origin::Rebuilt => Epoch(0),
-            },
             hold_until,
+            ..Occupant::stored(&seat, epoch)
         };
         self.seating.put(seat.number, occupant.clone());
         if let Some(end) = hold_until {
@@ -255,21 +254,6 @@ fn take_apart(
     } else {
         Phase::Open
     };
-    let profile = Profile {
-        id: stored.id,
-        code: stored.code,
-        settings: settings(&stored.settings),
-        grace: stored.grace,
-        current_game_id: stored.current_game_id,
-    };
+    let profile = Profile::stored(&stored);
     (Some(profile), phase, stored.seats, stored.stream)
-}
-
-/// Settings were checked when the room was opened; whatever else is found counts as none.
-fn settings(text: &str) -> Arc<RawValue> {
-    RawValue::from_string(text.to_owned())
-        .unwrap_or_else(|_| {
-            RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
-        })
-        .into()
 }

@@ -9,13 +9,13 @@ use ractor::ActorRef;
 
 use super::member::Peer;
 use super::message::{
-    Asked, ClaimRequest, Claimed, HoldRequest, Question, RoomMessage, Subscribing,
+    Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Subscribing,
 };
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
-use crate::persistence::{SessionWrite, StoredStream, UserWrite};
+use crate::persistence::{Once, SessionWrite, StoredStream, UserWrite};
 use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
 
 /// How a room is found: by its code, or, if it is an open channel, by the channel's name.
@@ -43,6 +43,7 @@ pub struct Claimant {
     pub epoch: Epoch,
     pub is_attached: bool,
     pub notice: Option<ClaimNotice>,
+    pub memo: Option<Memo>,
 }
 
 impl RoomHandle {
@@ -73,6 +74,7 @@ impl RoomHandle {
                 seat,
                 team,
                 notice: claimant.notice,
+                memo: claimant.memo,
                 reply,
             }))
         })
@@ -80,8 +82,17 @@ impl RoomHandle {
     }
 
     /// Gives a seat up. The answer follows the commit.
-    pub async fn release(&self, session: SessionId) -> Result<Result<(), Refusal>, Unanswered> {
-        ask(&self.actor, |reply| RoomMessage::Release { session, reply }).await
+    pub async fn release(
+        &self,
+        session: SessionId,
+        once: Option<Arc<Once>>,
+    ) -> Result<Result<(), Refusal>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::Release {
+            session,
+            once,
+            reply,
+        })
+        .await
     }
 
     /// Keeps an away seat at least so long from now; a held one is left as it is. The answer follows the commit.

@@ -1,5 +1,6 @@
 //! Everything a room can be asked and told.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::persistence::{Committed, SessionWrite, UserWrite, WriteError};
+use crate::persistence::{Committed, Once, SessionWrite, UserWrite, WriteError};
 use crate::wire::{
     Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, SubscribeResult, UserView,
 };
@@ -24,6 +25,7 @@ pub(super) enum RoomMessage {
     /// An explicit leave. Answered once it is durable.
     Release {
         session: SessionId,
+        once: Option<Arc<Once>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     /// Keep an away seat for longer. Answered once it is durable.
@@ -179,6 +181,7 @@ pub(super) struct ClaimRequest {
     pub team: Option<String>,
     /// Tells the session that the claim is over. None for a session that is made by this very claim.
     pub notice: Option<ClaimNotice>,
+    pub memo: Option<Memo>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
@@ -190,13 +193,38 @@ pub(super) struct HoldRequest {
     pub reply: RpcReplyPort<Result<Holding, Refusal>>,
 }
 
+/// Makes a claim happen once: writes down what it will be answered with, as soon as the room knows.
+pub struct Memo(Box<WriteMemo>);
+
+type WriteMemo = dyn FnOnce(&Claimed) -> Arc<Once> + Send;
+
+impl Memo {
+    pub fn new(write: impl FnOnce(&Claimed) -> Arc<Once> + Send + 'static) -> Memo {
+        Memo(Box::new(write))
+    }
+
+    pub(super) fn write(self, claimed: &Claimed) -> Arc<Once> {
+        (self.0)(claimed)
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
+}
+
 /// A claim that was met.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Claimed {
     pub seat: Holding,
     pub room: RoomView,
+    /// When this is how it looks.
+    pub at: HubTime,
     /// As stored, which for an account may differ from what was asked.
     pub user: UserView,
+    /// Whether this very answer is kept under the claim's key.
+    pub is_kept: bool,
 }
 
 /// What is being written.

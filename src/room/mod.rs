@@ -26,12 +26,14 @@ mod seating;
 mod speech;
 mod state;
 mod stream;
+mod view;
 
 pub use brood::{Rooms, channel};
 pub use handle::{Claimant, RoomHandle, RoomKey};
 pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE};
 pub use member::Peer;
-pub use message::{Asked, Claimed, Grant, Question, Subscribing};
+pub use message::{Asked, Claimed, Grant, Memo, Question, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;
 pub use stream::new_epoch;
+pub use view::opened_view;

@@ -17,7 +17,7 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Refused, ReleaseSeat, WriteError};
+use crate::persistence::{Command, Once, Refused, ReleaseSeat, Write, WriteError};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
@@ -26,12 +26,17 @@ const RELEASE_RETRY: Duration = Duration::from_secs(1);
 
 impl Room {
     /// An explicit leave.
-    pub(super) fn release(&mut self, session: SessionId, reply: RpcReplyPort<Result<(), Refusal>>) {
+    pub(super) fn release(
+        &mut self,
+        session: SessionId,
+        once: Option<Arc<Once>>,
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    ) {
         if self.is_frozen() {
             answer(reply, Err(Refusal::stopping()));
         } else if let Some(number) = self.seating.release(session) {
             self.releases.insert(number, vec![reply]);
-            self.write_release(number, session, None, ReleaseReason::Left);
+            self.write_release(number, session, None, once, ReleaseReason::Left);
         } else if self.seating.is_releasing(session) {
             let detail = "the seat is being released already";
             answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
@@ -44,7 +49,8 @@ impl Room {
     /// A hold is over, unless its holder came back in time.
     pub(super) fn hold_over(&mut self, number: u16, hold_until: HubTime) {
         if let Some(session) = self.seating.expire(number, hold_until) {
-            self.write_release(number, session, Some(hold_until), ReleaseReason::HoldOver);
+            let reason = ReleaseReason::HoldOver;
+            self.write_release(number, session, Some(hold_until), None, reason);
         }
     }
 
@@ -53,6 +59,7 @@ impl Room {
         seat: u16,
         session: SessionId,
         hold_until: Option<HubTime>,
+        once: Option<Arc<Once>>,
         reason: ReleaseReason,
     ) {
         let Some(profile) = &self.profile else {
@@ -66,7 +73,8 @@ impl Room {
         });
         let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
         let change = Change::Release { seat, reason };
-        self.write_and(command, change, move |result| match result {
+        let write = Write { command, once };
+        self.write_and(write, change, move |result| match result {
             Ok(_) => listener.hear(session, SeatNews::Released { room }),
             Err(WriteError::Lost) => listener.hear(session, SeatNews::Unsure { room }),
             Err(WriteError::Refused(_)) => {}
@@ -106,6 +114,8 @@ impl Room {
                 | Refused::InsufficientCredits { .. }
                 | Refused::CodeTaken
                 | Refused::SeatTaken
+                | Refused::Repeated(_)
+                | Refused::KeyReused
                 | Refused::Unavailable { .. }
                 | Refused::Internal,
                 _,

@@ -1,5 +1,6 @@
 //! What happens to seats: claimed, released, away, back, and over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorProcessingErr;
@@ -7,11 +8,13 @@ use ractor::ActorProcessingErr;
 use super::message::{Change, ClaimRequest, Claimed, Wake};
 use super::news::{News, SeatNote};
 use super::notice::{Epoch, SeatNews};
-use super::seating::{Claim, Occupant};
+use super::seating::{Claim, Occupant, Seating};
 use super::state::{ClaimReply, Phase, Room};
 use crate::clock::HubTime;
 use crate::id::SessionId;
-use crate::persistence::{ClaimSeat, Command, Committed, NewSeat, Refused, SoftWrite, WriteError};
+use crate::persistence::{
+    ClaimSeat, Command, Committed, NewSeat, Refused, SoftWrite, Write, WriteError,
+};
 use crate::wire::{Reason, Refusal};
 
 /// Requests that may wait for one claim to be written: repeats of one player's own request.
@@ -49,7 +52,7 @@ impl Room {
     }
 
     /// Keeps the seat and writes the claim.
-    fn reserve(&mut self, number: u16, request: ClaimRequest) {
+    fn reserve(&mut self, number: u16, mut request: ClaimRequest) {
         let Some(profile) = &self.profile else {
             return;
         };
@@ -72,11 +75,21 @@ impl Room {
             epoch: request.epoch,
             hold_until,
         };
+        let name = Arc::clone(&occupant.user.name);
         self.seating.reserve(number, occupant);
-        self.claims.insert(number, vec![ClaimReply::new(request)]);
+        let mut once = None;
+        let mut kept = None;
+        if let Some(memo) = request.memo.take() {
+            let mut soon = self.seating.clone();
+            soon.confirm(number, name);
+            kept = self.claimed_in(&soon, number, true);
+            once = kept.as_ref().map(|kept| memo.write(kept));
+        }
+        let claim = ClaimReply::keeping(request, kept);
+        self.claims.insert(number, vec![claim]);
         self.offer();
         let command = Command::ClaimSeat(Box::new(command));
-        self.write(command, Change::Claim { seat: number });
+        self.write(Write { command, once }, Change::Claim { seat: number });
     }
 
     /// Persistence knows what became of a change. An error ends the actor: what the database holds
@@ -118,7 +131,7 @@ impl Room {
             Committed::Player { name, .. } => name,
             Committed::Done | Committed::Published { .. } => return,
         };
-        let Some(occupant) = self.seating.confirm(number, name).cloned() else {
+        let Some(occupant) = self.seating.confirm(number, Arc::clone(&name)).cloned() else {
             return;
         };
         let Some(holding) = self.holding(number, &occupant) else {
@@ -136,7 +149,7 @@ impl Room {
         };
         self.notify(occupant.session, news);
         for waiter in self.claims.remove(&number).unwrap_or_default() {
-            waiter.settle(self.claimed(number));
+            waiter.met(&name, || self.claimed(number));
         }
     }
 
@@ -263,15 +276,19 @@ impl Room {
     }
 
     fn claimed(&self, number: u16) -> Result<Claimed, Refusal> {
-        let occupant = self.seating.occupant(number);
-        let claimed = occupant.and_then(|occupant| {
-            Some(Claimed {
-                seat: self.holding(number, occupant)?,
-                room: self.view()?,
-                user: occupant.user.clone(),
-            })
-        });
+        let claimed = self.claimed_in(&self.seating, number, false);
         claimed.ok_or_else(Refusal::unavailable)
+    }
+
+    fn claimed_in(&self, seating: &Seating, number: u16, is_kept: bool) -> Option<Claimed> {
+        let occupant = seating.occupant(number)?;
+        Some(Claimed {
+            seat: self.holding(number, occupant)?,
+            room: self.view_with(seating)?,
+            at: self.now(),
+            user: occupant.user.clone(),
+            is_kept,
+        })
     }
 
     pub(super) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
@@ -298,6 +315,11 @@ pub fn refusal(refused: &Refused) -> Refusal {
             refusal
         }
         Refused::Stale => Refusal::new(Reason::SessionEnded, "the session has ended"),
-        Refused::CodeTaken | Refused::Internal => Refusal::unavailable(),
+        Refused::KeyReused => Refusal::new(
+            Reason::KeyReused,
+            "the key stands for an earlier request that was another one",
+        ),
+        // Whoever gave a key looks its answer up.
+        Refused::Repeated(_) | Refused::CodeTaken | Refused::Internal => Refusal::unavailable(),
     }
 }

@@ -45,7 +45,7 @@ pub(super) enum Claim {
 }
 
 /// The seats of one room.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seating {
     places: Vec<Place>,
 }

@@ -22,9 +22,9 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
-use crate::persistence::{Command, Committed, WriteError};
+use crate::persistence::{Committed, StoredRoom, Write, WriteError};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::{Publication, Push, Refusal, RoomStatus, RoomView, Shared, hub_tags, push};
+use crate::wire::{Publication, Push, Refusal, Shared, hub_tags, push};
 
 /// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
 /// needs no directory, at the price of a timer of its own.
@@ -64,6 +64,27 @@ pub(super) struct Profile {
     pub(super) current_game_id: Option<Arc<str>>,
 }
 
+impl Profile {
+    pub(super) fn stored(room: &StoredRoom) -> Profile {
+        Profile {
+            id: room.id,
+            code: room.code,
+            settings: settings(&room.settings),
+            grace: room.grace,
+            current_game_id: room.current_game_id.clone(),
+        }
+    }
+}
+
+/// Settings were checked when the room was opened; whatever else is found counts as none.
+fn settings(text: &str) -> Arc<RawValue> {
+    RawValue::from_string(text.to_owned())
+        .unwrap_or_else(|_| {
+            RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
+        })
+        .into()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
@@ -78,6 +99,8 @@ pub(super) enum Phase {
 pub(super) struct ClaimReply {
     notice: Option<ClaimNotice>,
     reply: RpcReplyPort<Result<Claimed, Refusal>>,
+    /// What is kept under the claim's key: its answer then, whatever else has happened meanwhile.
+    kept: Option<Box<Claimed>>,
 }
 
 impl ClaimReply {
@@ -85,7 +108,28 @@ impl ClaimReply {
         ClaimReply {
             notice: request.notice,
             reply: request.reply,
+            kept: None,
         }
+    }
+
+    pub(super) fn keeping(request: ClaimRequest, kept: Option<Claimed>) -> ClaimReply {
+        ClaimReply {
+            kept: kept.map(Box::new),
+            ..ClaimReply::new(request)
+        }
+    }
+
+    /// The claim is committed, by a user of this name. `now` tells how it looks at this moment.
+    pub(super) fn met(mut self, name: &Arc<str>, now: impl FnOnce() -> Result<Claimed, Refusal>) {
+        let claimed = match self.kept.take() {
+            Some(mut kept) => {
+                kept.user.name = Arc::clone(name);
+                kept.room.rename(&kept.user);
+                Ok(*kept)
+            }
+            None => now(),
+        };
+        self.settle(claimed);
     }
 
     /// The session hears it first: a connection that comes after the answer finds the seat.
@@ -101,19 +145,19 @@ impl Room {
     }
 
     /// Writes a change; persistence tells when it is settled.
-    pub(super) fn write(&self, command: Command, change: Change) {
-        self.write_and(command, change, |_| ());
+    pub(super) fn write(&self, write: impl Into<Write>, change: Change) {
+        self.write_and(write, change, |_| ());
     }
 
     /// The same, and has somebody hear of it even if the room fails meanwhile.
     pub(super) fn write_and(
         &self,
-        command: Command,
+        write: impl Into<Write>,
         change: Change,
         hear: impl FnOnce(&Result<Committed, WriteError>) + Send + 'static,
     ) {
         let me = self.me.clone();
-        self.context.persistence.write_then(command, move |result| {
+        self.context.persistence.write_then(write, move |result| {
             hear(&result);
             // The room was rebuilt meanwhile, and has read the truth.
             let _ = me.cast(RoomMessage::Settled { change, result });
@@ -170,36 +214,6 @@ impl Room {
             grace: profile.grace,
             hold_until: occupant.hold_until,
         })
-    }
-
-    pub(super) fn view(&self) -> Option<RoomView> {
-        let profile = self.profile.as_ref()?;
-        Some(RoomView {
-            id: profile.id,
-            code: profile.code,
-            kind: Arc::clone(&self.kind.name),
-            channel: Arc::clone(&self.channel),
-            status: self.status(profile),
-            capacity: self.kind.config.seats,
-            current_game_id: profile.current_game_id.clone(),
-            settings: Arc::clone(&profile.settings),
-            seats: self.seating.views(&self.kind),
-        })
-    }
-
-    fn status(&self, profile: &Profile) -> RoomStatus {
-        match self.phase {
-            Phase::Closing | Phase::Closed => RoomStatus::Closed,
-            Phase::Open | Phase::Retired => {
-                if profile.current_game_id.is_some() {
-                    RoomStatus::Playing
-                } else if self.seating.is_complete() {
-                    RoomStatus::Ready
-                } else {
-                    RoomStatus::Open
-                }
-            }
-        }
     }
 
     pub(super) fn is_allowed(&self, permission: Permission, peer: &Peer) -> bool {

@@ -6,22 +6,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::brood::Sessions;
 use super::fresh::Fresh;
 use super::handle::SessionHandle;
 use super::message::{Attached, ClaimTicket, Report};
+use super::once::{Answer, Keyed};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{RoomCode, SessionToken, UserId};
-use crate::mailbox::Unanswered;
+use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{
-    Command, Committed, OpenSession, Persistence, Refused, SessionWrite, UserWrite, WriteError,
+    Command, Committed, OpenSession, Persistence, Refused, Write, WriteError,
 };
-use crate::room::{Claimant, Epoch, RoomKey, Rooms, refusal};
+use crate::room::{RoomKey, Rooms, refusal};
 use crate::supervisor::LoadError;
-use crate::wire::{Frame, JoinRequest, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
+use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
 
 /// What users may do. A cheap clone.
 #[derive(Clone, Debug)]
@@ -47,16 +48,23 @@ pub enum Caller {
 }
 
 /// The answer to whoever entered a room.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entered {
     pub room: RoomView,
+    /// None for a spectator.
     pub seat: Option<SeatView>,
     pub session: SessionView,
     pub user: UserView,
 }
 
+/// What a token may lead to.
+enum Found {
+    Session(SessionHandle),
+    Ended(SessionId),
+}
+
 /// A session with its user and its seats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionReport {
     pub session: SessionView,
     pub user: UserView,
@@ -88,9 +96,16 @@ impl Actions {
     /// # Errors
     /// TOKEN_INVALID, SESSION_ENDED, UNAVAILABLE.
     pub async fn identify(&self, token: &SessionToken) -> Result<SessionHandle, Refusal> {
+        match self.find(token).await? {
+            Found::Session(session) => Ok(session),
+            Found::Ended(_) => Err(session_ended()),
+        }
+    }
+
+    async fn find(&self, token: &SessionToken) -> Result<Found, Refusal> {
         let hash = token.hash();
         if let Some(session) = self.sessions.live_by_token(hash) {
-            return Ok(session);
+            return Ok(Found::Session(session));
         }
         let stored = self.persistence.session_by_token(hash, token.hint()).await;
         let invalid = "no session has this token";
@@ -98,96 +113,64 @@ impl Actions {
             .map_err(|_| Refusal::unavailable())?
             .ok_or_else(|| Refusal::new(Reason::TokenInvalid, invalid))?;
         if stored.is_ended {
-            let detail = "the session has ended";
-            return Err(Refusal::new(Reason::SessionEnded, detail));
+            return Ok(Found::Ended(stored.id));
         }
         if stored.expires_at < self.now() && stored.seats.is_empty() {
             return Err(Refusal::new(Reason::TokenInvalid, invalid));
         }
-        self.sessions.start(stored.into()).await.map_err(unanswered)
+        let session = self.sessions.start(stored.into()).await;
+        session.map(Found::Session).map_err(unanswered)
     }
 
     /// Opens a session, or reports the one that asks.
-    pub async fn open_session(&self, caller: Caller) -> Result<SessionReport, Refusal> {
-        let fresh = match self.fresh(caller) {
-            Ok(fresh) => fresh,
-            Err(session) => return self.session(&session).await,
-        };
-        let user = self.write_session(&fresh).await?;
-        Ok(SessionReport {
-            session: fresh.view(),
-            user,
-            seats: Vec::new(),
-        })
-    }
-
-    /// Takes a seat in a room, or only looks whether one may listen to it.
-    pub async fn join_room(
+    pub async fn open_session(
         &self,
         caller: Caller,
-        code: RoomCode,
-        request: JoinRequest,
-    ) -> Result<Entered, Refusal> {
-        self.check_open()?;
-        if request.spectate {
-            return self.spectate(caller, code).await;
-        }
-        match self.fresh(self.seated_here(caller, code).await) {
-            Ok(fresh) => self.join_fresh(fresh, code, request).await,
+        key: Option<CommandKey>,
+    ) -> Result<SessionReport, Refusal> {
+        let keyed = Keyed::new(&caller, key, "session.open", &())?;
+        self.once(keyed, async |keyed| match self.fresh(caller) {
+            Ok(fresh) => self.write_session(&fresh, fresh.report(), keyed).await,
             Err(session) => {
-                let (seat, room) = self.claim(&session, code, request).await?;
-                self.entered(&session, room, Some(seat)).await
+                let report = self.session(&session).await?;
+                self.keep(keyed, report).await
             }
-        }
-    }
-
-    /// Claims a seat for a session that exists.
-    ///
-    /// # Errors
-    /// ROOM_NOT_FOUND, ROOM_CLOSED, ROOM_FULL, SEAT_TAKEN, SEAT_NOT_FOUND, ALREADY_SEATED,
-    /// INVALID_USER_REFERENCE, INSUFFICIENT_CREDITS, UNAVAILABLE.
-    pub async fn claim(
-        &self,
-        session: &SessionHandle,
-        code: RoomCode,
-        request: JoinRequest,
-    ) -> Result<(SeatView, RoomView), Refusal> {
-        self.check_open()?;
-        let room = self
-            .rooms
-            .find(&RoomKey::Code(code))
-            .await
-            .map_err(unanswered)?
-            .ok_or_else(room_not_found)?;
-        let ticket = self.ticket(session).await?;
-        let claimant = Claimant {
-            session: session.id(),
-            user: session.user().clone(),
-            user_write: UserWrite::Known(session.user().id.clone()),
-            session_write: SessionWrite::Known(session.id()),
-            epoch: ticket.epoch,
-            is_attached: ticket.is_attached,
-            notice: Some(ticket.notice),
-        };
-        let claimed = room
-            .claim(claimant, request.seat, request.team)
-            .await
-            .map_err(|_: Unanswered| Refusal::unavailable())??;
-        Ok((claimed.seat.view(self.now()), claimed.room))
+        })
+        .await
     }
 
     /// Gives a seat up.
     ///
     /// # Errors
-    /// ROOM_NOT_FOUND, NOT_SEATED, UNAVAILABLE.
-    pub async fn release(&self, session: &SessionHandle, code: RoomCode) -> Result<(), Refusal> {
-        let id = session.id();
+    /// ROOM_NOT_FOUND, NOT_SEATED, KEY_REUSED, UNAVAILABLE.
+    pub async fn release(
+        &self,
+        session: &SessionHandle,
+        code: RoomCode,
+        key: Option<CommandKey>,
+    ) -> Result<(), Refusal> {
+        let caller = Caller::Session(session.clone());
+        let keyed = Keyed::new(&caller, key, "seat.release", &code.as_str())?;
+        self.once(keyed, async |keyed| {
+            self.release_once(session.id(), code, keyed).await
+        })
+        .await
+    }
+
+    async fn release_once(
+        &self,
+        session: SessionId,
+        code: RoomCode,
+        keyed: Option<Keyed>,
+    ) -> Result<(), Refusal> {
+        let once = keyed.map(|keyed| keyed.answered(&()));
         let tries = AtomicUsize::new(0);
         self.rooms
             .ask(&RoomKey::Code(code), |room| {
                 let is_repeated = tries.fetch_add(1, Ordering::Relaxed) > 0;
+                let once = once.clone();
                 async move {
-                    let released = room.release(id).await?;
+                    let released = room.release(session, once).await?;
                     // The room failed at the first try, and had released the seat by then.
                     let is_done = |refusal: &Refusal| refusal.reason == Reason::NotSeated;
                     Ok(match released {
@@ -226,24 +209,37 @@ impl Actions {
         })
     }
 
-    /// Ends a session and gives up its seats.
-    pub async fn end_session(&self, session: &SessionHandle) -> Result<(), Refusal> {
-        self.end_with(session, None).await
-    }
-
-    /// The same, with a last frame for the connection that is attached.
-    pub async fn end_with(
+    /// Ends a session and gives up its seats. `last_words` are for the connection that is attached.
+    pub async fn end_session(
         &self,
         session: &SessionHandle,
         last_words: Option<Frame>,
+        key: Option<CommandKey>,
     ) -> Result<(), Refusal> {
-        let last_words = &last_words;
-        self.sessions
-            .ask(session, |session| async move {
-                session.end(last_words.clone()).await
-            })
-            .await
-            .map_err(unanswered)?
+        let keyed = key.map(|key| Keyed::end_of(session.id(), &key));
+        self.once(keyed, async |keyed| {
+            let once = keyed.map(|keyed| keyed.answered(&()));
+            let (last_words, once) = (&last_words, &once);
+            self.sessions
+                .ask(session, |session| async move {
+                    session.end(last_words.clone(), once.clone()).await
+                })
+                .await
+                .map_err(unanswered)?
+        })
+        .await
+    }
+
+    /// The same by its token, which may be that of a session that this very request has ended before.
+    pub async fn end_session_of(
+        &self,
+        token: &SessionToken,
+        key: Option<CommandKey>,
+    ) -> Result<(), Refusal> {
+        match self.find(token).await? {
+            Found::Session(session) => self.end_session(&session, None, key).await,
+            Found::Ended(session) => self.recall_end(session, key.as_ref()).await,
+        }
     }
 
     /// Attaches a connection to a session; one that was attached before is cut off.
@@ -269,8 +265,8 @@ impl Actions {
             Ok(fresh) => fresh,
             Err(session) => return Ok((session, None)),
         };
-        let user = self.write_session(&fresh).await?;
-        let seed = fresh.seed(user, Vec::new());
+        let report = self.write_session(&fresh, fresh.report(), None).await?;
+        let seed = fresh.seed(report.user, Vec::new());
         let session = self.sessions.start(seed).await.map_err(unanswered)?;
         Ok((session, Some(fresh.token)))
     }
@@ -283,99 +279,32 @@ impl Actions {
         }
     }
 
-    async fn write_session(&self, fresh: &Fresh) -> Result<UserView, Refusal> {
+    /// Writes a session that has no seat. `answer` is told, and kept, once its user's name is known.
+    pub(super) async fn write_session<A: Answer>(
+        &self,
+        fresh: &Fresh,
+        mut answer: A,
+        keyed: Option<Keyed>,
+    ) -> Result<A, Refusal> {
         self.check_open()?;
         let command = Command::OpenSession(OpenSession {
             user: fresh.user_write.clone(),
             session: fresh.row(),
         });
-        self.committed_user(command).await
-    }
-
-    async fn spectate(&self, caller: Caller, code: RoomCode) -> Result<Entered, Refusal> {
-        let room = self.room(code).await?;
-        let may_listen = self.rooms.kinds().get(&room.kind).is_some_and(|kind| {
-            kind.config.spectators > 0 || kind.config.subscribe == crate::config::Permission::Anyone
-        });
-        if !may_listen {
-            let detail = format!("kind {} admits no spectators", room.kind);
-            return Err(Refusal::new(Reason::PermissionDenied, detail));
-        }
-        let report = self.open_session(caller).await?;
-        Ok(Entered {
-            room,
-            seat: None,
-            session: report.session,
-            user: report.user,
-        })
-    }
-
-    /// A new player joins: user, session and seat in one commit.
-    async fn join_fresh(
-        &self,
-        fresh: Fresh,
-        code: RoomCode,
-        request: JoinRequest,
-    ) -> Result<Entered, Refusal> {
-        let room = self
-            .rooms
-            .find(&RoomKey::Code(code))
-            .await
-            .map_err(unanswered)?
-            .ok_or_else(room_not_found)?;
-        let claimant = Claimant {
-            session: fresh.id,
-            user: fresh.user.clone(),
-            user_write: fresh.user_write.clone(),
-            session_write: SessionWrite::New(fresh.row()),
-            epoch: Epoch(0),
-            is_attached: false,
-            notice: None,
-        };
-        let claimed = room
-            .claim(claimant, request.seat, request.team)
-            .await
-            .map_err(|_: Unanswered| Refusal::unavailable())??;
-        let seat = claimed.seat.view(self.now());
-        let seed = fresh.seed(claimed.user.clone(), vec![claimed.seat]);
-        self.sessions.start(seed).await.map_err(unanswered)?;
-        Ok(Entered {
-            room: claimed.room,
-            seat: Some(seat),
-            session: fresh.view(),
-            user: claimed.user,
-        })
-    }
-
-    /// An account that sits in the room already, in a session that is live, is that session.
-    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Caller {
-        let Caller::Account { id, .. } = &caller else {
-            return caller;
-        };
-        let Some(session) = self.sessions.live_by_user(id) else {
-            return caller;
-        };
-        match self.report(&session).await {
-            Ok(report) if report.seats.iter().any(|seat| seat.room == code) => {
-                Caller::Session(session)
+        let once = keyed.map(|keyed| keyed.answered(&answer));
+        match self.persistence.write(Write { command, once }).await {
+            Ok(Committed::Player { name, .. }) => {
+                answer.call(&name);
+                Ok(answer)
             }
-            Ok(_) | Err(_) => caller,
+            Ok(Committed::Done | Committed::Published { .. }) | Err(WriteError::Lost) => {
+                Err(Refusal::unavailable())
+            }
+            Err(WriteError::Refused(refused)) => {
+                debug!(%refused, "not committed");
+                Err(refusal(&refused))
+            }
         }
-    }
-
-    pub(super) async fn entered(
-        &self,
-        session: &SessionHandle,
-        room: RoomView,
-        seat: Option<SeatView>,
-    ) -> Result<Entered, Refusal> {
-        let report = self.session(session).await?;
-        Ok(Entered {
-            room,
-            seat,
-            session: report.session,
-            user: report.user,
-        })
     }
 
     pub(super) async fn ticket(&self, session: &SessionHandle) -> Result<ClaimTicket, Refusal> {
@@ -388,30 +317,20 @@ impl Actions {
             .map_err(unanswered)?
     }
 
-    async fn report(&self, session: &SessionHandle) -> Result<Report, Refusal> {
+    pub(super) async fn report(&self, session: &SessionHandle) -> Result<Report, Refusal> {
         self.sessions
             .ask(session, |session| async move { session.report().await })
             .await
             .map_err(unanswered)
     }
 
-    /// Writes a command that answers with a user.
-    pub(super) async fn committed_user(&self, command: Command) -> Result<UserView, Refusal> {
-        match self.persistence.write(command).await {
-            Ok(Committed::Player { user, name }) => Ok(UserView { id: user, name }),
-            Ok(Committed::Done | Committed::Published { .. }) | Err(WriteError::Lost) => {
-                Err(Refusal::unavailable())
-            }
-            Err(WriteError::Refused(refused)) => {
-                debug!(%refused, "not committed");
-                Err(refusal(&refused))
-            }
-        }
-    }
-
     pub fn now(&self) -> HubTime {
         self.sessions.context().clock.now()
     }
+}
+
+pub(super) fn session_ended() -> Refusal {
+    Refusal::new(Reason::SessionEnded, "the session has ended")
 }
 
 pub(super) fn room_not_found() -> Refusal {

@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use super::brood::{SessionContext, SessionSeed};
 use super::handle::Known;
 use super::message::SessionMessage;
-use super::state::{Phase, Session};
+use super::state::{Ending, Phase, Session};
 use crate::mailbox::answer;
 use crate::room::Epoch;
 use crate::supervisor::Alive;
@@ -69,7 +69,15 @@ impl Actor for SessionActor {
             SessionMessage::BeginClaim { reply } => answer(reply, session.begin_claim()),
             SessionMessage::Seat(news) => session.hear(news),
             SessionMessage::Report { reply } => answer(reply, session.report()),
-            SessionMessage::End { last_words, reply } => session.end(last_words, reply),
+            SessionMessage::End {
+                last_words,
+                once,
+                reply,
+            } => session.end(Ending {
+                last_words,
+                once,
+                reply,
+            }),
             SessionMessage::EndSettled(result) => session.end_settled(result),
             SessionMessage::Found { room } => session.found(room),
             SessionMessage::Missing { room, epoch } => session.missing(room, epoch),

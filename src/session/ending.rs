@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorRef, RpcReplyPort};
+use ractor::ActorRef;
 
 use super::brood::SessionContext;
 use super::message::SessionMessage;
 use super::state::{Ending, Link, Phase, Session};
 use crate::id::{RoomCode, SessionId};
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, EndSession, Refused, WriteError};
+use crate::persistence::{Command, Committed, EndSession, Refused, Write, WriteError};
 use crate::room::{RoomKey, refusal};
 use crate::supervisor::ShardMessage;
-use crate::wire::{Close, Frame, Refusal};
+use crate::wire::{Close, Refusal};
 
 /// The wait before the database is asked again whether a session has ended.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -31,7 +31,8 @@ struct End {
 impl End {
     fn settled(self, result: Result<Committed, WriteError>) {
         match (result, tokio::runtime::Handle::try_current()) {
-            (Ok(_), _) => self.tell(Ok(())),
+            // Under its key it was ended before.
+            (Ok(_) | Err(WriteError::Refused(Refused::Repeated(_))), _) => self.tell(Ok(())),
             (Err(WriteError::Refused(refused)), _) => self.tell(Err(refused)),
             (Err(WriteError::Lost), Ok(runtime)) => {
                 runtime.spawn(self.find_out());
@@ -72,16 +73,12 @@ impl End {
 }
 
 impl Session {
-    pub(super) fn end(
-        &mut self,
-        last_words: Option<Frame>,
-        reply: RpcReplyPort<Result<(), Refusal>>,
-    ) {
+    pub(super) fn end(&mut self, ending: Ending) {
         match (self.check_live(), &self.ending) {
-            (Err(refusal), _) => answer(reply, Err(refusal)),
-            (Ok(()), Some(_)) => answer(reply, Err(Refusal::unavailable())),
+            (Err(refusal), _) => answer(ending.reply, Err(refusal)),
+            (Ok(()), Some(_)) => answer(ending.reply, Err(Refusal::unavailable())),
             (Ok(()), None) => {
-                self.ending = Some(Ending { last_words, reply });
+                self.ending = Some(ending);
                 self.advance();
             }
         }
@@ -95,10 +92,13 @@ impl Session {
             rooms: self.seats.values().map(|seat| seat.code).collect(),
             me: self.me.clone(),
         };
-        let command = Command::EndSession(EndSession { session });
+        let write = Write {
+            command: Command::EndSession(EndSession { session }),
+            once: self.ending.as_ref().and_then(|ending| ending.once.clone()),
+        };
         self.context
             .persistence
-            .write_then(command, move |result| end.settled(result));
+            .write_then(write, move |result| end.settled(result));
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Attached(link) => Some(link),
             Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,

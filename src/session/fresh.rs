@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::actions::{Actions, Caller};
+use super::actions::{Actions, Caller, SessionReport};
 use super::brood::SessionSeed;
 use super::handle::SessionHandle;
 use crate::clock::HubTime;
@@ -74,6 +74,15 @@ impl Fresh {
             expires_at: self.expires_at,
             seats,
             is_rebuilt: false,
+        }
+    }
+
+    /// A session that has no seat yet.
+    pub(super) fn report(&self) -> SessionReport {
+        SessionReport {
+            session: self.view(),
+            user: self.user.clone(),
+            seats: Vec::new(),
         }
     }
 

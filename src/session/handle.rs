@@ -9,6 +9,7 @@ use super::message::{Attached, ClaimTicket, Report, SessionMessage};
 use crate::delivery::Outbound;
 use crate::id::{SessionId, TokenHash};
 use crate::mailbox::{Unanswered, ask};
+use crate::persistence::Once;
 use crate::room::{Epoch, SeatNews};
 use crate::wire::{Frame, Refusal, UserView};
 
@@ -67,9 +68,11 @@ impl SessionHandle {
     pub(super) async fn end(
         &self,
         last_words: Option<Frame>,
+        once: Option<Arc<Once>>,
     ) -> Result<Result<(), Refusal>, Unanswered> {
         ask(&self.actor, |reply| SessionMessage::End {
             last_words,
+            once,
             reply,
         })
         .await

@@ -1,12 +1,14 @@
 //! Everything a session can be asked and told.
 
+use std::sync::Arc;
+
 use ractor::RpcReplyPort;
 
 use super::handle::Attachment;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
-use crate::persistence::Refused;
+use crate::persistence::{Once, Refused};
 use crate::room::{ClaimNotice, Epoch, SeatNews};
 use crate::wire::{Frame, Refusal, SeatView};
 
@@ -33,6 +35,7 @@ pub(super) enum SessionMessage {
     End {
         /// Queued for the attached client before its connection closes.
         last_words: Option<Frame>,
+        once: Option<Arc<Once>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
@@ -74,5 +77,6 @@ pub struct Report {
 pub(super) struct ClaimTicket {
     pub epoch: Epoch,
     pub is_attached: bool,
+    pub expires_at: HubTime,
     pub notice: ClaimNotice,
 }

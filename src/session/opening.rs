@@ -7,17 +7,20 @@ use tracing::debug;
 
 use super::actions::{Actions, Caller, Entered, is_code_taken, unanswered};
 use super::fresh::Fresh;
-use super::handle::SessionHandle;
 use super::message::ClaimTicket;
+use super::once::{Answer, Keyed};
+use crate::clock::HubTime;
 use crate::config::QuickMatch;
-use crate::id::{RoomCode, RoomId, SessionId};
+use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
     Command, Committed, NewRoom, NewSeat, OpenRoom, SessionWrite, StoredRoom, StoredSeat,
-    StoredStream, UserWrite, WriteError,
+    StoredStream, UserWrite, Write, WriteError,
 };
-use crate::room::{Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, refusal};
+use crate::room::{
+    Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_view, refusal,
+};
 use crate::wire::{
-    JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, UserView,
+    JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, SessionView, UserView,
 };
 
 /// Codes drawn before giving up. With a million live rooms one in 700 codes is taken, so eight in a
@@ -35,10 +38,20 @@ struct Plan {
     seat: u16,
     user: UserView,
     user_write: UserWrite,
-    session: SessionId,
+    session: SessionView,
     session_write: SessionWrite,
     epoch: Epoch,
     is_attached: bool,
+    keyed: Option<Keyed>,
+}
+
+/// A room under a code that was drawn for it.
+struct Draft {
+    write: Write,
+    stored: StoredRoom,
+    /// The first player's seat, as the session knows it.
+    holding: Holding,
+    answer: Entered,
 }
 
 impl Actions {
@@ -47,6 +60,18 @@ impl Actions {
         &self,
         caller: Caller,
         request: OpenRoomRequest,
+        key: Option<CommandKey>,
+    ) -> Result<Entered, Refusal> {
+        let keyed = Keyed::new(&caller, key, "room.open", &request)?;
+        self.once(keyed, async |keyed| self.open(caller, request, keyed).await)
+            .await
+    }
+
+    async fn open(
+        &self,
+        caller: Caller,
+        request: OpenRoomRequest,
+        keyed: Option<Keyed>,
     ) -> Result<Entered, Refusal> {
         self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
@@ -58,13 +83,41 @@ impl Actions {
         let settings = request.settings.unwrap_or_else(|| "{}".into());
         match self.fresh(caller) {
             Ok(fresh) => {
-                self.open_fresh(Plan::fresh(&fresh, kind, settings, grace, seat), fresh)
-                    .await
+                let plan = Plan {
+                    kind,
+                    settings,
+                    grace,
+                    seat,
+                    user: fresh.user.clone(),
+                    user_write: fresh.user_write.clone(),
+                    session: fresh.view(),
+                    session_write: SessionWrite::New(fresh.row()),
+                    epoch: Epoch(0),
+                    is_attached: false,
+                    keyed,
+                };
+                self.open_fresh(plan, fresh).await
             }
             Err(session) => {
                 let ticket = self.ticket(&session).await?;
-                let plan = Plan::known(&session, &ticket, kind, settings, grace, seat);
-                self.open_known(plan, &session, ticket).await
+                let plan = Plan {
+                    kind,
+                    settings,
+                    grace,
+                    seat,
+                    user: session.user().clone(),
+                    user_write: UserWrite::Known(session.user().id.clone()),
+                    session: SessionView {
+                        id: session.id(),
+                        token: None,
+                        expires_at: ticket.expires_at,
+                    },
+                    session_write: SessionWrite::Known(session.id()),
+                    epoch: ticket.epoch,
+                    is_attached: ticket.is_attached,
+                    keyed,
+                };
+                self.open_known(plan, ticket).await
             }
         }
     }
@@ -74,6 +127,20 @@ impl Actions {
         &self,
         caller: Caller,
         request: QuickMatchRequest,
+        key: Option<CommandKey>,
+    ) -> Result<Entered, Refusal> {
+        let keyed = Keyed::new(&caller, key, "match.quick", &request)?;
+        self.once(keyed, async |keyed| {
+            self.match_quickly(caller, request, keyed).await
+        })
+        .await
+    }
+
+    async fn match_quickly(
+        &self,
+        caller: Caller,
+        request: QuickMatchRequest,
+        keyed: Option<Keyed>,
     ) -> Result<Entered, Refusal> {
         self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
@@ -97,7 +164,7 @@ impl Actions {
                 team: request.team.clone(),
                 ..JoinRequest::default()
             };
-            match self.join_room(caller.clone(), code, join).await {
+            match self.enter(caller.clone(), code, join, keyed.clone()).await {
                 Err(lost) if is_lost_race(lost.reason) => tried.push(code),
                 settled => return settled,
             }
@@ -107,7 +174,7 @@ impl Actions {
             team: request.team,
             ..OpenRoomRequest::default()
         };
-        self.open_room(caller, open).await
+        self.open(caller, open, keyed).await
     }
 
     /// The hold of a new room: what was asked for, or its kind's.
@@ -127,55 +194,46 @@ impl Actions {
     }
 
     async fn open_fresh(&self, plan: Plan, fresh: Fresh) -> Result<Entered, Refusal> {
-        let (stored, user) = self.commit_room(&plan).await?;
-        let holding = plan.holding(&stored);
-        let seed = fresh.seed(user.clone(), vec![holding.clone()]);
+        let draft = self.commit_room(&plan).await?;
+        let answer = draft.answer;
+        let seed = fresh.seed(answer.user.clone(), vec![draft.holding]);
         let started = self.sessions.start(seed).await;
         // With or without its player's session: the hold must end.
-        let room = self.start_room(&plan, stored).await?;
+        self.start_room(&plan, draft.stored).await?;
         started.map_err(unanswered)?;
-        Ok(Entered {
-            room,
-            seat: Some(holding.view(self.now())),
-            session: fresh.view(),
-            user,
-        })
+        Ok(answer)
     }
 
-    async fn open_known(
-        &self,
-        plan: Plan,
-        session: &SessionHandle,
-        ticket: ClaimTicket,
-    ) -> Result<Entered, Refusal> {
-        let (stored, _) = self.commit_room(&plan).await?;
-        let holding = plan.holding(&stored);
-        let room = self.start_room(&plan, stored).await?;
+    async fn open_known(&self, plan: Plan, ticket: ClaimTicket) -> Result<Entered, Refusal> {
+        let draft = self.commit_room(&plan).await?;
+        self.start_room(&plan, draft.stored).await?;
         let news = SeatNews::Gained {
-            seat: holding.clone(),
+            seat: draft.holding,
             epoch: plan.epoch,
         };
-        self.sessions.context().listener().hear(session.id(), news);
+        self.sessions
+            .context()
+            .listener()
+            .hear(plan.session.id, news);
         // The session hears of the seat before it hears that the claim is over.
         drop(ticket);
-        let seat = holding.view(self.now());
-        self.entered(session, room, Some(seat)).await
+        Ok(draft.answer)
     }
 
     /// Writes the room under a code that is free.
-    async fn commit_room(&self, plan: &Plan) -> Result<(StoredRoom, UserView), Refusal> {
+    async fn commit_room(&self, plan: &Plan) -> Result<Draft, Refusal> {
         for _ in 0..CODES_TRIED_MAX {
-            let (command, stored) = plan.draw(self.now());
-            match self.persistence.write(command).await {
-                Ok(Committed::Player { user, name }) => {
-                    let user = UserView { id: user, name };
-                    return Ok((named(stored, &user), user));
+            let mut draft = plan.draw(self.now());
+            match self.persistence.write(draft.write.clone()).await {
+                Ok(Committed::Player { name, .. }) => {
+                    draft.call(&name);
+                    return Ok(draft);
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
                 Ok(Committed::Done | Committed::Published { .. }) => {
                     return Err(Refusal::unavailable());
                 }
-                Err(WriteError::Lost) => return self.find_room(plan, stored).await,
+                Err(WriteError::Lost) => return self.find_room(draft).await,
                 Err(WriteError::Refused(refused)) => return Err(refusal(&refused)),
             }
         }
@@ -184,78 +242,26 @@ impl Actions {
 
     /// Nobody knows whether a room was committed. If it was, it is started, now or later: its hold must
     /// end, whatever its maker is told.
-    async fn find_room(
-        &self,
-        plan: &Plan,
-        stored: StoredRoom,
-    ) -> Result<(StoredRoom, UserView), Refusal> {
-        let found = self.rooms.rebuild(&RoomKey::Code(stored.code)).await;
-        match found.map_err(unanswered)? {
-            Some(_) => Ok((stored, plan.user.clone())),
+    async fn find_room(&self, draft: Draft) -> Result<Draft, Refusal> {
+        let key = RoomKey::Code(draft.stored.code);
+        match self.rooms.rebuild(&key).await.map_err(unanswered)? {
+            Some(_) => Ok(draft),
             None => Err(Refusal::unavailable()),
         }
     }
 
-    async fn start_room(&self, plan: &Plan, stored: StoredRoom) -> Result<RoomView, Refusal> {
-        let key = RoomKey::Code(stored.code);
+    async fn start_room(&self, plan: &Plan, stored: StoredRoom) -> Result<(), Refusal> {
         self.rooms
             .start_opened(&plan.kind, stored, plan.epoch)
             .await
-            .map_err(unanswered)?;
-        self.rooms
-            .ask(&key, |room| async move { room.view().await })
-            .await
-            .map_err(unanswered)?
-            .ok_or_else(Refusal::unavailable)
+            .map(|_| ())
+            .map_err(unanswered)
     }
 }
 
 impl Plan {
-    fn fresh(
-        fresh: &Fresh,
-        kind: Arc<Kind>,
-        settings: Arc<str>,
-        grace: Duration,
-        seat: u16,
-    ) -> Plan {
-        Plan {
-            kind,
-            settings,
-            grace,
-            seat,
-            user: fresh.user.clone(),
-            user_write: fresh.user_write.clone(),
-            session: fresh.id,
-            session_write: SessionWrite::New(fresh.row()),
-            epoch: Epoch(0),
-            is_attached: false,
-        }
-    }
-
-    fn known(
-        session: &SessionHandle,
-        ticket: &ClaimTicket,
-        kind: Arc<Kind>,
-        settings: Arc<str>,
-        grace: Duration,
-        seat: u16,
-    ) -> Plan {
-        Plan {
-            kind,
-            settings,
-            grace,
-            seat,
-            user: session.user().clone(),
-            user_write: UserWrite::Known(session.user().id.clone()),
-            session: session.id(),
-            session_write: SessionWrite::Known(session.id()),
-            epoch: ticket.epoch,
-            is_attached: ticket.is_attached,
-        }
-    }
-
-    /// The command for one code, and the room as it will be stored.
-    fn draw(&self, now: crate::clock::HubTime) -> (Command, StoredRoom) {
+    /// The room under one more code.
+    fn draw(&self, now: HubTime) -> Draft {
         let grace = self.grace;
         let hold_until = (!self.is_attached).then(|| now.plus(grace));
         let seat = NewSeat {
@@ -292,7 +298,7 @@ impl Plan {
                 kind: Arc::clone(&room.kind),
                 number: seat.number,
                 team: seat.team.clone(),
-                session: self.session,
+                session: self.session.id,
                 user: self.user.id.clone(),
                 user_name: Arc::clone(&self.user.name),
                 grace,
@@ -306,11 +312,23 @@ impl Plan {
             seat,
             cost: self.kind.config.cost,
         }));
-        (command, stored)
+        let holding = self.holding(&stored, hold_until);
+        let answer = Entered {
+            room: opened_view(&self.kind, &stored),
+            seat: Some(holding.view(now)),
+            session: self.session.clone(),
+            user: self.user.clone(),
+        };
+        let once = self.keyed.as_ref().map(|keyed| keyed.answered(&answer));
+        Draft {
+            write: Write { command, once },
+            stored,
+            holding,
+            answer,
+        }
     }
 
-    /// The first player's seat, as the session knows it.
-    fn holding(&self, stored: &StoredRoom) -> Holding {
+    fn holding(&self, stored: &StoredRoom, hold_until: Option<HubTime>) -> Holding {
         Holding {
             room: stored.id,
             code: stored.code,
@@ -318,7 +336,7 @@ impl Plan {
             number: self.seat,
             team: self.kind.team(self.seat),
             grace: stored.grace,
-            hold_until: stored.seats.first().and_then(|seat| seat.hold_until),
+            hold_until,
         }
     }
 }
@@ -339,12 +357,14 @@ pub(super) fn check_hold(
     )))
 }
 
-/// The room with its player's name as it is stored.
-fn named(mut stored: StoredRoom, user: &UserView) -> StoredRoom {
-    for seat in &mut stored.seats {
-        seat.user_name = Arc::clone(&user.name);
+impl Draft {
+    /// Calls the player by the name that is stored.
+    fn call(&mut self, name: &Arc<str>) {
+        self.answer.call(name);
+        for seat in &mut self.stored.seats {
+            seat.user_name = Arc::clone(name);
+        }
     }
-    stored
 }
 
 /// Somebody else was quicker: the next room may do.

@@ -15,7 +15,7 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
-use crate::persistence::SoftWrite;
+use crate::persistence::{Once, SoftWrite};
 use crate::room::{ClaimNotice, Epoch, Holding, RoomKey, SeatNews};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Close, Frame, Reason, Refusal};
@@ -73,6 +73,8 @@ pub(super) struct Arriving {
 /// Whoever asked for the end of the session.
 pub(super) struct Ending {
     pub(super) last_words: Option<Frame>,
+    /// The key under which it was asked for.
+    pub(super) once: Option<Arc<Once>>,
     pub(super) reply: RpcReplyPort<Result<(), Refusal>>,
 }
 
@@ -196,6 +198,7 @@ impl Session {
         Ok(ClaimTicket {
             epoch: self.epoch,
             is_attached: matches!(self.phase, Phase::Attached(_)),
+            expires_at: self.expires_at,
             notice: ClaimNotice::new(self.known.id, self.context.listener()),
         })
     }

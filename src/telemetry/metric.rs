@@ -306,6 +306,11 @@ pub const FAMILIES: &[Family] = &[
         "commands that players were told UNAVAILABLE for",
     ),
     counts(
+        "holdfast_commands_repeated_total",
+        &[],
+        "requests answered with what was kept under their key",
+    ),
+    counts(
         "holdfast_soft_writes_dropped_total",
         &[],
         "marks (last seen, away) that were lost",

@@ -35,6 +35,6 @@ pub use reply::{
 };
 pub use request::{
     AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, QuickMatchRequest,
-    SETTINGS_BYTES_MAX, WORD_BYTES_MAX, is_deeper_than, room_code,
+    SETTINGS_BYTES_MAX, WORD_BYTES_MAX, command_key, is_deeper_than, room_code,
 };
 pub use view::{PlaceView, RoomStatus, RoomView, SeatStatus, SeatView, SessionView, UserView};

@@ -1,4 +1,5 @@
 //! What a request may say: the same fields in the body of an HTTP call and in the data of an rpc.
+//! Written as JSON, a request is what its key stands for: a new field is left out where it is not given.
 //!
 //! A field that a request does not know is ignored; one it knows must have the right type. `null`
 //! is the same as leaving the field out.
@@ -6,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::refusal::{Reason, Refusal};
-use crate::id::{NAME_CHARS_MAX, RoomCode, UserId, parse_name};
+use crate::id::{CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
 
 /// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
 /// the parser itself would bear.
@@ -28,31 +29,42 @@ const SECONDS: &str = "a whole number of seconds";
 pub const GUEST_NAME: &str = "Guest";
 
 /// What `POST /v1/rooms` and `room.open` ask for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct OpenRoomRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seat: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
     /// A JSON object on one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Arc<str>>,
     /// The hold of the room's seats, in place of its kind's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
     /// Whether the game's own server asks, which may give a longer hold than a player.
+    #[serde(skip)]
     pub is_by_game: bool,
 }
 
 /// What a join asks for; `seat.claim` has the same fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct JoinRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seat: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub spectate: bool,
 }
 
 /// What `POST /v1/quick-match` and `match.quick` ask for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct QuickMatchRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
 }
 
@@ -88,6 +100,8 @@ pub struct Fields<'a> {
     user: Option<&'a RawValue>,
     #[serde(borrow)]
     seat_token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
 }
 
 /// The fields of `guest` and `user`.
@@ -251,10 +265,23 @@ impl<'a> Fields<'a> {
         }))
     }
 
+    /// The key of an rpc, under which it may be repeated.
+    pub fn key(&self) -> Result<Option<CommandKey>, Refusal> {
+        let text = self
+            .key
+            .map(|raw| typed::<String>("key", raw.get(), "text"));
+        text.transpose()?.as_deref().map(command_key).transpose()
+    }
+
     /// Whether a seat token came along.
     pub fn has_seat_token(&self) -> bool {
         self.seat_token.is_some()
     }
+}
+
+/// Reads a key under which a request may be repeated.
+pub fn command_key(text: &str) -> Result<CommandKey, Refusal> {
+    CommandKey::parse(text).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 /// Reads what should be a room's code. What cannot be one names no room, so guessing learns nothing.

@@ -1,17 +1,18 @@
-//! What clients are shown of rooms, seats, sessions and users: the same objects on the socket and over HTTP.
+//! What clients are shown of rooms, seats, sessions and users: the same objects on the socket and over HTTP,
+//! and in the answers that are kept for whoever repeats a request.
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 
 /// A seat as its holder sees it: `SEAT` in the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatView {
-    #[serde(serialize_with = "display")]
+    #[serde(with = "text")]
     pub room: RoomCode,
     pub channel: Arc<str>,
     pub seat: u16,
@@ -21,7 +22,7 @@ pub struct SeatView {
     pub hold_seconds: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeatStatus {
     Empty,
@@ -30,11 +31,11 @@ pub enum SeatStatus {
 }
 
 /// A room as everybody may see it: `ROOM` in the protocol.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RoomView {
-    #[serde(serialize_with = "display")]
+    #[serde(with = "text")]
     pub id: RoomId,
-    #[serde(serialize_with = "display")]
+    #[serde(with = "text")]
     pub code: RoomCode,
     pub kind: Arc<str>,
     pub channel: Arc<str>,
@@ -45,7 +46,7 @@ pub struct RoomView {
     pub seats: Vec<PlaceView>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoomStatus {
     Open,
@@ -56,8 +57,19 @@ pub enum RoomStatus {
     Closed,
 }
 
+impl RoomView {
+    /// Calls a user by another name, wherever it sits.
+    pub fn rename(&mut self, user: &UserView) {
+        for seated in self.seats.iter_mut().filter_map(|seat| seat.user.as_mut()) {
+            if seated.id == user.id {
+                seated.name = Arc::clone(&user.name);
+            }
+        }
+    }
+}
+
 /// One seat in a [`RoomView`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlaceView {
     pub seat: u16,
     pub team: Option<Arc<str>>,
@@ -65,29 +77,26 @@ pub struct PlaceView {
     pub user: Option<UserView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserView {
-    #[serde(serialize_with = "display")]
+    #[serde(with = "text")]
     pub id: UserId,
     pub name: Arc<str>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SessionView {
-    #[serde(serialize_with = "display")]
+    #[serde(with = "text")]
     pub id: SessionId,
     /// Only where this very request made the session or added a token to it.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "reveal")]
+    #[serde(
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "reveal"
+    )]
     pub token: Option<SessionToken>,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub expires_at: HubTime,
-}
-
-fn display<T: std::fmt::Display, S: Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
 }
 
 fn reveal<S: Serializer>(token: &Option<SessionToken>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -97,6 +106,46 @@ fn reveal<S: Serializer>(token: &Option<SessionToken>, serializer: S) -> Result<
     }
 }
 
-fn rfc3339<S: Serializer>(time: &HubTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339())
+/// What is written as text.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use super::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A moment, in the form that clients are told.
+mod rfc3339 {
+    use super::{Deserialize, Deserializer, HubTime, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &HubTime,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time.to_rfc3339())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<HubTime, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = HubTime::from_rfc3339(&text);
+        time.ok_or_else(|| serde::de::Error::custom("a moment is written as RFC 3339"))
+    }
 }

@@ -16,7 +16,7 @@ use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventual
 const EXIT_PORT_TAKEN: i32 = 69;
 
 /// The game server's key.
-const API_KEY: &str = "a-key-of-32-random-characters-00";
+pub(crate) const API_KEY: &str = "a-key-of-32-random-characters-00";
 
 /// How much of its log a failing test shows.
 const LOG_LINES_SHOWN: usize = 200;

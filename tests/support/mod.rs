@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use client::{Client, Refusal};
-pub(crate) use daemon::{Actors, Daemon, Metrics, Plan};
+pub(crate) use daemon::{API_KEY, Actors, Daemon, Metrics, Plan};
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use disk::Disk;
 pub(crate) use http::{Answer, Request};

@@ -81,6 +81,8 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
         | Command::EndSession(_)
         | Command::CloseRoom(_)
         | Command::Publish(_)
-        | Command::RemoveHistory(_) => None,
+        | Command::RemoveHistory(_)
+        | Command::AddToken(_)
+        | Command::Nothing => None,
     }
 }

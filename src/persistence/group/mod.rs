@@ -1,6 +1,7 @@
 //! One group of commands as one transaction's statements.
 //!
 //! The order of the phases stands for the order of arrival: marks and holds, then what frees, then what fills.
+//! Commands that were carried out before, by their keys, drop out of it first.
 //! `order::cut` keeps commands apart for which that would not be the same. A command that is refused in a
 //! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
 //! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
@@ -8,6 +9,7 @@
 mod entry;
 mod hold;
 mod mark;
+mod once;
 mod order;
 mod release;
 mod seat;
@@ -37,6 +39,11 @@ pub(super) enum Outcome {
 struct Outcomes(Vec<Option<Outcome>>);
 
 impl Outcomes {
+    /// Whether the command's outcome is known already, so that later phases leave it alone.
+    fn is_settled(&self, index: usize) -> bool {
+        self.0[index].is_some()
+    }
+
     fn refuse(&mut self, index: usize, refused: Refused) {
         self.0[index] = Some(Outcome::Answered(Err(refused)));
     }
@@ -73,11 +80,13 @@ pub(super) async fn apply(
     now: HubTime,
 ) -> Result<Vec<Outcome>, DbErr> {
     let mut outcomes = Outcomes(vec![None; items.len()]);
+    once::recall(transaction, items, &mut outcomes).await?;
     // A hold that is made longer is then over later.
     hold::apply(transaction, items, now, &mut outcomes).await?;
     release::apply(transaction, items, now, &mut outcomes).await?;
 
     let mut entries: Vec<Entry<'_>> = entry::of(items);
+    entries.retain(|entry| !outcomes.is_settled(entry.index));
     if !entries.is_empty() {
         let mut users = user::Users::load(transaction, &entries).await?;
         users.admit(&mut entries, &mut outcomes);
@@ -91,8 +100,9 @@ pub(super) async fn apply(
         session::open(transaction, &entries, now).await?;
         seat::enrol(transaction, &entries, now).await?;
     }
-
+    session::add_tokens(transaction, items, now, &mut outcomes).await?;
     stream::apply(transaction, items, &mut outcomes).await?;
+    once::keep(transaction, items, now, &outcomes).await?;
 
     // Every command passes one of the phases; one that did not would be a bug, and is told as one.
     Ok(outcomes

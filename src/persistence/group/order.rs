@@ -3,25 +3,32 @@
 use std::collections::HashSet;
 
 use super::entry::{self, Session};
-use crate::id::{RoomId, SessionId, UserId};
+use crate::id::{KeyHash, RoomId, SessionId, UserId};
 use crate::persistence::queue::Item;
-use crate::persistence::{Command, UserWrite};
+use crate::persistence::{Command, Scope, UserWrite};
 
 /// How many of the first commands may go in one group. At least one, if there is one.
 ///
 /// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
 /// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
-/// So does a second batch of one stream: its offsets follow those of the first.
+/// So does a second batch of one stream, whose offsets follow those of the first, and a command whose key
+/// an earlier one has: it gets that one's answer.
 pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
     let mut made: HashSet<SessionId> = HashSet::new();
     let mut used: HashSet<SessionId> = HashSet::new();
     let mut published: HashSet<RoomId> = HashSet::new();
+    let mut keys: HashSet<(&Scope, KeyHash)> = HashSet::new();
     let entries = entry::of(items);
     let mut entries = entries.iter().peekable();
 
     for (index, item) in items.iter().enumerate() {
+        if let Some(once) = &item.once
+            && !keys.insert((&once.scope, once.key))
+        {
+            return index;
+        }
         let Some(entry) = entries.next_if(|entry| entry.index == index) else {
             let is_apart = match &item.command {
                 Command::ReleaseSeat(release) => filled.contains(&release.room),
@@ -32,7 +39,9 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
                 Command::OpenSession(_)
                 | Command::OpenRoom(_)
                 | Command::ClaimSeat(_)
-                | Command::RemoveHistory(_) => false,
+                | Command::RemoveHistory(_)
+                | Command::AddToken(_)
+                | Command::Nothing => false,
             };
             if is_apart {
                 return index;
@@ -83,6 +92,7 @@ mod tests {
         Item {
             number: 0,
             command,
+            once: None,
             deadline: Instant::now() + Duration::from_secs(4),
         }
     }

@@ -36,6 +36,9 @@ pub(super) async fn apply(
     let mut ends = Vec::new();
     let mut closes = Vec::new();
     for (index, item) in items.iter().enumerate() {
+        if outcomes.is_settled(index) {
+            continue;
+        }
         match &item.command {
             Command::ReleaseSeat(release) => releases.push((index, release)),
             Command::EndSession(end) => ends.push((index, end.session.0)),
@@ -45,7 +48,9 @@ pub(super) async fn apply(
             | Command::ClaimSeat(_)
             | Command::HoldSeat(_)
             | Command::Publish(_)
-            | Command::RemoveHistory(_) => {}
+            | Command::RemoveHistory(_)
+            | Command::AddToken(_)
+            | Command::Nothing => {}
         }
     }
     release_seats(transaction, &releases, outcomes).await?;

@@ -9,8 +9,12 @@ use super::Outcomes;
 use super::entry::{Entry, Session};
 use super::user::user_id;
 use crate::clock::HubTime;
-use crate::persistence::Refused;
+use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
+use crate::persistence::{Command, Refused};
+
+/// Tokens that a session may have.
+const TOKENS_MAX: usize = 8;
 
 const KNOWN: Columns = &[("id", Type::Uuid), ("user_id", Type::Text)];
 
@@ -104,5 +108,56 @@ pub(super) async fn open(
              SELECT hash, session_id, at FROM v",
         )
         .await?;
+    Ok(())
+}
+
+/// Adds tokens to sessions that live. Beyond [`TOKENS_MAX`] the oldest goes, but never the first, which the
+/// client may still have: those between may never have reached it.
+pub(super) async fn add_tokens(
+    transaction: &DatabaseTransaction,
+    items: &[Item],
+    now: HubTime,
+    outcomes: &mut Outcomes,
+) -> Result<(), DbErr> {
+    let mut rows = Rows::new(TOKEN);
+    let mut sessions = Rows::new(&[("session_id", Type::Uuid)]);
+    let mut adds = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if let Command::AddToken(add) = &item.command
+            && !outcomes.is_settled(index)
+        {
+            // Later than the first one, should that have been made in this very millisecond.
+            let at = now.0.saturating_add(1);
+            rows.push([add.token.0.to_vec().into(), add.session.0.into(), at.into()]);
+            sessions.push([add.session.0.into()]);
+            adds.push((index, add.session.0));
+        }
+    }
+    let added = rows
+        .query(
+            transaction,
+            "INSERT INTO session_tokens (hash, session_id, created_at) \
+             SELECT v.hash, v.session_id, v.at FROM v JOIN app_sessions s ON s.id = v.session_id \
+             WHERE s.ended_at IS NULL AND (s.expires_at >= v.at OR EXISTS \
+             (SELECT 1 FROM room_seats r WHERE r.session_id = s.id)) RETURNING session_id",
+        )
+        .await?;
+    let mut living: HashSet<Uuid> = HashSet::with_capacity(added.len());
+    for row in added {
+        living.insert(row.try_get_by_index(0)?);
+    }
+    for (index, session) in adds {
+        outcomes.done_or_stale(index, living.contains(&session));
+    }
+    let newest = TOKENS_MAX - 1;
+    let sql = format!(
+        "DELETE FROM session_tokens WHERE hash IN (SELECT hash FROM (SELECT hash, \
+         ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY created_at, hash) AS from_oldest, \
+         ROW_NUMBER() OVER (PARTITION BY session_id ORDER BY created_at DESC, hash DESC) \
+         AS from_newest \
+         FROM session_tokens WHERE session_id IN (SELECT session_id FROM v)) AS aged \
+         WHERE from_oldest > 1 AND from_newest > {newest})"
+    );
+    sessions.execute(transaction, &sql).await?;
     Ok(())
 }

@@ -41,7 +41,9 @@ pub(super) async fn apply(
             | Command::ReleaseSeat(_)
             | Command::HoldSeat(_)
             | Command::EndSession(_)
-            | Command::CloseRoom(_) => {}
+            | Command::CloseRoom(_)
+            | Command::AddToken(_)
+            | Command::Nothing => {}
         }
     }
     publish(transaction, &batches, outcomes).await?;

@@ -1,0 +1,84 @@
+//! What everybody may see of a room.
+
+use std::sync::Arc;
+
+use super::brood::channel;
+use super::kind::Kind;
+use super::notice::Epoch;
+use super::seating::{Occupant, Seating};
+use super::state::{Phase, Profile, Room};
+use crate::persistence::{StoredRoom, StoredSeat};
+use crate::wire::{RoomStatus, RoomView, UserView};
+
+impl Room {
+    /// None for an open channel.
+    pub(super) fn view(&self) -> Option<RoomView> {
+        self.view_with(&self.seating)
+    }
+
+    /// The same with other seats than those of this moment.
+    pub(super) fn view_with(&self, seating: &Seating) -> Option<RoomView> {
+        let profile = self.profile.as_ref()?;
+        Some(profile.view(&self.kind, &self.channel, self.phase, seating))
+    }
+}
+
+impl Profile {
+    fn view(&self, kind: &Kind, channel: &Arc<str>, phase: Phase, seating: &Seating) -> RoomView {
+        RoomView {
+            id: self.id,
+            code: self.code,
+            kind: Arc::clone(&kind.name),
+            channel: Arc::clone(channel),
+            status: self.status(phase, seating),
+            capacity: kind.config.seats,
+            current_game_id: self.current_game_id.clone(),
+            settings: Arc::clone(&self.settings),
+            seats: seating.views(kind),
+        }
+    }
+
+    fn status(&self, phase: Phase, seating: &Seating) -> RoomStatus {
+        match phase {
+            Phase::Closing | Phase::Closed => RoomStatus::Closed,
+            Phase::Open | Phase::Retired => {
+                if self.current_game_id.is_some() {
+                    RoomStatus::Playing
+                } else if seating.is_complete() {
+                    RoomStatus::Ready
+                } else {
+                    RoomStatus::Open
+                }
+            }
+        }
+    }
+}
+
+/// What will be seen of a room at the moment in which it is stored like this.
+pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
+    let mut seating = Seating::new(kind.config.seats, &stored.seats);
+    for seat in &stored.seats {
+        seating.put(seat.number, Occupant::stored(seat, Epoch(0)));
+    }
+    Profile::stored(stored).view(
+        kind,
+        &channel(&kind.name, stored.code),
+        Phase::Open,
+        &seating,
+    )
+}
+
+impl Occupant {
+    /// Who sits there according to the database.
+    pub(super) fn stored(seat: &StoredSeat, epoch: Epoch) -> Occupant {
+        Occupant {
+            session: seat.session,
+            user: UserView {
+                id: seat.user.clone(),
+                name: Arc::clone(&seat.user_name),
+            },
+            epoch,
+            hold_until: seat.hold_until,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Entering rooms that are there: to sit, or to listen.
+
+use super::actions::{Actions, Caller, Entered, room_not_found, unanswered};
+use super::handle::SessionHandle;
+use super::once::Keyed;
+use crate::config::Permission;
+use crate::id::{CommandKey, RoomCode};
+use crate::mailbox::Unanswered;
+use crate::persistence::{SessionWrite, UserWrite};
+use crate::room::{Claimant, Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey};
+use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SessionView, UserView};
+
+impl Actions {
+    /// Takes a seat in a room, or only looks whether one may listen to it.
+    ///
+    /// # Errors
+    /// ROOM_NOT_FOUND, ROOM_CLOSED, ROOM_FULL, SEAT_TAKEN, SEAT_NOT_FOUND, ALREADY_SEATED,
+    /// INVALID_USER_REFERENCE, INSUFFICIENT_CREDITS, KEY_REUSED, UNAVAILABLE.
+    pub async fn join_room(
+        &self,
+        caller: Caller,
+        code: RoomCode,
+        request: JoinRequest,
+        key: Option<CommandKey>,
+    ) -> Result<Entered, Refusal> {
+        let content = (code.as_str(), &request);
+        let keyed = Keyed::new(&caller, key, "room.join", &content)?;
+        self.once(keyed, async |keyed| {
+            self.enter(caller, code, request, keyed).await
+        })
+        .await
+    }
+
+    pub(super) async fn enter(
+        &self,
+        caller: Caller,
+        code: RoomCode,
+        request: JoinRequest,
+        keyed: Option<Keyed>,
+    ) -> Result<Entered, Refusal> {
+        self.check_open()?;
+        if request.spectate {
+            return self.spectate(caller, code, keyed).await;
+        }
+        let entrant = self.fresh(self.seated_here(caller, code).await);
+        let room = self
+            .rooms
+            .find(&RoomKey::Code(code))
+            .await
+            .map_err(unanswered)?
+            .ok_or_else(room_not_found)?;
+        match entrant {
+            Err(session) => self.join_known(&session, &room, request, keyed).await,
+            Ok(fresh) => {
+                // A new player joins: user, session and seat in one commit.
+                let claimant = Claimant {
+                    session: fresh.id,
+                    user: fresh.user.clone(),
+                    user_write: fresh.user_write.clone(),
+                    session_write: SessionWrite::New(fresh.row()),
+                    epoch: Epoch(0),
+                    is_attached: false,
+                    notice: None,
+                    memo: None,
+                };
+                let session = fresh.view();
+                let (entered, seat) = self.claim(&room, claimant, request, session, keyed).await?;
+                let seed = fresh.seed(entered.user.clone(), vec![seat]);
+                self.sessions.start(seed).await.map_err(unanswered)?;
+                Ok(entered)
+            }
+        }
+    }
+
+    async fn join_known(
+        &self,
+        session: &SessionHandle,
+        room: &RoomHandle,
+        request: JoinRequest,
+        keyed: Option<Keyed>,
+    ) -> Result<Entered, Refusal> {
+        let ticket = self.ticket(session).await?;
+        let claimant = Claimant {
+            session: session.id(),
+            user: session.user().clone(),
+            user_write: UserWrite::Known(session.user().id.clone()),
+            session_write: SessionWrite::Known(session.id()),
+            epoch: ticket.epoch,
+            is_attached: ticket.is_attached,
+            notice: Some(ticket.notice),
+            memo: None,
+        };
+        let view = SessionView {
+            id: session.id(),
+            token: None,
+            expires_at: ticket.expires_at,
+        };
+        let (entered, _) = self.claim(room, claimant, request, view, keyed).await?;
+        Ok(entered)
+    }
+
+    /// Claims a seat; the answer, and the seat as its session knows it.
+    async fn claim(
+        &self,
+        room: &RoomHandle,
+        mut claimant: Claimant,
+        request: JoinRequest,
+        session: SessionView,
+        keyed: Option<Keyed>,
+    ) -> Result<(Entered, Holding), Refusal> {
+        claimant.memo = keyed.clone().map(|keyed| {
+            let session = session.clone();
+            Memo::new(move |claimed| keyed.answered(&Entered::seated(claimed, session)))
+        });
+        let claimed = room
+            .claim(claimant, request.seat, request.team)
+            .await
+            .map_err(|_: Unanswered| Refusal::unavailable())??;
+        let entered = Entered::seated(&claimed, session);
+        let entered = match claimed.is_kept {
+            true => entered,
+            // It sat there already, so nothing was written.
+            false => self.keep(keyed, entered).await?,
+        };
+        Ok((entered, claimed.seat))
+    }
+
+    async fn spectate(
+        &self,
+        caller: Caller,
+        code: RoomCode,
+        keyed: Option<Keyed>,
+    ) -> Result<Entered, Refusal> {
+        let room = self.room(code).await?;
+        let may_listen = self.rooms.kinds().get(&room.kind).is_some_and(|kind| {
+            kind.config.spectators > 0 || kind.config.subscribe == Permission::Anyone
+        });
+        if !may_listen {
+            let detail = format!("kind {} admits no spectators", room.kind);
+            return Err(Refusal::new(Reason::PermissionDenied, detail));
+        }
+        match self.fresh(caller) {
+            Ok(fresh) => {
+                let entered = Entered::listening(room, fresh.view(), fresh.user.clone());
+                self.write_session(&fresh, entered, keyed).await
+            }
+            Err(session) => {
+                let report = self.session(&session).await?;
+                let entered = Entered::listening(room, report.session, report.user);
+                self.keep(keyed, entered).await
+            }
+        }
+    }
+
+    /// An account that sits in the room already, in a session that is live, is that session.
+    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Caller {
+        let Caller::Account { id, .. } = &caller else {
+            return caller;
+        };
+        let Some(session) = self.sessions.live_by_user(id) else {
+            return caller;
+        };
+        match self.report(&session).await {
+            Ok(report) if report.seats.iter().any(|seat| seat.room == code) => {
+                Caller::Session(session)
+            }
+            Ok(_) | Err(_) => caller,
+        }
+    }
+}
+
+impl Entered {
+    fn seated(claimed: &Claimed, session: SessionView) -> Entered {
+        Entered {
+            room: claimed.room.clone(),
+            seat: Some(claimed.seat.view(claimed.at)),
+            session,
+            user: claimed.user.clone(),
+        }
+    }
+
+    fn listening(room: RoomView, session: SessionView, user: UserView) -> Entered {
+        Entered {
+            room,
+            seat: None,
+            session,
+            user,
+        }
+    }
+}

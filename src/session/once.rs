@@ -1,0 +1,227 @@
+//! Requests that are carried out once, however often they come: a client gives a request a key, and who
+//! repeats it gets the answer that was kept under it.
+//!
+//! The key's row decides. It is written in the commit of the effect, so an answer is kept if and only if the
+//! request was carried out; a refused one left nothing behind, and may be tried again under the same key.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::error;
+
+use super::actions::{Actions, Caller, Entered, SessionReport, session_ended};
+use crate::id::{CommandKey, SessionId, SessionToken};
+use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
+use crate::room::refusal;
+use crate::wire::{Refusal, SessionView};
+
+/// The method that ends a session, wherever it is asked for.
+pub(super) const SESSION_END: &str = "session.end";
+
+/// A request under its key. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Keyed(Arc<Once>);
+
+/// The answer to a request that may have a key.
+pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
+    /// Calls the user by the name that was stored, which only the commit tells.
+    fn call(&mut self, name: &Arc<str>);
+
+    fn session_mut(&mut self) -> Option<&mut SessionView>;
+}
+
+/// An answer as it is kept: without its tokens.
+#[derive(Serialize, Deserialize)]
+struct Record<A> {
+    /// The request made the session, so its answer held a token.
+    is_session_new: bool,
+    answer: A,
+}
+
+impl Keyed {
+    /// Within what `key` stands for the caller's request. `content` is what is asked for: the method and
+    /// all that the caller has said, in a form that later versions must not change.
+    pub(super) fn new(
+        caller: &Caller,
+        key: Option<CommandKey>,
+        method: &str,
+        content: &impl Serialize,
+    ) -> Result<Option<Keyed>, Refusal> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        let (scope, name) = match caller {
+            Caller::Session(session) => (Scope::Session(session.id()), None),
+            Caller::Account { id, .. } => (Scope::User(id.clone()), None),
+            Caller::Guest { name } => {
+                let strong = key.check_strong();
+                strong.map_err(|error| Refusal::bad_request(error.to_string()))?;
+                (Scope::Guest, Some(name))
+            }
+        };
+        Ok(Some(Keyed::within(scope, name, &key, method, content)))
+    }
+
+    /// The end of a session that may be over already.
+    pub(super) fn end_of(session: SessionId, key: &CommandKey) -> Keyed {
+        Keyed::within(Scope::Session(session), None, key, SESSION_END, &())
+    }
+
+    fn within(
+        scope: Scope,
+        name: Option<&Arc<str>>,
+        key: &CommandKey,
+        method: &str,
+        content: &impl Serialize,
+    ) -> Keyed {
+        Keyed(Arc::new(Once {
+            scope,
+            key: key.hash(),
+            content: Sha256::digest(json(&(method, name, content))).into(),
+            answer: None,
+        }))
+    }
+
+    /// What goes with the write of the request.
+    pub(super) fn answered<A: Answer>(&self, answer: &A) -> Arc<Once> {
+        let mut answer = answer.clone();
+        let token = answer
+            .session_mut()
+            .and_then(|session| session.token.take());
+        let record = Record {
+            is_session_new: token.is_some(),
+            answer,
+        };
+        Arc::new(Once {
+            answer: Some(json(&record).into()),
+            ..Once::clone(&self.0)
+        })
+    }
+}
+
+impl Actions {
+    /// Carries `work` out, unless it was before: then that answer is given again.
+    pub(super) async fn once<A: Answer>(
+        &self,
+        keyed: Option<Keyed>,
+        work: impl AsyncFnOnce(Option<Keyed>) -> Result<A, Refusal>,
+    ) -> Result<A, Refusal> {
+        let Some(Keyed(once)) = keyed.clone() else {
+            return work(None).await;
+        };
+        if let Some(kept) = self.persistence.recall(&once).await.map_err(unsettled)? {
+            return self.repeat(&kept).await;
+        }
+        let refusal = match work(keyed).await {
+            Ok(answer) => return Ok(answer),
+            Err(refusal) => refusal,
+        };
+        // Another attempt may have been quicker, and be why this one was refused.
+        match self.persistence.recall_truth(&once).await {
+            Ok(Some(kept)) => self.repeat(&kept).await,
+            Ok(None) => Err(refusal),
+            Err(error) => Err(unsettled(error)),
+        }
+    }
+
+    /// Keeps the answer to a request that changed nothing. What changes something keeps it by itself.
+    pub(super) async fn keep<A: Answer>(
+        &self,
+        keyed: Option<Keyed>,
+        answer: A,
+    ) -> Result<A, Refusal> {
+        if let Some(keyed) = keyed {
+            let write = Write {
+                command: Command::Nothing,
+                once: Some(keyed.answered(&answer)),
+            };
+            self.persistence.write(write).await.map_err(unsettled)?;
+        }
+        Ok(answer)
+    }
+
+    /// Whether the end of a session that is over was asked for under this key.
+    pub(super) async fn recall_end(
+        &self,
+        session: SessionId,
+        key: Option<&CommandKey>,
+    ) -> Result<(), Refusal> {
+        let Keyed(once) = Keyed::end_of(session, key.ok_or_else(session_ended)?);
+        match self.persistence.recall(&once).await.map_err(unsettled)? {
+            Some(kept) => self.repeat(&kept).await,
+            None => Err(session_ended()),
+        }
+    }
+
+    /// The answer that was kept. A token was not: the session gets one more.
+    async fn repeat<A: Answer>(&self, kept: &Kept) -> Result<A, Refusal> {
+        let record: Record<A> = serde_json::from_str(&kept.answer).map_err(|error| {
+            error!(%error, "a kept answer cannot be read");
+            Refusal::unavailable()
+        })?;
+        let mut answer = record.answer;
+        if let Some(name) = &kept.name {
+            answer.call(name);
+        }
+        if record.is_session_new
+            && let Some(session) = answer.session_mut()
+        {
+            session.token = Some(self.add_token(session.id).await?);
+        }
+        metrics::counter!("holdfast_commands_repeated_total").increment(1);
+        Ok(answer)
+    }
+
+    async fn add_token(&self, session: SessionId) -> Result<SessionToken, Refusal> {
+        let token = SessionToken::random();
+        let command = Command::AddToken(AddToken {
+            session,
+            token: token.hash(),
+        });
+        self.persistence.write(command).await.map_err(unsettled)?;
+        Ok(token)
+    }
+}
+
+impl Answer for Entered {
+    fn call(&mut self, name: &Arc<str>) {
+        self.user.name = Arc::clone(name);
+        self.room.rename(&self.user);
+    }
+
+    fn session_mut(&mut self) -> Option<&mut SessionView> {
+        Some(&mut self.session)
+    }
+}
+
+impl Answer for SessionReport {
+    fn call(&mut self, name: &Arc<str>) {
+        self.user.name = Arc::clone(name);
+    }
+
+    fn session_mut(&mut self) -> Option<&mut SessionView> {
+        Some(&mut self.session)
+    }
+}
+
+/// Done, and nothing more to say.
+impl Answer for () {
+    fn call(&mut self, _name: &Arc<str>) {}
+
+    fn session_mut(&mut self) -> Option<&mut SessionView> {
+        None
+    }
+}
+
+fn unsettled(error: WriteError) -> Refusal {
+    match error {
+        WriteError::Refused(refused) => refusal(&refused),
+        WriteError::Lost => Refusal::unavailable(),
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("requests and answers have text for keys")
+}
