@@ -484,6 +484,29 @@ async fn a_line_that_only_looks_alive_is_found_out_when_the_page_or_the_network_
     browser.has_no_faults().await;
 }
 
+#[tokio::test]
+async fn the_command_that_led_here_has_the_same_answer_when_it_is_repeated_after_a_kill() {
+    let mut daemon = Daemon::on(Database::Sqlite).respawned().start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+
+    browser.tab("kills_the_hub", ANA).await;
+
+    browser
+        .text(ANA, "sees", "room.open repeated once: same answer")
+        .await;
+    browser
+        .text(BO, "sees", "room.join repeated once: same answer")
+        .await;
+    browser.text(ANA, "presses", "Repeat the command").await;
+    browser
+        .text(ANA, "sees", "room.open repeated 2 times: same answer")
+        .await;
+    let rooms = daemon.store().count("SELECT COUNT(*) FROM rooms").await;
+    assert_eq!(rooms, 1);
+    browser.has_no_faults().await;
+    daemon.stop().await;
+}
+
 #[test]
 fn the_rules_of_the_client_file_hold() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/client.mjs");

@@ -219,7 +219,8 @@ export class Holdfast {
   /** The hub over HTTP, as "POST", "/v1/rooms"; it needs no socket, and has the same keys.
    *  @param {string} method @param {string} path @param {any} [body] @param {Once} [once] @returns {Promise<any>} */
   async request(method, path, body, { key = method === "POST" ? newKey() : "" } = {}) {
-    const answer = await this.#untilAnswered(`${method} ${path}`, key, false, () => this.#fetch(method, path, body, key));
+    const token = this.#sessionToken; // The same each time, as the key is.
+    const answer = await this.#untilAnswered(`${method} ${path}`, key, false, () => this.#fetch(method, path, body, key, token));
     if (answer.session?.token) this.#sessionToken = answer.session.token;
     this.#learn(answer);
     return answer;
@@ -451,12 +452,15 @@ export class Holdfast {
 
   // Commands.
 
-  /** With a key, asks until there is an answer or no use to ask on. */
+  /** With a key, asks until there is an answer or no use to ask on: a key is good within its session. */
   async #untilAnswered(what, key, needsLine, ask) {
+    let session;
     for (let tries = 1; ; tries++) {
       try {
         const isAway = needsLine && (this.state === "waiting" || this.state === "connecting");
         if (key && isAway) await this.connect();
+        session ??= this.welcome?.session.id;
+        if (needsLine && session !== this.welcome?.session.id) throw new HoldfastError(Fault.LOST, "the session that asked is no more");
         const answer = await ask();
         if (tries > 1) this.#emit("repeated", { what, key, tries, answer });
         return answer;
@@ -467,9 +471,9 @@ export class Holdfast {
       }
     }
   }
-  async #fetch(method, path, body, key) {
+  async #fetch(method, path, body, key, token) {
     const headers = { ...(key && { "idempotency-key": key }), ...(body && { "content-type": "application/json" }) };
-    if (this.#sessionToken) headers.authorization = `Bearer ${this.#sessionToken}`;
+    if (token) headers.authorization = `Bearer ${token}`;
     const url = new URL(path, this.#url.replace(/^ws/, "http"));
     const told = { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_WITHIN) };
     let response;

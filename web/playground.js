@@ -121,13 +121,18 @@ class Player {
 
   listen() {
     const acts = {
-      open: () => this.arrive(() => this.hub.call("room.open", { kind: this.parts.kind.value })),
+      open: () => this.arrive("room.open", { kind: this.parts.kind.value }),
+      repeat: () => this.attempt(() => this.repeat()),
       drop: () => this.hub.drop(Number(this.parts.dropFor.value)),
       slow: (button) => {
         this.slowBy = this.slowBy ? 0 : SLOW_BY;
         button.setAttribute("aria-pressed", String(this.slowBy > 0));
       },
-      move: () => copy(seatLink(this.hub.seatToken), this.parts.lineTools),
+      move: () => {
+        const { seatLink: field } = this.parts;
+        Object.assign(field, { value: seatLink(this.hub.seatToken), hidden: false });
+        copy(field.value, field);
+      },
       away: () => (this.hub.state === "offline" ? this.attempt(() => this.hub.connect()) : this.hub.disconnect()),
       reload: () => this.reload(),
       leave: () => this.attempt(() => this.leave()),
@@ -140,7 +145,7 @@ class Player {
     this.parts.lounge.addEventListener("submit", (event) => {
       event.preventDefault();
       const room = codeIn(this.parts.codeInput.value);
-      if (room) this.arrive(() => this.hub.call("room.join", { room }));
+      if (room) this.arrive("room.join", { room });
       else this.complain("Type the code of a room, or paste its link.");
     });
     this.parts.composer.addEventListener("submit", (event) => {
@@ -154,20 +159,22 @@ class Player {
     });
   }
 
-  /** Comes in as somebody, and into a room. */
-  arrive(call) {
+  /** Comes in as somebody, and into a room. The command and its key are kept, to be repeated later. */
+  arrive(method, data) {
     return this.attempt(async () => {
       if (!this.parts.lounge.reportValidity()) return;
       if (this.hub.state === "offline") {
         if (!this.hub.canResume) this.hub = this.newHub(); // With the name that is typed in now.
         await this.hub.connect();
       }
-      const { room } = await call();
+      const key = newKey();
+      const answer = await this.hub.call(method, data, { key });
       this.entries = [];
       this.pending.clear();
       this.board.clear();
-      this.proof = { returns: 0 };
-      await this.enter(room);
+      const session = this.hub.welcome.session.id;
+      this.proof = { returns: 0, command: { method, data, key, session, answer: comparable(answer), repeats: 0 } };
+      await this.enter(answer.room);
     });
   }
 
@@ -213,6 +220,18 @@ class Player {
     if (!before) return;
     const isKept = seats.some(({ room, seat }) => room === before.room && seat === before.seat);
     this.prove({ returns: this.proof.returns + 1, isLost: !isKept });
+    // A key is good within its session: in another one the command would be a new one.
+    if (this.proof.command?.session !== this.hub.welcome.session.id) this.prove({ command: undefined });
+    this.attempt(() => this.repeat());
+  }
+
+  /** The command that led here, once more: it has the same answer, and opens no second room. */
+  async repeat() {
+    const { command } = this.proof;
+    if (!command) return;
+    const answer = await this.hub.call(command.method, command.data, { key: command.key });
+    const isSame = command.isSame !== false && comparable(answer) === command.answer;
+    this.prove({ command: { ...command, repeats: command.repeats + 1, isSame } });
   }
 
   prove(found) {
@@ -276,7 +295,7 @@ class Player {
   async leave() {
     if (this.seat) {
       await this.hub.leave(this.room.code);
-      this.prove({ seat: undefined, isLost: false, returns: 0 });
+      this.prove({ seat: undefined, isLost: false, returns: 0, command: undefined });
       await this.refresh();
     } else {
       await this.hub.unsubscribe(this.room.channel);
@@ -415,15 +434,22 @@ class Player {
   }
 
   showProof() {
-    const { seat, returns, isLost, missed, recovered } = this.proof;
-    const { proofSeat, proofMissed } = this.parts;
+    const { seat, returns, isLost, missed, recovered, command } = this.proof;
+    const { proofSeat, proofMissed, proofCommand, repeat } = this.parts;
     const times = returns === 1 ? "one return" : `${returns} returns`;
     proofSeat.textContent = !seat ? "none held" : isLost ? `seat ${seat.seat} is gone` : returns ? `seat ${seat.seat}, kept through ${times}` : `seat ${seat.seat}`;
     proofSeat.dataset.is = isLost ? "lost" : returns && seat ? "kept" : "";
     const all = missed ? `${missed}, all recovered in order` : "nothing";
     proofMissed.textContent = recovered === undefined ? "nothing happened yet" : recovered ? all : "the stream began anew: perhaps something";
     proofMissed.dataset.is = recovered === undefined ? "" : recovered ? "kept" : "lost";
-    this.root.querySelector('[data-act="move"]').hidden = !this.hub?.seatToken;
+    const repeats = command?.repeats === 1 ? "repeated once" : `repeated ${command?.repeats} times`;
+    const verdict = command?.isSame ? "same answer" : "another answer";
+    proofCommand.textContent = !command ? "none" : command.repeats ? `${command.method} ${repeats}: ${verdict}` : command.method;
+    proofCommand.dataset.is = !command?.repeats ? "" : command.isSame ? "kept" : "lost";
+    repeat.hidden = !command;
+    const canMove = !!this.hub?.seatToken;
+    this.root.querySelector('[data-act="move"]').hidden = !canMove;
+    this.parts.seatLink.hidden ||= !canMove;
   }
 
   showTimes() {
@@ -564,6 +590,9 @@ const snippets = {
 {"id":3,"subscribe":{"channel":"${kind}:${code}"}}
 {"id":4,"publish":{"channel":"${kind}:${code}","data":{"text":"hello"}}}`,
 };
+/** An answer without its tokens, which are new each time. */
+const comparable = (answer) => JSON.stringify(answer, (name, value) => (name.startsWith("token") ? undefined : value));
+
 /** A link that brings a seat along. What is behind the # is sent to nobody. */
 const seatLink = (token) => `${location.origin}/${location.search}#seat=${token}`;
 

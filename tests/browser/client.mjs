@@ -36,9 +36,9 @@ class Line {
     await settled();
     return asked[name];
   }
-  async welcomes(seats = [], token) {
+  async welcomes(seats = [], token, id = "s") {
     this.onopen();
-    return this.answers("connect", { client: "c", ping: 25, pong: true, data: { session: { id: "s", token }, user: { id: "u" }, seats } });
+    return this.answers("connect", { client: "c", ping: 25, pong: true, data: { session: { id, token }, user: { id: "u" }, seats } });
   }
 }
 
@@ -224,6 +224,19 @@ test("a command whose answer was lost is asked again under its key and answered 
   await line().answers("rpc", { data: { room: { code: "BBBBBB" } } });
   assert.deepEqual(await answer, { room: { code: "BBBBBB" } });
   assert.deepEqual(repeated.map(({ key, tries }) => [key, tries]), [[first.data.key, 2]]);
+});
+
+test("a command is not asked again in another session, where its key means nothing", async () => {
+  const until = new Date(Date.now() + 3_600_000).toISOString();
+  const hub = await connected({}, [seat({ token: "seat-1", token_expires_at: until })]);
+  const answer = hub.call("room.open");
+  await settled();
+  line().breaks(3500, "invalid token");
+  await settled();
+  mock.timers.tick(1_500);
+  await Promise.all([assert.rejects(answer, { code: Fault.LOST, temporary: false }), line().welcomes([seat()], "hfs_other", "other")]);
+  await settled();
+  assert.equal(sentOf("rpc").length, 0);
 });
 
 test("what the hub cannot do now is asked again later, what it refuses is not", async () => {

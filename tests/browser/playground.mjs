@@ -120,6 +120,13 @@ const acts = {
     await context.newPage();
     await pages.get(page).close();
   },
+  // What a player would keep besides the session, or take to another device.
+  seat_token: (order) => pages.get(order.page).evaluate(
+    (key) => JSON.parse(sessionStorage.getItem(key)).at(-1).token,
+    `holdfast:player-${order.player}:seats`,
+  ),
+  loses_session: (order) => pages.get(order.page).evaluate((key) => sessionStorage.removeItem(key), `holdfast:player-${order.player}`),
+  reloads: ({ page }) => pages.get(page).reload(),
   // The browser finds out that its network is gone, or there again.
   goes_offline: () => context.setOffline(true),
   comes_online: () => context.setOffline(false),
