@@ -26,6 +26,7 @@
 //! - [`wire`]: what travels on a socket, as values: commands, replies, pushes, refusals, closes.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
 //! - [`persistence`]: the only door to the database: the lock, the one writer, the readers, the schema.
+//! - [`auth`]: who somebody is, by a signed token of the game's own login.
 //! - [`matchmaking`]: which room a quick match goes to.
 //! - [`room`]: who sits where, who hears what, and what was said last.
 //! - [`session`]: a user's presence, which outlives its sockets, and everything a player may do.
@@ -73,6 +74,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

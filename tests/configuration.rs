@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::support::Issuer;
+
 const SAMPLE: &str = include_str!("../config/holdfast.toml");
 
 /// A machine with an empty environment and a working directory of its own.
@@ -379,9 +381,84 @@ fn values_outside_their_limits_are_refused_with_the_limit() {
     );
     refuses("auth.guests", "yes", "true or false");
     refuses("auth.jwks_url", "game.example", "https://");
+    refuses("auth.jwks_url", "ftp://game.example", "file:///");
     refuses("auth.audience", "", "is empty");
     refuses("database.url", "mysql://db", "postgres://");
     refuses("log.level", "infoo", "\"info\"");
+}
+
+/// A key of RSA with 1024 bits, one of the curve P-521, and what stands for others.
+const SHORT_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDlcUsBfSmNGD0EC1uOuyQlGUxU\n76/GdZT53v65hQqj+xi0oAYpTBjFj6gD8oywTOsO3FD9wN6OhwPtbTb7h1cdPIci\n0sOCZgswXdigaeZjVPiamAoBBkCzXQaMrq+7h9MMia9ACLq5FKL1xkFcZc7aj/d7\n25g2znIuvTH1JE9t0QIDAQAB\n-----END PUBLIC KEY-----\n";
+const P521_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAkPnZklllP5RO2ZcHjvwPqGT3afRT\nvr+1NNw/MpG4GigWmRVQxUtlSE7l4q325c5ujJTKvjHVR9+Lu+kQtG7LSd0AEiBk\nhdbZJyqxioaRRpND1cCX6vrvWTnKtYDMqgqcbBRW+cFaG32DQJp10d2Aijw8oqPN\nf122ZMcte46SM3yHm8g=\n-----END PUBLIC KEY-----\n";
+
+#[test]
+fn a_key_that_is_of_no_use_is_refused_without_showing_it() {
+    let good = Issuer::ed().public().to_owned();
+    for (key, wrong) in [
+        (
+            "-----BEGIN PRIVATE KEY-----\nMC4s3cret\n-----END PRIVATE KEY-----",
+            "is a private key",
+        ),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMC4s3cret\n",
+            "is a private key",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nMC4s3cret\n",
+            "is a certificate",
+        ),
+        ("-----BEGIN PUBLIC KEY-----\nMC4s3cret\n", "cannot be read"),
+        ("s3cret", "cannot be read"),
+        (
+            SHORT_KEY,
+            "is an RSA key of 1024 bits; it needs at least 2048",
+        ),
+        (P521_KEY, "is of a type that is not supported"),
+    ] {
+        let keys = serde_json::json!([good, key]);
+        let flag = format!("auth.public_keys={keys}");
+        let said = Machine::new().refused(&["config", "check", "--dev", "--set", &flag]);
+        says(
+            &said,
+            &[
+                "flag --set auth.public_keys: auth.public_keys: key 2",
+                wrong,
+            ],
+        );
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn a_hub_with_keys_for_jwts_alone_starts_if_they_are_good() {
+    let machine = Machine::new();
+    let missing = machine.path("keys.json").display().to_string();
+    let flag = format!("auth.jwks_url={missing}");
+    let data = format!("data_dir={}", machine.path("data").display());
+    let serve = [
+        "serve",
+        "--set",
+        &flag,
+        "--set",
+        &data,
+        "--set",
+        "server.listen=127.0.0.1:0",
+    ];
+    let serve = [&serve[..], &["--set", "admin.listen=127.0.0.1:0"]].concat();
+
+    let said = machine.refused(&serve);
+    says(
+        &said,
+        &["auth.jwks_url", &missing, "cannot be read: No such file"],
+    );
+    machine.write("keys.json", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}");
+    says(
+        &machine.refused(&serve),
+        &[&missing, "no key that can be used"],
+    );
+    machine.write("keys.json", "<html>");
+    says(&machine.refused(&serve), &[&missing, "it is no key set"]);
+    assert!(!machine.path("data/holdfast.db").exists());
 }
 
 #[test]

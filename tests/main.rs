@@ -11,6 +11,7 @@ mod crash;
 mod create;
 mod hold;
 mod input;
+mod login;
 mod metrics;
 mod outage;
 mod persistence;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::public_key::PublicKeyError;
+
 /// Characters of a wrong value that an error repeats: enough to find it, too few to flood a log.
 const FOUND_CHARS_MAX: usize = 60;
 
@@ -89,6 +91,11 @@ pub enum Wrong {
         "needs [kind.default] with seats = 0, the kind of channels without a colon: personal channels are of it"
     )]
     NoDefaultKind,
+    #[error("key {number} {error}")]
+    PublicKey {
+        number: usize,
+        error: PublicKeyError,
+    },
     #[error("the teams have {sum} seats together, which must be the {seats} of kind.{kind}.seats")]
     Teams { kind: String, sum: u32, seats: u16 },
     #[error(
@@ -127,6 +134,10 @@ pub enum ConfigError {
          auth.jwks_url for the JWTs of your game, or auth.api_keys; `holdfast serve --dev` allows guests"
     )]
     NobodyCanLogIn,
+    #[error("auth.jwks_url: the key set in {} cannot be used: {reason}", path.display())]
+    KeySet { path: PathBuf, reason: String },
+    #[error("auth.jwks_url: there are no certificates to know its server by: {reason}")]
+    Certificates { reason: String },
     #[error(
         "admin.listen is {listen}, which others can reach: set admin.token \
          (HOLDFAST_ADMIN__TOKEN or HOLDFAST_ADMIN__TOKEN_FILE), or listen on 127.0.0.1"

@@ -5,9 +5,11 @@
 
 mod error;
 mod folder;
+mod key_set;
 mod kind;
 mod load;
 mod nearest;
+mod public_key;
 mod reader;
 mod redact;
 mod section;
@@ -27,7 +29,9 @@ use secrecy::SecretString;
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use folder::FolderError;
 pub(crate) use folder::create_private_file;
+pub use key_set::KeySetSource;
 pub use load::{Flags, Loaded};
+pub use public_key::{PublicKey, PublicKeyError};
 pub use reader::Setting;
 pub use redact::shown_database_url;
 
@@ -139,12 +143,14 @@ pub struct AuthConfig {
     pub guests: bool,
     /// Keys of game servers, sent as `X-API-Key`.
     pub api_keys: Vec<SecretString>,
-    /// Secret of the game's own JWTs signed with HS256.
+    /// Secret of the game's own JWTs signed with HS256, HS384 or HS512.
     pub hmac_secret: Option<SecretString>,
-    /// Public keys (PEM) of the game's own JWTs signed with RS256, ES256 or EdDSA.
-    pub public_keys: Vec<String>,
-    /// Address of the key set (JWKS) of the game's own JWTs.
-    pub jwks_url: Option<String>,
+    /// The secret before it: tokens that it signed are good until they expire.
+    pub hmac_secret_previous: Option<SecretString>,
+    /// Public keys of the game's own JWTs signed with RS256, ES256 or EdDSA.
+    pub public_keys: Vec<PublicKey>,
+    /// Where the key set (JWKS) of the game's own JWTs is.
+    pub jwks_url: Option<KeySetSource>,
     /// What `aud` of a JWT must say, if set.
     pub audience: Option<String>,
     /// What `iss` of a JWT must say, if set.
@@ -164,6 +170,8 @@ pub struct ClientConfig {
     pub pong_timeout: Duration,
     /// Time from the upgrade to the connect command.
     pub connect_timeout: Duration,
+    /// Time to bring a new token after the old one has expired.
+    pub expiry_grace: Duration,
     /// Size of one message from a client, in bytes.
     pub message_max: usize,
     /// What may wait for one client, in bytes; past it the connection is closed with 3008.

@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 use super::error::{Origin, Wrong};
+use super::key_set::KeySetSource;
+use super::public_key::PublicKey;
 use super::reader::Reader;
 use super::redact::shown_database_url;
 use super::{
@@ -139,19 +141,13 @@ pub(super) fn auth(reader: &mut Reader, is_dev: bool) -> AuthConfig {
         guests: reader.truth_from("auth.guests", is_dev, guests),
         api_keys: reader.secret_list("auth.api_keys", "a list of texts, none of them empty"),
         hmac_secret: reader.secret("auth.hmac_secret", "a text"),
-        public_keys: reader.list(
-            "auth.public_keys",
-            "a list of public keys in PEM form",
-            |key| key.contains("-----BEGIN ").then(|| key.to_owned()),
-        ),
-        jwks_url: reader.optional(
-            "auth.jwks_url",
-            "an address beginning with \"https://\" or \"http://\"",
-            |url| {
-                let rest = url.strip_prefix("https://").or(url.strip_prefix("http://"));
-                rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
-            },
-        ),
+        hmac_secret_previous: reader.secret("auth.hmac_secret_previous", "a text"),
+        public_keys: public_keys(reader),
+        jwks_url: reader
+            .optional("auth.jwks_url", KeySetSource::ALLOWED, |text| {
+                KeySetSource::parse(text).is_some()
+            })
+            .and_then(|text| KeySetSource::parse(&text)),
         audience: reader.optional("auth.audience", "a text", some_text),
         issuer: reader.optional("auth.issuer", "a text", some_text),
         create_users: reader.truth("auth.create_users", true),
@@ -174,6 +170,7 @@ pub(super) fn client(reader: &mut Reader) -> ClientConfig {
             secs(10),
             millis(100)..=secs(300),
         ),
+        expiry_grace: reader.duration("client.expiry_grace", secs(25), secs(1)..=secs(3_600)),
         message_max: reader.size("client.message_max", 64 * KIB, KIB..=16 * MIB),
         queue_bytes_max: reader.size("client.queue_bytes_max", MIB, KIB..=1_024 * MIB),
         queue_count_max: reader.number("client.queue_count_max", 512, 1..=65_536),
@@ -223,6 +220,26 @@ pub(super) fn faults(reader: &mut Reader, is_dev: bool) -> FaultsConfig {
 fn address(reader: &mut Reader, key: &str, port: u16) -> SocketAddr {
     let default = SocketAddr::from(([127, 0, 0, 1], port));
     reader.parsed(key, default, ADDRESS, |text| text.trim().parse().ok())
+}
+
+/// What is wrong with a key is told without repeating it: it may be a private one.
+fn public_keys(reader: &mut Reader) -> Vec<PublicKey> {
+    let key = "auth.public_keys";
+    let texts = reader.list(key, "a list of public keys in PEM form", |text| {
+        Some(text.to_owned())
+    });
+    let mut keys = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match PublicKey::from_pem(text) {
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                let number = index + 1;
+                let origin = reader.origin(key);
+                reader.problem(key, origin, Wrong::PublicKey { number, error });
+            }
+        }
+    }
+    keys
 }
 
 fn origin(text: &str) -> Option<String> {

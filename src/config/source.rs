@@ -16,10 +16,11 @@ use super::error::{ConfigError, Origin, Problem, Wrong};
 const PREFIX: &str = "HOLDFAST_";
 
 /// Keys that may be read from a file named by `..._FILE`, as container platforms hand out secrets.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
     "database.url",
     "admin.token",
     "auth.hmac_secret",
+    "auth.hmac_secret_previous",
     "auth.api_keys",
 ];
 

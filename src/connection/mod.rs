@@ -45,6 +45,7 @@ use self::message::ConnectionMessage;
 use self::metric::ConnectionMetrics;
 use self::socket::{Halves, Socket};
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
+use crate::auth::Verifier;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
@@ -73,6 +74,7 @@ pub struct Connections {
 /// What all connections share.
 struct Context {
     actions: Actions,
+    verifier: Verifier,
     client: ClientConfig,
     are_guests_welcome: bool,
     has_personal_channels: bool,
@@ -86,10 +88,16 @@ struct Context {
 
 impl Connections {
     /// `tracker` gets a task for each socket and for each change under way.
-    pub fn new(config: &Config, actions: Actions, tracker: TaskTracker) -> Connections {
+    pub fn new(
+        config: &Config,
+        verifier: Verifier,
+        actions: Actions,
+        tracker: TaskTracker,
+    ) -> Connections {
         Connections {
             context: Arc::new(Context {
                 actions,
+                verifier,
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,

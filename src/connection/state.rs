@@ -21,6 +21,7 @@ use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
 use super::metric::{Resume, count_connect};
 use super::server_side::{Unsubscribed, Wanted};
+use crate::auth::{TokenKind, token_kind};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionToken, parse_name};
 use crate::room::{Peer, Question};
@@ -330,10 +331,7 @@ impl Connection {
         request: &ConnectRequest,
     ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
         if !request.token.is_empty() {
-            let token = SessionToken::parse(&request.token)
-                .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
-            let session = self.context.actions.identify(&token).await?;
-            return Ok((session, None));
+            return self.by_token(&request.token).await;
         }
         if !self.context.are_guests_welcome {
             let detail = "a token is needed: guests are not admitted";
@@ -346,6 +344,25 @@ impl Connection {
         self.context
             .change(async move { actions.open_live_session(caller).await })
             .await
+    }
+
+    async fn by_token(
+        &self,
+        token: &str,
+    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
+        match token_kind(token) {
+            TokenKind::Login => {
+                let login = self.context.verifier.login(token).await?;
+                let actions = self.context.actions.clone();
+                let opening = async move { actions.open_login(login.user, login.name).await };
+                self.context.change(opening).await
+            }
+            TokenKind::Session | TokenKind::Seat => {
+                let token = SessionToken::parse(token)
+                    .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
+                Ok((self.context.actions.identify(&token).await?, None))
+            }
+        }
     }
 
     /// A connect that fails for good is told by a close; one that may succeed later, by an error.

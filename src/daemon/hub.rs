@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::Config;
 use crate::connection::Connections;
@@ -41,6 +42,7 @@ pub(super) struct Parts {
 impl Parts {
     pub(super) fn new(
         config: &Config,
+        verifier: Verifier,
         clock: HubClock,
         store: Store,
         tracker: TaskTracker,
@@ -63,7 +65,7 @@ impl Parts {
             matchmaker.clone(),
         );
         Parts {
-            connections: Connections::new(config, actions.clone(), tracker),
+            connections: Connections::new(config, verifier, actions.clone(), tracker),
             store,
             clock,
             persistence,

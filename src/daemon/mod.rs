@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::admin;
+use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::{Config, ConfigError, FolderError};
 use crate::http::{self, Health, Limits, Listener};
@@ -101,6 +102,9 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let public = listen(config.server.listen)?;
     let private = listen(config.admin.listen)?;
     let readiness = Readiness::starting();
+    let verifier = Verifier::open(&config.auth).await?;
+    let keys = verifier.clone();
+    tokio::spawn(async move { keys.keep_fresh().await });
 
     let clock = HubClock::start();
     let store = tokio::select! {
@@ -111,7 +115,8 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         }
     };
     let tracker = TaskTracker::new();
-    let parts = Arc::new(Parts::new(&config, clock, store, tracker.clone()));
+    let parts = Parts::new(&config, verifier.clone(), clock, store, tracker.clone());
+    let parts = Arc::new(parts);
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
         .await
         .map_err(failure)?;
@@ -121,7 +126,14 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let listening = CancellationToken::new();
     let health = health(&parts, &readiness);
     let kill = parent.as_ref().map(|_| Parent::ask_for_kill as http::Kill);
-    let router = public_router(&config, &parts, health.clone(), tracker.clone(), kill);
+    let router = public_router(
+        &config,
+        &parts,
+        verifier,
+        health.clone(),
+        tracker.clone(),
+        kill,
+    );
     let admin = admin::router(&config.admin, health, metrics, measure(&parts));
     #[cfg(feature = "faults")]
     let admin = admin.merge(admin::fault_router(
@@ -162,6 +174,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
 fn public_router(
     config: &Config,
     parts: &Parts,
+    verifier: Verifier,
     health: Health,
     tracker: TaskTracker,
     kill: Option<http::Kill>,
@@ -169,6 +182,7 @@ fn public_router(
     let connections = parts.connections.clone();
     let parts = http::Parts {
         actions: parts.actions.clone(),
+        verifier,
         upgrades: Arc::new(move |stream, address, encoding| {
             connections.accept(stream, address, encoding)
         }),

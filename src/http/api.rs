@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::Api;
 use super::address::asker;
 use super::body;
-use super::caller::{self, Claim};
+use super::caller::Claim;
 use super::key;
 use super::problem::Problem;
 use crate::connection::WrongCodes;
@@ -154,7 +154,7 @@ pub(super) async fn session(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let report = look(&api, async {
-        let session = caller::session(&headers, &api.actions).await?;
+        let session = api.gate.asking(&headers)?.session(&api.actions).await?;
         api.actions.session(&session).await
     })
     .await?;
@@ -166,11 +166,11 @@ pub(super) async fn end_session(
     State(api): State<Api>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (token, key) = (caller::token(&headers)?, key::read(&headers)?);
+    let (claim, key) = (api.gate.asking(&headers)?, key::read(&headers)?);
     let actions = api.actions.clone();
     change(
         &api,
-        async move { actions.end_session_of(&token, key).await },
+        async move { claim.end_session(&actions, key).await },
     )
     .await?;
     Ok(StatusCode::NO_CONTENT.into_response())

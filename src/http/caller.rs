@@ -1,4 +1,5 @@
-//! Who is asking: a session by its token, a game's server by its key, or a guest.
+//! Who is asking: a session by its token, a user by the game's own login, a game's server by its key, or a
+//! guest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::auth::{TokenKind, Verifier, token_kind};
 use crate::config::AuthConfig;
-use crate::id::SessionToken;
+use crate::id::{CommandKey, SessionToken};
 use crate::session::{Actions, Caller, SessionHandle};
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
 
@@ -21,6 +23,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) struct Gate {
     guests: bool,
     api_keys: Arc<[Secret]>,
+    verifier: Verifier,
 }
 
 /// A secret that is only ever compared. Holds its digest, so all comparisons are equally long.
@@ -31,23 +34,28 @@ pub(crate) struct Secret([u8; 32]);
 #[derive(Debug)]
 pub(super) enum Claim {
     Session(SessionToken),
+    /// By a JWT, not checked yet.
+    Login(SecretString, Verifier),
     Account(AccountRequest),
-    Guest { name: Arc<str> },
+    Guest {
+        name: Arc<str>,
+    },
 }
 
 impl Gate {
-    pub(super) fn new(config: &AuthConfig) -> Gate {
+    pub(super) fn new(config: &AuthConfig, verifier: Verifier) -> Gate {
         Gate {
             guests: config.guests,
             api_keys: config.api_keys.iter().map(Secret::new).collect(),
+            verifier,
         }
     }
 
     /// Reads who is asking from the headers and, where they do not say, from the body.
     pub(super) fn claim(&self, headers: &HeaderMap, fields: &Fields<'_>) -> Result<Claim, Refusal> {
-        if let Some(token) = session_token(headers)? {
+        if let Some(claim) = self.bearer(headers)? {
             return match fields.account()? {
-                None => Ok(Claim::Session(token)),
+                None => Ok(claim),
                 Some(_) => Err(user_needs_key()),
             };
         }
@@ -66,6 +74,34 @@ impl Gate {
         }
         let name = fields.guest_name()?;
         Ok(Claim::Guest { name })
+    }
+
+    /// Who is asking with an `Authorization`, where nobody else may.
+    pub(super) fn asking(&self, headers: &HeaderMap) -> Result<Claim, Refusal> {
+        self.bearer(headers)?.ok_or_else(no_token)
+    }
+
+    /// Who says to be asking with an `Authorization`.
+    fn bearer(&self, headers: &HeaderMap) -> Result<Option<Claim>, Refusal> {
+        if !headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        let unknown = || {
+            Refusal::new(
+                Reason::TokenInvalid,
+                "Authorization must be Bearer with a session token (hfs_...) or a JWT of the game's login",
+            )
+        };
+        let token = bearer(headers).ok_or_else(unknown)?;
+        match token_kind(token) {
+            TokenKind::Session => SessionToken::parse(token)
+                .map(|token| Some(Claim::Session(token)))
+                .map_err(|_| unknown()),
+            TokenKind::Login if self.verifier.has_keys() => {
+                Ok(Some(Claim::Login(token.into(), self.verifier.clone())))
+            }
+            TokenKind::Login | TokenKind::Seat => Err(unknown()),
+        }
     }
 
     /// Lets in only the game's own server, by its key.
@@ -101,10 +137,39 @@ impl Claim {
         matches!(self, Claim::Account(_))
     }
 
+    /// The session that is asking.
+    pub(super) async fn session(&self, actions: &Actions) -> Result<SessionHandle, Refusal> {
+        match self {
+            Claim::Session(token) => actions.identify(token).await,
+            Claim::Login(token, verifier) => {
+                let login = verifier.login(token.expose_secret()).await?;
+                actions.session_of(&login.user).await
+            }
+            Claim::Account(_) | Claim::Guest { .. } => Err(no_token()),
+        }
+    }
+
+    /// Ends the session that is asking.
+    pub(super) async fn end_session(
+        self,
+        actions: &Actions,
+        key: Option<CommandKey>,
+    ) -> Result<(), Refusal> {
+        if let Claim::Session(token) = &self {
+            return actions.end_session_of(token, key).await;
+        }
+        let session = self.session(actions).await?;
+        actions.end_session(&session, None, key).await
+    }
+
     /// Looks the session up, where there should be one.
     pub(super) async fn prove(self, actions: &Actions) -> Result<Caller, Refusal> {
         Ok(match self {
             Claim::Session(token) => Caller::Session(actions.identify(&token).await?),
+            Claim::Login(token, verifier) => {
+                let login = verifier.login(token.expose_secret()).await?;
+                actions.log_in(login.user, login.name).await?
+            }
             Claim::Account(AccountRequest { id, name }) => Caller::Account { id, name },
             Claim::Guest { name } => Caller::Guest { name },
         })
@@ -122,19 +187,6 @@ impl Secret {
     }
 }
 
-/// The session that is asking, where nobody else may.
-pub(super) async fn session(
-    headers: &HeaderMap,
-    actions: &Actions,
-) -> Result<SessionHandle, Refusal> {
-    actions.identify(&token(headers)?).await
-}
-
-/// Its token.
-pub(super) fn token(headers: &HeaderMap) -> Result<SessionToken, Refusal> {
-    session_token(headers)?.ok_or_else(no_token)
-}
-
 /// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
@@ -144,25 +196,10 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then_some(secret.trim())
 }
 
-/// Reads the session token. Whatever else is sent as authorization is known to nobody here.
-fn session_token(headers: &HeaderMap) -> Result<Option<SessionToken>, Refusal> {
-    if !headers.contains_key(AUTHORIZATION) {
-        return Ok(None);
-    }
-    let token = bearer(headers).and_then(|text| SessionToken::parse(text).ok());
-    match token {
-        Some(token) => Ok(Some(token)),
-        None => Err(Refusal::new(
-            Reason::TokenInvalid,
-            "Authorization must be Bearer with a session token (hfs_...)",
-        )),
-    }
-}
-
 fn no_token() -> Refusal {
     Refusal::new(
         Reason::TokenInvalid,
-        "no token: send Authorization: Bearer with a session token",
+        "no token: send Authorization: Bearer with a session token or a JWT of the game's login",
     )
 }
 
@@ -188,6 +225,7 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn gate(guests: bool) -> Gate {
         Gate {
@@ -195,6 +233,7 @@ mod tests {
             api_keys: ["first-key", "second-key"]
                 .map(|key| Secret::new(&key.into()))
                 .into(),
+            verifier: Verifier::new(&Config::default().auth).unwrap(),
         }
     }
 

@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
 use crate::connection::WrongCodes;
 use crate::session::Actions;
@@ -90,6 +91,7 @@ const ROUTES: &[&str] = &[
 #[derive(Clone)]
 pub struct Parts {
     pub actions: Actions,
+    pub verifier: Verifier,
     pub upgrades: Upgrades,
     pub wrong_codes: WrongCodes,
     pub health: Health,
@@ -134,7 +136,7 @@ pub fn router(
         wrong_codes: parts.wrong_codes,
         health: parts.health,
         tracker: parts.tracker,
-        gate: Gate::new(auth),
+        gate: Gate::new(auth, parts.verifier),
         origins,
         socket: upgrade::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::{Health, Limits, Listener, Parts, router};
+use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
 use crate::connection::WrongCodes;
@@ -88,6 +89,7 @@ impl Hub {
                 guests: true,
                 api_keys: vec!["key-of-the-game".into()],
                 hmac_secret: None,
+                hmac_secret_previous: None,
                 public_keys: Vec::new(),
                 jwks_url: None,
                 audience: None,
@@ -103,6 +105,7 @@ impl Hub {
             ping: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             connect_timeout: Duration::from_secs(10),
+            expiry_grace: Duration::from_secs(25),
             message_max: 65_536,
             queue_bytes_max: 1_048_576,
             queue_count_max: 512,
@@ -118,6 +121,7 @@ impl Hub {
         };
         let parts = Parts {
             actions: actions(self.folder.path()).await,
+            verifier: Verifier::open(&self.auth).await.unwrap(),
             // Says one word to each new socket: the address it is taken to come from.
             upgrades: Arc::new(|mut socket, peer: SocketAddr, _| {
                 tokio::spawn(async move {

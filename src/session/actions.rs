@@ -37,6 +37,8 @@ pub struct Actions {
 #[derive(Clone, Debug)]
 pub enum Caller {
     Session(SessionHandle),
+    /// A user by the game's own login, in the session that has a seat or is connected.
+    Player(SessionHandle),
     Guest {
         name: Arc<str>,
     },

@@ -208,6 +208,11 @@ impl Sessions {
         self.0.shards.start(&id, seed).await?.ok_or(LoadError)
     }
 
+    /// Finds a session, or starts it from its row.
+    pub(super) async fn resolve(&self, id: SessionId) -> Result<Option<SessionHandle>, LoadError> {
+        self.0.shards.resolve(&id).await
+    }
+
     /// Asks a session something; if it has gone meanwhile, once more after starting it again.
     pub(super) async fn ask<T, F>(
         &self,

@@ -24,7 +24,7 @@ impl Actions {
     /// The session that an action makes for a caller who has none; else the caller's own.
     pub(super) fn fresh(&self, caller: Caller) -> Result<Fresh, SessionHandle> {
         let (user, user_write) = match caller {
-            Caller::Session(session) => return Err(session),
+            Caller::Session(session) | Caller::Player(session) => return Err(session),
             Caller::Guest { name } => {
                 let id = UserId::guest();
                 let user = UserView {

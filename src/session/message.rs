@@ -70,6 +70,9 @@ pub struct Attached {
 pub struct Report {
     pub expires_at: HubTime,
     pub seats: Vec<SeatView>,
+    pub is_attached: bool,
+    /// Whether a seat may be added in a moment.
+    pub is_claiming: bool,
 }
 
 /// Leave to claim a seat. As long as it lives, connections wait to learn what came of it.

@@ -14,6 +14,7 @@ mod fresh;
 mod handle;
 mod hold;
 mod joining;
+mod login;
 mod message;
 mod metric;
 mod once;

@@ -54,6 +54,8 @@ impl Keyed {
         };
         let (scope, name) = match caller {
             Caller::Session(session) => (Scope::Session(session.id()), None),
+            // As before there was a session: the key of a request that made it is to be found again.
+            Caller::Player(session) => (Scope::User(session.user().id.clone()), None),
             Caller::Account { id, .. } => (Scope::User(id.clone()), None),
             Caller::Guest { name } => {
                 let strong = key.check_strong();

@@ -326,6 +326,8 @@ impl Session {
         Report {
             expires_at: self.expires_at,
             seats: self.seats.values().map(|seat| seat.view(now)).collect(),
+            is_attached: matches!(self.phase, Phase::Attached(_)),
+            is_claiming: self.claims > 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
 //! address or a token. All series are there from the start, with 0.
 
+use super::series::{ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -64,80 +65,6 @@ const fn spreads(name: &'static str, help: &'static str) -> Family {
     }
 }
 
-const CLOSE_REASONS: &[&str] = &[
-    "client_closed",
-    "line_lost",
-    "protocol_error",
-    "not_utf8",
-    "message_too_big",
-    "policy_violation",
-    "shutdown",
-    "internal",
-    "slow",
-    "force_reconnect",
-    "no_pong",
-    "invalid_token",
-    "bad_request",
-    "stale",
-    "not_available",
-    "session_ended",
-    "replaced",
-];
-
-const COMMANDS: &[&str] = &[
-    "connect",
-    "subscribe",
-    "unsubscribe",
-    "publish",
-    "presence",
-    "presence_stats",
-    "history",
-    "ping",
-    "send",
-    "rpc",
-    "refresh",
-    "sub_refresh",
-    "pong",
-    "unreadable",
-];
-
-const RESUMES: &[&str] = &[
-    "resumed",
-    "new",
-    "token_invalid",
-    "token_expired",
-    "session_ended",
-    "guests_not_admitted",
-    "bad_request",
-    "rate_limited",
-    "unavailable",
-    "refused",
-];
-
-const ACTORS: &[&str] = &["room", "session", "connection", "shard"];
-
-const RESTARTED: &[&str] = &[
-    "room",
-    "session",
-    "connection",
-    "room_supervisor",
-    "session_supervisor",
-    "connection_supervisor",
-    "matchmaker",
-    "persistence",
-];
-
-const PARTS: &[&str] = &[
-    "database",
-    "writes",
-    "write_queue",
-    "persistence",
-    "matchmaker",
-    "rooms",
-    "sessions",
-    "connections",
-];
-
 /// All of them, in the order of the operator's manual.
 pub const FAMILIES: &[Family] = &[
     shows(
@@ -187,6 +114,21 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_resumes_total",
         &[label("outcome", RESUMES)],
         "connects, by what became of them",
+    ),
+    counts(
+        "holdfast_jwts_total",
+        &[label("outcome", JWTS)],
+        "tokens of the game's login that were brought, by what became of them",
+    ),
+    counts(
+        "holdfast_key_set_fetches_total",
+        &[label("outcome", &["fetched", "failed"])],
+        "fetches of `auth.jwks_url`",
+    ),
+    shows(
+        "holdfast_key_set_keys",
+        &[],
+        "keys in the set that was fetched last",
     ),
     counts(
         "holdfast_recoveries_total",

@@ -1,6 +1,7 @@
 //! What the daemon says about itself: log lines, metrics, and one event when it is ready.
 
 mod metric;
+mod series;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;

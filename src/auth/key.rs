@@ -1,0 +1,55 @@
+//! The keys that the configuration gives, and the choice among keys.
+
+use jsonwebtoken::{Algorithm, DecodingKey};
+use secrecy::{ExposeSecret, SecretString};
+use tracing::warn;
+
+use crate::config::{AuthConfig, PublicKey};
+
+/// Shorter secrets can be found by trying, from a single token (RFC 7518, 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+/// A key with the algorithms that it is for: a token chooses neither.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) key: DecodingKey,
+    pub(super) algorithms: &'static [Algorithm],
+}
+
+impl Key {
+    /// All keys that the configuration itself holds.
+    pub(super) fn configured(config: &AuthConfig) -> Vec<Key> {
+        let secrets = [&config.hmac_secret, &config.hmac_secret_previous];
+        let secrets = secrets.into_iter().flatten().map(Key::from);
+        let public = config.public_keys.iter().cloned().map(Key::from);
+        secrets.chain(public).collect()
+    }
+
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+}
+
+impl From<&SecretString> for Key {
+    fn from(secret: &SecretString) -> Key {
+        let secret = secret.expose_secret().as_bytes();
+        if secret.len() < SECRET_BYTES_MIN {
+            let bytes = secret.len();
+            warn!(
+                bytes,
+                at_least = SECRET_BYTES_MIN,
+                "a secret for JWTs is short enough to be guessed"
+            );
+        }
+        Key {
+            key: DecodingKey::from_secret(secret),
+            algorithms: &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512],
+        }
+    }
+}
+
+impl From<PublicKey> for Key {
+    fn from(PublicKey { key, algorithms }: PublicKey) -> Key {
+        Key { key, algorithms }
+    }
+}

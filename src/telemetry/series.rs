@@ -1,0 +1,90 @@
+//! The values that labels may have: closed sets, so that there are no more series with more players.
+
+pub(super) const CLOSE_REASONS: &[&str] = &[
+    "client_closed",
+    "line_lost",
+    "protocol_error",
+    "not_utf8",
+    "message_too_big",
+    "policy_violation",
+    "shutdown",
+    "internal",
+    "slow",
+    "force_reconnect",
+    "no_pong",
+    "invalid_token",
+    "bad_request",
+    "stale",
+    "not_available",
+    "session_ended",
+    "replaced",
+];
+
+pub(super) const COMMANDS: &[&str] = &[
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_stats",
+    "history",
+    "ping",
+    "send",
+    "rpc",
+    "refresh",
+    "sub_refresh",
+    "pong",
+    "unreadable",
+];
+
+pub(super) const RESUMES: &[&str] = &[
+    "resumed",
+    "new",
+    "token_invalid",
+    "token_expired",
+    "session_ended",
+    "guests_not_admitted",
+    "bad_request",
+    "rate_limited",
+    "unavailable",
+    "refused",
+];
+
+pub(super) const JWTS: &[&str] = &[
+    "accepted",
+    "expired",
+    "early",
+    "malformed",
+    "no_keys",
+    "algorithm",
+    "unknown_key",
+    "signature",
+    "audience",
+    "issuer",
+    "claim",
+    "unavailable",
+];
+
+pub(super) const ACTORS: &[&str] = &["room", "session", "connection", "shard"];
+
+pub(super) const RESTARTED: &[&str] = &[
+    "room",
+    "session",
+    "connection",
+    "room_supervisor",
+    "session_supervisor",
+    "connection_supervisor",
+    "matchmaker",
+    "persistence",
+];
+
+pub(super) const PARTS: &[&str] = &[
+    "database",
+    "writes",
+    "write_queue",
+    "persistence",
+    "matchmaker",
+    "rooms",
+    "sessions",
+    "connections",
+];

@@ -1,0 +1,150 @@
+//! Who a token makes its bearer: user, name, session and seat, over the socket and over HTTP.
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use super::{lets_in, tries};
+use crate::support::{Client, Daemon, Database, Issuer, Plan, Refusal, on_both_databases};
+
+const SECRET: &str = "a-secret-of-thirty-two-characters";
+
+on_both_databases!(
+    a_user_is_made_from_the_token_and_keeps_its_name_up_to_date,
+    a_user_that_must_exist_and_does_not_is_refused,
+    a_seated_user_is_back_in_the_seat_after_a_kill,
+    a_user_without_a_seat_gets_a_session_for_each_connection,
+    a_user_asks_over_http_with_the_same_token,
+);
+
+fn game() -> Issuer {
+    Issuer::secret(Algorithm::HS256, SECRET)
+}
+
+fn plan(database: Database) -> Plan {
+    Daemon::on(database)
+        .set("auth.hmac_secret", SECRET)
+        .set("auth.guests", "false")
+}
+
+async fn a_user_is_made_from_the_token_and_keeps_its_name_up_to_date(database: Database) {
+    let daemon = plan(database).start().await;
+    let named = |name: &str| game().signs(json!({ "sub": "u1", "info": { "name": name } }));
+    let name = async |token: &str| {
+        let connected = tries(&daemon, token).await.unwrap();
+        connected["data"]["user"]["name"].clone()
+    };
+
+    assert_eq!(name(&game().lets_in("u1")).await, "u1");
+    assert_eq!(name(&named("Ana")).await, "Ana");
+    assert_eq!(name(&game().lets_in("u1")).await, "Ana");
+    assert_eq!(name(&named(&"x".repeat(65))).await, "Ana");
+
+    let sql = "SELECT count(*) FROM users WHERE id = 'u1' AND name = 'Ana'";
+    assert_eq!(daemon.store().count(sql).await, 1);
+}
+
+async fn a_user_that_must_exist_and_does_not_is_refused(database: Database) {
+    let daemon = plan(database)
+        .set("auth.create_users", "false")
+        .start()
+        .await;
+
+    let stranger = tries(&daemon, &game().lets_in("u1")).await;
+    let over_http = daemon
+        .post("/v1/rooms", json!({}))
+        .by(&game().lets_in("u1"));
+    let over_http = over_http.send().await;
+    let known = "INSERT INTO users (id, name, is_guest, is_active, credits, created_at)
+        VALUES ('u2', 'Bo', false, true, 0, 0), ('u3', 'Cy', false, false, 0, 0)";
+    daemon.store().execute(known).await;
+    let banned = tries(&daemon, &game().lets_in("u3")).await;
+
+    let unknown = Refusal::error(1008, "INVALID_USER_REFERENCE");
+    assert_eq!(stranger, Err(unknown.clone()));
+    assert_eq!(over_http.refusal(), (400, "INVALID_USER_REFERENCE"));
+    assert_eq!(banned, Err(unknown));
+    assert_eq!(lets_in(&daemon, &game().lets_in("u2")).await, "u2");
+}
+
+async fn a_seated_user_is_back_in_the_seat_after_a_kill(database: Database) {
+    let mut daemon = plan(database).start().await;
+    let token = game().lets_in("u1");
+    let (mut client, first) = Client::connect(daemon.address(), &token).await;
+    let opened = client.calls("room.open", json!({ "seat": 2 })).await;
+    let room = opened.unwrap()["room"]["code"].clone();
+
+    daemon.kill();
+    daemon.restart().await;
+    let (_client, second) = Client::connect(daemon.address(), &token).await;
+
+    let (first, second) = (&first["data"], &second["data"]);
+    assert!(first["session"]["token"].is_string(), "{first}");
+    assert_eq!(second["session"]["id"], first["session"]["id"]);
+    assert_eq!(second["session"].get("token"), None);
+    assert_eq!(second["user"]["id"], "u1");
+    assert_eq!(second["seats"][0]["room"], room);
+    assert_eq!(second["seats"][0]["seat"], 2);
+    assert_eq!(second["seats"][0]["status"], "held");
+}
+
+async fn a_user_without_a_seat_gets_a_session_for_each_connection(database: Database) {
+    let daemon = plan(database).start().await;
+    let token = game().lets_in("u1");
+
+    let (mut first, one) = Client::connect(daemon.address(), &token).await;
+    let (second, two) = Client::connect(daemon.address(), &token).await;
+    assert_ne!(one["data"]["session"]["id"], two["data"]["session"]["id"]);
+    assert!(first.is_open() && second.is_open());
+
+    first.calls("room.open", json!({})).await.unwrap();
+    drop(second);
+    let (_third, three) = Client::connect(daemon.address(), &token).await;
+
+    assert_eq!(three["data"]["session"]["id"], one["data"]["session"]["id"]);
+    assert_eq!(first.closed().await.0, 4501);
+    let session = one["data"]["session"]["token"].as_str().unwrap();
+    let (_fourth, four) = Client::connect(daemon.address(), session).await;
+    assert_eq!(four["data"]["seats"], three["data"]["seats"]);
+}
+
+async fn a_user_asks_over_http_with_the_same_token(database: Database) {
+    let daemon = plan(database).start().await;
+    let token = game().lets_in("u1");
+
+    let nobody = daemon.get("/v1/session").by(&token).send().await;
+    let opened = daemon.post("/v1/rooms", json!({})).by(&token).send().await;
+    let opened = opened.expect(201);
+    let seen = daemon.get("/v1/session").by(&token).send().await;
+    let seen = seen.expect(200);
+    let again = daemon.post("/v1/sessions", json!({})).by(&token);
+    let again = again.send().await.expect(200);
+    let (_client, connected) = Client::connect(daemon.address(), &token).await;
+    let speaking_for = json!({ "user": { "id": "u2" } });
+    let other = daemon.post("/v1/rooms", speaking_for).by(&token).send();
+
+    assert_eq!(nobody.refusal(), (401, "SESSION_ENDED"));
+    assert_eq!(opened["user"], json!({ "id": "u1", "name": "u1" }));
+    assert!(opened["session"]["token"].is_string(), "{opened}");
+    assert_eq!(seen["session"]["id"], opened["session"]["id"]);
+    assert_eq!(seen["seats"][0]["seat"], 0);
+    assert_eq!(again["session"].get("token"), None);
+    assert_eq!(again["session"]["id"], opened["session"]["id"]);
+    assert_eq!(connected["data"]["session"]["id"], opened["session"]["id"]);
+    assert_eq!(other.await.refusal(), (400, "BAD_REQUEST"));
+    let late = game().signs(json!({ "sub": "u1", "exp": 1 }));
+    let late = daemon.get("/v1/session").by(&late).send().await;
+    assert_eq!(late.refusal(), (401, "TOKEN_EXPIRED"));
+    let forged = Issuer::secret(Algorithm::HS256, "other").lets_in("u1");
+    let forged = daemon.get("/v1/session").by(&forged).send().await;
+    assert_eq!(forged.refusal(), (401, "TOKEN_INVALID"));
+    let ended = daemon.delete("/v1/session").by(&token).send().await;
+    assert_eq!(ended.status, 204, "{ended:?}");
+    assert_eq!(
+        daemon.room(code(&opened)).await["seats"][0]["status"],
+        "empty"
+    );
+}
+
+fn code(answer: &Value) -> &str {
+    answer["room"]["code"].as_str().unwrap()
+}
