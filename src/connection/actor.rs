@@ -53,6 +53,7 @@ impl Actor for ConnectionActor {
                 Box::pin(connection.unsubscribe_by_hub(&channel)).await;
                 answer(reply, ());
             }
+            ConnectionMessage::Wake => Box::pin(connection.wake()).await,
             #[cfg(feature = "faults")]
             ConnectionMessage::Panic => panic!("ordered"),
         }

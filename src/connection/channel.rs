@@ -1,6 +1,7 @@
 //! What a client does in the rooms it hears: subscribe, publish, ask.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -29,6 +30,10 @@ pub(super) struct Subscription {
     room: RoomHandle,
     connection: ConnectionId,
     is_over: bool,
+    /// Whether the hub made it, without a command of the client.
+    pub(super) is_by_hub: bool,
+    /// When it is over. None: not before the connection.
+    pub(super) expires: Option<Instant>,
 }
 
 impl Subscription {
@@ -36,6 +41,17 @@ impl Subscription {
     pub(super) async fn end(self, asked: Asked, outbound: Outbound) -> bool {
         let told = self.room.unsubscribe(asked, self.connection, outbound);
         told.await.is_ok()
+    }
+
+    /// Has the room end it because its time is over, and tell the client.
+    pub(super) fn expire(mut self) {
+        self.is_over = true;
+        self.room.expire(self.connection);
+    }
+
+    /// Tells the room what others see of the client from here on.
+    pub(super) fn renew(&self, peer: &Arc<Peer>) {
+        self.room.renew(Arc::clone(peer));
     }
 
     /// The room has ended it itself.
@@ -70,18 +86,27 @@ impl Connection {
         if !is_known && self.channels.len() >= self.context.client.channels_max {
             return Err(ErrorCode::LimitExceeded.into());
         }
-        let grant = Self::grant(&request, &peer)?;
+        let Some(grant) = self.grant(&request, &peer).await? else {
+            return Ok(());
+        };
         let asked = Asked::ByClient { id };
         self.enter(asked, peer, request, grant).await?;
         Ok(())
     }
 
-    /// What a client brings along to subscribe with.
-    fn grant(request: &SubscribeRequest, peer: &Peer) -> Result<Grant, Failure> {
+    /// What a client brings along to subscribe with. None: the connection is closed for it.
+    async fn grant(
+        &self,
+        request: &SubscribeRequest,
+        peer: &Peer,
+    ) -> Result<Option<Grant>, Failure> {
+        if !request.token.is_empty() {
+            return self.granted_by_token(request, peer).await;
+        }
         if request.channel.starts_with(PRIVATE) || !is_for(&request.channel, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        Ok(Grant::default())
+        Ok(Some(Grant::default()))
     }
 
     /// Makes the connection a member of a channel's room; the result is there where no command asked for it.
@@ -93,6 +118,7 @@ impl Connection {
         grant: Grant,
     ) -> Result<Option<SubscribeResult>, Failure> {
         let channel = request.channel.clone();
+        let (expires, is_by_hub) = (self.until(grant.ttl), asked == Asked::ByHub);
         let subscribing = Subscribing {
             asked,
             peer,
@@ -111,11 +137,14 @@ impl Connection {
             room,
             connection: self.id,
             is_over: false,
+            is_by_hub,
+            expires,
         };
         // One that is there still was ended by its room, and the client has subscribed again.
         if let Some(ended) = self.channels.insert(channel, subscription) {
             ended.forget();
         }
+        self.wake_next().await;
         Ok(result)
     }
 

@@ -23,6 +23,8 @@ pub(super) enum ConnectionMessage {
         channel: String,
         reply: RpcReplyPort<()>,
     },
+    /// Something that a token granted may be over.
+    Wake,
     /// Fail, because a tester wants it.
     #[cfg(feature = "faults")]
     Panic,

@@ -7,7 +7,9 @@
 mod actor;
 mod call;
 mod channel;
+mod connect;
 mod directory;
+mod expiry;
 mod farewell;
 mod guess;
 mod heartbeat;
@@ -50,7 +52,7 @@ use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::session::Actions;
-use crate::supervisor::{Post, SHARDS, shard_of};
+use crate::supervisor::{Post, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
 
 /// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
@@ -79,7 +81,9 @@ struct Context {
     are_guests_welcome: bool,
     has_personal_channels: bool,
     wrong_codes: WrongCodes,
-    directory: ConnectionDirectory,
+    directory: Arc<ConnectionDirectory>,
+    /// Wakes connections when what a token granted may be over.
+    wheel: Wheel<ConnectionId>,
     tracker: TaskTracker,
     metrics: ConnectionMetrics,
     /// Sockets that still come are closed as those before them were.
@@ -94,6 +98,14 @@ impl Connections {
         actions: Actions,
         tracker: TaskTracker,
     ) -> Connections {
+        let directory = Arc::<ConnectionDirectory>::default();
+        let listed = Arc::clone(&directory);
+        let wheel = Wheel::start(move |id| {
+            if let Some(actor) = listed.actor(id) {
+                // It has stopped, and nothing of it goes on.
+                let _ = actor.cast(ConnectionMessage::Wake);
+            }
+        });
         Connections {
             context: Arc::new(Context {
                 actions,
@@ -102,7 +114,8 @@ impl Connections {
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,
                 wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
-                directory: ConnectionDirectory::default(),
+                directory,
+                wheel,
                 tracker,
                 metrics: ConnectionMetrics::new(),
                 is_stopping: AtomicBool::new(false),

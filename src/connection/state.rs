@@ -13,24 +13,17 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use ractor::ActorRef;
-use serde::Serialize;
 
 use super::Context;
-use super::channel::{Subscription, personal_channel};
+use super::channel::Subscription;
 use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
-use super::metric::{Resume, count_connect};
-use super::server_side::{Unsubscribed, Wanted};
-use crate::auth::{TokenKind, token_kind};
 use crate::delivery::Outbound;
-use crate::id::{ConnectionId, SessionToken, parse_name};
+use crate::id::ConnectionId;
 use crate::room::{Peer, Question};
-use crate::session::{Attachment, Caller, SessionHandle};
+use crate::session::{Attachment, SessionHandle};
 use crate::supervisor::Alive;
-use crate::wire::{
-    Close, Command, CommandResult, ConnectRequest, ConnectResult, ErrorCode, Failure, GUEST_NAME,
-    PingResult, Reason, Refusal, Request, SeatView, SessionView, UserView, raw_json, result,
-};
+use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
 
 /// Seconds of silence that a client may make up for at once.
 const BURST: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
@@ -46,7 +39,11 @@ pub(super) struct Connection {
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
     pub(super) channels: HashMap<String, Subscription>,
-    stage: Stage,
+    pub(super) stage: Stage,
+    /// When its login is over. None: never.
+    pub(super) expires: Option<Instant>,
+    /// When it is woken to look at what is over. None: not at all.
+    pub(super) wakes: Option<Instant>,
     /// What the client may still send. None: as much as it likes.
     allowance: Option<Allowance>,
     pongs: Pace,
@@ -54,7 +51,7 @@ pub(super) struct Connection {
     _alive: Alive,
 }
 
-enum Stage {
+pub(super) enum Stage {
     New,
     Connected(Box<Established>),
     /// Connecting was refused; the client is expected to go.
@@ -65,7 +62,7 @@ enum Stage {
 pub(super) struct Established {
     pub(super) session: SessionHandle,
     pub(super) peer: Arc<Peer>,
-    _attachment: Attachment,
+    pub(super) _attachment: Attachment,
 }
 
 /// Closes the socket if the actor fails, and takes the connection out of the directory.
@@ -80,20 +77,6 @@ impl Drop for Link {
         self.context.directory.leave(self.id);
         self.outbound.cut(Close::Internal);
     }
-}
-
-/// `conn_info` of a connection whose login says nothing more.
-#[derive(Serialize)]
-struct ConnectionInfo<'a> {
-    name: &'a str,
-}
-
-/// `data` of a connect result.
-#[derive(Serialize)]
-struct Welcome<'a> {
-    session: SessionView,
-    user: &'a UserView,
-    seats: Vec<SeatView>,
 }
 
 impl Connection {
@@ -112,6 +95,8 @@ impl Connection {
         Connection {
             channels: HashMap::new(),
             stage: Stage::New,
+            expires: None,
+            wakes: None,
             allowance: allowance(context.client.messages_per_second),
             pongs: Pace::default(),
             _link: Link {
@@ -212,9 +197,9 @@ impl Connection {
             Request::Rpc { method, data } => self.rpc(id, session, method, data).await?,
             Request::Ping => self.answer(id, &PingResult {}),
             Request::Send => self.outbound.close(Close::NotAvailable),
-            // Sessions and subscriptions without an expiry have nothing to refresh.
-            Request::Refresh { .. } | Request::SubRefresh { .. } => {
-                return Err(ErrorCode::NotAvailable.into());
+            Request::Refresh { token } => self.refresh(id, &token, peer).await?,
+            Request::SubRefresh { channel, token } => {
+                self.sub_refresh(id, &channel, &token, peer).await?;
             }
             Request::Pong | Request::Connect(_) => {}
         }
@@ -229,165 +214,10 @@ impl Connection {
         }
     }
 
-    async fn connect(&mut self, id: u32, mut request: ConnectRequest) {
-        let positions = std::mem::take(&mut request.subs);
-        let outcome = match request.token.is_empty() {
-            true => Resume::New,
-            false => Resume::Resumed,
-        };
-        let connected = self.establish(request).await;
-        let (established, view, seats) = match connected {
-            Ok(connected) => connected,
-            Err(refusal) => {
-                count_connect(Resume::Refused(refusal.reason));
-                return self.turn_away(id, refusal);
-            }
-        };
-        count_connect(outcome);
-        // What its rooms say meanwhile follows the reply.
-        let held_back = self.outbound.hold_back();
-        let wanted = self.wanted(&established.peer);
-        let subs = match self.enter_all(&established.peer, wanted, positions).await {
-            Ok(subs) => subs,
-            Err(unsubscribed) => {
-                drop(held_back);
-                return self.cannot_subscribe(id, unsubscribed);
-            }
-        };
-        let client = self.id.to_string();
-        let ping = self.context.client.ping.as_secs();
-        let reply = ConnectResult {
-            client: &client,
-            version: env!("CARGO_PKG_VERSION"),
-            expires: false,
-            ttl: 0,
-            data: Welcome {
-                session: view,
-                user: established.session.user(),
-                seats,
-            },
-            ping: u32::try_from(ping).unwrap_or(u32::MAX),
-            subs,
-            pong: true,
-            time: self.context.actions.now().0,
-        };
-        held_back.release(result(self.outbound.encoding(), id, &reply));
-        self.stage = Stage::Connected(Box::new(established));
-    }
-
-    /// What the client hears without asking.
-    fn wanted(&self, peer: &Peer) -> Vec<Wanted> {
-        let personal = match self.context.has_personal_channels {
-            true => personal_channel(&peer.user.id),
-            false => None,
-        };
-        personal.into_iter().map(Wanted::by_hub).collect()
-    }
-
-    fn cannot_subscribe(&mut self, id: u32, unsubscribed: Unsubscribed) {
-        self.stage = Stage::Refused;
-        self.channels.clear();
-        match unsubscribed {
-            Unsubscribed::TooMany => self.outbound.close(Close::ChannelLimit),
-            Unsubscribed::Failed(failed) => self.refuse(id, &failed),
-        }
-    }
-
-    async fn establish(
-        &self,
-        request: ConnectRequest,
-    ) -> Result<(Established, SessionView, Vec<SeatView>), Refusal> {
-        let (session, token) = self.session(&request).await?;
-        let attached = self
-            .context
-            .actions
-            .attach(&session, &self.outbound)
-            .await?;
-        let peer = Arc::new(Peer {
-            connection: self.id,
-            session: session.id(),
-            user: session.user().clone(),
-            info: raw_json(&ConnectionInfo {
-                name: &session.user().name,
-            }),
-            epoch: attached.attachment.epoch,
-        });
-        let view = SessionView {
-            id: session.id(),
-            token,
-            expires_at: attached.report.expires_at,
-        };
-        let established = Established {
-            session,
-            peer,
-            _attachment: attached.attachment,
-        };
-        Ok((established, view, attached.report.seats))
-    }
-
-    /// The session that a connect is for: its token's, or a new guest's.
-    async fn session(
-        &self,
-        request: &ConnectRequest,
-    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
-        if !request.token.is_empty() {
-            return self.by_token(&request.token).await;
-        }
-        if !self.context.are_guests_welcome {
-            let detail = "a token is needed: guests are not admitted";
-            return Err(Refusal::new(Reason::PermissionDenied, detail));
-        }
-        let caller = Caller::Guest {
-            name: guest_name(request.data.as_deref())?,
-        };
-        let actions = self.context.actions.clone();
-        self.context
-            .change(async move { actions.open_live_session(caller).await })
-            .await
-    }
-
-    async fn by_token(
-        &self,
-        token: &str,
-    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
-        match token_kind(token) {
-            TokenKind::Login => {
-                let login = self.context.verifier.login(token).await?;
-                let actions = self.context.actions.clone();
-                let opening = async move { actions.open_login(login.user, login.name).await };
-                self.context.change(opening).await
-            }
-            TokenKind::Session | TokenKind::Seat => {
-                let token = SessionToken::parse(token)
-                    .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
-                Ok((self.context.actions.identify(&token).await?, None))
-            }
-        }
-    }
-
-    /// A connect that fails for good is told by a close; one that may succeed later, by an error.
-    fn turn_away(&mut self, id: u32, refusal: Refusal) {
-        tracing::debug!(connection = %self.id, %refusal, "connect refused");
-        self.stage = Stage::Refused;
-        match refusal.reason {
-            Reason::TokenInvalid => self.outbound.close(Close::InvalidToken),
-            Reason::SessionEnded => self.outbound.close(Close::SessionEnded),
-            Reason::PermissionDenied => self.outbound.close(Close::BadRequest),
-            Reason::RoomNotFound
-            | Reason::RoomFull
-            | Reason::RoomClosed
-            | Reason::SeatTaken
-            | Reason::SeatNotFound
-            | Reason::AlreadySeated
-            | Reason::NotSeated
-            | Reason::InvalidUserReference
-            | Reason::InsufficientCredits
-            | Reason::KeyReused
-            | Reason::UnknownKind
-            | Reason::BadRequest
-            | Reason::TokenExpired
-            | Reason::RateLimited
-            | Reason::Unavailable => self.refuse(id, &refusal.into()),
+    /// Is known to the rooms as this from here on.
+    pub(super) fn become_peer(&mut self, peer: Arc<Peer>) {
+        if let Stage::Connected(established) = &mut self.stage {
+            established.peer = peer;
         }
     }
 
@@ -396,7 +226,7 @@ impl Connection {
         let _ = self.outbound.answer(id, answer);
     }
 
-    fn refuse(&self, id: u32, refused: &Failure) {
+    pub(super) fn refuse(&self, id: u32, refused: &Failure) {
         // As above.
         let _ = self.outbound.refuse(id, refused);
     }
@@ -407,21 +237,4 @@ fn allowance(per_second: u32) -> Option<Allowance> {
     let rate = NonZeroU32::new(per_second)?;
     let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
     Some(RateLimiter::direct_with_clock(quota, MonotonicClock))
-}
-
-/// The name that a guest gives in the data of its connect.
-fn guest_name(data: Option<&[u8]>) -> Result<Arc<str>, Refusal> {
-    #[derive(serde::Deserialize)]
-    struct Guest {
-        name: Option<String>,
-    }
-    let guest: Option<Guest> = match data {
-        None => None,
-        Some(data) => serde_json::from_slice(data)
-            .map_err(|error| Refusal::bad_request(format!("connect data: {error}")))?,
-    };
-    match guest.and_then(|guest| guest.name) {
-        None => Ok(GUEST_NAME.into()),
-        Some(name) => parse_name(&name).map_err(|error| Refusal::bad_request(error.to_string())),
-    }
 }

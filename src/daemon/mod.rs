@@ -102,9 +102,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let public = listen(config.server.listen)?;
     let private = listen(config.admin.listen)?;
     let readiness = Readiness::starting();
-    let verifier = Verifier::open(&config.auth).await?;
-    let keys = verifier.clone();
-    tokio::spawn(async move { keys.keep_fresh().await });
+    let verifier = open_keys(&config).await?;
 
     let clock = HubClock::start();
     let store = tokio::select! {
@@ -168,6 +166,14 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         }
         Reason::Fatal(reason) => Err(StartError::Failure(reason)),
     }
+}
+
+/// The keys of the game's own login, fetched again and again where they are fetched at all.
+async fn open_keys(config: &Config) -> Result<Verifier, ConfigError> {
+    let verifier = Verifier::open(&config.auth).await?;
+    let keys = verifier.clone();
+    tokio::spawn(async move { keys.keep_fresh().await });
+    Ok(verifier)
 }
 
 /// What players reach.

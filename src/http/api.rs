@@ -168,11 +168,7 @@ pub(super) async fn end_session(
 ) -> Result<Response, Problem> {
     let (claim, key) = (api.gate.asking(&headers)?, key::read(&headers)?);
     let actions = api.actions.clone();
-    change(
-        &api,
-        async move { claim.end_session(&actions, key).await },
-    )
-    .await?;
+    change(&api, async move { claim.end_session(&actions, key).await }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

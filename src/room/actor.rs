@@ -104,6 +104,8 @@ impl Actor for RoomActor {
                 answer(reply, ());
             }
             RoomMessage::Leave { connection } => room.leave(connection),
+            RoomMessage::Expire { connection } => room.expire(connection),
+            RoomMessage::Renew { peer } => room.renew(peer),
             RoomMessage::Publish {
                 peer,
                 data,

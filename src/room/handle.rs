@@ -162,6 +162,16 @@ impl RoomHandle {
         self.tell(RoomMessage::Leave { connection });
     }
 
+    /// Tells the room that the time is over for which a connection may hear it. The room tells the client.
+    pub fn expire(&self, connection: ConnectionId) {
+        self.tell(RoomMessage::Expire { connection });
+    }
+
+    /// Tells the room what others see of a connection from here on.
+    pub fn renew(&self, peer: Arc<Peer>) {
+        self.tell(RoomMessage::Renew { peer });
+    }
+
     /// Publishes: queued for every member when this returns.
     pub async fn publish(
         &self,

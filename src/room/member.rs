@@ -15,11 +15,14 @@ use crate::wire::{ClientInfo, Close, Encoding, Frame, Push, Shared, UserView, pu
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
 
+/// The time of its token is over: the client subscribes again with a new one.
+const UNSUBSCRIBE_EXPIRED: u32 = 2501;
+
 /// The client hears the channel no more, and knows it.
 const UNSUBSCRIBE_FINAL: u32 = 2000;
 
 /// Somebody at a connection, as a room needs to know them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     pub connection: ConnectionId,
     pub session: SessionId,
@@ -141,6 +144,22 @@ impl Members {
         if let Some(member) = self.present.remove(&connection) {
             member.unsubscribe(UNSUBSCRIBE_FINAL, "server unsubscribe");
             self.gone(member);
+        }
+    }
+
+    /// Removes a member whose time is over, and tells it.
+    pub(super) fn expire(&mut self, connection: ConnectionId) {
+        if let Some(member) = self.present.remove(&connection) {
+            member.unsubscribe(UNSUBSCRIBE_EXPIRED, "subscription expired");
+            self.gone(member);
+        }
+    }
+
+    /// Writes what a connection shows of itself into what others see.
+    pub(super) fn renew(&mut self, peer: Arc<Peer>) {
+        if let Some(member) = self.present.get_mut(&peer.connection) {
+            member.info = peer.describe(member.info.chan_info.clone());
+            member.peer = peer;
         }
     }
 

@@ -59,6 +59,14 @@ pub(super) enum RoomMessage {
     Leave {
         connection: ConnectionId,
     },
+    /// The time is over for which a connection may hear the room.
+    Expire {
+        connection: ConnectionId,
+    },
+    /// What others see of a connection has changed.
+    Renew {
+        peer: Arc<Peer>,
+    },
     Publish {
         peer: Arc<Peer>,
         data: Bytes,
@@ -113,6 +121,8 @@ impl RoomMessage {
             RoomMessage::Subscribe { .. }
             | RoomMessage::Unsubscribe { .. }
             | RoomMessage::Leave { .. }
+            | RoomMessage::Expire { .. }
+            | RoomMessage::Renew { .. }
             | RoomMessage::Publish { .. }
             | RoomMessage::Ask { .. }
             | RoomMessage::View { .. }

@@ -100,6 +100,15 @@ impl Room {
         }
     }
 
+    pub(super) fn expire(&mut self, connection: ConnectionId) {
+        self.members.expire(connection);
+        self.rest_if_unheard();
+    }
+
+    pub(super) fn renew(&mut self, peer: Arc<Peer>) {
+        self.members.renew(peer);
+    }
+
     pub(super) fn leave(&mut self, connection: ConnectionId) {
         self.members.remove(connection);
         self.rest_if_unheard();

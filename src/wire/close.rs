@@ -16,6 +16,10 @@ pub enum Close {
     Shutdown,
     /// Something in the hub failed: come back.
     Internal,
+    /// The time of the token is over, and no new one was brought: come back with one.
+    Expired,
+    /// The same of a subscription that the hub had made for the client.
+    SubscriptionExpired,
     /// The client reads slower than its rooms speak. The seat stays.
     Slow,
     /// A subscription that the hub had made for the client is lost: come back.
@@ -47,6 +51,8 @@ impl Close {
             Close::MessageTooBig => 1009,
             Close::Shutdown => 3001,
             Close::Internal => 3004,
+            Close::Expired => 3005,
+            Close::SubscriptionExpired => 3006,
             Close::Slow => 3008,
             Close::InsufficientState => 3010,
             Close::ForceReconnect => 3011,
@@ -70,6 +76,8 @@ impl Close {
             Close::PolicyViolation => "policy_violation",
             Close::Shutdown => "shutdown",
             Close::Internal => "internal",
+            Close::Expired => "expired",
+            Close::SubscriptionExpired => "subscription_expired",
             Close::Slow => "slow",
             Close::InsufficientState => "insufficient_state",
             Close::ForceReconnect => "force_reconnect",
@@ -93,6 +101,8 @@ impl Close {
             Close::MessageTooBig => "message size limit exceeded",
             Close::Shutdown => "shutdown",
             Close::Internal => "internal server error",
+            Close::Expired => "connection expired",
+            Close::SubscriptionExpired => "subscription expired",
             Close::Slow => "slow",
             Close::InsufficientState => "insufficient state",
             Close::ForceReconnect => "force reconnect",

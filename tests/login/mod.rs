@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod claim;
+mod expiry;
 mod key_set;
 mod user;
 

@@ -14,6 +14,7 @@ on_both_databases!(
     a_seated_user_is_back_in_the_seat_after_a_kill,
     a_user_without_a_seat_gets_a_session_for_each_connection,
     a_user_asks_over_http_with_the_same_token,
+    a_request_under_a_key_is_carried_out_once_for_a_user,
 );
 
 fn game() -> Issuer {
@@ -143,6 +144,24 @@ async fn a_user_asks_over_http_with_the_same_token(database: Database) {
         daemon.room(code(&opened)).await["seats"][0]["status"],
         "empty"
     );
+}
+
+async fn a_request_under_a_key_is_carried_out_once_for_a_user(database: Database) {
+    let daemon = plan(database).start().await;
+    let token = game().lets_in("u1");
+    let open = async || {
+        let request = daemon.post("/v1/rooms", json!({})).by(&token);
+        let request = request.header("idempotency-key", "a-key-of-this-request");
+        request.send().await.expect(201)
+    };
+
+    // The first makes the user's session, in which the second asks.
+    let (first, second) = (open().await, open().await);
+
+    assert_eq!(second["room"], first["room"]);
+    assert_eq!(second["session"]["id"], first["session"]["id"]);
+    let sql = "SELECT count(*) FROM rooms";
+    assert_eq!(daemon.store().count(sql).await, 1);
 }
 
 fn code(answer: &Value) -> &str {

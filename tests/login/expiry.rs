@@ -1,0 +1,334 @@
+//! What a token grants lasts as long as the token says, and goes on with a new one.
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use crate::support::{Client, Daemon, Database, Issuer, Refusal, eventually, in_seconds};
+
+const SECRET: &str = "a-secret-of-thirty-two-characters";
+
+/// How long tokens are good that a test waits for: time enough to be used on a busy machine.
+const SHORT: i64 = 6;
+
+fn game() -> Issuer {
+    Issuer::secret(Algorithm::HS256, SECRET)
+}
+
+/// A token of `u1` that is good for so many seconds.
+fn lasting(seconds: i64) -> String {
+    game().signs(json!({ "sub": "u1", "exp": in_seconds(seconds) }))
+}
+
+fn for_channel(channel: &str, mut claims: Value) -> String {
+    claims["sub"] = json!("u1");
+    claims["channel"] = json!(channel);
+    game().signs(claims)
+}
+
+async fn daemon() -> Daemon {
+    Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .set("client.expiry_grace", "1s")
+        .start()
+        .await
+}
+
+/// A client with a token that does not end.
+async fn connected(daemon: &Daemon, user: &str) -> Client {
+    let token = game().signs(json!({ "sub": user }));
+    Client::connect(daemon.address(), &token).await.0
+}
+
+async fn subscribes_with(
+    client: &mut Client,
+    channel: &str,
+    token: &str,
+) -> Result<Value, Refusal> {
+    let body = json!({ "channel": channel, "token": token });
+    client.asks("subscribe", body).await
+}
+
+/// The pushes that told a client of the end of a subscription.
+fn unsubscribed(client: &Client, channel: &str) -> Vec<Value> {
+    let frames = client.heard_in_order().into_iter();
+    frames
+        .filter(|frame| frame["push"]["channel"] == channel)
+        .filter_map(|mut frame| frame["push"].get_mut("unsubscribe").map(Value::take))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_ends_with_its_token_unless_it_brings_a_new_one() {
+    let daemon = daemon().await;
+    let short = lasting(SHORT);
+    let (mut faithful, told) = Client::connect(daemon.address(), &short).await;
+    // Connected later with the same token, so that it ends after the other would have.
+    let (mut witness, _) = Client::connect(daemon.address(), &short).await;
+
+    let refreshed = faithful
+        .asks("refresh", json!({ "token": lasting(3600) }))
+        .await
+        .unwrap();
+    let closed = witness.closed().await;
+
+    assert_eq!(told["expires"], true);
+    assert!(
+        (1..=SHORT).contains(&told["ttl"].as_i64().unwrap()),
+        "{told}"
+    );
+    assert_eq!(refreshed["client"], told["client"]);
+    assert_eq!(refreshed["expires"], true);
+    let ttl = refreshed["ttl"].as_i64().unwrap();
+    assert!((3000..=3600).contains(&ttl), "{refreshed}");
+    assert_eq!(closed, (3005, "connection expired".to_owned()));
+    faithful.calls("session.get", json!({})).await.unwrap();
+    let series = "holdfast_connections_closed_total{reason=\"expired\"}";
+    assert_eq!(daemon.metrics().await.value(series), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seat_is_kept_when_its_players_token_ends() {
+    let daemon = daemon().await;
+    let (mut client, _) = Client::connect(daemon.address(), &lasting(SHORT)).await;
+    let opened = client.calls("room.open", json!({})).await.unwrap();
+
+    assert_eq!(client.closed().await.0, 3005);
+    let (_again, told) = Client::connect(daemon.address(), &lasting(3600)).await;
+
+    assert_eq!(told["data"]["seats"][0]["room"], opened["room"]["code"]);
+    assert_eq!(told["data"]["seats"][0]["status"], "held");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_takes_a_good_token_of_the_same_user_only() {
+    let daemon = daemon().await;
+    let forger = Issuer::secret(Algorithm::HS256, "another-secret");
+
+    for (token, code) in [
+        (game().lets_in("u2"), 3500),
+        (forger.lets_in("u1"), 3500),
+        ("hello".to_owned(), 3500),
+        (for_channel("lobby:all", json!({})), 3500),
+        (lasting(-1), 3005),
+        (String::new(), 3501),
+    ] {
+        let mut client = connected(&daemon, "u1").await;
+        let refreshed = client.asks("refresh", json!({ "token": token })).await;
+        assert_eq!(refreshed.unwrap_err().code(), code, "{token}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_an_end_may_get_one_and_lose_it_again() {
+    let daemon = daemon().await;
+    let mut client = connected(&daemon, "u1").await;
+
+    let ends = json!({ "token": lasting(3600) });
+    let ends = client.asks("refresh", ends).await.unwrap();
+    let endless = game().signs(json!({ "sub": "u1", "exp": in_seconds(9), "expire_at": 0 }));
+    let endless = client.asks("refresh", json!({ "token": endless })).await;
+
+    assert_eq!(ends["expires"], true);
+    let endless = endless.unwrap();
+    assert_eq!(endless.get("expires"), None);
+    assert_eq!(endless.get("ttl"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_keys_there_is_nothing_to_refresh() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut client = Client::dial(daemon.address()).await;
+    client.asks("connect", json!({})).await.unwrap();
+
+    let refreshed = client.asks("refresh", json!({ "token": "x" })).await;
+
+    assert_eq!(refreshed, Err(Refusal::error(108, "not available")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_see_of_a_player_comes_from_its_newest_token() {
+    let daemon = daemon().await;
+    let told = |info: Value| game().signs(json!({ "sub": "u1", "info": info }));
+    let mut watching = connected(&daemon, "u2").await;
+    watching.subscribes("lobby:all").await.unwrap();
+    let first = told(json!({ "name": "Ana", "level": 1 }));
+    let (mut client, _) = Client::connect(daemon.address(), &first).await;
+    client.subscribes("lobby:all").await.unwrap();
+
+    client.publishes("lobby:all", json!(1)).await.unwrap();
+    let before = watching.hears("lobby:all").await;
+    let second = told(json!({ "level": 2 }));
+    let refreshing = client.asks("refresh", json!({ "token": second }));
+    refreshing.await.unwrap();
+    client.publishes("lobby:all", json!(2)).await.unwrap();
+    let after = watching.hears("lobby:all").await;
+    let presence = json!({ "channel": "lobby:all" });
+    let presence = watching.asks("presence", presence).await.unwrap();
+
+    assert_eq!(before["info"]["user"], "u1");
+    assert_eq!(
+        before["info"]["conn_info"],
+        json!({ "name": "Ana", "level": 1 })
+    );
+    assert_eq!(after["info"]["conn_info"], json!({ "level": 2 }));
+    let present = presence["presence"].as_object().unwrap().values();
+    let shown: Vec<&Value> = present
+        .filter(|who| who["user"] == "u1")
+        .map(|who| &who["conn_info"])
+        .collect();
+    assert_eq!(shown, [&json!({ "level": 2 })]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_token_opens_a_channel_that_is_closed_otherwise() {
+    let daemon = daemon().await;
+    let mut host = connected(&daemon, "u2").await;
+    let opened = host.calls("room.open", json!({})).await.unwrap();
+    let channel = opened["room"]["channel"].as_str().unwrap();
+    let mut client = connected(&daemon, "u1").await;
+    let denied = client.subscribes(channel).await;
+
+    let claims = json!({ "exp": in_seconds(3600), "info": { "as": "judge" }, "data": [1] });
+    let told = subscribes_with(&mut client, channel, &for_channel(channel, claims)).await;
+    let told = told.unwrap();
+
+    assert_eq!(denied.unwrap_err().code(), 103);
+    assert_eq!(told["expires"], true);
+    assert!(
+        (3000..=3600).contains(&told["ttl"].as_i64().unwrap()),
+        "{told}"
+    );
+    assert_eq!(told["data"], json!([1]));
+    host.subscribes(channel).await.unwrap();
+    host.publishes(channel, json!("move")).await.unwrap();
+    assert_eq!(client.hears_a_player(channel).await["data"], "move");
+    let presence = host.asks("presence", json!({ "channel": channel })).await;
+    let presence = presence.unwrap();
+    let mut present = presence["presence"].as_object().unwrap().values();
+    let judge = present.find(|who| who["user"] == "u1").unwrap();
+    assert_eq!(judge["chan_info"], json!({ "as": "judge" }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_subscription_token_opens_nothing() {
+    let daemon = daemon().await;
+    let forger = Issuer::secret(Algorithm::HS256, "another-secret");
+    let foreign_user = json!({ "sub": "u2", "channel": "lobby:all" });
+    let nobody = json!({ "channel": "lobby:all" });
+
+    for (token, code) in [
+        (for_channel("lobby:all", json!({ "exp": 1 })), 109),
+        (
+            for_channel("lobby:all", json!({ "nbf": in_seconds(600) })),
+            109,
+        ),
+        (
+            forger.signs(json!({ "sub": "u1", "channel": "lobby:all" })),
+            103,
+        ),
+        ("hello".to_owned(), 103),
+        (for_channel("lobby:other", json!({})), 3500),
+        (game().lets_in("u1"), 3500),
+        (game().signs(foreign_user), 3500),
+        (game().signs(nobody), 3500),
+    ] {
+        let mut client = connected(&daemon, "u1").await;
+        let subscribed = subscribes_with(&mut client, "lobby:all", &token).await;
+        assert_eq!(subscribed.unwrap_err().code(), code, "{token}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_ends_with_its_token_unless_it_brings_a_new_one() {
+    let daemon = daemon().await;
+    let mut client = connected(&daemon, "u1").await;
+    for channel in ["lobby:kept", "lobby:lost"] {
+        let token = for_channel(channel, json!({ "exp": in_seconds(SHORT) }));
+        let told = subscribes_with(&mut client, channel, &token).await.unwrap();
+        assert_eq!(told["expires"], true, "{told}");
+    }
+
+    let newer = for_channel("lobby:kept", json!({ "exp": in_seconds(3600) }));
+    let refresh = json!({ "channel": "lobby:kept", "token": newer });
+    let refreshed = client.asks("sub_refresh", refresh).await.unwrap();
+    let ended = eventually("the other subscription ends", async || {
+        let ended = unsubscribed(&client, "lobby:lost");
+        ended.first().cloned().ok_or(String::new())
+    })
+    .await;
+
+    assert_eq!(refreshed["expires"], true);
+    assert_eq!(ended["code"], 2501);
+    assert_eq!(ended["reason"], "subscription expired");
+    client
+        .publishes("lobby:kept", json!("still here"))
+        .await
+        .unwrap();
+    assert_eq!(client.hears("lobby:kept").await["data"], "still here");
+    assert_eq!(unsubscribed(&client, "lobby:kept"), [] as [Value; 0]);
+    // It is over, and may begin again.
+    let denied = client.publishes("lobby:lost", json!("gone")).await;
+    assert_eq!(denied.unwrap_err().code(), 103);
+    client.subscribes("lobby:lost").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_refreshed_by_a_good_token_for_it_only() {
+    let daemon = daemon().await;
+    let forger = Issuer::secret(Algorithm::HS256, "another-secret");
+    let forged = forger.signs(json!({ "sub": "u1", "channel": "lobby:all" }));
+    let refresh = |channel: &str, token: String| json!({ "channel": channel, "token": token });
+    for (body, code) in [
+        (
+            refresh("lobby:other", for_channel("lobby:other", json!({}))),
+            103,
+        ),
+        (refresh("lobby:all", String::new()), 107),
+        (
+            refresh("lobby:all", for_channel("lobby:other", json!({}))),
+            3500,
+        ),
+        (refresh("lobby:all", forged), 3500),
+    ] {
+        let mut client = connected(&daemon, "u1").await;
+        client.subscribes("lobby:all").await.unwrap();
+        let refreshed = client.asks("sub_refresh", body.clone()).await;
+        assert_eq!(refreshed.unwrap_err().code(), code, "{body}");
+    }
+
+    let mut client = connected(&daemon, "u1").await;
+    client.subscribes("lobby:all").await.unwrap();
+    let late = refresh("lobby:all", for_channel("lobby:all", json!({ "exp": 1 })));
+    client.asks("sub_refresh", late).await.unwrap();
+    let ended = eventually("the subscription ends", async || {
+        let ended = unsubscribed(&client, "lobby:all");
+        ended.first().cloned().ok_or(String::new())
+    })
+    .await;
+    assert_eq!(ended["code"], 2501);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_subscribes_its_bearer_from_the_start() {
+    let daemon = daemon().await;
+    let mut host = connected(&daemon, "u2").await;
+    let opened = host.calls("room.open", json!({})).await.unwrap();
+    let room = opened["room"]["channel"].as_str().unwrap();
+    let claims = json!({
+        "sub": "u1",
+        "channels": ["lobby:ignored"],
+        "subs": { room: { "data": { "x": 1 }, "info": { "as": "judge" } }, "lobby:all": {} },
+    });
+
+    let (mut client, told) = Client::connect(daemon.address(), &game().signs(claims)).await;
+    host.subscribes(room).await.unwrap();
+    host.publishes(room, json!("move")).await.unwrap();
+
+    let channels: Vec<&String> = told["subs"].as_object().unwrap().keys().collect();
+    assert_eq!(channels, ["lobby:all", room]);
+    assert_eq!(told["subs"][room]["data"], json!({ "x": 1 }));
+    assert_eq!(client.hears_a_player(room).await["data"], "move");
+    let list = json!({ "sub": "u1", "channels": ["lobby:all", "lobby:more"] });
+    let (_client, told) = Client::connect(daemon.address(), &game().signs(list)).await;
+    assert_eq!(told["subs"].as_object().unwrap().len(), 2);
+}
