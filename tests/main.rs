@@ -3,7 +3,9 @@
 mod abuse;
 mod browser;
 mod channel;
+mod clock;
 mod codec;
+mod comeback;
 mod commit;
 mod concurrency;
 mod configuration;
@@ -16,6 +18,7 @@ mod metrics;
 mod outage;
 mod persistence;
 mod protocol;
+mod reconnect;
 mod repeat;
 mod respawn;
 mod room;

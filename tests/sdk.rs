@@ -25,7 +25,7 @@ on_both_databases!(
 const LINES_AHEAD_MAX: usize = 1024;
 
 /// A child process that plays with a stock SDK.
-struct SdkPlayer {
+pub(crate) struct SdkPlayer {
     child: Child,
     orders: ChildStdin,
     told: mpsc::Receiver<Value>,
@@ -49,23 +49,25 @@ impl SdkPlayer {
             Sdk::Python => (root.join(".cache/python/bin/python"), "player.py"),
         };
         let url = format!("ws://{}/connection/websocket", daemon.address());
-        let mut child = Command::new(&program)
+        let mut command = Command::new(program);
+        command
             .arg(root.join("tests/sdk").join(script))
             .arg(root.join(".cache/node"))
             .args([&url, &player.token, &player.channel])
             .arg(match encoding {
                 Encoding::Json => "json",
                 Encoding::Protobuf => "protobuf",
-            })
+            });
+        SdkPlayer::run(&mut command)
+    }
+
+    /// Starts a script that plays.
+    pub(crate) fn run(command: &mut Command) -> SdkPlayer {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "{}: {error}; start the tests with tests/run",
-                    program.display()
-                )
-            });
+            .unwrap_or_else(|error| panic!("{command:?}: {error}; start the tests with tests/run"));
         let output = child.stdout.take().expect("its output is piped");
         let orders = child.stdin.take().expect("its input is piped");
         let (telling, told) = mpsc::channel(LINES_AHEAD_MAX);
@@ -86,11 +88,15 @@ impl SdkPlayer {
     }
 
     fn publishes(&mut self, data: &Value) {
-        writeln!(self.orders, "{}", json!({ "publish": data })).unwrap();
+        self.is_told(&json!({ "publish": data }));
+    }
+
+    pub(crate) fn is_told(&mut self, order: &Value) {
+        writeln!(self.orders, "{order}").unwrap();
     }
 
     /// The next event of this name, past all others.
-    async fn tells(&mut self, event: &str) -> Value {
+    pub(crate) async fn tells(&mut self, event: &str) -> Value {
         loop {
             let Ok(Some(told)) = timeout(PATIENCE, self.told.recv()).await else {
                 panic!("no event `{event}` came; the player told {:#?}", self.log);

@@ -116,6 +116,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
     let session = section::session(&mut reader);
     let auth = section::auth(&mut reader, dev);
     let client = section::client(&mut reader);
+    let admission = section::admission(&mut reader);
     let shutdown = section::shutdown(&mut reader);
     let log = section::log(&mut reader);
     let kind = kind::kinds(&mut reader, session.ttl);
@@ -130,6 +131,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
         session,
         auth,
         client,
+        admission,
         shutdown,
         log,
         kind,

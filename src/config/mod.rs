@@ -63,6 +63,7 @@ pub struct Config {
     /// What one connection may do, and how long the hub waits for it.
     pub client: ClientConfig,
     /// A planned stop.
+    pub admission: AdmissionConfig,
     pub shutdown: ShutdownConfig,
     /// What is logged, and how.
     pub log: LogConfig,
@@ -186,6 +187,17 @@ pub struct ClientConfig {
     pub recovery_max: usize,
     /// Unknown room codes that one address may try per minute.
     pub wrong_codes_per_minute: u32,
+}
+
+/// `[admission]`
+#[derive(Debug, Clone)]
+pub struct AdmissionConfig {
+    /// Connects carried out at one time.
+    pub at_once: usize,
+    /// Connects that are let in per second.
+    pub per_second: u32,
+    /// How long a connect waits for its turn before it is told to come back.
+    pub wait: Duration,
 }
 
 /// `[shutdown]`

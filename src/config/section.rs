@@ -14,11 +14,11 @@ use super::public_key::PublicKey;
 use super::reader::Reader;
 use super::redact::shown_database_url;
 use super::{
-    AdminConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig, LogConfig, LogFormat,
-    PersistenceConfig, ServerConfig, SessionConfig, ShutdownConfig,
+    AdminConfig, AdmissionConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig,
+    LogConfig, LogFormat, PersistenceConfig, ServerConfig, SessionConfig, ShutdownConfig,
 };
 
-pub(super) const SECTIONS: [&str; 10] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "server",
     "admin",
     "database",
@@ -26,6 +26,7 @@ pub(super) const SECTIONS: [&str; 10] = [
     "session",
     "auth",
     "client",
+    "admission",
     "shutdown",
     "log",
     "kind",
@@ -178,6 +179,16 @@ pub(super) fn client(reader: &mut Reader) -> ClientConfig {
         messages_per_second: reader.number("client.messages_per_second", 100, 1..=100_000),
         recovery_max: reader.number("client.recovery_max", 300, 0..=10_000),
         wrong_codes_per_minute: reader.number("client.wrong_codes_per_minute", 30, 1..=100_000),
+    }
+}
+
+pub(super) fn admission(reader: &mut Reader) -> AdmissionConfig {
+    AdmissionConfig {
+        // More than a semaphore could count would be no limit anyway.
+        at_once: reader.number("admission.at_once", 256, 1..=100_000),
+        per_second: reader.number("admission.per_second", 5_000, 1..=1_000_000),
+        // With what a connect itself may take, it stays below the 5 s after which clients give up.
+        wait: reader.duration("admission.wait", secs(2), Duration::ZERO..=secs(4)),
     }
 }
 

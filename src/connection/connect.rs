@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::admission::Pass;
 use super::channel::personal_channel;
 use super::metric::{Resume, count_connect};
 use super::server_side::{Unsubscribed, Wanted};
@@ -39,6 +40,8 @@ struct Found {
     token: Option<SessionToken>,
     /// Where the game's own login told it.
     login: Option<Login>,
+    /// Until it is attached.
+    pass: Pass,
 }
 
 /// A client that is about to be told that it is connected.
@@ -137,6 +140,7 @@ impl Connection {
             session,
             token,
             login,
+            pass: _pass,
         } = self.find(&request).await?;
         let attached = self
             .context
@@ -179,6 +183,7 @@ impl Connection {
         let caller = Caller::Guest {
             name: guest_name(request.data.as_deref())?,
         };
+        let pass = self.context.admission.admit(None).await?;
         let actions = self.context.actions.clone();
         let opening = async move { actions.open_live_session(caller).await };
         let (session, token) = self.context.change(opening).await?;
@@ -186,6 +191,7 @@ impl Connection {
             session,
             token,
             login: None,
+            pass,
         })
     }
 
@@ -194,6 +200,8 @@ impl Connection {
             TokenKind::Login => {
                 let login = self.context.verifier.login(token).await?;
                 let actions = self.context.actions.clone();
+                let live = actions.live_of(&login.user);
+                let pass = self.context.admission.admit(live.as_ref()).await?;
                 let (user, name) = (login.user.clone(), login.name.clone());
                 let opening = async move { actions.open_login(user, name).await };
                 let (session, token) = self.context.change(opening).await?;
@@ -201,15 +209,19 @@ impl Connection {
                     session,
                     token,
                     login: Some(login),
+                    pass,
                 })
             }
             TokenKind::Session | TokenKind::Seat => {
                 let token = SessionToken::parse(token)
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
+                let live = self.context.actions.live(&token);
+                let pass = self.context.admission.admit(live.as_ref()).await?;
                 Ok(Found {
                     session: self.context.actions.identify(&token).await?,
                     token: None,
                     login: None,
+                    pass,
                 })
             }
         }

@@ -143,6 +143,34 @@ mod tests {
     }
 
     #[test]
+    fn the_first_ping_is_spread_over_half_the_interval() {
+        let now = Instant::now();
+        let first = |_| {
+            let mut heart = heartbeat(now);
+            heart.connected(now);
+            heart.deadline() - now
+        };
+        let (early, late): (Vec<Duration>, Vec<Duration>) = (0..1_000)
+            .map(first)
+            .partition(|wait| *wait < Duration::from_millis(18_750));
+
+        assert!(early.len() > 400 && late.len() > 400, "{}", early.len());
+    }
+
+    #[test]
+    fn a_pong_that_nobody_asked_for_wins_no_time() {
+        let now = Instant::now();
+        let mut heart = heartbeat(now);
+        heart.connected(now);
+        let ping = heart.deadline();
+
+        heart.pong(now);
+        assert_eq!(heart.deadline(), ping);
+        assert_eq!(heart.beat(ping, false), Beat::Ping);
+        assert_eq!(heart.beat(heart.deadline(), false), Beat::NoPong);
+    }
+
+    #[test]
     fn who_waits_for_an_answer_is_not_given_up() {
         let now = Instant::now();
         let mut heart = heartbeat(now);

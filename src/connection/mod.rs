@@ -5,6 +5,8 @@
 //! On failure: the socket closes with a code that brings the client back; the session turns away.
 
 mod actor;
+mod admission;
+mod allowance;
 mod call;
 mod channel;
 mod connect;
@@ -17,6 +19,7 @@ mod message;
 mod meter;
 mod metric;
 mod order;
+mod pace;
 mod server_side;
 mod socket;
 mod state;
@@ -37,6 +40,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+pub use self::admission::Admission;
 pub use self::guess::{WrongCodes, subscriber};
 pub use self::meter::Meter;
 
@@ -81,6 +85,7 @@ struct Context {
     are_guests_welcome: bool,
     has_personal_channels: bool,
     wrong_codes: WrongCodes,
+    admission: Admission,
     directory: Arc<ConnectionDirectory>,
     /// Wakes connections when what a token granted may be over.
     wheel: Wheel<ConnectionId>,
@@ -114,6 +119,7 @@ impl Connections {
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,
                 wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
+                admission: Admission::new(&config.admission),
                 directory,
                 wheel,
                 tracker,
@@ -127,6 +133,11 @@ impl Connections {
     /// The wrong room codes of each address, counted over the sockets and over HTTP together.
     pub fn wrong_codes(&self) -> WrongCodes {
         self.context.wrong_codes.clone()
+    }
+
+    /// The door for newcomers, over HTTP as well.
+    pub fn admission(&self) -> Admission {
+        self.context.admission.clone()
     }
 
     /// Starts the supervisor of one share of the connections.

@@ -2,19 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
-use governor::clock::MonotonicClock;
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use ractor::ActorRef;
 
 use super::Context;
+use super::allowance::{Allowance, Verdict};
 use super::channel::Subscription;
 use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
@@ -24,11 +20,6 @@ use crate::room::{Peer, Question};
 use crate::session::{Attachment, SessionHandle};
 use crate::supervisor::Alive;
 use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
-
-/// Seconds of silence that a client may make up for at once.
-const BURST: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
-
-type Allowance = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
 
 /// A connection with all that it owns.
 pub(super) struct Connection {
@@ -44,8 +35,7 @@ pub(super) struct Connection {
     pub(super) expires: Option<Instant>,
     /// When it is woken to look at what is over. None: not at all.
     pub(super) wakes: Option<Instant>,
-    /// What the client may still send. None: as much as it likes.
-    allowance: Option<Allowance>,
+    allowance: Allowance,
     pongs: Pace,
     _link: Link,
     _alive: Alive,
@@ -97,7 +87,7 @@ impl Connection {
             stage: Stage::New,
             expires: None,
             wakes: None,
-            allowance: allowance(context.client.messages_per_second),
+            allowance: Allowance::new(context.client.messages_per_second),
             pongs: Pace::default(),
             _link: Link {
                 context: Arc::clone(&context),
@@ -153,21 +143,16 @@ impl Connection {
             }
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
-                let outcome = if self.is_too_fast() {
-                    Err(ErrorCode::TooManyRequests.into())
-                } else {
-                    self.request(id, request, session, peer).await
+                let outcome = match self.allowance.take() {
+                    Verdict::Allowed => self.request(id, request, session, peer).await,
+                    Verdict::TooFast => Err(ErrorCode::TooManyRequests.into()),
+                    Verdict::Flood => return self.outbound.close(Close::TooManyRequests),
                 };
                 if let Err(failed) = outcome {
                     self.refuse(id, &failed);
                 }
             }
         }
-    }
-
-    fn is_too_fast(&self) -> bool {
-        let allowance = self.allowance.as_ref();
-        allowance.is_some_and(|allowance| allowance.check().is_err())
     }
 
     async fn request(
@@ -230,11 +215,4 @@ impl Connection {
         // As above.
         let _ = self.outbound.refuse(id, refused);
     }
-}
-
-/// A bucket of twice the rate: whoever was silent may say a little more at once.
-fn allowance(per_second: u32) -> Option<Allowance> {
-    let rate = NonZeroU32::new(per_second)?;
-    let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
-    Some(RateLimiter::direct_with_clock(quota, MonotonicClock))
 }

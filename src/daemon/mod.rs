@@ -193,6 +193,7 @@ fn public_router(
             connections.accept(stream, address, encoding)
         }),
         wrong_codes: parts.connections.wrong_codes(),
+        admission: parts.connections.admission(),
         health,
         tracker,
         is_dev: config.dev,

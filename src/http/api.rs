@@ -181,8 +181,12 @@ async fn read<T>(
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
+    let claim = api.gate.claim(&parts.headers, &fields)?;
+    if claim.is_new() {
+        api.admission.check_newcomer()?;
+    }
     Ok(Asked {
-        claim: api.gate.claim(&parts.headers, &fields)?,
+        claim,
         wish: wish(&fields)?,
         key: key::read(&parts.headers)?,
     })

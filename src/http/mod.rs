@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::connection::WrongCodes;
+use crate::connection::{Admission, WrongCodes};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
@@ -94,6 +94,7 @@ pub struct Parts {
     pub verifier: Verifier,
     pub upgrades: Upgrades,
     pub wrong_codes: WrongCodes,
+    pub admission: Admission,
     pub health: Health,
     /// Knows the tasks of changes and of sockets that are being handed over.
     pub tracker: TaskTracker,
@@ -109,6 +110,7 @@ struct Api {
     actions: Actions,
     upgrades: Upgrades,
     wrong_codes: WrongCodes,
+    admission: Admission,
     health: Health,
     tracker: TaskTracker,
     gate: Gate,
@@ -134,6 +136,7 @@ pub fn router(
         actions: parts.actions,
         upgrades: parts.upgrades,
         wrong_codes: parts.wrong_codes,
+        admission: parts.admission,
         health: parts.health,
         tracker: parts.tracker,
         gate: Gate::new(auth, parts.verifier),

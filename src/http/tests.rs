@@ -26,7 +26,7 @@ use super::{Health, Limits, Listener, Parts, router};
 use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
-use crate::connection::WrongCodes;
+use crate::connection::{Admission, WrongCodes};
 use crate::matchmaking::Matchmaker;
 use crate::persistence::Store;
 use crate::room::Rooms;
@@ -131,6 +131,7 @@ impl Hub {
                 });
             }),
             wrong_codes: WrongCodes::new(client.wrong_codes_per_minute),
+            admission: Admission::new(&Config::default().admission),
             health: Health::new(
                 self.readiness.clone(),
                 Arc::new(answers),

@@ -86,6 +86,7 @@ impl Actor for RoomActor {
                 reply,
             } => room.release(session, once, reply),
             RoomMessage::Hold(request) => room.hold(request).await,
+            RoomMessage::Delayed { session, by } => room.delayed(session, by).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch),
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
             RoomMessage::Vacated { session } => room.vacated(session).await,

@@ -21,7 +21,7 @@ use crate::mailbox::Unanswered;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, StoredRoom, StoredStream};
 use crate::supervisor::{
-    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheel, shard_of,
+    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheels, shard_of,
 };
 
 /// Rooms asked at the same time when the hub stops.
@@ -35,7 +35,7 @@ pub(super) struct RoomContext {
     pub(super) matchmaker: Matchmaker,
     pub(super) listener: Arc<dyn SeatListener>,
     pub(super) shards: ShardHandle<RoomBrood>,
-    pub(super) wheel: Wheel<(RoomKey, Wake)>,
+    pub(super) wheels: Wheels<(RoomKey, Wake)>,
     pub(super) recovery_max: usize,
     pub(super) metrics: Arc<RoomMetrics>,
     directory: Arc<RoomDirectory>,
@@ -76,7 +76,7 @@ impl Rooms {
     ) -> Rooms {
         let directory = Arc::new(RoomDirectory::default());
         let woken = Arc::clone(&directory);
-        let wheel = Wheel::start(move |(key, wake)| {
+        let wheels = Wheels::start(move |(key, wake)| {
             if let Some(room) = woken.get(&key) {
                 room.tell(RoomMessage::Wake(wake));
             }
@@ -88,7 +88,7 @@ impl Rooms {
             matchmaker,
             listener,
             shards: ShardHandle::vacant(),
-            wheel,
+            wheels,
             recovery_max: config.client.recovery_max,
             metrics: Arc::new(RoomMetrics::new()),
             directory,

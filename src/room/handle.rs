@@ -111,6 +111,11 @@ impl RoomHandle {
         .await
     }
 
+    /// Tells the room that whoever comes back to a session was told to wait.
+    pub fn delayed(&self, session: SessionId, by: Duration) {
+        self.tell(RoomMessage::Delayed { session, by });
+    }
+
     /// Tells the room that a session has a connection.
     pub fn back(&self, session: SessionId, epoch: Epoch) {
         self.tell(RoomMessage::Back { session, epoch });

@@ -1,5 +1,7 @@
 //! How the hold of an away seat is made longer.
 
+use std::time::Duration;
+
 use super::message::{Change, HoldRequest};
 use super::news::{News, SeatNote};
 use super::notice::{Holding, SeatNews};
@@ -7,6 +9,7 @@ use super::seat::refusal;
 use super::seating::Occupant;
 use super::state::Room;
 use crate::clock::HubTime;
+use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::{Command, HoldSeat, SoftWrite, WriteError};
 use crate::wire::{Reason, Refusal};
@@ -57,6 +60,27 @@ impl Room {
                 },
             );
         });
+    }
+
+    /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is
+    /// left of it then than a whole hold after that time.
+    pub(super) async fn delayed(&mut self, session: SessionId, by: Duration) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let most = self.now().plus(profile.grace).plus(by);
+        let Some(number) = self.seating.seat_of(session) else {
+            return;
+        };
+        let Some(occupant) = self.seating.occupant(number).cloned() else {
+            return;
+        };
+        if let Some(end) = occupant.hold_until {
+            let hold_until = end.plus(by).min(most);
+            if self.seating.extend(number, hold_until) {
+                self.lasts_longer(number, &occupant, hold_until).await;
+            }
+        }
     }
 
     /// The longer hold is stored, as that of an away seat. Its holder may be back by now.

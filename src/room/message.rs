@@ -30,6 +30,11 @@ pub(super) enum RoomMessage {
     },
     /// Keep an away seat for longer. Answered once it is durable.
     Hold(HoldRequest),
+    /// Whoever comes back to the session was told to wait: its hold lasts longer by that.
+    Delayed {
+        session: SessionId,
+        by: Duration,
+    },
     /// The session has a connection; answered by news.
     Back {
         session: SessionId,
@@ -113,6 +118,7 @@ impl RoomMessage {
             RoomMessage::Claim(_)
             | RoomMessage::Release { .. }
             | RoomMessage::Hold(_)
+            | RoomMessage::Delayed { .. }
             | RoomMessage::Back { .. }
             | RoomMessage::Away { .. }
             | RoomMessage::Vacated { .. }

@@ -170,7 +170,8 @@ impl Room {
             return;
         }
         self.context
-            .wheel
+            .wheels
+            .of(&self.key)
             .after(delay, (self.key.clone(), wake))
             .await;
     }

@@ -93,6 +93,16 @@ impl Actions {
         &self.rooms
     }
 
+    /// The live session of a token, as every session with a seat is. None says nothing about the token.
+    pub fn live(&self, token: &SessionToken) -> Option<SessionHandle> {
+        self.sessions.live_by_token(token.hash())
+    }
+
+    /// The live session of a user, if any.
+    pub fn live_of(&self, user: &UserId) -> Option<SessionHandle> {
+        self.sessions.live_by_user(user)
+    }
+
     /// Whose token this is. A look-up that cannot be made says nothing about the token.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ impl Actor for SessionActor {
         };
         if seed.is_rebuilt {
             session.rebuilt();
+        } else {
+            session.ask_what_ends_soon();
         }
         if session.seats.is_empty() {
             session.rest_later().await;
@@ -81,6 +83,8 @@ impl Actor for SessionActor {
             SessionMessage::EndSettled(result) => session.end_settled(result),
             SessionMessage::Found { room } => session.found(room),
             SessionMessage::Missing { room, epoch } => session.missing(room, epoch),
+            SessionMessage::CatchUp => session.catch_up(),
+            SessionMessage::Delayed { by } => session.delayed(by),
             SessionMessage::Wake => session.rest_if_idle(),
             SessionMessage::Retire => session.retire(),
             #[cfg(feature = "faults")]

@@ -19,7 +19,7 @@ use crate::mailbox::Unanswered;
 use crate::persistence::{Persistence, StoredSeat, StoredSession};
 use crate::room::{Holding, Rooms, SeatListener, SeatNews, channel};
 use crate::supervisor::{
-    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheel, shard_of,
+    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheels, shard_of,
 };
 use crate::wire::UserView;
 
@@ -32,7 +32,7 @@ pub(super) struct SessionContext {
     pub(super) persistence: Persistence,
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
-    pub(super) wheel: Wheel<SessionId>,
+    pub(super) wheels: Wheels<SessionId>,
     pub(super) metrics: SessionMetrics,
     notices: SeatNotices,
     is_stopping: AtomicBool,
@@ -72,6 +72,11 @@ impl SeatListener for SeatNotices {
         match self.directory.get(session) {
             Some(session) => session.hear(news),
             None if news.is_of_attached() => self.bring_back(session, news),
+            // One that is being started at this moment has read its seats already.
+            None if news.is_of_release() => {
+                let key = session;
+                self.shards.of(&key).tell(ShardMessage::Missed { key });
+            }
             // One that is not live reads its seats when it starts.
             None => {}
         }
@@ -109,7 +114,7 @@ impl Sessions {
         notices: SeatNotices,
     ) -> Sessions {
         let directory = Arc::clone(&notices.directory);
-        let wheel = Wheel::start(move |id| {
+        let wheels = Wheels::start(move |id| {
             if let Some(session) = directory.get(id) {
                 session.tell(SessionMessage::Wake);
             }
@@ -121,7 +126,7 @@ impl Sessions {
             persistence,
             rooms,
             shards: notices.shards.clone(),
-            wheel,
+            wheels,
             metrics: SessionMetrics::new(),
             notices,
             is_stopping: AtomicBool::new(false),
@@ -335,6 +340,10 @@ impl Brood for SessionBrood {
 
     fn leave_all(&self, shard: usize) -> Vec<SessionId> {
         self.0.notices.directory.leave_all(shard)
+    }
+
+    fn catch_up(&self, session: &SessionHandle) {
+        session.tell(SessionMessage::CatchUp);
     }
 
     fn let_go(&self, session: &SessionHandle) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::ActorRef;
 
@@ -76,6 +77,11 @@ impl SessionHandle {
             reply,
         })
         .await
+    }
+
+    /// Tells the session that whoever comes back to it was told to wait.
+    pub fn delayed(&self, by: Duration) {
+        self.tell(SessionMessage::Delayed { by });
     }
 
     pub(super) fn hear(&self, news: SeatNews) {

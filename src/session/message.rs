@@ -1,6 +1,7 @@
 //! Everything a session can be asked and told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
@@ -47,6 +48,12 @@ pub(super) enum SessionMessage {
     Missing {
         room: RoomId,
         epoch: Epoch,
+    },
+    /// It was not told of a seat: its rooms know.
+    CatchUp,
+    /// Its connection was told to come back later: its holds last longer by that.
+    Delayed {
+        by: Duration,
     },
     /// Time to look whether anybody needs the session.
     Wake,

@@ -12,6 +12,9 @@ use crate::supervisor::LoadError;
 /// The wait before a room that could not be asked is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Longer than it takes to start a session from its row, for all sessions of a hub.
+const SOON: Duration = Duration::from_secs(10);
+
 impl Session {
     /// Tells a room that the session is attached; its news are awaited. One that is not live is
     /// started first.
@@ -73,6 +76,32 @@ impl Session {
                 Phase::Attached(_) | Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired,
                 _,
             ) => {}
+        }
+    }
+
+    /// Tells all its rooms how it stands, so that each says if the session does not sit there any more.
+    pub(super) fn catch_up(&self) {
+        for room in self.seats.keys() {
+            self.found(*room);
+        }
+    }
+
+    /// A seat whose hold was about to end when it was read may be released by now.
+    pub(super) fn ask_what_ends_soon(&self) {
+        let now = self.now();
+        for (room, seat) in &self.seats {
+            if seat.hold_until.is_some_and(|end| end.since(now) < SOON) {
+                self.found(*room);
+            }
+        }
+    }
+
+    /// Whoever comes back was told to wait, and loses nothing of its holds by that.
+    pub(super) fn delayed(&self, by: Duration) {
+        if matches!(self.phase, Phase::Away) {
+            for room in self.rooms() {
+                room.delayed(self.known.id, by);
+            }
         }
     }
 

@@ -352,7 +352,8 @@ impl Session {
 
     /// Looks later whether whoever had the session started has any use for it.
     pub(super) async fn rest_later(&self) {
-        self.context.wheel.after(IDLE_AFTER, self.known.id).await;
+        let id = self.known.id;
+        self.context.wheels.of(&id).after(IDLE_AFTER, id).await;
     }
 
     /// Its life slides on with each use.

@@ -43,6 +43,9 @@ pub trait Brood: Clone + Send + Sync + 'static {
     /// Makes all actors of a shard unknown that has failed, and tells which they were.
     fn leave_all(&self, shard: usize) -> Vec<Self::Key>;
 
+    /// Has an actor find out what it was not told.
+    fn catch_up(&self, _handle: &Self::Handle) {}
+
     /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`].
     fn let_go(&self, handle: &Self::Handle);
 }
@@ -68,6 +71,9 @@ pub enum ShardMessage<B: Brood> {
     /// Find an actor, or bring it back as after a failure: what it is about was changed by somebody who
     /// could not tell it.
     Rebuild { key: B::Key, reply: Waiter<B> },
+    /// An actor was to be told something, and was in no directory. One that is being started may know what
+    /// was true before.
+    Missed { key: B::Key },
     Loaded {
         key: B::Key,
         /// Which reading of the row this is: only the newest counts.

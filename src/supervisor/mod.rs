@@ -20,4 +20,4 @@ pub use handle::{SHARDS, ShardHandle, shard_of};
 pub use post::Post;
 pub use readiness::{Phase, Readiness};
 pub use shard::Shard;
-pub use wheel::Wheel;
+pub use wheel::{Wheel, Wheels};

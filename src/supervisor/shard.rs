@@ -104,6 +104,7 @@ impl<B: Brood> Actor for Shard<B> {
                 }
             }
             ShardMessage::Rebuild { key, reply } => self.rebuild(&myself, state, key, reply),
+            ShardMessage::Missed { key } => self.missed(&myself, state, key),
             ShardMessage::Loaded {
                 key,
                 reading,
@@ -284,6 +285,17 @@ impl<B: Brood> Shard<B> {
             None if is_read => self.load(myself, state, key, Vec::new(), true, Duration::ZERO),
             None if state.roster.live(&key).is_some() => self.shards.settle(&key),
             None => {}
+        }
+    }
+
+    /// An actor was not told something. What is being read of it may be older than that; if it has started
+    /// since, it finds out by itself.
+    fn missed(&self, myself: &ActorRef<ShardMessage<B>>, state: &mut ShardState<B>, key: B::Key) {
+        if state.roster.is_read(&key) {
+            let is_rebuild = !state.roster.is_looked_up(&key);
+            self.load(myself, state, key, Vec::new(), is_rebuild, Duration::ZERO);
+        } else if let Some(handle) = state.roster.live(&key) {
+            self.brood.catch_up(handle);
         }
     }
 

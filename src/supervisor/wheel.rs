@@ -1,11 +1,15 @@
-//! Wakes actors later: one task for many deadlines, instead of a timer each.
+//! Wakes actors later: one task for the deadlines of a shard, instead of a timer each.
 
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
+
+use super::handle::{SHARDS, shard_of};
 
 /// Deadlines on their way to the task. It only ever inserts and casts, so it is never far behind;
 /// past this an actor waits a moment before it goes on.
@@ -22,6 +26,23 @@ const DELAY_MAX: Duration = Duration::from_hours(365 * 24);
 #[derive(Debug)]
 pub struct Wheel<T> {
     deadlines: mpsc::Sender<(Instant, T)>,
+}
+
+/// A wheel for each shard: a busy one is no other's wait. Cheap to clone.
+#[derive(Debug)]
+pub struct Wheels<T>(Arc<[Wheel<T>]>);
+
+impl<T: Send + 'static> Wheels<T> {
+    /// Starts the tasks. `wake` must not wait.
+    pub fn start(wake: impl Fn(T) + Clone + Send + 'static) -> Wheels<T> {
+        let wheels = (0..SHARDS).map(|_| Wheel::start(wake.clone()));
+        Wheels(wheels.collect())
+    }
+
+    /// The wheel of the shard that a key belongs to.
+    pub fn of<K: Hash>(&self, key: &K) -> &Wheel<T> {
+        &self.0[shard_of(key)]
+    }
 }
 
 impl<T: Send + 'static> Wheel<T> {

@@ -131,6 +131,18 @@ pub const FAMILIES: &[Family] = &[
         "keys in the set that was fetched last",
     ),
     counts(
+        "holdfast_admissions_delayed_total",
+        &[
+            label("who", &["seated", "new"]),
+            label("outcome", &["waited", "turned_away"]),
+        ],
+        "connects, and HTTP requests of newcomers, that were not let in at once",
+    ),
+    spreads(
+        "holdfast_admission_wait_seconds",
+        "how long those who waited, and then were let in, had to wait",
+    ),
+    counts(
         "holdfast_recoveries_total",
         &[label("outcome", &["recovered", "not_recovered"])],
         "subscriptions that asked for what they missed",

@@ -15,6 +15,7 @@ pub(super) const CLOSE_REASONS: &[&str] = &[
     "insufficient_state",
     "force_reconnect",
     "no_pong",
+    "too_many_requests",
     "invalid_token",
     "bad_request",
     "stale",

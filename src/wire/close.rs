@@ -28,6 +28,8 @@ pub enum Close {
     ForceReconnect,
     /// No answer to a ping.
     NoPong,
+    /// The client goes on sending although it is told that it sends too much.
+    TooManyRequests,
     InvalidToken,
     /// Malformed frame, a command out of order, or no token where guests are not admitted.
     BadRequest,
@@ -57,6 +59,7 @@ impl Close {
             Close::InsufficientState => 3010,
             Close::ForceReconnect => 3011,
             Close::NoPong => 3012,
+            Close::TooManyRequests => 3013,
             Close::InvalidToken => 3500,
             Close::BadRequest => 3501,
             Close::Stale => 3502,
@@ -82,6 +85,7 @@ impl Close {
             Close::InsufficientState => "insufficient_state",
             Close::ForceReconnect => "force_reconnect",
             Close::NoPong => "no_pong",
+            Close::TooManyRequests => "too_many_requests",
             Close::InvalidToken => "invalid_token",
             Close::BadRequest => "bad_request",
             Close::Stale => "stale",
@@ -107,6 +111,7 @@ impl Close {
             Close::InsufficientState => "insufficient state",
             Close::ForceReconnect => "force reconnect",
             Close::NoPong => "no pong",
+            Close::TooManyRequests => "too many requests",
             Close::InvalidToken => "invalid token",
             Close::BadRequest => "bad request",
             Close::Stale => "stale",

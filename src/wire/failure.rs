@@ -1,8 +1,9 @@
 //! Errors in replies: the protocol's own and the hub's refusals, in one shape.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::refusal::{Reason, Refusal};
 
@@ -60,6 +61,9 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub temporary: bool,
+    /// In seconds. The protocol has no place for it but JSON does: clients that know it need not guess.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -69,6 +73,7 @@ impl Failure {
             code: ErrorCode::BadRequest.number(),
             message: format!("bad request: {detail}").into(),
             temporary: false,
+            retry_after: None,
         }
     }
 }
@@ -79,6 +84,7 @@ impl From<ErrorCode> for Failure {
             code: code.number(),
             message: code.message().into(),
             temporary: matches!(code, ErrorCode::Internal | ErrorCode::TooManyRequests),
+            retry_after: None,
         }
     }
 }
@@ -111,6 +117,13 @@ impl From<Refusal> for Failure {
             code: refusal.reason.code(),
             message,
             temporary: refusal.reason.is_temporary(),
+            retry_after: refusal.retry_after,
         }
     }
+}
+
+/// To the millisecond: whole seconds would bring those back together who are to come one by one.
+fn seconds<S: Serializer>(after: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    let milliseconds = after.unwrap_or_default().as_millis();
+    to.serialize_f64(milliseconds as f64 / 1_000.0)
 }

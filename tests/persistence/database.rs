@@ -258,6 +258,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             recovery_max: 300,
             wrong_codes_per_minute: 30,
         },
+        admission: Config::default().admission,
         shutdown: ShutdownConfig {
             timeout: 30 * second,
             clients_per_second: 1000,

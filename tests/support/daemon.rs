@@ -9,6 +9,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::clock::WallClock;
 use super::database::Store;
 use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
@@ -27,6 +28,7 @@ pub(crate) struct Plan {
     database: Database,
     settings: Vec<(String, String)>,
     is_behind_proxy: bool,
+    has_clock: bool,
     /// None: the PostgreSQL of all tests.
     server: Option<String>,
     /// None: a folder among the test's own.
@@ -45,6 +47,7 @@ pub(crate) struct Daemon {
     log: PathBuf,
     database_line: Option<Proxy>,
     is_respawned: bool,
+    clock: Option<WallClock>,
     /// Dropped after the process has ended, and before the folder.
     store: Store,
     folder: TempDir,
@@ -105,6 +108,12 @@ impl Plan {
         self
     }
 
+    /// Gives it a wall clock that the test sets.
+    pub(crate) fn with_wall_clock(mut self) -> Plan {
+        self.has_clock = true;
+        self
+    }
+
     /// Gives it a PostgreSQL that no other test uses.
     pub(crate) fn on_server(mut self, server: &Server) -> Plan {
         self.server = Some(server.url());
@@ -141,6 +150,7 @@ impl Plan {
             log: folder.path().join("log"),
             database_line,
             is_respawned: self.is_respawned,
+            clock: self.has_clock.then(|| WallClock::make(folder.path())),
             store,
             folder,
         };
@@ -161,6 +171,7 @@ impl Daemon {
             database,
             settings: Vec::new(),
             is_behind_proxy: false,
+            has_clock: false,
             server: None,
             data_dir: None,
             is_respawned: false,
@@ -188,8 +199,12 @@ impl Daemon {
 
     /// The line to the database, of a daemon started with [`Plan::behind_proxy`].
     pub(crate) fn database_line(&self) -> &Proxy {
-        let line = self.database_line.as_ref();
-        line.expect("started with behind_proxy")
+        self.database_line.as_ref().expect("it has a line")
+    }
+
+    /// The clock of a daemon started with [`Plan::with_wall_clock`].
+    pub(crate) fn wall_clock(&self) -> &WallClock {
+        self.clock.as_ref().expect("it has a clock")
     }
 
     /// A request by the game's own server, of a daemon started with [`Plan::with_api_key`].
@@ -392,6 +407,7 @@ impl Daemon {
         if let Some(url) = self.store.url(self.database_line.as_ref()) {
             command.env("HOLDFAST_DATABASE__URL", url);
         }
+        WallClock::put_into(self.clock.as_ref(), &mut command);
         let log = open_log(&self.log);
         command
             .current_dir(self.folder.path())

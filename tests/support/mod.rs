@@ -1,6 +1,7 @@
 //! The vocabulary of the behaviour tests: a daemon, the players at it, its database and its lines.
 
 mod client;
+mod clock;
 mod daemon;
 mod database;
 mod disk;
@@ -24,7 +25,7 @@ pub(crate) use http::{Answer, Request};
 pub(crate) use issuer::{Issuer, in_seconds, unsigned};
 pub(crate) use key_server::{KeyServer, Serving, key_set};
 pub(crate) use player::Player;
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Dice, Proxy};
 pub(crate) use server::Server;
 
 /// How long any test waits for anything. Far above what a loaded machine needs: running into it means

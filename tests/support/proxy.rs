@@ -42,7 +42,7 @@ struct Line {
 
 /// Numbers that look like chance and are the same for the same seed.
 #[derive(Debug, Clone)]
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 /// What a line may still carry, both ways together.
 type Rest = AtomicU64;
@@ -123,14 +123,19 @@ impl Proxy {
 }
 
 impl Dice {
-    /// Any length up to 16 KiB, short ones as often as long ones.
-    fn length(&mut self) -> u64 {
+    /// Any number.
+    pub(crate) fn roll(&mut self) -> u64 {
         // SplitMix64: any seed will do, and it needs no state but one number.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Any length up to 16 KiB, short ones as often as long ones.
+    fn length(&mut self) -> u64 {
+        let mixed = self.roll();
         let magnitude = mixed % 15;
         (mixed >> 8) % (1 << magnitude)
     }

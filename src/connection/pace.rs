@@ -1,0 +1,224 @@
+//! How many connects a second: the rules of the door, with no clock and nobody waiting.
+
+use std::time::{Duration, Instant};
+
+use crate::config::AdmissionConfig;
+
+/// Connects ahead of the pace that are carried all the same, as a time: few come evenly.
+const WAVE: Duration = Duration::from_millis(250);
+
+/// The share of it that newcomers may use, so that there is always some left for the seated.
+const NEW_WAVE: Duration = Duration::from_millis(125);
+
+/// The longest that anybody is told to stay away: more than that is a player lost.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// In which those who came in are counted.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Connects a second that any hub can carry. More is believed when it was seen.
+const CARRIED_MIN: u32 = 100;
+
+/// Those who come back to a live session, most of them to a seat, and all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Seated,
+    New,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Now,
+    At(Instant),
+    Later,
+}
+
+/// The line before the door, as moments: each connect moves them by its share of a second.
+#[derive(Debug)]
+pub(super) struct Pace {
+    every: Duration,
+    wait: Duration,
+    /// When the next connect would be due if all came evenly.
+    next: Instant,
+    /// The same for newcomers, those included who wait.
+    next_new: Instant,
+    /// The same, those included who were told to come back.
+    promised: Instant,
+    window: Instant,
+    /// Connects carried out in this window, and in the one before.
+    carried: (u32, u32),
+}
+
+impl Who {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Who::Seated => "seated",
+            Who::New => "new",
+        }
+    }
+}
+
+impl Pace {
+    pub(super) fn new(config: &AdmissionConfig, now: Instant) -> Pace {
+        Pace {
+            every: Duration::from_secs(1) / config.per_second,
+            wait: config.wait,
+            next: now,
+            next_new: now,
+            promised: now,
+            window: now,
+            carried: (0, 0),
+        }
+    }
+
+    /// Gives somebody a turn that is not too far away.
+    pub(super) fn turn(&mut self, who: Who, now: Instant) -> Turn {
+        let (next, wave) = match who {
+            Who::Seated => (self.next.max(now), WAVE),
+            Who::New => (self.next.max(self.next_new).max(now), NEW_WAVE),
+        };
+        let ahead = next - now;
+        if ahead > wave + self.wait {
+            return Turn::Later;
+        }
+        let after = next + self.every;
+        match (who, ahead <= wave) {
+            (Who::Seated, _) => self.next = after,
+            (Who::New, true) => (self.next, self.next_new) = (after, after),
+            // Its place among all is given to it when it starts, if nobody with a seat needs it.
+            (Who::New, false) => self.next_new = after,
+        }
+        match ahead <= wave {
+            true => Turn::Now,
+            false => Turn::At(now + ahead - wave),
+        }
+    }
+
+    /// A newcomer has waited for its turn. False: the seated need it.
+    pub(super) fn start(&mut self, now: Instant) -> bool {
+        let is_free = !self.is_behind(now);
+        if is_free {
+            self.next = self.next.max(now) + self.every;
+        }
+        is_free
+    }
+
+    /// Whether the seated have to wait.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        self.next.saturating_duration_since(now) > WAVE
+    }
+
+    /// How long somebody must stay away who cannot be given a turn: those who were told so before come
+    /// first, at the pace that was seen.
+    pub(super) fn come_back(&mut self, now: Instant) -> Duration {
+        let promised = self.promised.max(self.next).max(now);
+        let carried = self.carried.0.max(self.carried.1).max(CARRIED_MIN);
+        let every = self.every.max(Duration::from_secs(1) / carried);
+        self.promised = (promised + every).min(now + AWAY_MAX);
+        self.promised - now
+    }
+
+    /// Somebody is in.
+    pub(super) fn done(&mut self, now: Instant) {
+        let windows = now.saturating_duration_since(self.window).as_nanos() / WINDOW.as_nanos();
+        if windows > 0 {
+            let before = if windows == 1 { self.carried.0 } else { 0 };
+            self.window = now;
+            self.carried = (0, before);
+        }
+        self.carried.0 += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A hub that takes 1,000 a second.
+    fn pace(now: Instant) -> Pace {
+        let config = AdmissionConfig {
+            at_once: 1,
+            per_second: 1_000,
+            wait: 2_000 * MS,
+        };
+        Pace::new(&config, now)
+    }
+
+    #[test]
+    fn whoever_comes_at_the_pace_never_waits() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+
+        for number in 0..10_000 {
+            let now = start + number * MS;
+            assert_eq!(pace.turn(Who::New, now), Turn::Now, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_spread_evenly_and_its_tail_is_told_to_come_back_in_order() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+
+        let turns: Vec<Turn> = (0..5_000).map(|_| pace.turn(Who::Seated, now)).collect();
+        let waits: Vec<Duration> = (0..3).map(|_| pace.come_back(now)).collect();
+
+        assert!(turns[..251].iter().all(|turn| *turn == Turn::Now));
+        assert_eq!(turns[251], Turn::At(now + MS));
+        assert_eq!(turns[2_250], Turn::At(now + 2_000 * MS));
+        assert!(turns[2_251..].iter().all(|turn| *turn == Turn::Later));
+        // Nothing is known yet of what the hub carries: 100 a second.
+        assert_eq!(waits, [2_261 * MS, 2_271 * MS, 2_281 * MS]);
+    }
+
+    #[test]
+    fn those_who_are_sent_away_are_spread_at_the_pace_that_was_seen_and_never_for_long() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        for _ in 0..500 {
+            pace.done(now);
+        }
+
+        let first = pace.come_back(now);
+        let second = pace.come_back(now);
+        let last = (0..100_000).map(|_| pace.come_back(now)).last();
+
+        assert_eq!(second - first, 2 * MS);
+        assert_eq!(last, Some(AWAY_MAX));
+    }
+
+    #[test]
+    fn what_was_carried_is_forgotten_after_a_silence() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        for _ in 0..500 {
+            pace.done(now);
+        }
+        pace.done(now + WINDOW);
+        assert_eq!(pace.carried, (1, 500));
+        pace.done(now + 5 * WINDOW);
+        assert_eq!(pace.carried, (1, 0));
+    }
+
+    #[test]
+    fn newcomers_take_nothing_that_the_seated_need() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+
+        let newcomers: Vec<Turn> = (0..1_000).map(|_| pace.turn(Who::New, now)).collect();
+        assert_eq!(newcomers[125], Turn::Now);
+        assert_eq!(newcomers[126], Turn::At(now + MS));
+        assert_eq!(pace.turn(Who::Seated, now), Turn::Now);
+        for _ in 0..1_000 {
+            pace.turn(Who::Seated, now);
+        }
+
+        assert!(pace.is_behind(now));
+        assert!(!pace.start(now + MS));
+        assert_eq!(pace.turn(Who::New, now), Turn::At(now + 1_002 * MS));
+        assert!(pace.start(now + 1_002 * MS));
+    }
+}
