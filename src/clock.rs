@@ -20,6 +20,10 @@ impl HubTime {
         HubTime(self.0.saturating_add(millis(duration)))
     }
 
+    pub fn minus(self, duration: Duration) -> HubTime {
+        HubTime(self.0.saturating_sub(millis(duration)))
+    }
+
     /// RFC 3339 in UTC, to the millisecond.
     pub fn to_rfc3339(self) -> String {
         DateTime::from_timestamp_millis(self.0)

@@ -11,7 +11,7 @@
 //! supervisors. Users, sessions, tokens, rooms and seats are rows: a reply that tells of a new one
 //! leaves after its COMMIT, and many changes share one transaction. A restart rebuilds from the rows.
 //! Members and streams live in memory; a planned stop writes the streams of rooms with seats out, a
-//! crash loses them.
+//! crash loses them. A durable stream is committed before it is heard, and a crash loses nothing of it.
 //!
 //! # Code map
 //!
@@ -63,7 +63,8 @@
 //! 3. A `publish` goes to the room of its channel: the one subscribed to, or one looked up in the
 //!    directory, or one started by its shard from the rows.
 //! 4. The room checks that this attachment of the session may publish, and gives the data an offset.
-//! 5. It keeps the publication in its history and encodes the push once.
+//! 5. It keeps the publication in its history and encodes the push once. If the history is durable, the
+//!    publication goes into a batch first, and this and what follows is done once that is committed.
 //! 6. Every member's queue takes a reference to those bytes. A queue that is full closes its
 //!    connection with 3008 instead, and nobody waits.
 //! 7. The room answers, and the connection queues the reply behind what is there.

@@ -522,6 +522,10 @@ fn keys_that_do_not_go_together_are_refused_naming_both() {
         &["kind.lobby.history_durable: needs seats"],
     );
     refused(
+        "kind.duel.history_size=0",
+        &["kind.duel.history_durable: needs a history: history_size is 0"],
+    );
+    refused(
         "database.connections_min=31",
         &["at most database.connections_max (30)"],
     );

@@ -11,6 +11,8 @@ mod concurrency;
 mod configuration;
 mod crash;
 mod create;
+mod delivery;
+mod durable;
 mod hold;
 mod input;
 mod login;

@@ -102,6 +102,8 @@ pub enum Wrong {
         "needs seats: a kind with seats = 0 is an open channel that the database does not know"
     )]
     DurableChannel,
+    #[error("needs a history: history_size is 0, which keeps nothing")]
+    DurableNothing,
     #[error(
         "is no name for a kind; allowed are up to {max} lower-case letters, digits, `-` and single `_`"
     )]

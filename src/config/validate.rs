@@ -93,6 +93,13 @@ fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfi
         let key = format!("kind.{name}.history_durable");
         let origin = reader.origin(&key);
         reader.problem(&key, origin, Wrong::DurableChannel);
+    } else if kind.history_durable && kind.history_size == 0 {
+        let key = format!("kind.{name}.history_durable");
+        let mut origin = reader.origin(&key);
+        if origin == Origin::Default {
+            origin = reader.origin(&format!("kind.{name}.history_size"));
+        }
+        reader.problem(&key, origin, Wrong::DurableNothing);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::mailbox::Unanswered;
 use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing};
 use crate::supervisor::LoadError;
 use crate::wire::{
-    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, SubscribeRequest,
+    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, Refusal, SubscribeRequest,
     SubscribeResult, UnsubscribeResult, is_deeper_than, one_line,
 };
 
@@ -218,10 +218,13 @@ impl Connection {
     where
         F: Future<Output = Result<T, Unanswered>>,
     {
-        if let Some(subscription) = self.channels.get(channel)
-            && let Ok(answer) = question(subscription.room.clone()).await
-        {
-            return Ok((subscription.room.clone(), answer));
+        if let Some(subscription) = self.channels.get(channel) {
+            match question(subscription.room.clone()).await {
+                Ok(answer) => return Ok((subscription.room.clone(), answer)),
+                // What was asked for may still be done: asked again, it might be done twice.
+                Err(Unanswered::Busy) => return Err(Refusal::unavailable().into()),
+                Err(Unanswered::Stopped) => {}
+            }
         }
         let key = self.room_key(channel)?;
         let is_code = matches!(key, RoomKey::Code(_));
@@ -241,7 +244,7 @@ impl Connection {
                 }
             })
             .await
-            .map_err(|LoadError| ErrorCode::Internal)?;
+            .map_err(|LoadError| Refusal::unavailable())?;
         let found = found.flatten();
         if is_code && found.is_none() {
             self.context.wrong_codes.count(self.address);

@@ -1,6 +1,6 @@
 //! Connects a room's mailbox to its rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::brood::{Origin, RoomContext, RoomSeed};
 use super::halt::Halt;
+use super::journal::{Journal, PublishReply};
 use super::member::Members;
 use super::message::{RoomMessage, Wake};
 use super::notice::{Epoch, SeatNews};
@@ -39,12 +40,16 @@ impl Actor for RoomActor {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
         let joins = seed.kind.config.join_leave;
         let mut room = Room {
-            stream: Stream::new(&seed.kind.config, stream),
+            stream: Stream::new(&seed.kind.config, stream, context.clock.now()),
             seating: Seating::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
             members: Members::new(joins),
+            journal: Journal::default(),
+            deferred: Vec::new(),
+            removals: VecDeque::new(),
+            is_prune_pending: false,
             claims: HashMap::new(),
             releases: HashMap::new(),
             vacancy: 0,
@@ -61,6 +66,8 @@ impl Actor for RoomActor {
         }
         room.seats_freed().await;
         room.count_seats();
+        // Only to look later: there may be many rooms that start at once.
+        room.prune(u64::MAX).await;
         if room.phase == Phase::Closed || room.kind.is_open_channel() {
             room.wake(REST_AFTER, Wake::Rest).await;
         }
@@ -77,6 +84,33 @@ impl Actor for RoomActor {
             // Dropping a reply port sends its asker to look the room up again.
             return Ok(());
         }
+        if let RoomMessage::Past(read) = message {
+            for deferred in room.past_read(read) {
+                room.carry_out(deferred.into()).await?;
+            }
+            return Ok(());
+        }
+        if room.needs_past(&message) {
+            room.defer(message);
+            return Ok(());
+        }
+        room.carry_out(message).await
+    }
+
+    /// A room supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<RoomMessage>,
+        _event: SupervisionEvent,
+        _room: &mut Room,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl Room {
+    async fn carry_out(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
+        let room = self;
         let is_about_seats = message.is_about_seats();
         match message {
             RoomMessage::Claim(request) => room.claim(*request),
@@ -107,13 +141,16 @@ impl Actor for RoomActor {
             RoomMessage::Leave { connection } => room.leave(connection),
             RoomMessage::Expire { connection } => room.expire(connection),
             RoomMessage::Renew { peer } => room.renew(peer),
+            RoomMessage::RemoveHistory { reply } => room.remove_history(reply),
+            // Taken apart before.
+            RoomMessage::Past(_) => {}
             RoomMessage::Publish {
                 peer,
                 data,
                 since,
                 reply,
             } => {
-                answer(reply, room.publish(&peer, data, since));
+                room.publish(&peer, data, since, PublishReply::new(reply));
                 room.rest_if_unheard();
             }
             RoomMessage::Ask {
@@ -128,7 +165,7 @@ impl Actor for RoomActor {
             }
             RoomMessage::View { reply } => room.show(reply),
             RoomMessage::Offer => room.offer(),
-            RoomMessage::Wake(wake) => room.woken(wake),
+            RoomMessage::Wake(wake) => room.woken(wake).await,
             RoomMessage::Retire => room.retire(),
             #[cfg(feature = "faults")]
             RoomMessage::Panic => panic!("ordered"),
@@ -142,27 +179,17 @@ impl Actor for RoomActor {
         Ok(())
     }
 
-    /// A room supervises nobody.
-    async fn handle_supervisor_evt(
-        &self,
-        _me: ActorRef<RoomMessage>,
-        _event: SupervisionEvent,
-        _room: &mut Room,
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
-
-impl Room {
     /// A deadline has come; while the hub stops, all of them stand still.
-    fn woken(&mut self, wake: Wake) {
-        if self.is_halted() {
+    async fn woken(&mut self, wake: Wake) {
+        if self.is_halted() && !matches!(wake, Wake::Write) {
             return;
         }
         match wake {
             Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until),
             Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
             Wake::Rest => self.rest(),
+            Wake::Write => self.write_batch(),
+            Wake::Prune => self.prune_again().await,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::StoredStream;
 
-/// A room's stream, to be written out. None for an open channel.
+/// A room's stream, to be written out. None for an open channel, and where the database has it.
 pub(super) type Handout = Option<(RoomId, StoredStream)>;
 
 /// How far a room is from standing still.
@@ -43,12 +43,14 @@ impl Room {
     }
 
     pub(super) fn freeze_if_settled(&mut self) {
-        if self.seating.is_settling() || self.phase == Phase::Closing {
+        if self.seating.is_settling() || self.phase == Phase::Closing || !self.journal.is_idle() {
             return;
         }
         match std::mem::replace(&mut self.halt, Halt::Frozen) {
             Halt::Freezing(reply) => {
                 let id = self.profile.as_ref().map(|profile| profile.id);
+                let is_written_out = !self.stream.is_durable();
+                let id = id.filter(|_| is_written_out);
                 answer(reply, id.map(|id| (id, self.stream.to_stored())));
             }
             other @ (Halt::Running | Halt::Paused | Halt::Frozen) => self.halt = other,

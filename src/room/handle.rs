@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
+use super::journal::Placed;
 use super::member::Peer;
 use super::message::{
     Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Subscribing,
@@ -177,12 +178,12 @@ impl RoomHandle {
         self.tell(RoomMessage::Renew { peer });
     }
 
-    /// Publishes: queued for every member when this returns.
+    /// Publishes: queued for every member when this returns, and committed if the stream is durable.
     pub async fn publish(
         &self,
         peer: Arc<Peer>,
         data: Bytes,
-    ) -> Result<Result<(), Failure>, Unanswered> {
+    ) -> Result<Result<Placed, Failure>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Publish {
             peer,
             data,
@@ -208,6 +209,12 @@ impl RoomHandle {
             reply,
         })
         .await
+    }
+
+    /// Forgets what the room's stream has kept; its epoch and top stay. A durable stream has forgotten it
+    /// for good when this returns.
+    pub async fn remove_history(&self) -> Result<Result<(), Failure>, Unanswered> {
+        ask(&self.actor, |reply| RoomMessage::RemoveHistory { reply }).await
     }
 
     /// What everybody may see of the room.

@@ -9,13 +9,16 @@ use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
 use super::halt::Handout;
+use super::journal::Placed;
 use super::member::Peer;
 use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::persistence::{Committed, Once, SessionWrite, UserWrite, WriteError};
+use crate::persistence::{
+    Committed, Once, ReadError, SessionWrite, StoredPublication, UserWrite, WriteError,
+};
 use crate::wire::{
     Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, SubscribeResult, UserView,
 };
@@ -77,8 +80,14 @@ pub(super) enum RoomMessage {
         data: Bytes,
         /// When the room was asked.
         since: Instant,
+        reply: RpcReplyPort<Result<Placed, Failure>>,
+    },
+    /// Forgets what the stream has kept. Answered once that is durable, if the stream is.
+    RemoveHistory {
         reply: RpcReplyPort<Result<(), Failure>>,
     },
+    /// The past of a durable stream was read, or could not be.
+    Past(Result<Vec<StoredPublication>, ReadError>),
     /// Queues the reply to a question about the room on `outbound`.
     Ask {
         id: u32,
@@ -130,6 +139,8 @@ impl RoomMessage {
             | RoomMessage::Expire { .. }
             | RoomMessage::Renew { .. }
             | RoomMessage::Publish { .. }
+            | RoomMessage::RemoveHistory { .. }
+            | RoomMessage::Past(_)
             | RoomMessage::Ask { .. }
             | RoomMessage::View { .. }
             | RoomMessage::Offer
@@ -246,10 +257,22 @@ pub struct Claimed {
 /// What is being written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
-    Claim { seat: u16 },
-    Release { seat: u16, reason: ReleaseReason },
-    Hold { seat: u16 },
+    Claim {
+        seat: u16,
+    },
+    Release {
+        seat: u16,
+        reason: ReleaseReason,
+    },
+    Hold {
+        seat: u16,
+    },
     Close,
+    /// A batch of the journal.
+    Publish,
+    RemoveHistory {
+        up_to: u64,
+    },
 }
 
 /// What a deadline was for.
@@ -261,4 +284,8 @@ pub(super) enum Wake {
     Empty { vacancy: u64 },
     /// A room that was looked up, and may have been of no use to whoever did.
     Rest,
+    /// News wait that could not be written.
+    Write,
+    /// Something that the stream keeps may be too old.
+    Prune,
 }

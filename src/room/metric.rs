@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::news::ReleaseReason;
 
@@ -18,6 +18,12 @@ pub(super) struct RoomMetrics {
     pub(super) delivered: Counter,
     pub(super) recovered: Counter,
     pub(super) not_recovered: Counter,
+    pub(super) batches_committed: Counter,
+    pub(super) batches_refused: Counter,
+    pub(super) batch_size: Histogram,
+    pub(super) batch_duration: Histogram,
+    /// Publications that found too many waiting.
+    pub(super) batch_full: Counter,
     rooms: Gauge,
     held: Gauge,
     away: Gauge,
@@ -36,12 +42,18 @@ impl RoomMetrics {
     /// To be made after the recorder is installed.
     pub(super) fn new() -> RoomMetrics {
         let recoveries = |outcome| counter!("holdfast_recoveries_total", "outcome" => outcome);
+        let batches = |outcome| counter!("holdfast_durable_batches_total", "outcome" => outcome);
         let seats = |status| gauge!("holdfast_seats", "status" => status);
         RoomMetrics {
             published: counter!("holdfast_publications_total"),
             delivered: counter!("holdfast_deliveries_total"),
             recovered: recoveries("recovered"),
             not_recovered: recoveries("not_recovered"),
+            batches_committed: batches("committed"),
+            batches_refused: batches("refused"),
+            batch_size: histogram!("holdfast_durable_batch_size"),
+            batch_duration: histogram!("holdfast_durable_batch_duration_seconds"),
+            batch_full: counter!("holdfast_durable_publications_refused_total"),
             rooms: gauge!("holdfast_rooms"),
             held: seats("held"),
             away: seats("away"),

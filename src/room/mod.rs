@@ -5,8 +5,8 @@
 //!
 //! Owns: seats, members, the stream of publications, claims that are being written.
 //! Supervised by: a shard, one of [`crate::supervisor::SHARDS`].
-//! On failure: rebuilt from the database; a memory stream gets a new epoch, and members are told to
-//! subscribe again.
+//! On failure: rebuilt from the database; a memory stream gets a new epoch, a durable one goes on, and
+//! members are told to subscribe again.
 
 mod actor;
 mod brood;
@@ -14,22 +14,27 @@ mod directory;
 mod halt;
 mod handle;
 mod hold;
+mod journal;
 mod kind;
 mod member;
 mod message;
 mod metric;
 mod news;
 mod notice;
+mod past;
+mod publish;
 mod release;
 mod seat;
 mod seating;
 mod speech;
 mod state;
+mod stored;
 mod stream;
 mod view;
 
 pub use brood::{Rooms, channel};
 pub use handle::{Claimant, RoomHandle, RoomKey};
+pub use journal::Placed;
 pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE};
 pub use member::Peer;
 pub use message::{Asked, Claimed, Grant, Memo, Question, Subscribing};

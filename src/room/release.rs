@@ -189,8 +189,16 @@ impl Room {
     pub(super) fn close_committed(&mut self) {
         self.phase = Phase::Closed;
         self.announce(&News::Closed { reason: "empty" });
-        self.members.dismiss_all();
-        self.go();
+        self.finish_close_if_told();
+    }
+
+    /// The last news of a room that has closed reach its members before they are sent away.
+    pub(super) fn finish_close_if_told(&mut self) {
+        if self.phase == Phase::Closed && self.journal.is_idle() {
+            self.members.dismiss_all();
+            self.prune_all();
+            self.go();
+        }
     }
 
     /// Nothing more will happen here.

@@ -115,6 +115,14 @@ impl Room {
             (Change::Hold { seat }, Err(WriteError::Refused(_))) => {
                 return Err(format!("seat {seat} has another holder in the database").into());
             }
+            (Change::Publish, Ok(committed)) => self.batch_committed(committed).await?,
+            (Change::Publish, Err(WriteError::Refused(refused))) => {
+                self.batch_refused(&refused).await?;
+            }
+            (Change::RemoveHistory { up_to }, Ok(_)) => self.history_removed(up_to, Ok(())),
+            (Change::RemoveHistory { up_to }, Err(WriteError::Refused(refused))) => {
+                self.history_removed(up_to, Err(&refused));
+            }
             (Change::Close, Ok(_)) => self.close_committed(),
             (Change::Close, Err(WriteError::Refused(refused))) => {
                 self.close_refused(&refused).await?;

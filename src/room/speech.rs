@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::journal::{PublishReply, Said};
 use super::member::{Member, Peer};
 use super::message::{Asked, Question, Subscribing};
 use super::state::Room;
@@ -13,8 +14,8 @@ use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::wire::{
-    ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, Push,
-    Refusal, Shared, SubscribeResult, UnsubscribeResult, push,
+    ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult,
+    PresenceStatsResult, Push, Refusal, Shared, SubscribeResult, UnsubscribeResult, push,
 };
 
 impl Room {
@@ -119,21 +120,35 @@ impl Room {
         peer: &Peer,
         data: Bytes,
         since: Instant,
-    ) -> Result<(), Failure> {
+        reply: PublishReply,
+    ) {
+        match self.speaker(peer) {
+            Ok(info) => {
+                let said = Said {
+                    data,
+                    info: Some(info),
+                    tags: None,
+                    time: self.now(),
+                    since,
+                };
+                self.say(said, Some(reply));
+            }
+            Err(failure) => reply.settle(Err(failure)),
+        }
+    }
+
+    /// What everybody sees of a publisher, if it is one.
+    fn speaker(&self, peer: &Peer) -> Result<Arc<ClientInfo>, Failure> {
         if self.is_frozen() && self.profile.is_some() {
             return Err(Refusal::stopping().into());
         }
         if !self.is_allowed(self.kind.config.publish, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        let info = match self.members.get(peer.connection) {
+        Ok(match self.members.get(peer.connection) {
             Some(member) => Arc::clone(&member.info),
             None => peer.describe(self.seat_info(peer.session).cloned()),
-        };
-        let now = self.now();
-        let publication = self.stream.append(data, Some(info), None, now);
-        self.spread(&publication, since);
-        Ok(())
+        })
     }
 
     pub(super) fn question(

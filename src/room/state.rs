@@ -1,6 +1,6 @@
 //! A live room: its seats, members and stream, and the common ground of what happens in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,13 @@ use serde_json::value::RawValue;
 use super::brood::RoomContext;
 use super::halt::Halt;
 use super::handle::RoomKey;
+use super::journal::Journal;
 use super::kind::Kind;
 use super::member::{Members, Peer};
 use super::message::{Change, ClaimRequest, Claimed, RoomMessage, Wake};
 use super::metric::Share;
-use super::news::News;
 use super::notice::{ClaimNotice, Holding, SeatNews};
+use super::past::Deferred;
 use super::seating::{Occupant, Seating};
 use super::stream::Stream;
 use crate::clock::HubTime;
@@ -24,7 +25,7 @@ use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
 use crate::persistence::{Committed, StoredRoom, Write, WriteError};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::{Publication, Push, Refusal, Shared, hub_tags, push};
+use crate::wire::{Failure, Publication, Push, Refusal, Shared, push};
 
 /// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
 /// needs no directory, at the price of a timer of its own.
@@ -42,6 +43,14 @@ pub(super) struct Room {
     pub(super) seating: Seating,
     pub(super) members: Members,
     pub(super) stream: Stream,
+    /// What is on its way into a durable stream.
+    pub(super) journal: Journal,
+    /// Requests that wait for the past of the stream to be read.
+    pub(super) deferred: Vec<Deferred>,
+    /// Who waits for the history to be removed.
+    pub(super) removals: VecDeque<RpcReplyPort<Result<(), Failure>>>,
+    /// A look for what has become too old is ahead.
+    pub(super) is_prune_pending: bool,
     /// Who waits for the claim of a seat to be written.
     pub(super) claims: HashMap<u16, Vec<ClaimReply>>,
     /// Who waits for the release of a seat to be written.
@@ -193,14 +202,6 @@ impl Room {
         let metrics = &self.context.metrics;
         metrics.published.increment(1);
         metrics.delivered.increment(delivered as u64);
-    }
-
-    pub(super) fn announce(&mut self, news: &News<'_>) {
-        let now = self.now();
-        let publication = self
-            .stream
-            .append(news.to_json(), None, Some(hub_tags()), now);
-        self.spread(&publication, Instant::now());
     }
 
     /// A seat as its holder's session is told of it. None in an open channel.

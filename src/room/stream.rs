@@ -4,18 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
+use super::journal::Said;
+use super::stored::{restored, to_stored};
 use crate::clock::HubTime;
 use crate::config::KindConfig;
 use crate::delivery::QueueLimits;
-use crate::id::random_bytes;
-use crate::persistence::{StoredPublication, StoredStream};
+use crate::id::{RoomId, random_bytes};
+use crate::persistence::{HistoryWindow, StoredPublication, StoredStream, StreamId};
 use crate::wire::{
-    ClientInfo, ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest,
-    SubscribeResult, Tags,
+    ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest, SubscribeResult,
 };
 
 /// What a publication weighs in memory beside its payload; a rough measure, so that a history of
@@ -32,6 +29,33 @@ pub(super) struct Stream {
     size_max: usize,
     bytes_max: usize,
     ttl: Duration,
+    durable: Option<Durable>,
+}
+
+/// What a durable stream knows of its rows.
+#[derive(Debug)]
+struct Durable {
+    /// Until the database has the stream: the offset after which it begins there.
+    begins_after: Option<u64>,
+    past: Past,
+    /// Rows with lower offsets have been told to go.
+    pruned_below: u64,
+}
+
+/// What was published before this room was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// In memory, as far as it is kept.
+    Here,
+    /// In the database, up to and with this offset; nothing of it was published after the moment.
+    Unread {
+        top: u64,
+        at: HubTime,
+    },
+    Reading {
+        top: u64,
+        at: HubTime,
+    },
 }
 
 /// A name for a stream's numbering that was never used before.
@@ -45,7 +69,7 @@ pub fn new_epoch() -> Arc<str> {
 
 impl Stream {
     /// Takes a stream up where it was written out, or begins a new one under the given epoch.
-    pub(super) fn new(config: &KindConfig, stored: StoredStream) -> Stream {
+    pub(super) fn new(config: &KindConfig, stored: StoredStream, now: HubTime) -> Stream {
         let mut stream = Stream {
             epoch: stored.epoch,
             top: stored.top,
@@ -54,10 +78,17 @@ impl Stream {
             size_max: config.history_size,
             bytes_max: config.history_bytes,
             ttl: config.history_ttl,
+            durable: None,
         };
-        if !stored.is_continued || stream.epoch.is_empty() {
+        let is_new = !stored.is_continued || stream.epoch.is_empty();
+        if is_new {
             stream.epoch = new_epoch();
             stream.top = 0;
+        }
+        if config.history_durable {
+            stream.durable = Some(Durable::new(stored.is_durable && !is_new, stream.top, now));
+        }
+        if is_new {
             return stream;
         }
         for stored in stored.publications {
@@ -67,19 +98,13 @@ impl Stream {
     }
 
     /// Numbers a publication and keeps it.
-    pub(super) fn append(
-        &mut self,
-        data: Bytes,
-        info: Option<Arc<ClientInfo>>,
-        tags: Option<Arc<Tags>>,
-        now: HubTime,
-    ) -> Publication {
+    pub(super) fn append(&mut self, said: Said, now: HubTime) -> Publication {
         let mut publication = Publication {
             offset: 0,
-            data,
-            info,
-            tags,
-            time: now,
+            data: said.data,
+            info: said.info,
+            tags: said.tags,
+            time: said.time,
         };
         if self.has_history() {
             self.top += 1;
@@ -174,6 +199,138 @@ impl Stream {
         self.size_max > 0
     }
 
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable.is_some()
+    }
+
+    /// How the database knows the stream.
+    pub(super) fn id(&self, room: RoomId) -> StreamId {
+        StreamId {
+            room,
+            epoch: Arc::clone(&self.epoch),
+            begins_after: self
+                .durable
+                .as_ref()
+                .and_then(|durable| durable.begins_after),
+        }
+    }
+
+    /// The database has the stream now.
+    pub(super) fn begun(&mut self) {
+        if let Some(durable) = &mut self.durable {
+            durable.begins_after = None;
+        }
+    }
+
+    /// Whether something of the past is in the database only.
+    pub(super) fn is_past_missing(&self) -> bool {
+        self.past() != Past::Here
+    }
+
+    /// Whether a subscriber may have missed something of that.
+    pub(super) fn needs_past(&self, request: &SubscribeRequest) -> bool {
+        let Some(position) = &request.recover else {
+            return false;
+        };
+        let missed = self.top.saturating_sub(position.offset);
+        let is_kept = usize::try_from(missed).is_ok_and(|missed| missed <= self.kept.len());
+        self.is_past_missing() && self.is_epoch(position) && !is_kept
+    }
+
+    /// What is to be read of the past, unless it is being read.
+    pub(super) fn window(&mut self, room: RoomId, now: HubTime) -> Option<HistoryWindow> {
+        let durable = self.durable.as_mut()?;
+        let Past::Unread { top, at } = durable.past else {
+            return None;
+        };
+        durable.past = Past::Reading { top, at };
+        Some(HistoryWindow {
+            room,
+            epoch: Arc::clone(&self.epoch),
+            top,
+            count_max: self.size_max,
+            bytes_max: self.bytes_max,
+            since: now.minus(self.ttl),
+        })
+    }
+
+    /// The past was read.
+    pub(super) fn put_past(&mut self, past: Vec<StoredPublication>, now: HubTime) {
+        let Some(durable) = &mut self.durable else {
+            return;
+        };
+        let Past::Reading { top, .. } = durable.past else {
+            return;
+        };
+        durable.past = Past::Here;
+        let oldest = self.kept.front().map_or(self.top + 1, |kept| kept.offset);
+        // What was published meanwhile may have used up all that is kept.
+        if oldest != top + 1 {
+            return;
+        }
+        for stored in past.into_iter().rev() {
+            let publication = restored(stored);
+            self.bytes += weight(&publication);
+            self.kept.push_front(publication);
+        }
+        self.prune(now);
+    }
+
+    /// The past could not be read.
+    pub(super) fn past_is_unread(&mut self) {
+        if let Some(durable) = &mut self.durable
+            && let Past::Reading { top, at } = durable.past
+        {
+            durable.past = Past::Unread { top, at };
+        }
+    }
+
+    /// Forgets what is kept, up to and with an offset.
+    pub(super) fn forget(&mut self, up_to: u64) {
+        while let Some(oldest) = self.kept.front()
+            && oldest.offset <= up_to
+        {
+            self.drop_oldest();
+        }
+        if let Some(durable) = &mut self.durable {
+            durable.past = Past::Here;
+        }
+    }
+
+    /// Drops what is too much or too old. Gives the offset below which the database may drop it too, once
+    /// that are `at_least` so many more rows.
+    pub(super) fn outdated(&mut self, now: HubTime, at_least: u64) -> Option<u64> {
+        self.prune(now);
+        let size = u64::try_from(self.size_max).unwrap_or(u64::MAX);
+        let by_size = (self.top + 1).saturating_sub(size);
+        let oldest = self.kept.front().map_or(self.top + 1, |kept| kept.offset);
+        let ttl = self.ttl;
+        let durable = self.durable.as_mut()?;
+        if let Past::Unread { at, .. } = durable.past
+            && now.since(at) > ttl
+        {
+            durable.past = Past::Here;
+        }
+        let below = match durable.past {
+            Past::Here => oldest,
+            Past::Unread { .. } | Past::Reading { .. } => by_size,
+        };
+        if below < durable.pruned_below.saturating_add(at_least) {
+            return None;
+        }
+        durable.pruned_below = below;
+        Some(below)
+    }
+
+    /// How long until something that a durable stream keeps is too old.
+    pub(super) fn next_expiry(&self, now: HubTime) -> Option<Duration> {
+        let oldest = match self.durable.as_ref()?.past {
+            Past::Here => self.kept.front()?.time,
+            Past::Unread { at, .. } | Past::Reading { at, .. } => at,
+        };
+        Some(oldest.plus(self.ttl).since(now))
+    }
+
     /// What is written out at a planned stop.
     pub(super) fn to_stored(&self) -> StoredStream {
         StoredStream {
@@ -187,10 +344,9 @@ impl Stream {
 
     /// Everything after a position, or nothing if any of it is gone or it is too much at once.
     fn missed(&self, position: &Position, limits: QueueLimits) -> Option<Vec<Publication>> {
-        let is_epoch = position.epoch.is_empty() || *position.epoch == *self.epoch;
         let count = self.top.checked_sub(position.offset)?;
         let count = usize::try_from(count).ok()?;
-        if !is_epoch || count > self.kept.len() || count > limits.count_max {
+        if !self.is_epoch(position) || count > self.kept.len() || count > limits.count_max {
             return None;
         }
         let missed: Vec<_> = self
@@ -200,6 +356,21 @@ impl Stream {
             .collect();
         let bytes: usize = missed.iter().map(weight).sum();
         (bytes <= limits.bytes_max).then_some(missed)
+    }
+
+    fn is_epoch(&self, position: &Position) -> bool {
+        position.epoch.is_empty() || *position.epoch == *self.epoch
+    }
+
+    fn past(&self) -> Past {
+        let durable = self.durable.as_ref();
+        durable.map_or(Past::Here, |durable| durable.past)
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.kept.pop_front() {
+            self.bytes -= weight(&oldest);
+        }
     }
 
     fn keep(&mut self, publication: Publication) {
@@ -213,50 +384,39 @@ impl Stream {
                 || self.bytes > self.bytes_max
                 || now.since(oldest.time) > self.ttl)
         {
-            self.bytes -= weight(oldest);
-            self.kept.pop_front();
+            self.drop_oldest();
         }
     }
 }
 
-/// Client info and tags are written as JSON.
-fn to_stored(publication: &Publication) -> StoredPublication {
-    StoredPublication {
-        offset: publication.offset,
-        data: publication.data.clone(),
-        info: publication.info.as_deref().map(json),
-        tags: publication.tags.as_deref().map(json),
-        time: publication.time,
-    }
-}
-
-fn json<T: Serialize>(value: &T) -> Bytes {
-    serde_json::to_vec(value)
-        .expect("what the hub stores has text keys only")
-        .into()
-}
-
-/// Written by this hub, so it reads back; what does not is forgotten, not the message.
-fn restored(stored: StoredPublication) -> Publication {
-    fn read<T: DeserializeOwned>(json: Option<Bytes>) -> Option<Arc<T>> {
-        let json = json?;
-        serde_json::from_slice(&json).ok().map(Arc::new)
-    }
-    Publication {
-        offset: stored.offset,
-        data: stored.data,
-        info: read(stored.info),
-        tags: read(stored.tags),
-        time: stored.time,
+impl Durable {
+    fn new(is_stored: bool, top: u64, now: HubTime) -> Durable {
+        let past = match is_stored && top > 0 {
+            true => Past::Unread { top, at: now },
+            false => Past::Here,
+        };
+        Durable {
+            begins_after: (!is_stored).then_some(top),
+            past,
+            pruned_below: 1,
+        }
     }
 }
 
 fn weight(publication: &Publication) -> usize {
-    publication.data.len() + OVERHEAD_BYTES
+    let info = publication.info.as_deref().map_or(0, |info| {
+        let raw = [&info.conn_info, &info.chan_info].into_iter().flatten();
+        info.user.len() + info.client.len() + raw.map(|raw| raw.get().len()).sum::<usize>()
+    });
+    let tags = publication.tags.iter().flat_map(|tags| tags.iter());
+    let tags: usize = tags.map(|(name, value)| name.len() + value.len()).sum();
+    publication.data.len() + info + tags + OVERHEAD_BYTES
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const NOW: HubTime = HubTime(1_000_000);
@@ -268,12 +428,22 @@ mod tests {
     fn stream(size: usize) -> Stream {
         let mut config = crate::config::Config::default().kind["table"].clone();
         config.history_size = size;
-        Stream::new(&config, StoredStream::default())
+        Stream::new(&config, StoredStream::default(), NOW)
+    }
+
+    fn said(time: HubTime) -> Said {
+        Said {
+            data: Bytes::from_static(b"1"),
+            info: None,
+            tags: None,
+            time,
+            since: std::time::Instant::now(),
+        }
     }
 
     fn say(stream: &mut Stream, count: usize, now: HubTime) {
         for _ in 0..count {
-            stream.append(Bytes::from_static(b"1"), None, None, now);
+            stream.append(said(now), now);
         }
     }
 
@@ -361,12 +531,138 @@ mod tests {
         let mut stream = stream(8);
         say(&mut stream, 3, NOW);
 
-        let mut continued = Stream::new(&config, stream.to_stored());
+        let mut continued = Stream::new(&config, stream.to_stored(), NOW);
 
         let epoch = stream.epoch().to_string();
         let result = recover(&mut continued, &epoch, 1, NOW);
         assert_eq!(offsets(&result.publications), [2, 3]);
-        let next = continued.append(Bytes::from_static(b"1"), None, None, NOW);
+        let next = continued.append(said(NOW), NOW);
         assert_eq!(next.offset, 4);
+    }
+
+    /// A durable stream of a kind with this history, as the database has it, with nothing read.
+    fn durable(size: usize, top: u64) -> Stream {
+        let mut config = crate::config::Config::default().kind["duel"].clone();
+        config.history_size = size;
+        let stored = StoredStream {
+            epoch: "stored".into(),
+            top,
+            is_continued: true,
+            is_durable: true,
+            publications: Vec::new(),
+        };
+        Stream::new(&config, stored, NOW)
+    }
+
+    fn rows(offsets: std::ops::RangeInclusive<u64>) -> Vec<StoredPublication> {
+        let row = |offset| StoredPublication {
+            offset,
+            data: Bytes::from_static(b"1"),
+            info: None,
+            tags: None,
+            time: NOW,
+        };
+        offsets.map(row).collect()
+    }
+
+    fn recovery(offset: u64) -> SubscribeRequest {
+        SubscribeRequest {
+            recover: Some(Position {
+                epoch: "stored".into(),
+                offset,
+            }),
+            ..SubscribeRequest::to("")
+        }
+    }
+
+    #[test]
+    fn the_past_of_a_durable_stream_is_read_once_somebody_has_missed_of_it() {
+        let mut stream = durable(8, 5);
+        say(&mut stream, 2, NOW);
+        assert!(!stream.needs_past(&SubscribeRequest::to("")));
+        assert!(!stream.needs_past(&recovery(5)));
+        assert!(stream.needs_past(&recovery(4)));
+
+        let window = stream.window(RoomId::new(), NOW).unwrap();
+        assert_eq!(window.top, 5);
+        assert!(stream.window(RoomId::new(), NOW).is_none(), "read already");
+        say(&mut stream, 1, NOW);
+        stream.put_past(rows(1..=5), NOW);
+
+        assert!(!stream.needs_past(&recovery(1)));
+        let result = recover(&mut stream, "stored", 1, NOW);
+        assert_eq!(offsets(&result.publications), [2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_past_that_comes_too_late_or_cannot_be_read_leaves_no_gap() {
+        let mut stream = durable(3, 5);
+        stream.window(RoomId::new(), NOW).unwrap();
+        stream.past_is_unread();
+        stream.window(RoomId::new(), NOW).unwrap();
+        // As many as are kept came meanwhile.
+        say(&mut stream, 4, NOW);
+        stream.put_past(rows(3..=5), NOW);
+
+        assert!(!recover(&mut stream, "stored", 5, NOW).recovered);
+        let result = recover(&mut stream, "stored", 6, NOW);
+        assert_eq!(offsets(&result.publications), [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_a_durable_stream_keeps_no_longer_is_told_in_steps() {
+        let mut stream = durable(4, 0);
+        assert_eq!(stream.next_expiry(NOW), None);
+        say(&mut stream, 6, NOW);
+        assert_eq!(stream.outdated(NOW, 4), None);
+        say(&mut stream, 2, NOW);
+        assert_eq!(stream.outdated(NOW, 4), Some(5));
+        assert_eq!(stream.outdated(NOW, 1), None);
+
+        let old = NOW.plus(Duration::from_secs(601));
+        assert_eq!(stream.next_expiry(NOW), Some(Duration::from_secs(600)));
+        assert_eq!(stream.outdated(old, 1), Some(9));
+        assert_eq!(stream.next_expiry(old), None);
+    }
+
+    #[test]
+    fn a_past_that_nobody_asks_for_is_dropped_when_it_is_too_old() {
+        let mut stream = durable(4, 100);
+        assert_eq!(stream.next_expiry(NOW), Some(Duration::from_secs(600)));
+        assert_eq!(stream.outdated(NOW, 1), Some(97));
+
+        let old = NOW.plus(Duration::from_secs(601));
+        assert_eq!(stream.outdated(old, 1), Some(101));
+        assert!(!stream.is_past_missing());
+    }
+
+    #[test]
+    fn a_history_that_is_removed_leaves_its_top() {
+        let mut stream = durable(8, 5);
+        say(&mut stream, 3, NOW);
+
+        stream.forget(7);
+
+        assert!(!recover(&mut stream, "stored", 6, NOW).recovered);
+        assert!(recover(&mut stream, "stored", 7, NOW).recovered);
+        assert_eq!(stream.top(), 8);
+    }
+
+    #[test]
+    fn a_stream_that_becomes_durable_says_where_it_begins() {
+        let room = RoomId::new();
+        let mut config = crate::config::Config::default().kind["duel"].clone();
+        config.history_size = 8;
+        let mut memory = stream(8);
+        say(&mut memory, 3, NOW);
+
+        let mut continued = Stream::new(&config, memory.to_stored(), NOW);
+        let fresh = Stream::new(&config, StoredStream::default(), NOW);
+
+        assert_eq!(continued.id(room).begins_after, Some(3));
+        assert_eq!(fresh.id(room).begins_after, Some(0));
+        assert_eq!(durable(8, 5).id(room).begins_after, None);
+        continued.begun();
+        assert_eq!(continued.id(room).begins_after, None);
     }
 }

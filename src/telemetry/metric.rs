@@ -181,6 +181,24 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_delivery_duration_seconds",
         "from a publish command to the write to each member's socket, for one publication in 64 of each room",
     ),
+    counts(
+        "holdfast_durable_batches_total",
+        &[label("outcome", &["committed", "refused"])],
+        "batches of publications of durable rooms, by what became of them",
+    ),
+    spreads(
+        "holdfast_durable_batch_size",
+        "publications in one of these batches",
+    ),
+    spreads(
+        "holdfast_durable_batch_duration_seconds",
+        "time from handing a batch over to its commit",
+    ),
+    counts(
+        "holdfast_durable_publications_refused_total",
+        &[],
+        "publications turned away because too many of their room waited already",
+    ),
     shows(
         "holdfast_outgoing_queue_messages",
         &[],

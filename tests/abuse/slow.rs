@@ -176,3 +176,126 @@ async fn replies_to_one_that_never_reads_them_are_bounded() {
     before.come_back(&daemon).await;
     honest.have_lost_nothing("replies that nobody reads").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stops_reading_is_not_noticed_by_the_others_and_comes_back_to_its_seat() {
+    const ROUNDS_MAX: usize = 10;
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("kind.hall.seats", "16")
+        .set("kind.hall.history_size", "10000")
+        .set("kind.hall.history_bytes", "256MiB")
+        .set("client.messages_per_second", "100000")
+        .start()
+        .await;
+    let host = Player::opens_with(&daemon, json!({ "kind": "hall" })).await;
+    let sleeper = Player::joins(&daemon, &host.room).await;
+    let mut hall = Hall::open(&daemon, &host).await;
+    let slow = "holdfast_connections_closed_total{reason=\"slow\"}";
+
+    // The times of one round are much like those of the next, but for what else the machine does meanwhile: one
+    // round in which nobody noticed anything is enough, and somebody who waits for a reader shows in all.
+    let mut ratios = Vec::new();
+    while ratios.len() < ROUNDS_MAX {
+        let alone = hall.p99(async |_| false).await;
+        let asleep = sleeps(&daemon, &sleeper).await;
+        let cut_before = daemon.metric(slow).await;
+        let beside = hall
+            .p99(async |words| {
+                let metrics = daemon.metrics().await;
+                let deepest = metrics.value("holdfast_outgoing_queue_deepest_messages");
+                assert!(deepest <= 512.0, "{deepest} messages in one queue");
+                // It is cut off once its queue is full, and the round goes on until then.
+                words < 2_000 && daemon.metric(slow).await == cut_before
+            })
+            .await;
+        assert_eq!(daemon.metric(slow).await, cut_before + 1);
+        let seat = sleeper.seat_in_room(&daemon).await;
+        assert_eq!(seat["user"]["id"], sleeper.user);
+        drop(asleep);
+        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+        println!("p99 {alone:?} without a reader that stopped, {beside:?} with it: {ratio:.2}");
+        ratios.push(ratio);
+        if ratio <= 2.0 {
+            break;
+        }
+    }
+    assert!(ratios.iter().any(|ratio| *ratio <= 2.0), "{ratios:?}");
+
+    comes_back(&daemon, &sleeper, &mut hall).await;
+}
+
+/// It is told that it missed something, reads it up, and hears what is said from then on.
+async fn comes_back(daemon: &Daemon, sleeper: &Player, hall: &mut Hall) {
+    let (mut client, data) = sleeper.connects(daemon).await;
+    assert_eq!(data["seats"][0]["seat"], sleeper.seat.unwrap());
+    assert_eq!(data["seats"][0]["status"], "held");
+    let (epoch, offset) = (hall.epoch.clone(), hall.offset);
+    let back = client.recovers(&sleeper.channel, &epoch, offset).await;
+    let back = back.unwrap();
+    assert_eq!(back["was_recovering"], true);
+    assert_eq!(back.get("recovered"), None);
+    let top = back["offset"].as_u64().unwrap();
+    let mut read = offset;
+    while read < top {
+        let request = json!({
+            "channel": sleeper.channel,
+            "limit": 20,
+            "since": { "epoch": epoch, "offset": read },
+        });
+        let page = client.asks("history", request).await.unwrap();
+        for publication in page["publications"].as_array().unwrap() {
+            assert_eq!(publication["offset"], read + 1);
+            read += 1;
+        }
+    }
+    hall.p99(async |_| false).await;
+    let next = client.hears_a_player(&sleeper.channel).await;
+    assert!(next["offset"].as_u64().unwrap() > top);
+    assert!(client.is_open());
+}
+
+/// One who speaks, and some who listen closely.
+struct Hall {
+    speaker: Client,
+    listeners: Vec<Client>,
+    channel: String,
+    /// The stream when everybody had come.
+    epoch: String,
+    offset: u64,
+}
+
+impl Hall {
+    async fn open(daemon: &Daemon, host: &Player) -> Hall {
+        let guests = join_all((0..6).map(|_| Player::joins(daemon, &host.room))).await;
+        let listeners = join_all(guests.iter().map(|guest| guest.sits_down(daemon))).await;
+        let (mut speaker, _) = host.connects(daemon).await;
+        let subscribed = speaker.subscribes(&host.channel).await.unwrap();
+        speaker.unsubscribes(&host.channel).await.unwrap();
+        Hall {
+            speaker,
+            listeners,
+            channel: host.channel.clone(),
+            epoch: subscribed["epoch"].as_str().unwrap().to_owned(),
+            offset: subscribed["offset"].as_u64().unwrap(),
+        }
+    }
+
+    /// The time from saying a word until a listener hears it, for 99 in 100 of them. Says 100 words, and more while
+    /// it is told to.
+    async fn p99(&mut self, goes_on: impl AsyncFn(usize) -> bool) -> Duration {
+        let mut times = Vec::new();
+        let mut words = 0;
+        while words < 100 || goes_on(words).await {
+            words += 1;
+            let word = Value::String("x".repeat(16 * 1024));
+            let said = Instant::now();
+            self.speaker.publishes(&self.channel, word).await.unwrap();
+            for listener in &mut self.listeners {
+                listener.hears_a_player(&self.channel).await;
+                times.push(said.elapsed());
+            }
+        }
+        times.sort();
+        times[times.len() * 99 / 100]
+    }
+}

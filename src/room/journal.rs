@@ -1,0 +1,310 @@
+//! What is on its way into a durable stream: one batch is being written, and the rest waits for it.
+//!
+//! Nothing here is in the stream yet. A publication is delivered and acknowledged by its commit.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ractor::RpcReplyPort;
+
+use super::stored::json;
+use crate::clock::HubTime;
+use crate::mailbox::answer;
+use crate::persistence::NewPublication;
+use crate::wire::{ClientInfo, Failure, Refusal, Tags};
+
+/// Publications in one batch, and their bytes (one alone may have more). The groups that batches go in
+/// hold up everybody's commits, so no room makes one long.
+const BATCH_COUNT_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// Publications that wait, and their bytes. A client waits for the answer to each, so this is the number of
+/// publishers that one room keeps waiting; the next hears at once that it cannot be served.
+const WAITING_COUNT_MAX: usize = 1_024;
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// News that wait although publications do not fit any more: the hub cannot be told to come back later.
+/// Beyond this, which takes a seat that flaps through a long outage, the newest are lost.
+const NEWS_COUNT_MAX: usize = 2 * WAITING_COUNT_MAX;
+
+/// Where a publication went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// 0 where the room keeps no history.
+    pub offset: u64,
+    pub epoch: Arc<str>,
+}
+
+/// The answer that a publisher waits for. Dropped without one, because the room has failed, it says that
+/// nobody knows: asked anew, the room might publish twice.
+#[derive(Debug)]
+pub(super) struct PublishReply(Option<RpcReplyPort<Result<Placed, Failure>>>);
+
+impl PublishReply {
+    pub(super) fn new(port: RpcReplyPort<Result<Placed, Failure>>) -> PublishReply {
+        PublishReply(Some(port))
+    }
+
+    pub(super) fn settle(mut self, result: Result<Placed, Failure>) {
+        if let Some(port) = self.0.take() {
+            answer(port, result);
+        }
+    }
+}
+
+impl Drop for PublishReply {
+    fn drop(&mut self) {
+        if let Some(port) = self.0.take() {
+            answer(port, Err(Refusal::unavailable().into()));
+        }
+    }
+}
+
+/// A publication without its place in the stream.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) data: Bytes,
+    pub(super) info: Option<Arc<ClientInfo>>,
+    pub(super) tags: Option<Arc<Tags>>,
+    /// When the room took it.
+    pub(super) time: HubTime,
+    /// When the room was asked.
+    pub(super) since: Instant,
+}
+
+impl Said {
+    /// Client info and tags are written as JSON.
+    pub(super) fn to_row(&self) -> NewPublication {
+        NewPublication {
+            data: self.data.clone(),
+            info: self.info.as_deref().map(json),
+            tags: self.tags.as_deref().map(json),
+            time: self.time,
+        }
+    }
+}
+
+/// Something said, and who waits for its place. Nobody waits for news of the hub itself.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) said: Said,
+    pub(super) reply: Option<PublishReply>,
+}
+
+impl Entry {
+    fn is_news(&self) -> bool {
+        self.reply.is_none()
+    }
+}
+
+/// The way into one durable stream.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    batch: Vec<Entry>,
+    /// When the batch was handed over.
+    began: Option<Instant>,
+    waiting: VecDeque<Entry>,
+    waiting_bytes: usize,
+    /// So many entries go alone: they were refused together, and one of them was to blame.
+    alone: usize,
+}
+
+impl Journal {
+    /// Takes an entry, or gives it back if too many wait.
+    pub(super) fn push(&mut self, entry: Entry) -> Result<(), Entry> {
+        let bytes = self.waiting_bytes + entry.said.data.len();
+        let is_full = if entry.is_news() {
+            self.waiting.len() >= NEWS_COUNT_MAX
+        } else {
+            self.waiting.len() >= WAITING_COUNT_MAX || bytes > WAITING_BYTES_MAX
+        };
+        if is_full {
+            return Err(entry);
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push_back(entry);
+        Ok(())
+    }
+
+    /// The next batch, to be written. None while one is being written, and when nothing waits.
+    pub(super) fn next_batch(&mut self, now: Instant) -> Option<&[Entry]> {
+        if !self.batch.is_empty() {
+            return None;
+        }
+        let count_max = if self.alone > 0 { 1 } else { BATCH_COUNT_MAX };
+        self.alone = self.alone.saturating_sub(1);
+        let mut bytes = 0;
+        while let Some(entry) = self.waiting.front()
+            && self.batch.len() < count_max
+        {
+            bytes += entry.said.data.len();
+            if bytes > BATCH_BYTES_MAX && !self.batch.is_empty() {
+                break;
+            }
+            self.waiting_bytes -= entry.said.data.len();
+            self.batch.extend(self.waiting.pop_front());
+        }
+        self.began = Some(now);
+        (!self.batch.is_empty()).then_some(&self.batch)
+    }
+
+    /// The batch is settled, and when it was handed over.
+    pub(super) fn settled(&mut self) -> (Vec<Entry>, Option<Instant>) {
+        (mem::take(&mut self.batch), self.began.take())
+    }
+
+    /// Has the entries of a refused batch go one by one, so that only the one to blame is refused.
+    pub(super) fn retry_alone(&mut self, entries: Vec<Entry>) {
+        self.alone = entries.len();
+        self.put_back(entries);
+    }
+
+    /// The database takes no writes: gives up those who wait for an answer, and keeps the news.
+    pub(super) fn give_up(&mut self, refused: Vec<Entry>) -> Vec<PublishReply> {
+        self.put_back(refused);
+        let mut replies = Vec::new();
+        for mut entry in mem::take(&mut self.waiting) {
+            match entry.reply.take() {
+                Some(reply) => replies.push(reply),
+                None => self.waiting.push_back(entry),
+            }
+        }
+        let left = self.waiting.iter();
+        self.waiting_bytes = left.map(|entry| entry.said.data.len()).sum();
+        replies
+    }
+
+    /// Nothing is being written, and nothing waits for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.batch.is_empty() && self.waiting.is_empty()
+    }
+
+    fn put_back(&mut self, entries: Vec<Entry>) {
+        for entry in entries.into_iter().rev() {
+            self.waiting_bytes += entry.said.data.len();
+            self.waiting.push_front(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(size: usize) -> Said {
+        Said {
+            data: vec![b'1'; size].into(),
+            info: None,
+            tags: None,
+            time: HubTime(0),
+            since: Instant::now(),
+        }
+    }
+
+    fn news() -> Entry {
+        Entry {
+            said: said(1),
+            reply: None,
+        }
+    }
+
+    fn spoken(size: usize) -> Entry {
+        Entry {
+            said: said(size),
+            reply: Some(PublishReply(None)),
+        }
+    }
+
+    fn next(journal: &mut Journal) -> usize {
+        journal.next_batch(Instant::now()).map_or(0, <[Entry]>::len)
+    }
+
+    #[test]
+    fn what_is_said_while_a_batch_is_written_goes_in_the_next() {
+        let mut journal = Journal::default();
+        journal.push(spoken(1)).unwrap();
+        assert_eq!(next(&mut journal), 1);
+        journal.push(news()).unwrap();
+        journal.push(spoken(1)).unwrap();
+
+        assert_eq!(next(&mut journal), 0);
+        assert_eq!(journal.settled().0.len(), 1);
+        assert_eq!(next(&mut journal), 2);
+        journal.settled();
+        assert!(journal.is_idle());
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_count_and_bytes_and_one_alone_may_be_large() {
+        let mut journal = Journal::default();
+        for size in [BATCH_BYTES_MAX + 1, BATCH_BYTES_MAX - 1, 2] {
+            journal.push(spoken(size)).unwrap();
+        }
+        for _ in 0..BATCH_COUNT_MAX {
+            journal.push(spoken(1)).unwrap();
+        }
+
+        for count in [1, 1, BATCH_COUNT_MAX, 1] {
+            assert_eq!(next(&mut journal), count);
+            journal.settled();
+        }
+        assert_eq!(journal.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn too_many_that_wait_are_turned_away_at_once_but_not_the_news() {
+        let mut journal = Journal::default();
+        for _ in 0..WAITING_COUNT_MAX {
+            journal.push(spoken(1)).unwrap();
+        }
+        assert!(journal.push(spoken(1)).is_err());
+        journal.push(news()).unwrap();
+
+        let mut journal = Journal::default();
+        journal.push(spoken(WAITING_BYTES_MAX)).unwrap();
+        assert!(journal.push(spoken(1)).is_err());
+        for _ in 1..NEWS_COUNT_MAX {
+            journal.push(news()).unwrap();
+        }
+        assert!(journal.push(news()).is_err());
+    }
+
+    #[test]
+    fn without_a_database_publishers_are_given_up_and_news_are_kept_in_order() {
+        let mut journal = Journal::default();
+        journal.push(news()).unwrap();
+        journal.push(spoken(1)).unwrap();
+        assert_eq!(next(&mut journal), 2);
+        journal.push(spoken(5)).unwrap();
+        journal.push(news()).unwrap();
+        let (refused, _) = journal.settled();
+
+        assert_eq!(journal.give_up(refused).len(), 2);
+
+        assert_eq!(journal.waiting_bytes, 2);
+        assert_eq!(next(&mut journal), 2);
+    }
+
+    #[test]
+    fn a_batch_that_was_refused_for_one_of_its_entries_goes_one_by_one() {
+        let mut journal = Journal::default();
+        for _ in 0..3 {
+            journal.push(spoken(1)).unwrap();
+        }
+        assert_eq!(next(&mut journal), 3);
+        journal.push(spoken(1)).unwrap();
+        journal.push(spoken(1)).unwrap();
+        let (refused, _) = journal.settled();
+
+        journal.retry_alone(refused);
+
+        for count in [1, 1, 1, 2] {
+            assert_eq!(next(&mut journal), count);
+            journal.settled();
+        }
+        assert!(journal.is_idle());
+    }
+}

@@ -1,0 +1,228 @@
+//! The past of a durable stream: read when somebody asks for it, dropped when it is too much or too old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::RpcReplyPort;
+
+use super::member::Peer;
+use super::message::{Change, Question, RoomMessage, Subscribing, Wake};
+use super::seat::refusal;
+use super::state::Room;
+use crate::delivery::Outbound;
+use crate::mailbox::answer;
+use crate::persistence::{
+    Command, ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication,
+};
+use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
+
+/// Rows that a stream lets go before it tells the database so: each telling costs a statement.
+pub(super) const PRUNE_AT: u64 = 64;
+
+/// The least time between two looks for what has become too old.
+const PRUNE_EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// Requests that may wait for the past to be read, or to be removed: more than a room has clients as a
+/// rule.
+const DEFERRED_MAX: usize = 4_096;
+
+impl Room {
+    /// Lets go of what is too much or too old, once it is so many rows, and sees to it that somebody looks
+    /// again when more of it will be too old.
+    pub(super) async fn prune(&mut self, at_least: u64) {
+        let now = self.now();
+        if let Some(below) = self.stream.outdated(now, at_least) {
+            self.mark_pruned(below);
+        }
+        if !self.is_prune_pending
+            && let Some(wait) = self.stream.next_expiry(now)
+        {
+            self.is_prune_pending = true;
+            self.wake(wait.max(PRUNE_EVERY_MIN), Wake::Prune).await;
+        }
+    }
+
+    pub(super) async fn prune_again(&mut self) {
+        self.is_prune_pending = false;
+        self.prune(1).await;
+    }
+
+    /// Nobody comes back to the stream.
+    pub(super) fn prune_all(&self) {
+        if self.stream.is_durable() {
+            self.mark_pruned(self.stream.top() + 1);
+        }
+    }
+
+    fn mark_pruned(&self, below: u64) {
+        if let Some(profile) = &self.profile {
+            self.context.persistence.mark(SoftWrite::PruneHistory {
+                room: profile.id,
+                epoch: Arc::clone(self.stream.epoch()),
+                below,
+            });
+        }
+    }
+
+    /// Whether a message has to wait because it asks for a past that has not been read.
+    pub(super) fn needs_past(&self, message: &RoomMessage) -> bool {
+        if let RoomMessage::Subscribe { subscribing, .. } = message {
+            return self.stream.needs_past(&subscribing.request);
+        }
+        let is_history = matches!(
+            message,
+            RoomMessage::Ask {
+                question: Question::History(_),
+                ..
+            }
+        );
+        is_history && self.stream.is_past_missing()
+    }
+
+    /// Reads the past, and keeps the message until it is there.
+    pub(super) fn defer(&mut self, message: RoomMessage) {
+        let Some(deferred) = Deferred::new(message) else {
+            return;
+        };
+        if self.deferred.len() >= DEFERRED_MAX {
+            return deferred.refuse();
+        }
+        self.deferred.push(deferred);
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let Some(window) = self.stream.window(profile.id, self.now()) else {
+            return;
+        };
+        let (persistence, me) = (self.context.persistence.clone(), self.me.clone());
+        tokio::spawn(async move {
+            let read = persistence.history(window).await;
+            // The room was rebuilt meanwhile, and reads for itself.
+            let _ = me.cast(RoomMessage::Past(read));
+        });
+    }
+
+    /// The past is there, or cannot be had now: gives what has waited for it, to be carried out.
+    pub(super) fn past_read(
+        &mut self,
+        read: Result<Vec<StoredPublication>, ReadError>,
+    ) -> Vec<Deferred> {
+        let deferred = std::mem::take(&mut self.deferred);
+        match read {
+            Ok(past) => {
+                self.stream.put_past(past, self.context.clock.now());
+                deferred
+            }
+            Err(ReadError::Unavailable) => {
+                self.stream.past_is_unread();
+                deferred.into_iter().for_each(Deferred::refuse);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Forgets what the stream has kept. Its top stays, so nobody takes it for a new one.
+    pub(super) fn remove_history(&mut self, reply: RpcReplyPort<Result<(), Failure>>) {
+        let up_to = self.stream.top();
+        if !self.stream.has_history() {
+            return answer(reply, Err(ErrorCode::NotAvailable.into()));
+        }
+        let Some(profile) = self.profile.as_ref().filter(|_| self.stream.is_durable()) else {
+            self.stream.forget(up_to);
+            return answer(reply, Ok(()));
+        };
+        if self.removals.len() >= DEFERRED_MAX {
+            return answer(reply, Err(Refusal::unavailable().into()));
+        }
+        let removal = Command::RemoveHistory(RemoveHistory {
+            room: profile.id,
+            epoch: Arc::clone(self.stream.epoch()),
+            up_to,
+        });
+        self.write(removal, Change::RemoveHistory { up_to });
+        self.removals.push_back(reply);
+    }
+
+    /// Removals are settled in the order in which they were asked for.
+    pub(super) fn history_removed(&mut self, up_to: u64, removed: Result<(), &Refused>) {
+        if removed.is_ok() {
+            self.stream.forget(up_to);
+        }
+        if let Some(reply) = self.removals.pop_front() {
+            answer(reply, removed.map_err(|refused| refusal(refused).into()));
+        }
+    }
+}
+
+/// A request that waits for the past.
+pub(super) enum Deferred {
+    Subscribe {
+        subscribing: Box<Subscribing>,
+        reply: RpcReplyPort<Result<Option<SubscribeResult>, Failure>>,
+    },
+    Ask {
+        id: u32,
+        peer: Arc<Peer>,
+        question: Question,
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+}
+
+impl Deferred {
+    /// None for what never waits.
+    fn new(message: RoomMessage) -> Option<Deferred> {
+        if let RoomMessage::Subscribe { subscribing, reply } = message {
+            return Some(Deferred::Subscribe { subscribing, reply });
+        }
+        let RoomMessage::Ask {
+            id,
+            peer,
+            question,
+            outbound,
+            reply,
+        } = message
+        else {
+            return None;
+        };
+        Some(Deferred::Ask {
+            id,
+            peer,
+            question,
+            outbound,
+            reply,
+        })
+    }
+
+    /// The past cannot be had now.
+    fn refuse(self) {
+        let failure = Refusal::unavailable().into();
+        match self {
+            Deferred::Subscribe { reply, .. } => answer(reply, Err(failure)),
+            Deferred::Ask { reply, .. } => answer(reply, Err(failure)),
+        }
+    }
+}
+
+impl From<Deferred> for RoomMessage {
+    fn from(deferred: Deferred) -> RoomMessage {
+        match deferred {
+            Deferred::Subscribe { subscribing, reply } => {
+                RoomMessage::Subscribe { subscribing, reply }
+            }
+            Deferred::Ask {
+                id,
+                peer,
+                question,
+                outbound,
+                reply,
+            } => RoomMessage::Ask {
+                id,
+                peer,
+                question,
+                outbound,
+                reply,
+            },
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! How something said gets into the stream: at once in a memory stream, by a commit in a durable one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::ActorProcessingErr;
+use tracing::error;
+
+use super::journal::{Entry, Placed, PublishReply, Said};
+use super::message::{Change, RoomMessage, Wake};
+use super::news::News;
+use super::past::PRUNE_AT;
+use super::seat::refusal;
+use super::state::Room;
+use crate::persistence::{Command, Committed, Publish, Refused};
+use crate::wire::{Reason, Refusal, hub_tags};
+
+/// The wait before news that could not be written are written again.
+const NEWS_RETRY: Duration = Duration::from_secs(1);
+
+impl Room {
+    /// Puts something into the stream. A durable one has it once it is committed.
+    pub(super) fn say(&mut self, said: Said, reply: Option<PublishReply>) {
+        if !self.stream.is_durable() {
+            let placed = self.deliver(said);
+            if let Some(reply) = reply {
+                reply.settle(Ok(placed));
+            }
+            return;
+        }
+        match self.journal.push(Entry { said, reply }) {
+            Ok(()) => self.write_batch(),
+            Err(Entry { reply: None, .. }) => {
+                error!(room = %self.channel, "news are lost: too many wait for the database");
+            }
+            Err(Entry {
+                reply: Some(reply), ..
+            }) => {
+                self.context.metrics.batch_full.increment(1);
+                let detail = "too many publications of this room wait for the database";
+                reply.settle(Err(Refusal::new(Reason::Unavailable, detail).into()));
+            }
+        }
+    }
+
+    /// Tells everybody what has happened to a seat or to the room.
+    pub(super) fn announce(&mut self, news: &News<'_>) {
+        let said = Said {
+            data: news.to_json(),
+            info: None,
+            tags: Some(hub_tags()),
+            time: self.now(),
+            since: Instant::now(),
+        };
+        self.say(said, None);
+    }
+
+    /// Writes what waits, unless a batch is being written.
+    pub(super) fn write_batch(&mut self) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let now = Instant::now();
+        let Some(batch) = self.journal.next_batch(now) else {
+            return;
+        };
+        self.context.metrics.batch_size.record(count(batch.len()));
+        let publishers = batch.iter().filter(|entry| entry.reply.is_some());
+        let oldest = publishers.map(|entry| entry.said.since).min();
+        let publish = Command::Publish(Publish {
+            stream: self.stream.id(profile.id),
+            publications: batch.iter().map(|entry| entry.said.to_row()).collect(),
+        });
+        let me = self.me.clone();
+        self.context.persistence.write_since(
+            publish,
+            oldest.unwrap_or(now).into(),
+            move |result| {
+                let change = Change::Publish;
+                // The room was rebuilt meanwhile, and has read the truth.
+                let _ = me.cast(RoomMessage::Settled { change, result });
+            },
+        );
+    }
+
+    pub(super) async fn batch_committed(
+        &mut self,
+        committed: Committed,
+    ) -> Result<(), ActorProcessingErr> {
+        let (entries, began) = self.journal.settled();
+        let expected = self.stream.top() + 1;
+        if committed != (Committed::Published { first: expected }) {
+            return Err(format!("{committed:?} of a stream whose next is {expected}").into());
+        }
+        self.stream.begun();
+        self.write_batch();
+        let metrics = &self.context.metrics;
+        metrics.batches_committed.increment(1);
+        if let Some(began) = began {
+            metrics.batch_duration.record(began.elapsed());
+        }
+        for entry in entries {
+            let placed = self.deliver(entry.said);
+            if let Some(reply) = entry.reply {
+                reply.settle(Ok(placed));
+            }
+        }
+        self.prune(PRUNE_AT).await;
+        self.finish_close_if_told();
+        Ok(())
+    }
+
+    pub(super) async fn batch_refused(
+        &mut self,
+        refused: &Refused,
+    ) -> Result<(), ActorProcessingErr> {
+        let (entries, _) = self.journal.settled();
+        self.context.metrics.batches_refused.increment(1);
+        match refused {
+            Refused::Stale => {
+                return Err("the stream is another one in the database".into());
+            }
+            Refused::Unavailable { .. } => {
+                for reply in self.journal.give_up(entries) {
+                    reply.settle(Err(refusal(refused).into()));
+                }
+                if !self.journal.is_idle() {
+                    self.wake(NEWS_RETRY, Wake::Write).await;
+                }
+            }
+            Refused::InvalidUser
+            | Refused::InsufficientCredits { .. }
+            | Refused::CodeTaken
+            | Refused::SeatTaken
+            | Refused::Repeated(_)
+            | Refused::KeyReused
+            | Refused::Internal
+                if entries.len() > 1 =>
+            {
+                self.journal.retry_alone(entries);
+                self.write_batch();
+            }
+            Refused::InvalidUser
+            | Refused::InsufficientCredits { .. }
+            | Refused::CodeTaken
+            | Refused::SeatTaken
+            | Refused::Repeated(_)
+            | Refused::KeyReused
+            | Refused::Internal => {
+                for entry in entries {
+                    match entry.reply {
+                        Some(reply) => reply.settle(Err(refusal(refused).into())),
+                        None => error!(room = %self.channel, "news were refused and are lost"),
+                    }
+                }
+                self.write_batch();
+            }
+        }
+        self.finish_close_if_told();
+        Ok(())
+    }
+
+    /// Numbers something that is said, and queues it for every member.
+    fn deliver(&mut self, said: Said) -> Placed {
+        let since = said.since;
+        let publication = self.stream.append(said, self.context.clock.now());
+        self.spread(&publication, since);
+        Placed {
+            offset: publication.offset,
+            epoch: Arc::clone(self.stream.epoch()),
+        }
+    }
+}
+
+fn count(number: usize) -> f64 {
+    // A batch has a few hundred entries at most.
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

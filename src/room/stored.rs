@@ -1,0 +1,41 @@
+//! Publications as the database keeps them: client info and tags are JSON there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::persistence::StoredPublication;
+use crate::wire::Publication;
+
+pub(super) fn to_stored(publication: &Publication) -> StoredPublication {
+    StoredPublication {
+        offset: publication.offset,
+        data: publication.data.clone(),
+        info: publication.info.as_deref().map(json),
+        tags: publication.tags.as_deref().map(json),
+        time: publication.time,
+    }
+}
+
+/// Written by this hub, so it reads back; what does not is forgotten, not the message.
+pub(super) fn restored(stored: StoredPublication) -> Publication {
+    fn read<T: DeserializeOwned>(json: Option<Bytes>) -> Option<Arc<T>> {
+        let json = json?;
+        serde_json::from_slice(&json).ok().map(Arc::new)
+    }
+    Publication {
+        offset: stored.offset,
+        data: stored.data,
+        info: read(stored.info),
+        tags: read(stored.tags),
+        time: stored.time,
+    }
+}
+
+pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value)
+        .expect("what the hub stores has text keys only")
+        .into()
+}
