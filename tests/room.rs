@@ -74,6 +74,11 @@ async fn an_open_channel_lives_while_somebody_listens(database: Database) {
     assert_eq!(bo.hears("lobby:main").await["data"], "hello");
     ana.drops_the_line();
     bo.drops_the_line();
+    // All have gone, and one is back at once.
+    let (mut cy, _) = Client::connect(daemon.address(), "").await;
+    let back = cy.recovers("lobby:main", "", 0).await.unwrap();
+    assert_eq!(back["publications"][0]["data"], "hello", "{back}");
+    cy.drops_the_line();
     eventually("no actor is left", async || {
         let after = daemon.actors().await;
         let is_as_before = after == before;

@@ -1,9 +1,11 @@
 //! The stock SDKs, as games use them: they know nothing of Holdfast and lose nothing with it.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use holdfast::wire::Encoding;
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ on_both_databases!(
     python_players_come_back_into_their_seats_after_a_crash,
     javascript_and_python_players_play_in_one_room,
     rust_players_come_back_into_their_seats_after_a_crash,
+    the_python_sdk_passes_its_own_tests,
 );
 
 /// Lines a player may be ahead of the test; a player that is further ahead waits.
@@ -255,4 +258,69 @@ async fn hears(heard: &mut mpsc::Receiver<Value>, expected: &Value) {
             return;
         }
     }
+}
+
+/// Tests in the suite, each of which has to pass.
+const SUITE_TESTS: usize = 62;
+
+/// Some of them wait for ever if the hub is not as they expect.
+const SUITE_WITHIN: Duration = Duration::from_secs(120);
+
+/// The suite expects a hub with this login and these kinds, and clients of one user.
+async fn the_python_sdk_passes_its_own_tests(database: Database) {
+    let mut plan = Daemon::on(database);
+    for (key, value) in [
+        ("auth.guests", "false"),
+        ("auth.hmac_secret", "secret"),
+        ("auth.personal_channel", "true"),
+        ("kind.default.seats", "0"),
+        ("kind.default.join_leave", "true"),
+        ("kind.default.history_size", "100"),
+        ("kind.default.history_ttl", "300s"),
+        ("kind.smallhistory.seats", "0"),
+        ("kind.smallhistory.history_size", "2"),
+        ("kind.smallhistory.history_ttl", "300s"),
+    ] {
+        plan = plan.set(key, value);
+    }
+    let daemon = plan.start().await;
+    let suite = suite_for(&daemon);
+
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/python/bin/python");
+    let mut suite_run = Command::new("timeout");
+    suite_run
+        .arg(SUITE_WITHIN.as_secs().to_string())
+        .arg(python)
+        .args(["-m", "unittest", "-v", "tests.test_client"])
+        .current_dir(suite.path());
+    let ran = tokio::task::spawn_blocking(move || suite_run.output()).await;
+    let ran = ran.unwrap().expect("the suite starts");
+
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    assert!(said.contains(&format!("Ran {SUITE_TESTS} tests")), "{said}");
+    assert!(!said.contains("skipped"), "{said}");
+}
+
+/// A copy of the suite that looks for its server where this daemon is.
+fn suite_for(daemon: &Daemon) -> tempfile::TempDir {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/python/suite/tests");
+    let copy = tempfile::tempdir().unwrap();
+    let tests = copy.path().join("tests");
+    fs::create_dir(&tests).unwrap();
+    let files = fs::read_dir(&suite).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; start the tests with tests/run",
+            suite.display()
+        )
+    });
+    for file in files {
+        let file = file.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "py") {
+            let text = fs::read_to_string(&file).unwrap();
+            let text = text.replace("localhost:8000", &daemon.address().to_string());
+            fs::write(tests.join(file.file_name().unwrap()), text).unwrap();
+        }
+    }
+    copy
 }

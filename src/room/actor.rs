@@ -13,7 +13,7 @@ use super::member::Members;
 use super::message::{RoomMessage, Wake};
 use super::notice::{Epoch, SeatNews};
 use super::seating::{Occupant, Seating};
-use super::state::{Phase, Profile, Room};
+use super::state::{Memory, Phase, Profile, Room};
 use super::stream::Stream;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
@@ -53,6 +53,7 @@ impl Actor for RoomActor {
             claims: HashMap::new(),
             releases: HashMap::new(),
             vacancy: 0,
+            memory: Memory::Empty,
             profile,
             phase,
             halt: Halt::Running,
@@ -187,6 +188,7 @@ impl Room {
         match wake {
             Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until),
             Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
+            Wake::Unheard { vacancy } => self.forget(vacancy),
             Wake::Rest => self.rest(),
             Wake::Write => self.write_batch(),
             Wake::Prune => self.prune_again().await,

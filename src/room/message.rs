@@ -282,6 +282,8 @@ pub(super) enum Wake {
     Hold { seat: u16, hold_until: HubTime },
     /// The room was left empty, that many vacancies ago.
     Empty { vacancy: u64 },
+    /// Nobody has listened to an open channel for a moment, that many vacancies ago.
+    Unheard { vacancy: u64 },
     /// A room that was looked up, and may have been of no use to whoever did.
     Rest,
     /// News wait that could not be written.

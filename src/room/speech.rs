@@ -64,6 +64,7 @@ impl Room {
         let member = Member::new(asked, peer, seat, grant.info, channel, outbound);
         let info = Arc::clone(&member.info);
         self.members.add(member);
+        self.remember();
         self.tell_of(&Push::Join { info: &info });
         Ok(result)
     }

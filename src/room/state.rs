@@ -57,6 +57,7 @@ pub(super) struct Room {
     pub(super) releases: HashMap<u16, Vec<RpcReplyPort<Result<(), Refusal>>>>,
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
+    pub(super) memory: Memory,
     pub(super) phase: Phase,
     pub(super) halt: Halt,
     pub(super) share: Share,
@@ -92,6 +93,19 @@ fn settings(text: &str) -> Arc<RawValue> {
             RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
         })
         .into()
+}
+
+/// How long the history of an open channel outlives its last listener: what a reload or a quick reconnect takes.
+/// More would let a client that tries names fill the memory.
+const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
+/// Whether an open channel has a history that somebody may come back for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    Empty,
+    InUse,
+    /// Nobody listens; it is forgotten in a moment.
+    Fading,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,18 +278,47 @@ impl Room {
     }
 
     /// Goes, if whoever had the room started has no more use for it.
-    pub(super) fn rest(&self) {
+    pub(super) fn rest(&mut self) {
         if self.phase == Phase::Closed {
             self.go();
         }
         self.rest_if_unheard();
     }
 
-    /// An open channel lives while somebody listens.
-    pub(super) fn rest_if_unheard(&self) {
-        if self.kind.is_open_channel() && self.members.is_empty() && self.phase == Phase::Open {
-            let key = self.key.clone();
-            self.tell_shard(ShardMessage::Idle { key });
+    /// An open channel lives while somebody listens, and a moment longer if there is something to come back for.
+    pub(super) fn rest_if_unheard(&mut self) {
+        let is_unheard = self.kind.is_open_channel() && self.members.is_empty();
+        if !is_unheard || self.phase != Phase::Open {
+            return;
+        }
+        match self.memory {
+            Memory::Empty => {
+                let key = self.key.clone();
+                self.tell_shard(ShardMessage::Idle { key });
+            }
+            Memory::InUse => {
+                self.memory = Memory::Fading;
+                self.vacancy += 1;
+                let vacancy = self.vacancy;
+                let wake = move || RoomMessage::Wake(Wake::Unheard { vacancy });
+                self.me.send_after(REMEMBERED_FOR, wake);
+            }
+            Memory::Fading => {}
+        }
+    }
+
+    /// Somebody listens, who may come back after a lost line.
+    pub(super) fn remember(&mut self) {
+        if self.stream.has_history() {
+            self.memory = Memory::InUse;
+        }
+    }
+
+    /// Nobody has come back since.
+    pub(super) fn forget(&mut self, vacancy: u64) {
+        if self.memory == Memory::Fading && self.vacancy == vacancy {
+            self.memory = Memory::Empty;
+            self.rest_if_unheard();
         }
     }
 }
