@@ -277,6 +277,27 @@ impl fmt::Debug for SessionToken {
     }
 }
 
+/// Proof of a seat, as its holder is given it. Shown to its client, and nowhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SeatToken(Arc<str>);
+
+impl SeatToken {
+    pub fn new(text: &str) -> SeatToken {
+        SeatToken(text.into())
+    }
+
+    /// The whole token, for the replies that carry it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SeatToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SeatToken([REDACTED])")
+    }
+}
+
 /// SHA-256 of a session token: what is stored and looked up.
 ///
 /// A look-up by it tells nothing of the token, however long it takes.

@@ -24,6 +24,7 @@
 //! - [`config`]: the settings as types, from file, environment and flags, and what is wrong with them.
 //! - [`telemetry`]: log lines, metrics, and the banner.
 //! - [`wire`]: what travels on a socket, as values: commands, replies, pushes, refusals, closes.
+//! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
 //! - [`persistence`]: the only door to the database: the lock, the one writer, the readers, the schema.
 //! - [`auth`]: who somebody is, by a signed token of the game's own login.
@@ -53,8 +54,8 @@
 //!   told to come back, and a part that keeps failing ends the process with a reason.
 //! - No seat is released because nobody is connected: only a leave, the end of the session or the end of
 //!   the hold does that, and a hold does not run while the daemon is down.
-//! - No token is stored or told twice: the database has its SHA-256, a log line its first 10
-//!   characters at most.
+//! - No session token is stored or told twice: the database has its SHA-256, a log line its first 10
+//!   characters at most. A seat token is signed when it is told, and stored nowhere.
 //!
 //! # Life of a frame
 //!
@@ -91,4 +92,5 @@ pub mod room;
 pub mod session;
 pub mod supervisor;
 pub mod telemetry;
+pub mod token;
 pub mod wire;

@@ -26,6 +26,7 @@ mod respawn;
 mod room;
 mod sdk;
 mod seat;
+mod seat_token;
 mod start;
 mod stop;
 mod supervision;

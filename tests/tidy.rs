@@ -14,6 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["id"]),
     ("telemetry", &["config"]),
     ("wire", &["id", "clock"]),
+    // Keys are files, so it reads the configuration; a refusal has the words of the wire.
+    ("token", &["id", "clock", "config", "wire"]),
     ("delivery", &["wire"]),
     ("auth", &["id", "config", "wire"]),
     ("persistence", PERSISTENCE),
@@ -31,7 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daemon", DAEMON),
 ];
 
-const PERSISTENCE: &[&str] = &["id", "clock", "config", "mailbox", "supervisor"];
+const PERSISTENCE: &[&str] = &["id", "clock", "config", "mailbox", "supervisor", "token"];
 
 const ROOM: &[&str] = &[
     "id",
@@ -40,6 +42,7 @@ const ROOM: &[&str] = &[
     "mailbox",
     "supervisor",
     "wire",
+    "token",
     "delivery",
     "persistence",
     "matchmaking",
@@ -52,6 +55,7 @@ const SESSION: &[&str] = &[
     "mailbox",
     "supervisor",
     "wire",
+    "token",
     "delivery",
     "persistence",
     "matchmaking",
@@ -65,6 +69,7 @@ const CONNECTION: &[&str] = &[
     "mailbox",
     "supervisor",
     "wire",
+    "token",
     "delivery",
     "auth",
     "persistence",
@@ -81,6 +86,7 @@ const LISTENER: &[&str] = &[
     "supervisor",
     "telemetry",
     "wire",
+    "token",
     "delivery",
     "auth",
     "persistence",
@@ -99,6 +105,7 @@ const ADMIN: &[&str] = &[
     "supervisor",
     "telemetry",
     "wire",
+    "token",
     "delivery",
     "auth",
     "persistence",
@@ -117,6 +124,7 @@ const DAEMON: &[&str] = &[
     "supervisor",
     "telemetry",
     "wire",
+    "token",
     "delivery",
     "auth",
     "persistence",

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::code::next_code;
-use holdfast::clock::HubClock;
+use holdfast::clock::{HubClock, HubTime};
 use holdfast::config::Config;
 use holdfast::id::{RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
     NewRoom, NewSeat, NewSession, Persistence, PersistenceActor, Store, UserWrite,
 };
+use holdfast::token::Generations;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 /// The life of a session and the hold of a seat: longer than any measurement.
@@ -77,6 +78,7 @@ pub(crate) fn new_seat(number: u16) -> NewSeat {
         number,
         team: None,
         hold_until: None,
+        tokens: Generations::begin(HubTime(0)),
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Model {
     pub hold_until: Option<i64>,
     /// The confirmed generation of the seat's tokens.
     pub token_generation: i64,
+    /// Generations up to this one are over.
+    pub tokens_ended: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

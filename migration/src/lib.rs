@@ -16,6 +16,8 @@ mod m20261120_000008_create_commands;
 mod m20261120_000009_create_commit_groups;
 mod m20261120_000010_create_hub_clock;
 mod m20261121_000001_add_stream_durable;
+mod m20261121_000002_add_tokens_ended;
+mod m20261121_000003_create_seat_token_keys;
 mod schema;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -39,6 +41,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000009_create_commit_groups::Migration),
             Box::new(m20261120_000010_create_hub_clock::Migration),
             Box::new(m20261121_000001_add_stream_durable::Migration),
+            Box::new(m20261121_000002_add_tokens_ended::Migration),
+            Box::new(m20261121_000003_create_seat_token_keys::Migration),
         ]
     }
 }

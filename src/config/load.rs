@@ -114,6 +114,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
     let database = section::database(&mut reader, &data_dir);
     let persistence = section::persistence(&mut reader);
     let session = section::session(&mut reader);
+    let seat_token = section::seat_token(&mut reader);
     let auth = section::auth(&mut reader, dev);
     let client = section::client(&mut reader);
     let admission = section::admission(&mut reader);
@@ -129,6 +130,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
         database,
         persistence,
         session,
+        seat_token,
         auth,
         client,
         admission,

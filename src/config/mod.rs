@@ -58,6 +58,8 @@ pub struct Config {
     pub persistence: PersistenceConfig,
     /// A user's presence.
     pub session: SessionConfig,
+    /// Proof of seats.
+    pub seat_token: SeatTokenConfig,
     /// Who may come in.
     pub auth: AuthConfig,
     /// What one connection may do, and how long the hub waits for it.
@@ -135,6 +137,15 @@ pub struct PersistenceConfig {
 pub struct SessionConfig {
     /// Life of a session since it was last used.
     pub ttl: Duration,
+}
+
+/// `[seat_token]`
+#[derive(Debug, Clone)]
+pub struct SeatTokenConfig {
+    /// How long a token is good after it was signed. Whole seconds: tokens count in them.
+    pub ttl: Duration,
+    /// Files of keys (PEM, Ed25519): the first signs, all check. Empty: the hub's own.
+    pub keys: Vec<PathBuf>,
 }
 
 /// `[auth]`

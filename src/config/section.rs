@@ -15,15 +15,17 @@ use super::reader::Reader;
 use super::redact::shown_database_url;
 use super::{
     AdminConfig, AdmissionConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig,
-    LogConfig, LogFormat, PersistenceConfig, ServerConfig, SessionConfig, ShutdownConfig,
+    LogConfig, LogFormat, PersistenceConfig, SeatTokenConfig, ServerConfig, SessionConfig,
+    ShutdownConfig,
 };
 
-pub(super) const SECTIONS: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 12] = [
     "server",
     "admin",
     "database",
     "persistence",
     "session",
+    "seat_token",
     "auth",
     "client",
     "admission",
@@ -132,6 +134,27 @@ pub(super) fn persistence(reader: &mut Reader) -> PersistenceConfig {
 pub(super) fn session(reader: &mut Reader) -> SessionConfig {
     SessionConfig {
         ttl: reader.duration("session.ttl", secs(7 * 86_400), secs(1)..=YEAR),
+    }
+}
+
+pub(super) fn seat_token(reader: &mut Reader) -> SeatTokenConfig {
+    SeatTokenConfig {
+        ttl: reader.duration_where(
+            "seat_token.ttl",
+            secs(3_600),
+            secs(1)..=secs(7 * 86_400),
+            " in whole seconds",
+            |ttl| ttl.subsec_nanos() == 0,
+        ),
+        keys: reader
+            .list(
+                "seat_token.keys",
+                "a list of paths of files that hold an Ed25519 key in PEM form",
+                |path| (!path.is_empty()).then(|| path.to_owned()),
+            )
+            .into_iter()
+            .map(PathBuf::from)
+            .collect(),
     }
 }
 

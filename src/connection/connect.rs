@@ -11,7 +11,7 @@ use super::metric::{Resume, count_connect};
 use super::server_side::{Unsubscribed, Wanted};
 use super::state::{Connection, Established, Stage};
 use crate::auth::{self, Login, TokenKind, token_kind};
-use crate::id::{SessionToken, parse_name};
+use crate::id::{RoomCode, SessionToken, parse_name};
 use crate::room::{Grant, Peer};
 use crate::session::{Caller, SessionHandle};
 use crate::wire::{
@@ -42,6 +42,8 @@ struct Found {
     login: Option<Login>,
     /// Until it is attached.
     pass: Pass,
+    /// The room of the seat with whose token the client came.
+    seat: Option<RoomCode>,
 }
 
 /// A client that is about to be told that it is connected.
@@ -50,6 +52,7 @@ struct Arrived {
     view: SessionView,
     seats: Vec<SeatView>,
     login: Option<Login>,
+    outcome: Resume,
 }
 
 impl Connection {
@@ -60,6 +63,7 @@ impl Connection {
             view,
             seats,
             login,
+            outcome,
         } = match self.establish(request).await {
             Ok(arrived) => arrived,
             Err(refusal) => {
@@ -67,10 +71,7 @@ impl Connection {
                 return self.turn_away(id, refusal);
             }
         };
-        count_connect(match view.token {
-            Some(_) => Resume::New,
-            None => Resume::Resumed,
-        });
+        count_connect(outcome);
         // What its rooms say meanwhile follows the reply.
         let held_back = self.outbound.hold_back();
         let wanted = self.wanted(&established.peer, login.as_ref());
@@ -141,12 +142,23 @@ impl Connection {
             token,
             login,
             pass: _pass,
+            seat,
         } = self.find(&request).await?;
         let attached = self
             .context
             .actions
             .attach(&session, &self.outbound)
             .await?;
+        let is_there = |code| attached.report.seats.iter().any(|seat| seat.room == code);
+        if seat.is_some_and(|code| !is_there(code)) {
+            // Somebody with the same seat token came later, and has the seat.
+            self.outbound.cut(Close::Replaced);
+            return Err(Refusal::new(Reason::NotSeated, "the seat was taken over"));
+        }
+        let outcome = match (&token, seat) {
+            (Some(_), None) => Resume::New,
+            (None, _) | (_, Some(_)) => Resume::Resumed,
+        };
         let peer = Arc::new(Peer {
             connection: self.id,
             session: session.id(),
@@ -168,6 +180,7 @@ impl Connection {
             view,
             seats: attached.report.seats,
             login,
+            outcome,
         })
     }
 
@@ -192,6 +205,7 @@ impl Connection {
             token,
             login: None,
             pass,
+            seat: None,
         })
     }
 
@@ -210,9 +224,24 @@ impl Connection {
                     token,
                     login: Some(login),
                     pass,
+                    seat: None,
                 })
             }
-            TokenKind::Session | TokenKind::Seat => {
+            TokenKind::Seat => {
+                let pass = self.context.admission.admit(None).await?;
+                let actions = self.context.actions.clone();
+                let token = token.to_owned();
+                let resuming = async move { actions.resume_seat(&token).await };
+                let resumed = self.context.change(resuming).await?;
+                Ok(Found {
+                    session: resumed.session,
+                    token: resumed.view.token,
+                    login: None,
+                    pass,
+                    seat: Some(resumed.seat.room),
+                })
+            }
+            TokenKind::Session => {
                 let token = SessionToken::parse(token)
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
                 let live = self.context.actions.live(&token);
@@ -222,6 +251,7 @@ impl Connection {
                     token: None,
                     login: None,
                     pass,
+                    seat: None,
                 })
             }
         }

@@ -124,6 +124,7 @@ impl Resume {
             Resume::Refused(Reason::BadRequest) => "bad_request",
             Resume::Refused(Reason::RateLimited) => "rate_limited",
             Resume::Refused(Reason::Unavailable) => "unavailable",
+            Resume::Refused(Reason::NotSeated) => "not_seated",
             Resume::Refused(
                 Reason::RoomNotFound
                 | Reason::RoomFull
@@ -131,7 +132,6 @@ impl Resume {
                 | Reason::SeatTaken
                 | Reason::SeatNotFound
                 | Reason::AlreadySeated
-                | Reason::NotSeated
                 | Reason::InvalidUserReference
                 | Reason::InsufficientCredits
                 | Reason::KeyReused

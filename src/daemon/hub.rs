@@ -22,6 +22,7 @@ use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
 use crate::session::{Actions, SeatNotices, Sessions};
 use crate::supervisor::{Budget, SHARDS};
+use crate::token::Keyring;
 
 /// How often the hub writes down that it is alive. After a crash each hold is longer than it was by
 /// up to this, never shorter.
@@ -45,6 +46,7 @@ impl Parts {
         verifier: Verifier,
         clock: HubClock,
         store: Store,
+        keyring: Arc<Keyring>,
         tracker: TaskTracker,
     ) -> Parts {
         let persistence = store.persistence();
@@ -57,7 +59,14 @@ impl Parts {
             matchmaker.clone(),
             Arc::new(notices.clone()),
         );
-        let sessions = Sessions::new(config, clock, persistence.clone(), rooms.clone(), notices);
+        let sessions = Sessions::new(
+            config,
+            clock,
+            persistence.clone(),
+            rooms.clone(),
+            notices,
+            keyring,
+        );
         let actions = Actions::new(
             sessions.clone(),
             rooms.clone(),

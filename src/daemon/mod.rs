@@ -28,6 +28,7 @@ use crate::http::{self, Health, Limits, Listener};
 use crate::persistence::{OpenError, Store};
 use crate::supervisor::Readiness;
 use crate::telemetry;
+use crate::token::KeyError;
 
 use self::hub::{HubHandle, Parts};
 use self::stop::Stop;
@@ -53,6 +54,8 @@ pub enum StartError {
     DataFolder(#[from] FolderError),
     #[error(transparent)]
     Configuration(#[from] ConfigError),
+    #[error(transparent)]
+    SeatTokenKey(#[from] KeyError),
     #[error("{0}")]
     Address(OpenError),
     #[error("{0}")]
@@ -66,8 +69,10 @@ impl StartError {
         match self {
             StartError::Failure(_) => 1,
             StartError::Port { .. } | StartError::Database(_) | StartError::SecondDaemon(_) => 69,
-            StartError::DataFolder(_) => 77,
-            StartError::Configuration(_) | StartError::Address(_) => 78,
+            StartError::DataFolder(_) | StartError::SeatTokenKey(KeyError::Own { .. }) => 77,
+            StartError::Configuration(_) | StartError::SeatTokenKey(_) | StartError::Address(_) => {
+                78
+            }
         }
     }
 }
@@ -113,7 +118,15 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         }
     };
     let tracker = TaskTracker::new();
-    let parts = Parts::new(&config, verifier.clone(), clock, store, tracker.clone());
+    let keyring = Arc::new(start::keyring(&config, &store).await?);
+    let parts = Parts::new(
+        &config,
+        verifier.clone(),
+        clock,
+        store,
+        keyring,
+        tracker.clone(),
+    );
     let parts = Arc::new(parts);
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
         .await

@@ -5,9 +5,12 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tracing::info;
 
+use super::StartError;
 use super::hub::Parts;
+use crate::config::Config;
 use crate::mailbox::Unanswered;
-use crate::persistence::{ReadError, WriteError};
+use crate::persistence::{ReadError, Store, WriteError};
+use crate::token::{Keyring, new_key, own_key_file};
 
 /// Batches read ahead of the actors that are started from them.
 const BATCHES_AHEAD: usize = 4;
@@ -21,6 +24,20 @@ pub(super) enum RestoreError {
     Read(#[from] ReadError),
     #[error("the rooms and sessions could not be started: {0}")]
     Start(#[from] Unanswered),
+}
+
+/// The keys of seat tokens: those that are configured, else the hub's own, made at its first start.
+pub(super) async fn keyring(config: &Config, store: &Store) -> Result<Keyring, StartError> {
+    let fresh = new_key();
+    let stored = match config.seat_token.keys.is_empty() {
+        true => store.seat_token_key(&fresh).await?,
+        false => None,
+    };
+    let keyring = Keyring::open(&config.seat_token, || match stored {
+        Some(key) => Ok((key, "the seat-token key in the database".to_owned())),
+        None => own_key_file(&config.data_dir, &fresh),
+    })?;
+    Ok(keyring)
 }
 
 /// Starts every room with a seat that is kept, and every session that holds one.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::Api;
 use super::address::asker;
 use super::body;
-use super::caller::Claim;
+use super::caller::{self, Claim};
 use super::key;
 use super::problem::Problem;
 use crate::connection::WrongCodes;
@@ -32,6 +32,9 @@ use crate::wire::{
 /// How long a request may take after its body is read. Longer than an actor's answer may, so that
 /// the better reason is told, and under the 5 s after which the SDKs give up.
 const REQUEST_WITHIN: Duration = Duration::from_millis(4700);
+
+/// The keys change with a restart at the most; a new one is asked for again within five minutes.
+const KEY_SET_CACHING: &str = "public, max-age=300";
 
 /// Who is asking, and for what.
 struct Asked<T> {
@@ -55,7 +58,19 @@ pub(super) async fn open_session(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asked = read(&api, request, no_seat_token).await?;
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&parts.headers, body).await?;
+    let fields = Fields::parse(&bytes)?;
+    if let Some(token) = caller::seat_token(&parts.headers, &fields)? {
+        let actions = api.actions.clone();
+        let opened = change(&api, async move { actions.open_session_with(&token).await });
+        return Ok(answer(StatusCode::CREATED, &opened.await?));
+    }
+    let asked = Asked {
+        claim: api.gate.claim(&parts.headers, &fields)?,
+        wish: (),
+        key: key::read(&parts.headers)?,
+    };
     let report = act(&api, asked, |actions, caller, (), key| async move {
         actions.open_session(caller, key).await
     })
@@ -172,6 +187,19 @@ pub(super) async fn end_session(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// `GET /.well-known/jwks.json`
+pub(super) async fn key_set(State(api): State<Api>) -> Response {
+    let keys = api.actions.keyring().key_set();
+    let headers = [
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/jwk-set+json"),
+        ),
+        (CACHE_CONTROL, HeaderValue::from_static(KEY_SET_CACHING)),
+    ];
+    (headers, keys.to_string()).into_response()
+}
+
 /// Reads who is asking, and for what.
 async fn read<T>(
     api: &Api,
@@ -279,15 +307,6 @@ fn path_text(code: Result<Path<String>, PathRejection>) -> String {
 fn seat_number(text: &str) -> Result<u16, Refusal> {
     let not_found = |_| Refusal::new(Reason::SeatNotFound, "seats are numbers, from 0");
     text.parse().map_err(not_found)
-}
-
-/// The hub issues no seat tokens, so whatever comes as one is not its own.
-fn no_seat_token(fields: &Fields<'_>) -> Result<(), Refusal> {
-    if fields.has_seat_token() {
-        let detail = "seat_token is not one that this hub has signed";
-        return Err(Refusal::new(Reason::TokenInvalid, detail));
-    }
-    Ok(())
 }
 
 /// Answers may carry tokens, and are out of date a moment later: nobody keeps them.

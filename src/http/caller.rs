@@ -192,6 +192,20 @@ impl Secret {
     }
 }
 
+/// The seat token with which somebody comes, who then is nobody else.
+pub(super) fn seat_token(
+    headers: &HeaderMap,
+    fields: &Fields<'_>,
+) -> Result<Option<String>, Refusal> {
+    let token = fields.seat_token()?;
+    if token.is_some() && (headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)) {
+        let detail =
+            "seat_token makes a session of its own: send neither Authorization nor X-API-Key";
+        return Err(Refusal::bad_request(detail));
+    }
+    Ok(token)
+}
+
 /// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;

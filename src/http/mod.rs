@@ -64,6 +64,7 @@ const QUICK_MATCH: &str = "/v1/quick-match";
 const HEALTH: &str = "/api/health";
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
+const KEY_SET: &str = "/.well-known/jwks.json";
 
 /// Every route, as its label in the metrics.
 const ROUTES: &[&str] = &[
@@ -78,6 +79,7 @@ const ROUTES: &[&str] = &[
     HEALTH,
     LIVEZ,
     READYZ,
+    KEY_SET,
     web::PLAYGROUND,
     web::PLAYGROUND_SCRIPT,
     web::PLAYGROUND_BOARD,
@@ -153,6 +155,7 @@ pub fn router(
         .route(HOLD, post(api::hold_seat))
         .route(QUICK_MATCH, post(api::quick_match))
         .route(HEALTH, get(health::health))
+        .route(KEY_SET, get(api::key_set))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(cors);
     Router::new()

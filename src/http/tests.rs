@@ -32,6 +32,7 @@ use crate::persistence::Store;
 use crate::room::Rooms;
 use crate::session::{Actions, SeatNotices, Sessions};
 use crate::supervisor::Readiness;
+use crate::token::{Keyring, new_key};
 
 /// Far longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +54,17 @@ async fn actions(folder: &Path) -> Actions {
         matchmaker.clone(),
         listener,
     );
-    let sessions = Sessions::new(&config, clock, persistence.clone(), rooms.clone(), notices);
+    let keyring = Keyring::open(&config.seat_token, || {
+        Ok((new_key(), "the test".to_owned()))
+    });
+    let sessions = Sessions::new(
+        &config,
+        clock,
+        persistence.clone(),
+        rooms.clone(),
+        notices,
+        Arc::new(keyring.unwrap()),
+    );
     Actions::new(sessions, rooms, persistence, matchmaker)
 }
 

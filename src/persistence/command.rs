@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::once::{Kept, Once};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+use crate::token::Generations;
 
 /// One change, committed whole or not at all. Its answer follows the commit.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub enum Command {
     ClaimSeat(Box<ClaimSeat>),
     ReleaseSeat(ReleaseSeat),
     HoldSeat(HoldSeat),
+    ConfirmToken(Box<ConfirmToken>),
+    EndTokens(EndTokens),
     EndSession(EndSession),
     CloseRoom(RoomId),
     Publish(Publish),
@@ -103,6 +106,8 @@ pub struct NewSeat {
     pub team: Option<Arc<str>>,
     /// None: held. Some: away from the start, because its holder has no connection.
     pub hold_until: Option<HubTime>,
+    /// Where its tokens begin.
+    pub tokens: Generations,
 }
 
 #[derive(Debug, Clone)]
@@ -130,6 +135,30 @@ pub struct HoldSeat {
     pub seat: u16,
     pub session: SessionId,
     pub hold_until: HubTime,
+}
+
+/// A seat token was presented: puts a new session of the seat's user into the seat, away, and confirms
+/// the token's generation.
+#[derive(Debug, Clone)]
+pub struct ConfirmToken {
+    pub room: RoomId,
+    pub seat: u16,
+    /// Must exist and be active, and hold the seat.
+    pub user: UserWrite,
+    /// Which holds the seat until now.
+    pub from: SessionId,
+    pub session: NewSession,
+    pub hold_until: HubTime,
+    pub tokens: Generations,
+}
+
+/// A seat token was used again after a newer one: ends what was signed for the seat so far.
+#[derive(Debug, Clone)]
+pub struct EndTokens {
+    pub room: RoomId,
+    pub seat: u16,
+    pub session: SessionId,
+    pub tokens: Generations,
 }
 
 /// Ends the session, its tokens and its seats.
@@ -182,7 +211,7 @@ pub struct AddToken {
 /// The answer of a committed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// OpenSession, OpenRoom, ClaimSeat: the user as stored.
+    /// OpenSession, OpenRoom, ClaimSeat, ConfirmToken: the user as stored.
     Player { user: UserId, name: Arc<str> },
     /// Publish: the offset of the first.
     Published { first: u64 },
@@ -201,7 +230,7 @@ pub enum Refused {
     CodeTaken,
     #[error("the seat is taken, or the user already sits in the room")]
     SeatTaken,
-    /// ReleaseSeat, HoldSeat: the seat is not in the state that was to be changed. Publish: the stream is
+    /// ReleaseSeat, HoldSeat, ConfirmToken, EndTokens: the seat is not in the state that was to be changed. Publish: the stream is
     /// another.
     #[error("what was to be changed has changed meanwhile")]
     Stale,
@@ -276,6 +305,7 @@ pub struct StoredSeat {
     pub grace: Duration,
     /// None while held.
     pub hold_until: Option<HubTime>,
+    pub tokens: Generations,
 }
 
 /// A room as the database has it.

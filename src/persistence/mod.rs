@@ -27,15 +27,16 @@ mod restore;
 mod rows;
 mod run;
 mod schema;
+mod seat_key;
 mod store;
 mod writer;
 
 pub use actor::PersistenceActor;
 pub use command::{
-    AddToken, ClaimSeat, Command, Committed, EndSession, HistoryWindow, HoldSeat, NewPublication,
-    NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat,
-    RemoveHistory, SessionWrite, SoftWrite, StoredPublication, StoredRoom, StoredSeat,
-    StoredSession, StoredStream, StreamId, UserWrite, Write,
+    AddToken, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndTokens, HistoryWindow,
+    HoldSeat, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, Publish,
+    Refused, ReleaseSeat, RemoveHistory, SessionWrite, SoftWrite, StoredPublication, StoredRoom,
+    StoredSeat, StoredSession, StoredStream, StreamId, UserWrite, Write,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};

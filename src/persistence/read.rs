@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement
 use super::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+use crate::token::Generations;
 
 /// A user as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct StoredUser {
 }
 
 const SEATS: &str = "SELECT s.room_id, r.code, r.kind, s.seat, s.team, s.session_id, s.user_id, \
-                     u.name, r.grace, s.hold_until \
+                     u.name, r.grace, s.hold_until, s.token_generation, s.tokens_ended \
                      FROM room_seats s JOIN rooms r ON r.id = s.room_id \
                      JOIN users u ON u.id = s.user_id";
 
@@ -161,6 +162,7 @@ fn seat(row: &QueryResult) -> Result<StoredSeat, DbErr> {
         user_name: row.try_get_by_index::<String>(7)?.into(),
         grace: duration(row.try_get_by_index(8)?),
         hold_until: row.try_get_by_index::<Option<i64>>(9)?.map(HubTime),
+        tokens: tokens(row, 10)?,
     })
 }
 
@@ -182,6 +184,14 @@ fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
         },
         is_closed: row.try_get_by_index::<Option<i64>>(8)?.is_some(),
         seats: Vec::new(),
+    })
+}
+
+/// The generations of a seat's tokens, in two columns from this one on.
+pub(super) fn tokens(row: &QueryResult, column: usize) -> Result<Generations, DbErr> {
+    Ok(Generations {
+        confirmed: row.try_get_by_index(column)?,
+        ended: row.try_get_by_index(column + 1)?,
     })
 }
 

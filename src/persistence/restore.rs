@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
 use super::publication::offset;
-use super::read::{code, duration, seat_number, token_hash};
+use super::read::{code, duration, seat_number, token_hash, tokens};
 use super::run::TakenOver;
 use super::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::clock::HubTime;
@@ -28,7 +28,7 @@ const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, st
                      (SELECT room_id FROM room_seats) ORDER BY id";
 
 const ROOM_SEATS: &str = "SELECT s.room_id, s.seat, s.team, s.session_id, s.user_id, u.name, \
-                          s.hold_until FROM room_seats s JOIN users u ON u.id = s.user_id \
+                          s.hold_until, s.token_generation, s.tokens_ended FROM room_seats s JOIN users u ON u.id = s.user_id \
                           ORDER BY s.room_id, s.seat";
 
 /// Sessions with a row for each of their tokens.
@@ -231,6 +231,7 @@ fn seat(row: &QueryResult, room: &StoredRoom) -> Result<StoredSeat, DbErr> {
         user_name: row.try_get_by_index::<String>(5)?.into(),
         grace: room.grace,
         hold_until: row.try_get_by_index::<Option<i64>>(6)?.map(HubTime),
+        tokens: tokens(row, 7)?,
     })
 }
 

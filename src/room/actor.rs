@@ -52,6 +52,7 @@ impl Actor for RoomActor {
             is_prune_pending: false,
             claims: HashMap::new(),
             releases: HashMap::new(),
+            takes: HashMap::new(),
             vacancy: 0,
             memory: Memory::Empty,
             profile,
@@ -115,6 +116,7 @@ impl Room {
         let is_about_seats = message.is_about_seats();
         match message {
             RoomMessage::Claim(request) => room.claim(*request),
+            RoomMessage::Take(request) => room.take(*request),
             RoomMessage::Release {
                 session,
                 once,

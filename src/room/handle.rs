@@ -11,12 +11,14 @@ use super::journal::Placed;
 use super::member::Peer;
 use super::message::{
     Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Subscribing,
+    TakeRequest,
 };
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
-use crate::persistence::{Once, SessionWrite, StoredStream, UserWrite};
+use crate::persistence::{NewSession, Once, SessionWrite, StoredStream, UserWrite};
+use crate::token::Claims;
 use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
 
 /// How a room is found: by its code, or, if it is an open channel, by the channel's name.
@@ -76,6 +78,22 @@ impl RoomHandle {
                 team,
                 notice: claimant.notice,
                 memo: claimant.memo,
+                reply,
+            }))
+        })
+        .await
+    }
+
+    /// Puts a session that is made by this into the seat that a token is for. The answer follows the commit.
+    pub async fn take(
+        &self,
+        claims: Claims,
+        session: NewSession,
+    ) -> Result<Result<Claimed, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| {
+            RoomMessage::Take(Box::new(TakeRequest {
+                claims,
+                session,
                 reply,
             }))
         })

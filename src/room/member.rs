@@ -175,6 +175,11 @@ impl Members {
         self.retain(|member| member.peer.session != session || member.peer.epoch >= epoch);
     }
 
+    /// Removes what belongs to a session that has lost its seat to another of its user.
+    pub(super) fn remove_session(&mut self, session: SessionId) {
+        self.retain(|member| member.peer.session != session);
+    }
+
     /// Tells a session's members that they hear the room no more.
     pub(super) fn dismiss_session(&mut self, session: SessionId) {
         self.dismiss(|member| member.peer.session == session);

@@ -17,14 +17,17 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
 use crate::persistence::{
-    Committed, Once, ReadError, SessionWrite, StoredPublication, UserWrite, WriteError,
+    Committed, NewSession, Once, ReadError, SessionWrite, StoredPublication, UserWrite, WriteError,
 };
+use crate::token::Claims;
 use crate::wire::{
     Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, SubscribeResult, UserView,
 };
 
 pub(super) enum RoomMessage {
     Claim(Box<ClaimRequest>),
+    /// Somebody has a seat token.
+    Take(Box<TakeRequest>),
     /// An explicit leave. Answered once it is durable.
     Release {
         session: SessionId,
@@ -125,6 +128,7 @@ impl RoomMessage {
     pub(super) fn is_about_seats(&self) -> bool {
         match self {
             RoomMessage::Claim(_)
+            | RoomMessage::Take(_)
             | RoomMessage::Release { .. }
             | RoomMessage::Hold(_)
             | RoomMessage::Delayed { .. }
@@ -241,7 +245,17 @@ impl fmt::Debug for Memo {
     }
 }
 
-/// A claim that was met.
+/// Somebody comes back with a seat token.
+#[derive(Debug)]
+pub(super) struct TakeRequest {
+    /// As a key of this hub signed them.
+    pub claims: Claims,
+    /// The session that the seat is for, made in the same commit.
+    pub session: NewSession,
+    pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
+}
+
+/// A claim that was met, or a token that was good.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     pub seat: Holding,
@@ -259,6 +273,10 @@ pub struct Claimed {
 pub(super) enum Change {
     Claim {
         seat: u16,
+    },
+    Take {
+        seat: u16,
+        hold_until: HubTime,
     },
     Release {
         seat: u16,

@@ -22,6 +22,7 @@ mod metric;
 mod news;
 mod notice;
 mod past;
+mod place;
 mod publish;
 mod release;
 mod seat;
@@ -30,6 +31,7 @@ mod speech;
 mod state;
 mod stored;
 mod stream;
+mod take;
 mod view;
 
 pub use brood::{Rooms, channel};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId};
+use crate::token::Generations;
 use crate::wire::{SeatStatus, SeatView};
 
 /// Numbers the attachments of sessions to connections, over the whole process: the greater one is
@@ -24,10 +25,11 @@ pub struct Holding {
     pub grace: Duration,
     /// None while held; the end of the hold while away.
     pub hold_until: Option<HubTime>,
+    pub tokens: Generations,
 }
 
 impl Holding {
-    /// What the holder is shown.
+    /// What is shown of it, without a token.
     pub fn view(&self, now: HubTime) -> SeatView {
         let hold = self.hold_until.map_or(self.grace, |end| end.since(now));
         SeatView {
@@ -40,6 +42,8 @@ impl Holding {
                 Some(_) => SeatStatus::Away,
             },
             hold_seconds: whole_seconds(hold),
+            token: None,
+            token_expires_at: None,
         }
     }
 }
@@ -77,6 +81,15 @@ pub enum SeatNews {
     Unsure {
         room: RoomId,
     },
+    /// Another session of the same user has come with the seat's token.
+    TakenOver {
+        room: RoomId,
+    },
+    /// A token of the seat was used again after a newer one: what was signed so far is over.
+    TokensEnded {
+        room: RoomId,
+        tokens: Generations,
+    },
     /// The room was rebuilt and takes the session for away until it hears otherwise.
     Restored {
         seat: Holding,
@@ -93,6 +106,8 @@ impl SeatNews {
             | SeatNews::Released { .. }
             | SeatNews::Extended { .. }
             | SeatNews::Unsure { .. }
+            | SeatNews::TakenOver { .. }
+            | SeatNews::TokensEnded { .. }
             | SeatNews::Restored { .. } => false,
         }
     }

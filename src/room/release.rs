@@ -40,6 +40,9 @@ impl Room {
         } else if self.seating.is_releasing(session) {
             let detail = "the seat is being released already";
             answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
+        } else if self.seating.is_moving(session) {
+            let detail = "the seat is being taken over by another session of its user";
+            answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
         } else {
             let detail = "the session holds no seat in this room";
             answer(reply, Err(Refusal::new(Reason::NotSeated, detail)));

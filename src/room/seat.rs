@@ -15,6 +15,7 @@ use crate::id::SessionId;
 use crate::persistence::{
     ClaimSeat, Command, Committed, NewSeat, Refused, SoftWrite, Write, WriteError,
 };
+use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 
 /// Requests that may wait for one claim to be written: repeats of one player's own request.
@@ -58,6 +59,7 @@ impl Room {
         };
         let hold_until =
             (!request.is_attached).then(|| Occupant::hold_from(self.now(), profile.grace));
+        let tokens = Generations::begin(self.now());
         let command = ClaimSeat {
             room: profile.id,
             user: request.user_write.clone(),
@@ -66,6 +68,7 @@ impl Room {
                 number,
                 team: self.kind.team(number),
                 hold_until,
+                tokens,
             },
             cost: self.kind.config.cost,
         };
@@ -74,6 +77,7 @@ impl Room {
             user: request.user.clone(),
             epoch: request.epoch,
             hold_until,
+            tokens,
         };
         let name = Arc::clone(&occupant.user.name);
         self.seating.reserve(number, occupant);
@@ -103,6 +107,12 @@ impl Room {
             (Change::Claim { seat }, Ok(committed)) => self.claim_committed(seat, committed).await,
             (Change::Claim { seat }, Err(WriteError::Refused(refused))) => {
                 self.claim_refused(seat, &refused).await?;
+            }
+            (Change::Take { seat, hold_until }, Ok(committed)) => {
+                self.take_committed(seat, hold_until, committed).await?;
+            }
+            (Change::Take { seat, .. }, Err(WriteError::Refused(refused))) => {
+                self.take_refused(seat, &refused).await?;
             }
             (Change::Release { seat, reason }, Ok(_)) => self.release_committed(seat, reason).await,
             (Change::Release { seat, reason }, Err(WriteError::Refused(refused))) => {
@@ -271,7 +281,7 @@ impl Room {
         self.wake_at(number, hold_until).await;
     }
 
-    fn check_open(&self) -> Result<(), Refusal> {
+    pub(super) fn check_open(&self) -> Result<(), Refusal> {
         match self.phase {
             Phase::Open if self.is_halted() => Err(Refusal::stopping()),
             Phase::Open => Ok(()),
@@ -283,7 +293,7 @@ impl Room {
         }
     }
 
-    fn claimed(&self, number: u16) -> Result<Claimed, Refusal> {
+    pub(super) fn claimed(&self, number: u16) -> Result<Claimed, Refusal> {
         let claimed = self.claimed_in(&self.seating, number, false);
         claimed.ok_or_else(Refusal::unavailable)
     }

@@ -1,7 +1,7 @@
 //! The rules of seats, with no actor, database or socket in sight.
 //!
 //! A seat goes from empty through claimed (being written) to taken, and through releasing (being
-//! written) back to empty. While a change is being written the seat is nobody else's, and a refusal
+//! written) back to empty; and from one session of its user through moving to another. While a change is being written the seat is nobody else's, and a refusal
 //! puts it back as it was.
 
 use std::sync::Arc;
@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use super::notice::Epoch;
+use super::place::Place;
 use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
 use crate::persistence::StoredSeat;
+use crate::token::{Claims, Fault, Generations, Worth};
 use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
 /// Who has a seat.
@@ -23,14 +25,7 @@ pub(super) struct Occupant {
     pub(super) epoch: Epoch,
     /// None while held; the end of the hold while away.
     pub(super) hold_until: Option<HubTime>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Empty,
-    Claimed(Occupant),
-    Taken(Occupant),
-    Releasing(Occupant),
+    pub(super) tokens: Generations,
 }
 
 /// What a claim leads to.
@@ -42,6 +37,18 @@ pub(super) enum Claim {
     Pending(u16),
     /// This seat is free for it.
     Free(u16),
+}
+
+/// What comes of a seat token.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Presented {
+    Good,
+    /// The seat is changing hands this moment: look again when that is known.
+    Later,
+    /// It is not known yet whose the seat is.
+    Unsettled,
+    Reused,
+    Bad(Fault),
 }
 
 /// The seats of one room.
@@ -146,14 +153,14 @@ impl Seating {
     pub(super) fn release(&mut self, session: SessionId) -> Option<u16> {
         let number = self.seat_of(session)?;
         let place = &mut self.places[usize::from(number)];
-        *place = Place::Releasing(place.taken()?.clone());
+        *place = Place::Releasing(place.settled()?.clone());
         Some(number)
     }
 
     /// The same for a hold that is over, if the seat is still away with that very hold.
     pub(super) fn expire(&mut self, number: u16, hold_until: HubTime) -> Option<SessionId> {
         let place = self.places.get_mut(usize::from(number))?;
-        let occupant = place.taken()?;
+        let occupant = place.settled()?;
         if occupant.hold_until != Some(hold_until) {
             return None;
         }
@@ -211,6 +218,81 @@ impl Seating {
         }
     }
 
+    /// What a seat token is worth that says this.
+    pub(super) fn presented(&self, claims: &Claims) -> Presented {
+        let Some(place) = self.places.get(usize::from(claims.seat)) else {
+            return Presented::Bad(Fault::Foreign);
+        };
+        let occupant = match place {
+            Place::Taken(occupant) if occupant.user.id == claims.user => occupant,
+            Place::Moving(occupant) if occupant.user.id == claims.user => return Presented::Later,
+            Place::Claimed(occupant) | Place::Releasing(occupant)
+                if occupant.user.id == claims.user =>
+            {
+                return Presented::Unsettled;
+            }
+            Place::Empty
+            | Place::Claimed(_)
+            | Place::Taken(_)
+            | Place::Moving(_)
+            | Place::Releasing(_) => return Presented::Bad(Fault::Released),
+        };
+        match occupant.tokens.worth(claims.generation) {
+            Worth::Offered | Worth::Confirmed => Presented::Good,
+            Worth::Reused => Presented::Reused,
+            Worth::Ended => Presented::Bad(Fault::Ended),
+            Worth::Unknown => Presented::Bad(Fault::Foreign),
+        }
+    }
+
+    /// Keeps a seat for a session of its user that is put into it, until that is written.
+    pub(super) fn begin_move(&mut self, number: u16) -> Option<&Occupant> {
+        let place = &mut self.places[usize::from(number)];
+        *place = Place::Moving(place.settled()?.clone());
+        place.taken()
+    }
+
+    /// The move is committed. Gives who sat there, and who does now.
+    pub(super) fn moved(
+        &mut self,
+        number: u16,
+        newcomer: impl FnOnce(&Occupant) -> Occupant,
+    ) -> Option<(Occupant, Occupant)> {
+        let place = &mut self.places[usize::from(number)];
+        let Place::Moving(older) = place else {
+            return None;
+        };
+        let older = older.clone();
+        let newcomer = newcomer(&older);
+        *place = Place::Taken(newcomer.clone());
+        Some((older, newcomer))
+    }
+
+    /// The move could not be written: the seat stays its holder's. None if it was given up meanwhile.
+    pub(super) fn end_move(&mut self, number: u16) -> Option<&Occupant> {
+        let place = &mut self.places[usize::from(number)];
+        let Place::Moving(occupant) = place else {
+            return None;
+        };
+        *place = Place::Taken(occupant.clone());
+        place.taken()
+    }
+
+    /// Ends the tokens that were signed for a seat so far.
+    pub(super) fn end_tokens(&mut self, number: u16) -> Option<&Occupant> {
+        let place = self.places.get_mut(usize::from(number))?;
+        let occupant = place.occupant_mut()?;
+        occupant.tokens = occupant.tokens.end();
+        place.occupant()
+    }
+
+    /// A seat that is being taken over from a session, until that is written.
+    pub(super) fn is_moving(&self, session: SessionId) -> bool {
+        self.places
+            .iter()
+            .any(|place| matches!(place, Place::Moving(occupant) if occupant.session == session))
+    }
+
     /// The seat in which a session sits; neither one that it claims nor one that it gives up.
     pub(super) fn seat_of(&self, session: SessionId) -> Option<u16> {
         self.taken()
@@ -255,14 +337,16 @@ impl Seating {
     pub(super) fn is_settling(&self) -> bool {
         self.places
             .iter()
-            .any(|place| matches!(place, Place::Claimed(_) | Place::Releasing(_)))
+            .any(|place| !matches!(place, Place::Empty | Place::Taken(_)))
     }
 
     /// Seats held and seats away.
     pub(super) fn count(&self) -> (u32, u32) {
         let holders = self.places.iter().filter_map(|place| match place {
             Place::Empty | Place::Claimed(_) => None,
-            Place::Taken(occupant) | Place::Releasing(occupant) => Some(occupant),
+            Place::Taken(occupant) | Place::Moving(occupant) | Place::Releasing(occupant) => {
+                Some(occupant)
+            }
         });
         holders.fold((0, 0), |(held, away), occupant| match occupant.status() {
             SeatStatus::Held => (held + 1, away),
@@ -290,7 +374,9 @@ impl Seating {
             .map(|(seat, place)| {
                 let occupant = match place {
                     Place::Empty | Place::Claimed(_) => None,
-                    Place::Taken(occupant) | Place::Releasing(occupant) => Some(occupant),
+                    Place::Taken(occupant)
+                    | Place::Moving(occupant)
+                    | Place::Releasing(occupant) => Some(occupant),
                 };
                 PlaceView {
                     seat,
@@ -330,59 +416,6 @@ impl Occupant {
     }
 }
 
-impl Place {
-    fn occupant(&self) -> Option<&Occupant> {
-        match self {
-            Place::Empty => None,
-            Place::Claimed(occupant) | Place::Taken(occupant) | Place::Releasing(occupant) => {
-                Some(occupant)
-            }
-        }
-    }
-
-    fn occupant_mut(&mut self) -> Option<&mut Occupant> {
-        match self {
-            Place::Empty => None,
-            Place::Claimed(occupant) | Place::Taken(occupant) | Place::Releasing(occupant) => {
-                Some(occupant)
-            }
-        }
-    }
-
-    fn taken(&self) -> Option<&Occupant> {
-        match self {
-            Place::Taken(occupant) => Some(occupant),
-            Place::Empty | Place::Claimed(_) | Place::Releasing(_) => None,
-        }
-    }
-
-    /// The answer to a claim of a user who has this seat already.
-    fn claimed_again(
-        &self,
-        session: SessionId,
-        number: u16,
-        is_wanted: bool,
-    ) -> Result<Claim, Refusal> {
-        let is_own = self.occupant().is_some_and(|who| who.session == session);
-        match self {
-            Place::Releasing(_) => {
-                let detail = "the seat held before is still being released";
-                Err(Refusal::new(Reason::Unavailable, detail))
-            }
-            Place::Taken(_) if is_own && is_wanted => Ok(Claim::Sits(number)),
-            Place::Claimed(_) if is_own && is_wanted => Ok(Claim::Pending(number)),
-            Place::Taken(_) | Place::Claimed(_) if is_own => {
-                let detail = format!("seat {number} is held here already; release it first");
-                Err(Refusal::new(Reason::AlreadySeated, detail))
-            }
-            Place::Empty | Place::Taken(_) | Place::Claimed(_) => {
-                let detail = "this user sits here in another session";
-                Err(Refusal::new(Reason::AlreadySeated, detail))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,6 +442,7 @@ mod tests {
             },
             epoch: Epoch(1),
             hold_until: None,
+            tokens: Generations::begin(NOW),
         }
     }
 

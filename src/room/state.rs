@@ -13,7 +13,7 @@ use super::handle::RoomKey;
 use super::journal::Journal;
 use super::kind::Kind;
 use super::member::{Members, Peer};
-use super::message::{Change, ClaimRequest, Claimed, RoomMessage, Wake};
+use super::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wake};
 use super::metric::Share;
 use super::notice::{ClaimNotice, Holding, SeatNews};
 use super::past::Deferred;
@@ -55,6 +55,8 @@ pub(super) struct Room {
     pub(super) claims: HashMap<u16, Vec<ClaimReply>>,
     /// Who waits for the release of a seat to be written.
     pub(super) releases: HashMap<u16, Vec<RpcReplyPort<Result<(), Refusal>>>>,
+    /// Seat tokens that were presented for a seat: the first one's move is being written.
+    pub(super) takes: HashMap<u16, VecDeque<TakeRequest>>,
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
     pub(super) memory: Memory,
@@ -229,6 +231,7 @@ impl Room {
             team: self.kind.team(number),
             grace: profile.grace,
             hold_until: occupant.hold_until,
+            tokens: occupant.tokens,
         })
     }
 

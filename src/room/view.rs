@@ -79,6 +79,7 @@ impl Occupant {
             },
             epoch,
             hold_until: seat.hold_until,
+            tokens: seat.tokens,
         }
     }
 }

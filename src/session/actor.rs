@@ -38,6 +38,7 @@ impl Actor for SessionActor {
             waiting: None,
             arriving: None,
             ending: None,
+            renew_at: None,
             _counted: context.metrics.live(),
             _alive: Alive::new("session"),
             context,
@@ -86,10 +87,12 @@ impl Actor for SessionActor {
             SessionMessage::CatchUp => session.catch_up(),
             SessionMessage::Delayed { by } => session.delayed(by),
             SessionMessage::Wake => session.rest_if_idle(),
+            SessionMessage::Renew => session.renew(),
             SessionMessage::Retire => session.retire(),
             #[cfg(feature = "faults")]
             SessionMessage::Panic => panic!("ordered"),
         }
+        session.renew_later().await;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::room::{Holding, Rooms, SeatListener, SeatNews, channel};
 use crate::supervisor::{
     Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheels, shard_of,
 };
+use crate::token::Keyring;
 use crate::wire::UserView;
 
 /// What all sessions share.
@@ -33,6 +34,9 @@ pub(super) struct SessionContext {
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
     pub(super) wheels: Wheels<SessionId>,
+    /// Wakes those whose seat tokens are half over.
+    pub(super) renewals: Wheels<SessionId>,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
     notices: SeatNotices,
     is_stopping: AtomicBool,
@@ -112,13 +116,16 @@ impl Sessions {
         persistence: Persistence,
         rooms: Rooms,
         notices: SeatNotices,
+        keyring: Arc<Keyring>,
     ) -> Sessions {
-        let directory = Arc::clone(&notices.directory);
-        let wheels = Wheels::start(move |id| {
-            if let Some(session) = directory.get(id) {
-                session.tell(SessionMessage::Wake);
-            }
-        });
+        let wheels = |message: fn() -> SessionMessage| {
+            let directory = Arc::clone(&notices.directory);
+            Wheels::start(move |id| {
+                if let Some(session) = directory.get(id) {
+                    session.tell(message());
+                }
+            })
+        };
         Sessions(Arc::new(SessionContext {
             clock,
             ttl: config.session.ttl,
@@ -126,7 +133,9 @@ impl Sessions {
             persistence,
             rooms,
             shards: notices.shards.clone(),
-            wheels,
+            wheels: wheels(|| SessionMessage::Wake),
+            renewals: wheels(|| SessionMessage::Renew),
+            keyring,
             metrics: SessionMetrics::new(),
             notices,
             is_stopping: AtomicBool::new(false),
@@ -196,6 +205,10 @@ impl Sessions {
 
     pub(super) fn context(&self) -> &SessionContext {
         &self.0
+    }
+
+    pub(super) fn live_by_id(&self, id: SessionId) -> Option<SessionHandle> {
+        self.0.notices.directory.get(id)
     }
 
     /// A live session, by the hash of one of its tokens.
@@ -280,6 +293,7 @@ fn holding(stored: StoredSeat) -> Holding {
         team: stored.team,
         grace: stored.grace,
         hold_until: stored.hold_until,
+        tokens: stored.tokens,
     }
 }
 

@@ -57,6 +57,23 @@ impl Actions {
     }
 }
 
+impl Actions {
+    /// The session with which a user comes back to a seat.
+    pub(super) fn fresh_of(&self, user: UserId) -> Fresh {
+        Fresh {
+            id: SessionId::new(),
+            token: SessionToken::random(),
+            expires_at: self.now().plus(self.sessions.context().ttl),
+            user: UserView {
+                id: user.clone(),
+                // Until the commit tells the stored one.
+                name: user.as_str().into(),
+            },
+            user_write: UserWrite::Known(user),
+        }
+    }
+}
+
 impl Fresh {
     pub(super) fn row(&self) -> NewSession {
         NewSession {

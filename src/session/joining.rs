@@ -117,11 +117,17 @@ impl Actions {
             .await
             .map_err(|_: Unanswered| Refusal::unavailable())??;
         let entered = Entered::seated(&claimed, session);
-        let entered = match claimed.is_kept {
+        let mut entered = match claimed.is_kept {
             true => entered,
             // It sat there already, so nothing was written.
             false => self.keep(keyed, entered).await?,
         };
+        self.sign(
+            &entered.session,
+            &entered.user,
+            &mut entered.seat,
+            &claimed.seat,
+        );
         Ok((entered, claimed.seat))
     }
 

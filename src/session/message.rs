@@ -57,6 +57,8 @@ pub(super) enum SessionMessage {
     },
     /// Time to look whether anybody needs the session.
     Wake,
+    /// The seat tokens that the client has are half over.
+    Renew,
     /// The shard asks whether the session can go.
     Retire,
     /// Fail, because a tester wants it.

@@ -19,6 +19,8 @@ mod message;
 mod metric;
 mod once;
 mod opening;
+mod renewal;
+mod resume;
 mod room;
 mod state;
 
@@ -26,5 +28,6 @@ pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};
 pub use handle::{Attachment, SessionHandle};
 pub use message::{Attached, Report};
+pub use resume::Resumed;
 
 pub use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest};

@@ -15,7 +15,7 @@ use super::actions::{Actions, Caller, Entered, SessionReport, session_ended};
 use crate::id::{CommandKey, SessionId, SessionToken};
 use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
 use crate::room::refusal;
-use crate::wire::{Refusal, SessionView};
+use crate::wire::{Refusal, SeatView, SessionView};
 
 /// The method that ends a session, wherever it is asked for.
 pub(super) const SESSION_END: &str = "session.end";
@@ -30,6 +30,8 @@ pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
     fn call(&mut self, name: &Arc<str>);
 
     fn session_mut(&mut self) -> Option<&mut SessionView>;
+
+    fn seats_mut(&mut self) -> &mut [SeatView];
 }
 
 /// An answer as it is kept: without its tokens.
@@ -92,6 +94,9 @@ impl Keyed {
         let token = answer
             .session_mut()
             .and_then(|session| session.token.take());
+        for seat in answer.seats_mut() {
+            (seat.token, seat.token_expires_at) = (None, None);
+        }
         let record = Record {
             is_session_new: token.is_some(),
             answer,
@@ -172,6 +177,10 @@ impl Actions {
         {
             session.token = Some(self.add_token(session.id).await?);
         }
+        let session = answer.session_mut().map(|session| session.id);
+        if let Some(session) = session {
+            self.sign_again(session, answer.seats_mut()).await?;
+        }
         metrics::counter!("holdfast_commands_repeated_total").increment(1);
         Ok(answer)
     }
@@ -196,6 +205,10 @@ impl Answer for Entered {
     fn session_mut(&mut self) -> Option<&mut SessionView> {
         Some(&mut self.session)
     }
+
+    fn seats_mut(&mut self) -> &mut [SeatView] {
+        self.seat.as_mut_slice()
+    }
 }
 
 impl Answer for SessionReport {
@@ -206,6 +219,10 @@ impl Answer for SessionReport {
     fn session_mut(&mut self) -> Option<&mut SessionView> {
         Some(&mut self.session)
     }
+
+    fn seats_mut(&mut self) -> &mut [SeatView] {
+        &mut self.seats
+    }
 }
 
 /// Done, and nothing more to say.
@@ -214,6 +231,10 @@ impl Answer for () {
 
     fn session_mut(&mut self) -> Option<&mut SessionView> {
         None
+    }
+
+    fn seats_mut(&mut self) -> &mut [SeatView] {
+        &mut []
     }
 }
 

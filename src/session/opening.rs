@@ -19,6 +19,7 @@ use crate::persistence::{
 use crate::room::{
     Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_view, refusal,
 };
+use crate::token::Generations;
 use crate::wire::{
     JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, SessionView, UserView,
 };
@@ -195,7 +196,13 @@ impl Actions {
 
     async fn open_fresh(&self, plan: Plan, fresh: Fresh) -> Result<Entered, Refusal> {
         let draft = self.commit_room(&plan).await?;
-        let answer = draft.answer;
+        let mut answer = draft.answer;
+        self.sign(
+            &answer.session,
+            &answer.user,
+            &mut answer.seat,
+            &draft.holding,
+        );
         let seed = fresh.seed(answer.user.clone(), vec![draft.holding]);
         let started = self.sessions.start(seed).await;
         // With or without its player's session: the hold must end.
@@ -207,6 +214,13 @@ impl Actions {
     async fn open_known(&self, plan: Plan, ticket: ClaimTicket) -> Result<Entered, Refusal> {
         let draft = self.commit_room(&plan).await?;
         self.start_room(&plan, draft.stored).await?;
+        let mut answer = draft.answer;
+        self.sign(
+            &answer.session,
+            &answer.user,
+            &mut answer.seat,
+            &draft.holding,
+        );
         let news = SeatNews::Gained {
             seat: draft.holding,
             epoch: plan.epoch,
@@ -217,7 +231,7 @@ impl Actions {
             .hear(plan.session.id, news);
         // The session hears of the seat before it hears that the claim is over.
         drop(ticket);
-        Ok(draft.answer)
+        Ok(answer)
     }
 
     /// Writes the room under a code that is free.
@@ -262,12 +276,13 @@ impl Actions {
 impl Plan {
     /// The room under one more code.
     fn draw(&self, now: HubTime) -> Draft {
-        let grace = self.grace;
+        let (grace, tokens) = (self.grace, Generations::begin(now));
         let hold_until = (!self.is_attached).then(|| now.plus(grace));
         let seat = NewSeat {
             number: self.seat,
             team: self.kind.team(self.seat),
             hold_until,
+            tokens,
         };
         let room = NewRoom {
             id: RoomId::new(),
@@ -303,6 +318,7 @@ impl Plan {
                 user_name: Arc::clone(&self.user.name),
                 grace,
                 hold_until,
+                tokens,
             }],
         };
         let command = Command::OpenRoom(Box::new(OpenRoom {
@@ -312,7 +328,7 @@ impl Plan {
             seat,
             cost: self.kind.config.cost,
         }));
-        let holding = self.holding(&stored, hold_until);
+        let holding = self.holding(&stored, hold_until, tokens);
         let answer = Entered {
             room: opened_view(&self.kind, &stored),
             seat: Some(holding.view(now)),
@@ -328,7 +344,12 @@ impl Plan {
         }
     }
 
-    fn holding(&self, stored: &StoredRoom, hold_until: Option<HubTime>) -> Holding {
+    fn holding(
+        &self,
+        stored: &StoredRoom,
+        hold_until: Option<HubTime>,
+        tokens: Generations,
+    ) -> Holding {
         Holding {
             room: stored.id,
             code: stored.code,
@@ -337,6 +358,7 @@ impl Plan {
             team: self.kind.team(self.seat),
             grace: stored.grace,
             hold_until,
+            tokens,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{ActorRef, RpcReplyPort};
+use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
@@ -18,7 +19,7 @@ use crate::mailbox::answer;
 use crate::persistence::{Once, SoftWrite};
 use crate::room::{ClaimNotice, Epoch, Holding, RoomKey, SeatNews};
 use crate::supervisor::{Alive, ShardMessage};
-use crate::wire::{Close, Frame, Reason, Refusal};
+use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
 
 /// Claims that one session may have under way; no game asks for more than a few rooms at once.
 const CLAIMS_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub(super) struct Session {
     /// A connection that waits until each room has confirmed its seat.
     pub(super) arriving: Option<Arriving>,
     pub(super) ending: Option<Ending>,
+    /// When the client is to be sent new seat tokens; none while that is not awaited.
+    pub(super) renew_at: Option<HubTime>,
     pub(super) _counted: Counted,
     pub(super) _alive: Alive,
 }
@@ -67,7 +70,7 @@ pub(super) struct Arrival {
 
 pub(super) struct Arriving {
     awaited: BTreeSet<RoomId>,
-    reply: RpcReplyPort<Result<Attached, Refusal>>,
+    pub(super) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
 /// Whoever asked for the end of the session.
@@ -88,7 +91,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Ends it with a reason of its own.
-    fn cut(mut self, close: Close) {
+    pub(super) fn cut(mut self, close: Close) {
         self.is_dismissed = true;
         self.outbound.cut(close);
     }
@@ -101,6 +104,13 @@ impl Link {
             let _ = self.outbound.offer(frame);
         }
         self.outbound.close(close);
+    }
+
+    /// Sends the client something beside all channels.
+    pub(super) fn message(&self, data: &RawValue) {
+        let frame = push(self.outbound.encoding(), "", &Push::Message { data });
+        // Full or closed: the connection is ending already.
+        let _ = self.outbound.offer(frame);
     }
 
     /// The connection has gone by itself.
@@ -228,6 +238,8 @@ impl Session {
                     seat.hold_until = Some(hold_until);
                 }
             }
+            SeatNews::TakenOver { room } => self.taken_over(room),
+            SeatNews::TokensEnded { room, tokens } => self.tokens_ended(room, tokens),
             SeatNews::Unsure { room } => self.find_out(room),
             SeatNews::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {
@@ -322,10 +334,9 @@ impl Session {
     }
 
     pub(super) fn report(&self) -> Report {
-        let now = self.now();
         Report {
             expires_at: self.expires_at,
-            seats: self.seats.values().map(|seat| seat.view(now)).collect(),
+            seats: self.seats.values().map(|seat| self.show(seat)).collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,
         }

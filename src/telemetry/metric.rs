@@ -3,7 +3,9 @@
 //! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
 //! address or a token. All series are there from the start, with 0.
 
-use super::series::{ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES};
+use super::series::{
+    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, TOKEN_FAULTS,
+};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -104,6 +106,21 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_seats_released_total",
         &[label("reason", &["left", "hold_over", "session_ended"])],
         "seats that became empty",
+    ),
+    counts(
+        "holdfast_seat_tokens_signed_total",
+        &[],
+        "seat tokens given to their holders",
+    ),
+    counts(
+        "holdfast_seat_tokens_confirmed_total",
+        &[],
+        "seat tokens used for the first time, after which older ones are bad",
+    ),
+    counts(
+        "holdfast_seat_tokens_refused_total",
+        &[label("reason", TOKEN_FAULTS)],
+        "seat tokens that opened no seat; reused is a theft or a client that keeps old ones",
     ),
     counts(
         "holdfast_sessions_restored_total",

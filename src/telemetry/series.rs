@@ -52,6 +52,7 @@ pub(super) const RESUMES: &[&str] = &[
     "bad_request",
     "rate_limited",
     "unavailable",
+    "not_seated",
     "refused",
 ];
 
@@ -68,6 +69,18 @@ pub(super) const JWTS: &[&str] = &[
     "issuer",
     "claim",
     "unavailable",
+];
+
+pub(super) const TOKEN_FAULTS: &[&str] = &[
+    "malformed",
+    "algorithm",
+    "unknown_key",
+    "signature",
+    "expired",
+    "foreign",
+    "released",
+    "ended",
+    "reused",
 ];
 
 pub(super) const ACTORS: &[&str] = &["room", "session", "connection", "shard"];

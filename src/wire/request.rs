@@ -273,9 +273,11 @@ impl<'a> Fields<'a> {
         text.transpose()?.as_deref().map(command_key).transpose()
     }
 
-    /// Whether a seat token came along.
-    pub fn has_seat_token(&self) -> bool {
-        self.seat_token.is_some()
+    /// The seat token that came along.
+    pub fn seat_token(&self) -> Result<Option<String>, Refusal> {
+        self.seat_token
+            .map(|raw| typed("seat_token", raw.get(), "text"))
+            .transpose()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::HubTime;
-use crate::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
+use crate::id::{RoomCode, RoomId, SeatToken, SessionId, SessionToken, UserId};
 
 /// A seat as its holder sees it: `SEAT` in the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,19 @@ pub struct SeatView {
     pub status: SeatStatus,
     /// The whole hold while held, what is left of it while away; rounded up to whole seconds.
     pub hold_seconds: u64,
+    /// For the holder alone.
+    #[serde(
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "reveal_seat"
+    )]
+    pub token: Option<SeatToken>,
+    #[serde(
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "perhaps_rfc3339"
+    )]
+    pub token_expires_at: Option<HubTime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +115,23 @@ pub struct SessionView {
 fn reveal<S: Serializer>(token: &Option<SessionToken>, serializer: S) -> Result<S::Ok, S::Error> {
     match token {
         Some(token) => serializer.serialize_str(token.reveal()),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn reveal_seat<S: Serializer>(token: &Option<SeatToken>, serializer: S) -> Result<S::Ok, S::Error> {
+    match token {
+        Some(token) => serializer.serialize_str(token.reveal()),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn perhaps_rfc3339<S: Serializer>(
+    time: &Option<HubTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339::serialize(time, serializer),
         None => serializer.serialize_none(),
     }
 }

@@ -232,6 +232,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             queue_max: 8192,
             deadline: PATIENCE,
         },
+        seat_token: Config::default().seat_token,
         session: SessionConfig { ttl: 3600 * second },
         auth: AuthConfig {
             guests: true,

@@ -117,6 +117,7 @@ async fn the_schema_has_every_column_of_the_entities(database: Database) {
     select::<entity::user::Entity>(&connection).await;
     select::<entity::room::Entity>(&connection).await;
     select::<entity::room_seat::Entity>(&connection).await;
+    select::<entity::seat_token_key::Entity>(&connection).await;
     select::<entity::app_session::Entity>(&connection).await;
     select::<entity::session_token::Entity>(&connection).await;
     select::<entity::event_participant::Entity>(&connection).await;

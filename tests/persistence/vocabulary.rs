@@ -8,6 +8,7 @@ use holdfast::persistence::{
     ClaimSeat, Command, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat,
     SessionWrite, UserWrite,
 };
+use holdfast::token::Generations;
 
 /// The whole hold of the rooms in these tests.
 pub(super) const GRACE: Duration = Duration::from_secs(300);
@@ -132,5 +133,6 @@ fn seat(number: u16) -> NewSeat {
         number,
         team: (number % 2 == 1).then(|| "red".into()),
         hold_until: None,
+        tokens: Generations::begin(HubTime(0)),
     }
 }

@@ -36,7 +36,9 @@ struct Line {
     answers_cut: u64,
     /// Each new line is cut after a number of bytes that this decides.
     dice: Option<Dice>,
-    /// How often that happened.
+    /// Each new line is cut after so many bytes to the client.
+    answer_max: Option<u64>,
+    /// How often either happened.
     bytes_cut: u64,
 }
 
@@ -87,6 +89,7 @@ impl Proxy {
             line.is_down = false;
             line.is_silent = false;
             line.delay = Duration::ZERO;
+            line.answer_max = None;
             if line.dice.take().is_some() {
                 line.cuts += 1;
             }
@@ -111,6 +114,12 @@ impl Proxy {
             line.cuts += 1;
             line.dice = Some(Dice(seed));
         });
+    }
+
+    /// Cuts each line that is made from here on after so many bytes to the client, until
+    /// [`Proxy::comes_up`].
+    pub(crate) fn cut_answers_after(&self, bytes: u64) {
+        self.line.send_modify(|line| line.answer_max = Some(bytes));
     }
 
     pub(crate) fn lines_cut_at_some_byte(&self) -> u64 {
@@ -180,13 +189,17 @@ async fn carry(client: TcpStream, server: SocketAddr, line: Arc<watch::Sender<Li
         false
     });
     let rest = Rest::new(length);
+    let answer = Rest::new(line.borrow().answer_max.unwrap_or(u64::MAX));
     tokio::select! {
         biased;
         _ = changes.wait_for(|line| line.cuts > cuts) => {}
         () = upward(client_read, server_write, &line, &condemned, &rest) => {}
-        () = downward(server_read, client_write, &line, &condemned, &rest) => {}
+        () = downward(server_read, client_write, &line, &condemned, [&rest, &answer]) => {}
     }
-    if rest.load(Ordering::Relaxed) == 0 {
+    if [rest, answer]
+        .iter()
+        .any(|rest| rest.load(Ordering::Relaxed) == 0)
+    {
         line.send_modify(|line| line.bytes_cut += 1);
     }
 }
@@ -222,7 +235,7 @@ async fn downward(
     mut to: OwnedWriteHalf,
     line: &watch::Sender<Line>,
     condemned: &watch::Sender<bool>,
-    rest: &Rest,
+    [rest, answer]: [&Rest; 2],
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -230,7 +243,11 @@ async fn downward(
             line.send_modify(|line| line.answers_cut += 1);
             return;
         }
-        if !pass(&buffer[..length], &mut to, line, rest).await {
+        let allowed = answer.load(Ordering::Relaxed).min(length as u64);
+        if !pass(&buffer[..allowed as usize], &mut to, line, rest).await {
+            return;
+        }
+        if answer.fetch_sub(allowed, Ordering::Relaxed) == allowed {
             return;
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::id::{RoomId, SessionId};
 use crate::persistence::queue::Item;
-use crate::persistence::{Command, NewRoom, NewSeat, NewSession, SessionWrite, UserWrite};
+use crate::persistence::{
+    Command, ConfirmToken, NewRoom, NewSeat, NewSession, SessionWrite, UserWrite,
+};
 
 /// A user, a session and perhaps a room and a seat.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +15,8 @@ pub(super) struct Entry<'a> {
     pub(super) session: Session<'a>,
     pub(super) room: Option<&'a NewRoom>,
     pub(super) seat: Option<(RoomId, &'a NewSeat)>,
+    /// A seat that the user holds in another session.
+    pub(super) taken: Option<&'a ConfirmToken>,
     /// In credits, never negative.
     pub(super) cost: i64,
 }
@@ -58,6 +62,7 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
             session: Session::New(&open.session),
             room: None,
             seat: None,
+            taken: None,
             cost: 0,
         }),
         Command::OpenRoom(open) => Some(Entry {
@@ -66,6 +71,7 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
             session: (&open.session).into(),
             room: Some(&open.room),
             seat: Some((open.room.id, &open.seat)),
+            taken: None,
             cost: open.cost.max(0),
         }),
         Command::ClaimSeat(claim) => Some(Entry {
@@ -74,10 +80,21 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
             session: (&claim.session).into(),
             room: None,
             seat: Some((claim.room, &claim.seat)),
+            taken: None,
             cost: claim.cost.max(0),
+        }),
+        Command::ConfirmToken(confirm) => Some(Entry {
+            index,
+            user: &confirm.user,
+            session: Session::New(&confirm.session),
+            room: None,
+            seat: None,
+            taken: Some(confirm),
+            cost: 0,
         }),
         Command::ReleaseSeat(_)
         | Command::HoldSeat(_)
+        | Command::EndTokens(_)
         | Command::EndSession(_)
         | Command::CloseRoom(_)
         | Command::Publish(_)

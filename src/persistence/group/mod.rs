@@ -15,6 +15,7 @@ mod release;
 mod seat;
 mod session;
 mod stream;
+mod token;
 mod user;
 
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -84,6 +85,7 @@ pub(super) async fn apply(
     // A hold that is made longer is then over later.
     hold::apply(transaction, items, now, &mut outcomes).await?;
     release::apply(transaction, items, now, &mut outcomes).await?;
+    token::end(transaction, items, &mut outcomes).await?;
 
     let mut entries: Vec<Entry<'_>> = entry::of(items);
     entries.retain(|entry| !outcomes.is_settled(entry.index));
@@ -93,6 +95,7 @@ pub(super) async fn apply(
         session::refuse_ended(transaction, &mut entries, &mut outcomes).await?;
         seat::open_rooms(transaction, &mut entries, now, &mut outcomes).await?;
         seat::claim(transaction, &mut entries, now, &mut outcomes).await?;
+        token::confirm(transaction, &mut entries, now, &mut outcomes).await?;
         users.reconsider(&entries, &mut outcomes);
         users
             .write(transaction, &entries, now, &mut outcomes)

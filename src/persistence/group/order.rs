@@ -34,11 +34,13 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
                 Command::ReleaseSeat(release) => filled.contains(&release.room),
                 Command::HoldSeat(hold) => filled.contains(&hold.room),
                 Command::CloseRoom(room) => filled.contains(room),
+                Command::EndTokens(end) => filled.contains(&end.room),
                 Command::EndSession(end) => used.contains(&end.session),
                 Command::Publish(publish) => !published.insert(publish.stream.room),
                 Command::OpenSession(_)
                 | Command::OpenRoom(_)
                 | Command::ClaimSeat(_)
+                | Command::ConfirmToken(_)
                 | Command::RemoveHistory(_)
                 | Command::AddToken(_)
                 | Command::Nothing => false,
@@ -56,7 +58,10 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
             Session::Known(id) => made.contains(&id),
             Session::New(_) => false,
         };
-        if is_user_new || is_session_new {
+        let is_seat_new = entry
+            .taken
+            .is_some_and(|taken| filled.contains(&taken.room));
+        if is_user_new || is_session_new || is_seat_new {
             return index;
         }
         match entry.user {
@@ -72,6 +77,10 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
         if let Some((room, _)) = entry.seat {
             filled.insert(room);
         }
+        if let Some(taken) = entry.taken {
+            filled.insert(taken.room);
+            used.insert(taken.from);
+        }
     }
     items.len()
 }
@@ -85,8 +94,10 @@ mod tests {
     use super::*;
     use crate::clock::HubTime;
     use crate::persistence::{
-        ClaimSeat, EndSession, NewSeat, NewSession, OpenSession, ReleaseSeat, SessionWrite,
+        ClaimSeat, ConfirmToken, EndSession, NewSeat, NewSession, OpenSession, ReleaseSeat,
+        SessionWrite,
     };
+    use crate::token::Generations;
 
     fn item(command: Command) -> Item {
         Item {
@@ -106,6 +117,7 @@ mod tests {
                 number: 0,
                 team: None,
                 hold_until: None,
+                tokens: Generations::begin(HubTime(0)),
             },
             cost: 0,
         })))
@@ -138,6 +150,33 @@ mod tests {
         let end = item(Command::EndSession(EndSession { session }));
 
         assert_eq!(cut(&[claim(RoomId::new(), session), end]), 1);
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_taken_over_after_what_was_done_to_it_and_before_what_is_done_next() {
+        let (room, from) = (RoomId::new(), SessionId::new());
+        let take = || {
+            item(Command::ConfirmToken(Box::new(ConfirmToken {
+                room,
+                seat: 0,
+                user: UserWrite::Known(UserId::guest()),
+                from,
+                session: NewSession {
+                    id: SessionId::new(),
+                    token: None,
+                    expires_at: HubTime(0),
+                },
+                hold_until: HubTime(0),
+                tokens: Generations::begin(HubTime(0)),
+            })))
+        };
+        let end = || item(Command::EndSession(EndSession { session: from }));
+
+        assert_eq!(cut(&[claim(room, from), take()]), 1);
+        assert_eq!(cut(&[take(), take()]), 1);
+        assert_eq!(cut(&[take(), end()]), 1);
+        assert_eq!(cut(&[end(), take()]), 2);
+        assert_eq!(cut(&[take(), release(room, from)]), 1);
     }
 
     #[tokio::test]

@@ -47,6 +47,8 @@ pub(super) async fn apply(
             | Command::OpenRoom(_)
             | Command::ClaimSeat(_)
             | Command::HoldSeat(_)
+            | Command::ConfirmToken(_)
+            | Command::EndTokens(_)
             | Command::Publish(_)
             | Command::RemoveHistory(_)
             | Command::AddToken(_)

@@ -32,6 +32,8 @@ const SEAT: Columns = &[
     ("seen_at", Type::Int),
     ("away_since", Type::IntOrNull),
     ("hold_until", Type::IntOrNull),
+    ("token_generation", Type::Int),
+    ("tokens_ended", Type::Int),
 ];
 
 const PARTICIPANT: Columns = &[
@@ -106,15 +108,17 @@ pub(super) async fn claim(
             now.0.into(),
             is_away.then_some(now.0).into(),
             seat.hold_until.map(|hold| hold.0).into(),
+            seat.tokens.confirmed.into(),
+            seat.tokens.ended.into(),
         ]);
     }
     let inserted = rows
         .query(
             transaction,
             "INSERT INTO room_seats (room_id, seat, team, session_id, user_id, status, \
-             last_heartbeat_at, away_since, hold_until, token_generation) \
+             last_heartbeat_at, away_since, hold_until, token_generation, tokens_ended) \
              SELECT room_id, seat, team, session_id, user_id, status, seen_at, away_since, \
-             hold_until, 0 FROM v WHERE true ON CONFLICT DO NOTHING \
+             hold_until, token_generation, tokens_ended FROM v WHERE true ON CONFLICT DO NOTHING \
              RETURNING room_id, seat, session_id",
         )
         .await?;

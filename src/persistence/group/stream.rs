@@ -40,6 +40,8 @@ pub(super) async fn apply(
             | Command::ClaimSeat(_)
             | Command::ReleaseSeat(_)
             | Command::HoldSeat(_)
+            | Command::ConfirmToken(_)
+            | Command::EndTokens(_)
             | Command::EndSession(_)
             | Command::CloseRoom(_)
             | Command::AddToken(_)

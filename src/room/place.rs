@@ -1,0 +1,82 @@
+//! One seat of a room: who has it, and what is being written about it.
+
+use super::seating::{Claim, Occupant};
+use crate::id::SessionId;
+use crate::wire::{Reason, Refusal};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Empty,
+    Claimed(Occupant),
+    Taken(Occupant),
+    /// As taken, while another session of the same user is put into it.
+    Moving(Occupant),
+    Releasing(Occupant),
+}
+
+impl Place {
+    pub(super) fn occupant(&self) -> Option<&Occupant> {
+        match self {
+            Place::Empty => None,
+            Place::Claimed(occupant)
+            | Place::Taken(occupant)
+            | Place::Moving(occupant)
+            | Place::Releasing(occupant) => Some(occupant),
+        }
+    }
+
+    pub(super) fn occupant_mut(&mut self) -> Option<&mut Occupant> {
+        match self {
+            Place::Empty => None,
+            Place::Claimed(occupant)
+            | Place::Taken(occupant)
+            | Place::Moving(occupant)
+            | Place::Releasing(occupant) => Some(occupant),
+        }
+    }
+
+    pub(super) fn taken(&self) -> Option<&Occupant> {
+        match self {
+            Place::Taken(occupant) | Place::Moving(occupant) => Some(occupant),
+            Place::Empty | Place::Claimed(_) | Place::Releasing(_) => None,
+        }
+    }
+
+    /// Who sits here, unless a change of that is being written.
+    pub(super) fn settled(&self) -> Option<&Occupant> {
+        match self {
+            Place::Taken(occupant) => Some(occupant),
+            Place::Empty | Place::Claimed(_) | Place::Moving(_) | Place::Releasing(_) => None,
+        }
+    }
+
+    /// The answer to a claim of a user who has this seat already.
+    pub(super) fn claimed_again(
+        &self,
+        session: SessionId,
+        number: u16,
+        is_wanted: bool,
+    ) -> Result<Claim, Refusal> {
+        let is_own = self.occupant().is_some_and(|who| who.session == session);
+        match self {
+            Place::Releasing(_) => {
+                let detail = "the seat held before is still being released";
+                Err(Refusal::new(Reason::Unavailable, detail))
+            }
+            Place::Moving(_) => {
+                let detail = "the seat is being taken over by another session of its user";
+                Err(Refusal::new(Reason::Unavailable, detail))
+            }
+            Place::Taken(_) if is_own && is_wanted => Ok(Claim::Sits(number)),
+            Place::Claimed(_) if is_own && is_wanted => Ok(Claim::Pending(number)),
+            Place::Taken(_) | Place::Claimed(_) if is_own => {
+                let detail = format!("seat {number} is held here already; release it first");
+                Err(Refusal::new(Reason::AlreadySeated, detail))
+            }
+            Place::Empty | Place::Taken(_) | Place::Claimed(_) => {
+                let detail = "this user sits here in another session";
+                Err(Refusal::new(Reason::AlreadySeated, detail))
+            }
+        }
+    }
+}

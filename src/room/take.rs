@@ -1,0 +1,199 @@
+//! Coming back with a seat token: the seat goes from one session of its user to a new one.
+
+use ractor::ActorProcessingErr;
+use tracing::{info, warn};
+
+use super::message::{Change, TakeRequest};
+use super::news::{News, SeatNote};
+use super::notice::{Epoch, SeatNews};
+use super::seat::refusal;
+use super::seating::{Occupant, Presented};
+use super::state::{Phase, Room};
+use crate::clock::HubTime;
+use crate::mailbox::answer;
+use crate::persistence::{
+    Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, WriteError,
+};
+use crate::token::Fault;
+use crate::wire::{Reason, Refusal, UserView};
+
+/// Tokens that may wait for a seat that is changing hands: a player's own devices and repeats.
+const TAKES_MAX: usize = 16;
+
+impl Room {
+    /// Somebody has a seat token; who, and for which seat, is signed.
+    pub(super) fn take(&mut self, request: TakeRequest) {
+        match self.presented(&request) {
+            Ok(Presented::Good) => self.begin_take(request),
+            Ok(Presented::Later) => {
+                let waiting = self.takes.entry(request.claims.seat).or_default();
+                if waiting.len() < TAKES_MAX {
+                    waiting.push_back(request);
+                } else {
+                    let detail = "this seat is being taken over already, many times over";
+                    let refusal = Refusal::new(Reason::RateLimited, detail);
+                    answer(request.reply, Err(refusal));
+                }
+            }
+            Ok(Presented::Unsettled) => answer(request.reply, Err(Refusal::unavailable())),
+            Ok(Presented::Reused) => self.reused(request),
+            Ok(Presented::Bad(fault)) => answer(request.reply, Err(fault.refuse())),
+            Err(refusal) => answer(request.reply, Err(refusal)),
+        }
+    }
+
+    fn presented(&self, request: &TakeRequest) -> Result<Presented, Refusal> {
+        let claims = &request.claims;
+        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+            return Ok(Presented::Bad(Fault::Released));
+        }
+        self.check_open()?;
+        let is_this_room = self
+            .profile
+            .as_ref()
+            .is_some_and(|profile| profile.id == claims.room);
+        if !is_this_room || self.kind.team(claims.seat) != claims.team {
+            return Ok(Presented::Bad(Fault::Foreign));
+        }
+        Ok(self.seating.presented(claims))
+    }
+
+    /// Keeps the seat and writes the move.
+    fn begin_take(&mut self, request: TakeRequest) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let number = request.claims.seat;
+        let (room, at_least) = (profile.id, Occupant::hold_from(self.now(), profile.grace));
+        let Some(occupant) = self.seating.begin_move(number) else {
+            return;
+        };
+        // A hold that the game made longer stays so.
+        let hold_until = occupant
+            .hold_until
+            .map_or(at_least, |end| end.max(at_least));
+        let command = ConfirmToken {
+            room,
+            seat: number,
+            user: UserWrite::Known(occupant.user.id.clone()),
+            from: occupant.session,
+            session: request.session.clone(),
+            hold_until,
+            tokens: occupant.tokens.confirm(request.claims.generation),
+        };
+        let takes = self.takes.entry(number).or_default();
+        takes.push_front(request);
+        let command = Command::ConfirmToken(Box::new(command));
+        self.write(
+            command,
+            Change::Take {
+                seat: number,
+                hold_until,
+            },
+        );
+    }
+
+    /// A token older than one that was used: it is in two hands, and nobody can tell whose are the right
+    /// ones. So all that were signed for the seat are over. Who sits there stays.
+    fn reused(&mut self, request: TakeRequest) {
+        let (number, presented) = (request.claims.seat, request.claims.generation);
+        let refusal = Fault::Reused.refuse();
+        let (Some(profile), Some(occupant)) = (&self.profile, self.seating.end_tokens(number))
+        else {
+            return answer(request.reply, Err(refusal));
+        };
+        warn!(
+            room = %self.channel,
+            seat = number,
+            user = %occupant.user.id,
+            presented,
+            "a seat token was used again after a newer one: the seat's tokens are over"
+        );
+        let (room, session, tokens) = (profile.id, occupant.session, occupant.tokens);
+        self.notify(session, SeatNews::TokensEnded { room, tokens });
+        let command = Command::EndTokens(EndTokens {
+            room,
+            seat: number,
+            session,
+            tokens,
+        });
+        self.context.persistence.write_then(command, move |result| {
+            let refusal = match result {
+                // The seat is another's by now, and its tokens with it.
+                Ok(_) | Err(WriteError::Refused(Refused::Stale)) => refusal,
+                Err(WriteError::Refused(_) | WriteError::Lost) => Refusal::unavailable(),
+            };
+            answer(request.reply, Err(refusal));
+        });
+    }
+
+    pub(super) async fn take_committed(
+        &mut self,
+        number: u16,
+        hold_until: HubTime,
+        committed: Committed,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut waiting = self.takes.remove(&number).unwrap_or_default();
+        let (Some(request), Committed::Player { user, name }) = (waiting.pop_front(), committed)
+        else {
+            return Ok(());
+        };
+        let session = request.session.id;
+        let newcomer = |older: &Occupant| Occupant {
+            session,
+            user: UserView { id: user, name },
+            epoch: Epoch(0),
+            hold_until: Some(hold_until),
+            tokens: older.tokens.confirm(request.claims.generation),
+        };
+        let Some((older, newcomer)) = self.seating.moved(number, newcomer) else {
+            return Err(format!("seat {number} is held in the database, but empty here").into());
+        };
+        if newcomer.tokens != older.tokens {
+            metrics::counter!("holdfast_seat_tokens_confirmed_total").increment(1);
+        }
+        info!(room = %self.channel, seat = number, session = %newcomer.session, "seat taken over");
+        self.members.remove_session(older.session);
+        if let (None, Some(profile)) = (older.hold_until, &self.profile) {
+            let note = SeatNote::new(number, self.kind.team(number), &newcomer).hold(profile.grace);
+            self.announce(&News::Away(note));
+        }
+        self.wake_at(number, hold_until).await;
+        if let Some(profile) = &self.profile {
+            let room = profile.id;
+            self.notify(older.session, SeatNews::TakenOver { room });
+        }
+        answer(request.reply, self.claimed(number));
+        for request in waiting {
+            self.take(request);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn take_refused(
+        &mut self,
+        number: u16,
+        refused: &Refused,
+    ) -> Result<(), ActorProcessingErr> {
+        let mut waiting = self.takes.remove(&number).unwrap_or_default();
+        let kept = self.seating.end_move(number).cloned();
+        if let Some(request) = waiting.pop_front() {
+            let refusal = match (refused, &kept) {
+                (Refused::Stale, None) => Fault::Released.refuse(),
+                (Refused::Stale, Some(_)) => {
+                    return Err(format!("seat {number} is another's in the database").into());
+                }
+                (refused, _) => refusal(refused),
+            };
+            answer(request.reply, Err(refusal));
+        }
+        // Its hold may have ended meanwhile.
+        if let Some(hold_until) = kept.and_then(|occupant| occupant.hold_until) {
+            self.wake_at(number, hold_until).await;
+        }
+        for request in waiting {
+            self.take(request);
+        }
+        Ok(())
+    }
+}

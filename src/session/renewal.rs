@@ -1,0 +1,98 @@
+//! The seat tokens of a live session: what its client is sent, and what becomes of it when another
+//! session comes with one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::state::{Phase, Session};
+use crate::id::{RoomId, random_bytes};
+use crate::mailbox::answer;
+use crate::room::Holding;
+use crate::token::Generations;
+use crate::wire::{Close, Refusal, SeatView, raw_json};
+
+/// `data` of the push that carries a seat with its new token.
+#[derive(Serialize)]
+struct Renewed {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    seat: SeatView,
+}
+
+impl Session {
+    pub(super) fn show(&self, seat: &Holding) -> SeatView {
+        self.context.show(self.known.id, &self.known.user.id, seat)
+    }
+
+    /// Another session of the user has come with the seat's token. Whoever is attached here is the device
+    /// that was left; seats in other rooms stay this session's, and wait for its return.
+    pub(super) fn taken_over(&mut self, room: RoomId) {
+        self.seats.remove(&room);
+        self.arrived_at(room);
+        match std::mem::replace(&mut self.phase, Phase::Away) {
+            Phase::Attached(link) => {
+                self.context.metrics.take_overs.increment(1);
+                link.cut(Close::Replaced);
+                if let Some(arriving) = self.arriving.take() {
+                    answer(arriving.reply, Err(Refusal::unavailable()));
+                }
+                self.turn_away();
+            }
+            other @ (Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired) => {
+                self.phase = other;
+            }
+        }
+    }
+
+    /// What was signed for a seat is over: the client gets another token at once.
+    pub(super) fn tokens_ended(&mut self, room: RoomId, tokens: Generations) {
+        if let Some(seat) = self.seats.get_mut(&room) {
+            seat.tokens = tokens;
+        }
+        if let Some(seat) = self.seats.get(&room) {
+            self.send(seat);
+        }
+    }
+
+    /// Tokens are half over: the client gets new ones.
+    pub(super) fn renew(&mut self) {
+        // An earlier life of this session may have asked to be woken as well.
+        if self.renew_at.is_none_or(|at| self.now() < at) {
+            return;
+        }
+        self.renew_at = None;
+        for seat in self.seats.values() {
+            self.send(seat);
+        }
+    }
+
+    /// Sees to it that the client has a good token as long as it is connected. Who is away costs nothing:
+    /// the next connect reply has new tokens.
+    pub(super) async fn renew_later(&mut self) {
+        let is_needed = matches!(self.phase, Phase::Attached(_)) && !self.seats.is_empty();
+        if !is_needed || self.renew_at.is_some() {
+            return;
+        }
+        let delay = renewal_delay(self.context.keyring.ttl());
+        self.renew_at = Some(self.now().plus(delay));
+        let id = self.known.id;
+        self.context.renewals.of(&id).after(delay, id).await;
+    }
+
+    fn send(&self, seat: &Holding) {
+        if let Phase::Attached(link) = &self.phase {
+            link.message(&raw_json(&Renewed {
+                kind: "seat.token",
+                seat: self.show(seat),
+            }));
+        }
+    }
+}
+
+/// Half of a token's life, or up to a tenth of that less, so that those who came back together after a
+/// restart are not all served together.
+fn renewal_delay(ttl: Duration) -> Duration {
+    let [random] = random_bytes::<1>();
+    (ttl / 2).mul_f64(1.0 - 0.1 * f64::from(random) / f64::from(u8::MAX))
+}

@@ -1,0 +1,141 @@
+//! Coming back by another door: with a seat token, from a device that has no session.
+
+use std::sync::Arc;
+
+use super::actions::{Actions, SessionReport, unanswered};
+use super::brood::SessionContext;
+use super::handle::SessionHandle;
+use crate::id::{SessionId, UserId};
+use crate::room::{Epoch, Holding, RoomKey};
+use crate::token::{Claims, Fault, Keyring};
+use crate::wire::{Refusal, SeatView, SessionView, UserView};
+
+/// A seat in the hands of a new session.
+#[derive(Debug)]
+pub struct Resumed {
+    pub session: SessionHandle,
+    /// With the token of the session.
+    pub view: SessionView,
+    pub seat: SeatView,
+}
+
+impl SessionContext {
+    /// A seat as its holder is shown it, with a token for it. Nothing is written.
+    pub(super) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+        let now = self.clock.now();
+        let claims = Claims {
+            user: user.clone(),
+            room: seat.room,
+            code: seat.code,
+            seat: seat.number,
+            team: seat.team.clone(),
+            session,
+            generation: seat.tokens.offered(),
+        };
+        let signed = self.keyring.sign(&claims, now);
+        SeatView {
+            token: Some(signed.token),
+            token_expires_at: Some(signed.expires_at),
+            ..seat.view(now)
+        }
+    }
+}
+
+impl Actions {
+    /// The keys of seat tokens.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.sessions.context().keyring
+    }
+
+    pub(super) fn show(&self, session: SessionId, user: &UserView, seat: &Holding) -> SeatView {
+        self.sessions.context().show(session, &user.id, seat)
+    }
+
+    /// Gives a seat that is told to its holder a token.
+    pub(super) fn sign(
+        &self,
+        session: &SessionView,
+        user: &UserView,
+        seat: &mut Option<SeatView>,
+        holding: &Holding,
+    ) {
+        if let Some(seat) = seat {
+            let signed = self.show(session.id, user, holding);
+            (seat.token, seat.token_expires_at) = (signed.token, signed.token_expires_at);
+        }
+    }
+
+    /// Gives seats of an answer that was kept new tokens, as far as the session holds them still.
+    pub(super) async fn sign_again(
+        &self,
+        session: SessionId,
+        seats: &mut [SeatView],
+    ) -> Result<(), Refusal> {
+        // A session that holds a seat is live.
+        let Some(session) = self
+            .sessions
+            .live_by_id(session)
+            .filter(|_| !seats.is_empty())
+        else {
+            return Ok(());
+        };
+        let report = self.session(&session).await?;
+        for seat in seats {
+            let is_same = |held: &&SeatView| (held.room, held.seat) == (seat.room, seat.seat);
+            if let Some(held) = report.seats.iter().find(is_same) {
+                seat.token.clone_from(&held.token);
+                seat.token_expires_at = held.token_expires_at;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a new session of the same user into the seat that a token is for. The session that has held
+    /// it gives it up, and its connection closes.
+    ///
+    /// # Errors
+    /// TOKEN_INVALID, TOKEN_EXPIRED, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
+    pub async fn resume_seat(&self, token: &str) -> Result<Resumed, Refusal> {
+        self.check_open()?;
+        let claims = self
+            .keyring()
+            .check(token, self.now())
+            .map_err(Fault::refuse)?;
+        let key = RoomKey::Code(claims.code);
+        let (fresh, taken) = self
+            .rooms
+            .ask(&key, |room| {
+                let claims = claims.clone();
+                // One for each try: the first may be committed, though its room failed before it said so.
+                let fresh = self.fresh_of(claims.user.clone());
+                async move { Ok((room.take(claims, fresh.row()).await?, fresh)) }
+            })
+            .await
+            .map_err(unanswered)?
+            .map(|(taken, fresh)| (fresh, taken))
+            .ok_or_else(|| Fault::Released.refuse())?;
+        let taken = taken?;
+        let seat = self.show(fresh.id, &taken.user, &taken.seat);
+        let seed = fresh.seed(taken.user, vec![taken.seat]);
+        let session = self.sessions.start(seed).await.map_err(unanswered)?;
+        // Somebody with the same token may have been quicker than the start of the session.
+        if let Some(room) = self.rooms.live(&key) {
+            room.away(session.id(), Epoch(0));
+        }
+        Ok(Resumed {
+            session,
+            view: fresh.view(),
+            seat,
+        })
+    }
+
+    /// The same, for who comes without a connection.
+    pub async fn open_session_with(&self, seat_token: &str) -> Result<SessionReport, Refusal> {
+        let resumed = self.resume_seat(seat_token).await?;
+        Ok(SessionReport {
+            session: resumed.view,
+            user: resumed.session.user().clone(),
+            seats: vec![resumed.seat],
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! The keys of seat tokens: signing with the first, checking with each.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use metrics::{Counter, counter};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::fault::Fault;
+use super::key::{Key, KeyError};
+use crate::clock::HubTime;
+use crate::config::SeatTokenConfig;
+use crate::id::{RoomCode, RoomId, SeatToken, SessionId, UserId};
+
+/// What the header of a seat token says it is.
+const TYPE: &str = "seat+jwt";
+
+const ISSUER: &str = "holdfast";
+
+/// The longest text that is looked at: twice the longest token, that of a user whose id has 128 bytes of
+/// which each is escaped.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+const MILLIS: i64 = 1_000;
+
+/// What a seat token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    pub user: UserId,
+    pub room: RoomId,
+    pub code: RoomCode,
+    pub seat: u16,
+    pub team: Option<Arc<str>>,
+    /// Which held the seat when the token was signed.
+    pub session: SessionId,
+    pub generation: i64,
+}
+
+/// A token that was signed.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub token: SeatToken,
+    pub expires_at: HubTime,
+}
+
+/// The keys, and how long what they sign is good.
+pub struct Keyring {
+    kid: String,
+    sign: EncodingKey,
+    check: HashMap<String, DecodingKey>,
+    validation: Validation,
+    key_set: Arc<str>,
+    ttl: Duration,
+    signed: Counter,
+}
+
+/// The claims as they are written.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    iss: String,
+    iat: i64,
+    exp: i64,
+    user: String,
+    room: Uuid,
+    code: String,
+    seat: u16,
+    team: Option<Arc<str>>,
+    session: Uuid,
+    generation: i64,
+}
+
+/// What a header says before anything is believed.
+#[derive(Deserialize)]
+struct Head {
+    alg: Option<String>,
+    typ: Option<String>,
+    kid: Option<String>,
+}
+
+fn head(text: &str) -> Option<Head> {
+    if text.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let (head, _) = text.split_once('.')?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head).ok()?).ok()
+}
+
+impl Keyring {
+    /// Reads the configured keys, or, if there are none, the hub's own, which `own` gives with its origin.
+    /// To be called after the metrics recorder is installed.
+    pub fn open(
+        config: &SeatTokenConfig,
+        own: impl FnOnce() -> Result<(String, String), KeyError>,
+    ) -> Result<Keyring, KeyError> {
+        let mut texts = Vec::new();
+        for path in &config.keys {
+            let text = fs::read_to_string(path).map_err(|source| KeyError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            texts.push((text, path.display().to_string()));
+        }
+        if texts.is_empty() {
+            texts.push(own()?);
+        }
+        Keyring::new(&texts, config.ttl)
+    }
+
+    fn new(texts: &[(String, String)], ttl: Duration) -> Result<Keyring, KeyError> {
+        let mut first = None;
+        let mut check = HashMap::new();
+        let mut public = Vec::new();
+        for (text, origin) in texts {
+            let key = Key::read(text, origin)?;
+            if first.is_none() {
+                let sign = key.sign.ok_or_else(|| KeyError::SignsNothing {
+                    origin: origin.clone(),
+                })?;
+                first = Some((key.kid.clone(), sign));
+            }
+            if check.insert(key.kid, key.check).is_some() {
+                return Err(KeyError::Twice {
+                    origin: origin.clone(),
+                });
+            }
+            public.push(key.public);
+        }
+        let (kid, sign) = first.expect("there is a key, configured or the hub's own");
+        let key_set = serde_json::to_string(&JwkSet { keys: public });
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss"]);
+        // In hub time, below: a wall clock that is set while the daemon runs ends no token.
+        validation.validate_exp = false;
+        Ok(Keyring {
+            kid,
+            sign,
+            check,
+            validation,
+            key_set: key_set.expect("a key set has text only").into(),
+            ttl,
+            signed: counter!("holdfast_seat_tokens_signed_total"),
+        })
+    }
+
+    /// How long a token is good.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// The public keys (RFC 7517).
+    pub fn key_set(&self) -> Arc<str> {
+        Arc::clone(&self.key_set)
+    }
+
+    /// Signs what a holder has. Nothing is written.
+    ///
+    /// # Panics
+    /// Never: the key was tried when it was read.
+    pub fn sign(&self, claims: &Claims, now: HubTime) -> Signed {
+        let expires_at = now.plus(self.ttl).0.saturating_add(MILLIS - 1) / MILLIS;
+        let body = Body {
+            iss: ISSUER.to_owned(),
+            iat: now.0 / MILLIS,
+            exp: expires_at,
+            user: claims.user.as_str().to_owned(),
+            room: claims.room.0,
+            code: claims.code.as_str().to_owned(),
+            seat: claims.seat,
+            team: claims.team.clone(),
+            session: claims.session.0,
+            generation: claims.generation,
+        };
+        let header = Header {
+            typ: Some(TYPE.to_owned()),
+            kid: Some(self.kid.clone()),
+            ..Header::new(Algorithm::EdDSA)
+        };
+        let token = jsonwebtoken::encode(&header, &body, &self.sign);
+        self.signed.increment(1);
+        Signed {
+            token: SeatToken::new(&token.expect("a key that was read signs")),
+            expires_at: HubTime(expires_at.saturating_mul(MILLIS)),
+        }
+    }
+
+    /// What a token says, if one of the keys signed it and it has not expired.
+    pub fn check(&self, text: &str, now: HubTime) -> Result<Claims, Fault> {
+        let head = head(text).ok_or(Fault::Malformed)?;
+        if head.typ.as_deref() != Some(TYPE) {
+            return Err(Fault::Malformed);
+        }
+        if head.alg.as_deref() != Some("EdDSA") {
+            return Err(Fault::Algorithm);
+        }
+        let key = head.kid.and_then(|kid| self.check.get(&kid));
+        let key = key.ok_or(Fault::UnknownKey)?;
+        let checked = jsonwebtoken::decode::<Body>(text, key, &self.validation);
+        let body = checked
+            .map_err(|error| match error.kind() {
+                ErrorKind::InvalidSignature => Fault::Signature,
+                _ => Fault::Malformed,
+            })?
+            .claims;
+        if now.0 >= body.exp.saturating_mul(MILLIS) {
+            return Err(Fault::Expired);
+        }
+        Ok(Claims {
+            user: UserId::parse(&body.user).map_err(|_| Fault::Malformed)?,
+            room: RoomId(body.room),
+            code: body.code.parse().map_err(|_| Fault::Malformed)?,
+            seat: body.seat,
+            team: body.team,
+            session: SessionId(body.session),
+            generation: body.generation,
+        })
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("kid", &self.kid)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::new_key;
+
+    const NOW: HubTime = HubTime(1_763_718_000_250);
+
+    /// What stands before the 32 bytes of a public Ed25519 key.
+    const SPKI_HEAD: [u8; 12] = [
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
+
+    fn keyring(keys: &[&str]) -> Result<Keyring, KeyError> {
+        let texts: Vec<_> = keys
+            .iter()
+            .map(|key| ((*key).to_owned(), "the test".to_owned()))
+            .collect();
+        Keyring::new(&texts, Duration::from_secs(60))
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            user: UserId::parse("ana").unwrap(),
+            room: RoomId::new(),
+            code: "K7QX2P".parse().unwrap(),
+            seat: 1,
+            team: Some("red".into()),
+            session: SessionId::new(),
+            generation: 7,
+        }
+    }
+
+    /// A token whose parts are changed.
+    fn forged(token: &str, head: Option<&str>, signature: Option<&str>) -> String {
+        let parts: Vec<&str> = token.split('.').collect();
+        let head = head.map_or(parts[0].to_owned(), |head| URL_SAFE_NO_PAD.encode(head));
+        format!("{head}.{}.{}", parts[1], signature.unwrap_or(parts[2]))
+    }
+
+    #[test]
+    fn what_was_signed_reads_back_until_it_expires() {
+        let keyring = keyring(&[&new_key()]).unwrap();
+        let claims = claims();
+
+        let signed = keyring.sign(&claims, NOW);
+        let token = signed.token.reveal();
+
+        assert_eq!(keyring.check(token, NOW), Ok(claims));
+        assert_eq!(signed.expires_at, HubTime(1_763_718_061_000));
+        let last = HubTime(signed.expires_at.0 - 1);
+        assert!(keyring.check(token, last).is_ok());
+        assert_eq!(keyring.check(token, signed.expires_at), Err(Fault::Expired));
+    }
+
+    #[test]
+    fn a_token_that_was_touched_is_refused_by_what_is_wrong_with_it() {
+        let (own, foreign) = (new_key(), new_key());
+        let hub = keyring(&[&own]).unwrap();
+        let token = hub.sign(&claims(), NOW).token;
+        let token = token.reveal();
+        let kid = &hub.kid;
+        let other = keyring(&[&foreign]).unwrap().sign(&claims(), NOW).token;
+        let head =
+            |alg: &str, typ: &str| format!(r#"{{"alg":"{alg}","typ":"{typ}","kid":"{kid}"}}"#);
+        let none = forged(token, Some(&head("none", TYPE)), Some(""));
+        let hmac = forged(token, Some(&head("HS256", TYPE)), None);
+        let plain = forged(token, Some(&head("EdDSA", "JWT")), None);
+        let signature = other.reveal().rsplit('.').next();
+
+        for (text, fault) in [
+            (none.as_str(), Fault::Algorithm),
+            (&hmac, Fault::Algorithm),
+            (&plain, Fault::Malformed),
+            (other.reveal(), Fault::UnknownKey),
+            (&forged(token, None, signature), Fault::Signature),
+            (&token[..token.len() - 2], Fault::Signature),
+            (&token[..token.len() / 2], Fault::Malformed),
+            (&token[..10], Fault::Malformed),
+            ("", Fault::Malformed),
+            ("a.b.c", Fault::Malformed),
+            (&"a".repeat(TOKEN_BYTES_MAX + 1), Fault::Malformed),
+        ] {
+            assert_eq!(hub.check(text, NOW), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_key_signs_and_all_check() {
+        let (older, newer) = (new_key(), new_key());
+        let before = keyring(&[&older]).unwrap().sign(&claims(), NOW).token;
+        let rotated = keyring(&[&newer, &older]).unwrap();
+        let after = rotated.sign(&claims(), NOW).token;
+
+        assert!(rotated.check(before.reveal(), NOW).is_ok());
+        assert!(rotated.check(after.reveal(), NOW).is_ok());
+        let only_older = keyring(&[&older]).unwrap();
+        assert_eq!(
+            only_older.check(after.reveal(), NOW),
+            Err(Fault::UnknownKey)
+        );
+        let set: serde_json::Value = serde_json::from_str(&rotated.key_set()).unwrap();
+        assert_eq!(set["keys"][0]["kid"], rotated.kid);
+        assert_eq!(set["keys"][1]["kid"], only_older.kid);
+        assert_eq!(set["keys"][0]["kty"], "OKP");
+        assert!(set["keys"][0].get("d").is_none(), "{set}");
+    }
+
+    #[test]
+    fn a_public_key_checks_and_does_not_sign() {
+        let private = new_key();
+        let set = keyring(&[&private]).unwrap().key_set();
+        let set: serde_json::Value = serde_json::from_str(&set).unwrap();
+        let x = URL_SAFE_NO_PAD.decode(set["keys"][0]["x"].as_str().unwrap());
+        let der = [SPKI_HEAD.as_slice(), &x.unwrap()].concat();
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let public = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+        let token = keyring(&[&private]).unwrap().sign(&claims(), NOW).token;
+
+        let rotated = keyring(&[&new_key(), &public]).unwrap();
+
+        assert!(rotated.check(token.reveal(), NOW).is_ok());
+        assert!(matches!(
+            keyring(&[&public]),
+            Err(KeyError::SignsNothing { .. })
+        ));
+        assert!(matches!(keyring(&["none"]), Err(KeyError::NotAKey { .. })));
+        assert!(matches!(
+            keyring(&[&private, &public]),
+            Err(KeyError::Twice { .. })
+        ));
+    }
+}
