@@ -31,5 +31,6 @@ mod start;
 mod stop;
 mod supervision;
 mod support;
+mod sweep;
 mod trouble;
 mod wire;

@@ -1,6 +1,6 @@
 //! The root of the tree: starts each part, and starts it again when it fails.
 //!
-//! Owns: the supervisors, persistence and the matchmaker. Supervised by: nobody.
+//! Owns: the supervisors, persistence, the matchmaker and the sweeper. Supervised by: nobody.
 //! On failure: the process ends with a reason.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use super::sweeper::Sweeper;
 use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
 use crate::session::{Actions, SeatNotices, Sessions};
-use crate::supervisor::{Budget, SHARDS};
+use crate::supervisor::{Budget, Readiness, SHARDS};
 use crate::token::Keyring;
 
 /// How often the hub writes down that it is alive. After a crash each hold is longer than it was by
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) sessions: Sessions,
     pub(super) actions: Actions,
     pub(super) connections: Connections,
+    sweeper: Sweeper,
 }
 
 impl Parts {
@@ -48,6 +50,7 @@ impl Parts {
         store: Store,
         keyring: Arc<Keyring>,
         tracker: TaskTracker,
+        readiness: Readiness,
     ) -> Parts {
         let persistence = store.persistence();
         let matchmaker = Matchmaker::vacant();
@@ -73,7 +76,17 @@ impl Parts {
             persistence.clone(),
             matchmaker.clone(),
         );
+        let seated = config.kind.values().filter(|kind| kind.seats > 0);
+        let sweeper = Sweeper {
+            persistence: persistence.clone(),
+            sessions: sessions.clone(),
+            rooms: rooms.clone(),
+            clock,
+            readiness,
+            first_after: seated.map(|kind| kind.grace).max().unwrap_or_default(),
+        };
         Parts {
+            sweeper,
             connections: Connections::new(config, verifier, actions.clone(), tracker),
             store,
             clock,
@@ -111,6 +124,7 @@ impl Parts {
             Part::Rooms(shard) => self.rooms.start_shard(shard, hub).await,
             Part::Sessions(shard) => self.sessions.start_shard(shard, hub).await,
             Part::Connections(shard) => self.connections.start_shard(shard, hub).await,
+            Part::Sweeper => self.sweeper.start(hub).await,
         }
     }
 }
@@ -123,6 +137,7 @@ enum Part {
     Rooms(usize),
     Sessions(usize),
     Connections(usize),
+    Sweeper,
 }
 
 impl Part {
@@ -133,6 +148,7 @@ impl Part {
             .chain((0..SHARDS).map(Part::Rooms))
             .chain((0..SHARDS).map(Part::Sessions))
             .chain((0..SHARDS).map(Part::Connections))
+            .chain([Part::Sweeper])
     }
 
     fn label(self) -> &'static str {
@@ -142,6 +158,7 @@ impl Part {
             Part::Rooms(_) => "room_supervisor",
             Part::Sessions(_) => "session_supervisor",
             Part::Connections(_) => "connection_supervisor",
+            Part::Sweeper => "sweeper",
         }
     }
 }

@@ -6,6 +6,7 @@ mod hub;
 mod parent;
 mod start;
 mod stop;
+mod sweeper;
 
 use std::io;
 use std::net::SocketAddr;
@@ -126,6 +127,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         store,
         keyring,
         tracker.clone(),
+        readiness.clone(),
     );
     let parts = Arc::new(parts);
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))

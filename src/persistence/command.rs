@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::once::{Kept, Once};
+use super::sweep::{Sweep, Swept};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 use crate::token::Generations;
@@ -26,6 +27,7 @@ pub enum Command {
     RemoveHistory(RemoveHistory),
     /// One more token for a session that lives. Of many the first stays, and the newest.
     AddToken(AddToken),
+    Sweep(Sweep),
     /// Nothing: what counts is its key.
     Nothing,
 }
@@ -215,6 +217,8 @@ pub enum Committed {
     Player { user: UserId, name: Arc<str> },
     /// Publish: the offset of the first.
     Published { first: u64 },
+    /// Sweep: rows removed.
+    Swept(Swept),
     /// All others.
     Done,
 }

@@ -29,6 +29,7 @@ mod run;
 mod schema;
 mod seat_key;
 mod store;
+mod sweep;
 mod writer;
 
 pub use actor::PersistenceActor;
@@ -45,3 +46,4 @@ pub use read::StoredUser;
 pub use run::RunStart;
 pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};
 pub use store::Store;
+pub use sweep::{Litter, Page, Sweep, Swept};

@@ -147,7 +147,7 @@ impl Room {
     async fn claim_committed(&mut self, number: u16, committed: Committed) {
         let name = match committed {
             Committed::Player { name, .. } => name,
-            Committed::Done | Committed::Published { .. } => return,
+            Committed::Done | Committed::Published { .. } | Committed::Swept(_) => return,
         };
         let Some(occupant) = self.seating.confirm(number, Arc::clone(&name)).cloned() else {
             return;

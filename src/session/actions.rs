@@ -309,9 +309,8 @@ impl Actions {
                 answer.call(&name);
                 Ok(answer)
             }
-            Ok(Committed::Done | Committed::Published { .. }) | Err(WriteError::Lost) => {
-                Err(Refusal::unavailable())
-            }
+            Ok(Committed::Done | Committed::Published { .. } | Committed::Swept(_))
+            | Err(WriteError::Lost) => Err(Refusal::unavailable()),
             Err(WriteError::Refused(refused)) => {
                 debug!(%refused, "not committed");
                 Err(refusal(&refused))

@@ -27,6 +27,7 @@ impl Actor for SessionActor {
     ) -> Result<Session, ActorProcessingErr> {
         let mut session = Session {
             expires_at: seed.expires_at,
+            slides_at: None,
             seats: seed
                 .seats
                 .into_iter()
@@ -86,13 +87,14 @@ impl Actor for SessionActor {
             SessionMessage::Missing { room, epoch } => session.missing(room, epoch),
             SessionMessage::CatchUp => session.catch_up(),
             SessionMessage::Delayed { by } => session.delayed(by),
-            SessionMessage::Wake => session.rest_if_idle(),
+            SessionMessage::Wake => session.woken(),
             SessionMessage::Renew => session.renew(),
             SessionMessage::Retire => session.retire(),
             #[cfg(feature = "faults")]
             SessionMessage::Panic => panic!("ordered"),
         }
         session.renew_later().await;
+        session.slide_later().await;
         Ok(())
     }
 

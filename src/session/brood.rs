@@ -174,6 +174,11 @@ impl Sessions {
         Ok(())
     }
 
+    /// Whether a session is live on this node: somebody uses it, or it holds a seat.
+    pub fn is_live(&self, id: SessionId) -> bool {
+        self.0.notices.directory.get(id).is_some()
+    }
+
     /// Whether every share of the sessions has its supervisor.
     pub fn is_whole(&self) -> bool {
         self.0.shards.is_whole()

@@ -244,7 +244,7 @@ impl Actions {
                     return Ok(draft);
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
-                Ok(Committed::Done | Committed::Published { .. }) => {
+                Ok(Committed::Done | Committed::Published { .. } | Committed::Swept(_)) => {
                     return Err(Refusal::unavailable());
                 }
                 Err(WriteError::Lost) => return self.find_room(draft).await,

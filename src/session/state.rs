@@ -28,12 +28,20 @@ const CLAIMS_MAX: usize = 64;
 /// up: a little more than the longest question takes.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
+/// How often the life of an attached session slides on: late by an eighth at most, so that a crash takes
+/// no more of it. The limits keep the marks of a short life and of 100,000 sessions few.
+const SLIDES_PER_LIFE: u32 = 8;
+const SLIDE_EVERY_MIN: Duration = Duration::from_secs(1);
+const SLIDE_EVERY_MAX: Duration = Duration::from_hours(1);
+
 /// A session with all that it owns.
 pub(super) struct Session {
     pub(super) context: Arc<SessionContext>,
     pub(super) me: ActorRef<SessionMessage>,
     pub(super) known: Arc<Known>,
     pub(super) expires_at: HubTime,
+    /// When its life is to slide on, if it is still attached then. None while nothing will wake it for that.
+    pub(super) slides_at: Option<HubTime>,
     pub(super) phase: Phase,
     /// The newest attachment, also after it has ended.
     pub(super) epoch: Epoch,
@@ -365,6 +373,28 @@ impl Session {
     pub(super) async fn rest_later(&self) {
         let id = self.known.id;
         self.context.wheels.of(&id).after(IDLE_AFTER, id).await;
+    }
+
+    /// Its life slides on while it is attached, not only as its connection comes and goes.
+    pub(super) async fn slide_later(&mut self) {
+        if self.slides_at.is_none() && matches!(self.phase, Phase::Attached(_)) {
+            let ttl = self.context.ttl;
+            let wait = (ttl / SLIDES_PER_LIFE).clamp(SLIDE_EVERY_MIN, SLIDE_EVERY_MAX);
+            self.slides_at = Some(self.now().plus(wait));
+            let id = self.known.id;
+            self.context.wheels.of(&id).after(wait, id).await;
+        }
+    }
+
+    /// A deadline has come: nobody may need the session, or its life slides on.
+    pub(super) fn woken(&mut self) {
+        if self.slides_at.is_some_and(|at| at <= self.now()) {
+            self.slides_at = None;
+            if matches!(self.phase, Phase::Attached(_)) {
+                self.seen();
+            }
+        }
+        self.rest_if_idle();
     }
 
     /// Its life slides on with each use.

@@ -3,11 +3,12 @@
 //! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
 //! address or a token. All series are there from the start, with 0.
 
-use super::series::{
-    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, TOKEN_FAULTS,
-};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+use super::series::{
+    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, SWEPT, TOKEN_FAULTS,
 };
 
 /// Metrics of one name.
@@ -298,6 +299,20 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_commands_repeated_total",
         &[],
         "requests answered with what was kept under their key",
+    ),
+    counts(
+        "holdfast_swept_rows_total",
+        &[label("table", SWEPT)],
+        "rows that had outlived their use and were removed",
+    ),
+    spreads(
+        "holdfast_sweep_duration_seconds",
+        "time of each round through all that is swept, pauses included",
+    ),
+    counts(
+        "holdfast_sweeps_failed_total",
+        &[],
+        "rounds that the database broke off",
     ),
     counts(
         "holdfast_soft_writes_dropped_total",

@@ -83,7 +83,7 @@ pub(super) const TOKEN_FAULTS: &[&str] = &[
     "reused",
 ];
 
-pub(super) const ACTORS: &[&str] = &["room", "session", "connection", "shard"];
+pub(super) const ACTORS: &[&str] = &["room", "session", "connection", "shard", "sweeper"];
 
 pub(super) const RESTARTED: &[&str] = &[
     "room",
@@ -94,6 +94,18 @@ pub(super) const RESTARTED: &[&str] = &[
     "connection_supervisor",
     "matchmaker",
     "persistence",
+    "sweeper",
+];
+
+pub(super) const SWEPT: &[&str] = &[
+    "app_sessions",
+    "session_tokens",
+    "commands",
+    "users",
+    "rooms",
+    "event_participants",
+    "room_publications",
+    "commit_groups",
 ];
 
 pub(super) const PARTS: &[&str] = &[

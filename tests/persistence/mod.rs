@@ -7,6 +7,7 @@ mod open;
 mod proxy;
 mod run;
 mod stream;
+mod sweep;
 mod trouble;
 mod vocabulary;
 mod write;

@@ -100,6 +100,7 @@ fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
         | Command::Publish(_)
         | Command::RemoveHistory(_)
         | Command::AddToken(_)
+        | Command::Sweep(_)
         | Command::Nothing => None,
     }
 }

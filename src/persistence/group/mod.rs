@@ -15,6 +15,7 @@ mod release;
 mod seat;
 mod session;
 mod stream;
+mod sweep;
 mod token;
 mod user;
 
@@ -105,6 +106,7 @@ pub(super) async fn apply(
     }
     session::add_tokens(transaction, items, now, &mut outcomes).await?;
     stream::apply(transaction, items, &mut outcomes).await?;
+    sweep::apply(transaction, items, &mut outcomes).await?;
     once::keep(transaction, items, now, &outcomes).await?;
 
     // Every command passes one of the phases; one that did not would be a bug, and is told as one.

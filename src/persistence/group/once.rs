@@ -71,7 +71,7 @@ pub(super) async fn keep(
         };
         let name = match committed {
             Committed::Player { name, .. } => Some(Arc::clone(name)),
-            Committed::Published { .. } | Committed::Done => None,
+            Committed::Published { .. } | Committed::Swept(_) | Committed::Done => None,
         };
         if let Some(answer) = once.stored(name)? {
             rows.push([

@@ -43,6 +43,7 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
                 | Command::ConfirmToken(_)
                 | Command::RemoveHistory(_)
                 | Command::AddToken(_)
+                | Command::Sweep(_)
                 | Command::Nothing => false,
             };
             if is_apart {

@@ -52,6 +52,7 @@ pub(super) async fn apply(
             | Command::Publish(_)
             | Command::RemoveHistory(_)
             | Command::AddToken(_)
+            | Command::Sweep(_)
             | Command::Nothing => {}
         }
     }

@@ -45,6 +45,7 @@ pub(super) async fn apply(
             | Command::EndSession(_)
             | Command::CloseRoom(_)
             | Command::AddToken(_)
+            | Command::Sweep(_)
             | Command::Nothing => {}
         }
     }

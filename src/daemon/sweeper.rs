@@ -1,0 +1,241 @@
+//! The sweeper: removes what has outlived its use, a little at a time, through the writer of everybody else.
+//!
+//! Owns: how far the round has come. Supervised by: the hub.
+//! On failure: started again, and begins with a new round, one grace later.
+//!
+//! A slow look at the tables holds nobody up: it is a reader's. The writer only ever removes a bounded number
+//! of rows by their keys, beside the commands of players, and with a pause after each time.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::clock::HubClock;
+use crate::id::{RoomId, SessionId};
+use crate::persistence::{Litter, Persistence, ReadError, Sweep, WriteError};
+use crate::room::{RoomKey, Rooms};
+use crate::session::Sessions;
+use crate::supervisor::{Alive, Phase, Readiness};
+
+/// How long a session stays after it has ended or expired: until then its client is told that it has ended,
+/// and may repeat what it asked last.
+const SESSION_KEPT: Duration = Duration::from_hours(24);
+
+/// How long a room stays after it has closed: until then its code is told to be over.
+const ROOM_KEPT: Duration = Duration::from_hours(24);
+
+/// How long the answer to a request is kept under its key.
+const KEY_KEPT: Duration = Duration::from_hours(24);
+
+/// How long the id of a transaction is kept. It is asked for within seconds, by the writer that made it.
+const GROUP_KEPT: Duration = Duration::from_hours(1);
+
+/// The wait between two rounds.
+const ROUND_EVERY: Duration = Duration::from_mins(1);
+
+/// The wait between two steps of a round: a sweep has the writer for a small share of the time.
+const STEP_EVERY: Duration = Duration::from_millis(50);
+
+/// Where what may be swept is found, and who knows what is in use.
+#[derive(Debug, Clone)]
+pub(super) struct Sweeper {
+    pub(super) persistence: Persistence,
+    pub(super) sessions: Sessions,
+    pub(super) rooms: Rooms,
+    pub(super) clock: HubClock,
+    pub(super) readiness: Readiness,
+    /// The wait after the daemon is ready: players come back first.
+    pub(super) first_after: Duration,
+}
+
+#[derive(Debug)]
+pub(super) enum SweeperMessage {
+    Step,
+}
+
+/// A round through all that is swept.
+pub(super) struct Round {
+    /// None between two rounds.
+    began: Option<Instant>,
+    stage: Stage,
+    removed: u64,
+    _alive: Alive,
+}
+
+/// What comes next.
+#[derive(Debug, Clone)]
+enum Stage {
+    /// From the session after this one.
+    Sessions(Uuid),
+    /// From the room after this one.
+    Rooms(Uuid),
+    /// These rooms, which have more than one step can remove, and then those after an id.
+    RoomsLeft(Vec<RoomId>, Option<Uuid>),
+    Keys,
+    Groups,
+}
+
+/// Why a step was not made. The next round tries again.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Sweeper {
+    pub(super) async fn start(&self, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, self.clone(), (), hub).await?;
+        Ok(actor.get_cell())
+    }
+
+    /// Makes one step. Gives the next one, if the round is not over.
+    async fn step(&self, stage: Stage) -> Result<(Option<Stage>, u64), StepError> {
+        match stage {
+            Stage::Sessions(after) => {
+                let before = self.clock.now().minus(SESSION_KEPT);
+                let page = self.persistence.dead_sessions(after, before).await?;
+                let is_unused = |id: &SessionId| !self.sessions.is_live(*id);
+                let dead: Vec<_> = page.dead.into_iter().filter(is_unused).collect();
+                let removed = match dead.is_empty() {
+                    true => 0,
+                    false => self.sweep(Litter::Sessions(dead), SESSION_KEPT).await?,
+                };
+                let next = page.next.map_or(Stage::Rooms(Uuid::nil()), Stage::Sessions);
+                Ok((Some(next), removed))
+            }
+            Stage::Rooms(after) => {
+                let before = self.clock.now().minus(ROOM_KEPT);
+                let page = self.persistence.dead_rooms(after, before).await?;
+                let dead = page.dead.into_iter();
+                let unused = dead
+                    .filter(|(_, code)| self.rooms.live(&RoomKey::Code(*code)).is_none())
+                    .map(|(id, _)| id)
+                    .collect();
+                Ok((Some(Stage::RoomsLeft(unused, page.next)), 0))
+            }
+            Stage::RoomsLeft(rooms, next) => {
+                let removed = match rooms.is_empty() {
+                    true => 0,
+                    false => self.sweep(Litter::Rooms(rooms.clone()), ROOM_KEPT).await?,
+                };
+                let next = match removed {
+                    0 => next.map_or(Stage::Keys, Stage::Rooms),
+                    _ => Stage::RoomsLeft(rooms, next),
+                };
+                Ok((Some(next), removed))
+            }
+            Stage::Keys => {
+                let removed = self.sweep(Litter::Keys, KEY_KEPT).await?;
+                let next = if removed == 0 {
+                    Stage::Groups
+                } else {
+                    Stage::Keys
+                };
+                Ok((Some(next), removed))
+            }
+            Stage::Groups => {
+                let removed = self.sweep(Litter::Groups, GROUP_KEPT).await?;
+                Ok(((removed > 0).then_some(Stage::Groups), removed))
+            }
+        }
+    }
+
+    async fn sweep(&self, what: Litter, kept: Duration) -> Result<u64, WriteError> {
+        let before = self.clock.now().minus(kept);
+        let swept = self.persistence.sweep(Sweep { what, before }).await?;
+        for (table, rows) in &swept {
+            counter!("holdfast_swept_rows_total", "table" => *table).increment(*rows);
+        }
+        Ok(swept.iter().map(|(_, rows)| rows).sum())
+    }
+}
+
+impl Actor for Sweeper {
+    type Msg = SweeperMessage;
+    type State = Round;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<SweeperMessage>,
+        (): (),
+    ) -> Result<Round, ActorProcessingErr> {
+        let (mut phase, first_after) = (self.readiness.watch(), self.first_after);
+        tokio::spawn(async move {
+            // A daemon that never gets ready has nothing to sweep.
+            if phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok() {
+                me.send_after(first_after, || SweeperMessage::Step);
+            }
+        });
+        Ok(Round::new())
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<SweeperMessage>,
+        SweeperMessage::Step: SweeperMessage,
+        round: &mut Round,
+    ) -> Result<(), ActorProcessingErr> {
+        if !self.readiness.is_ready() {
+            // The daemon stops.
+            return Ok(());
+        }
+        let began = *round.began.get_or_insert_with(Instant::now);
+        match self.step(round.stage.clone()).await {
+            Ok((Some(next), removed)) => {
+                round.removed += removed;
+                round.stage = next;
+                me.send_after(STEP_EVERY, || SweeperMessage::Step);
+            }
+            Ok((None, removed)) => {
+                let rows = round.removed + removed;
+                if rows > 0 {
+                    info!(rows, "swept");
+                }
+                histogram!("holdfast_sweep_duration_seconds").record(began.elapsed());
+                round.rest(&me);
+            }
+            Err(error) => {
+                warn!(%error, stage = ?round.stage, "a sweep was broken off, the next one tries again");
+                counter!("holdfast_sweeps_failed_total").increment(1);
+                round.rest(&me);
+            }
+        }
+        Ok(())
+    }
+
+    /// It supervises nobody.
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<SweeperMessage>,
+        _event: SupervisionEvent,
+        _round: &mut Round,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl Round {
+    fn new() -> Round {
+        Round {
+            began: None,
+            stage: Stage::Sessions(Uuid::nil()),
+            removed: 0,
+            _alive: Alive::new("sweeper"),
+        }
+    }
+
+    /// Waits for the next round.
+    fn rest(&mut self, me: &ActorRef<SweeperMessage>) {
+        self.stage = Stage::Sessions(Uuid::nil());
+        self.removed = 0;
+        self.began = None;
+        me.send_after(ROUND_EVERY, || SweeperMessage::Step);
+    }
+}
