@@ -35,6 +35,7 @@
 //! - [`http`]: the public listener: accepting, the client API, health, the upgrade to a socket.
 //! - [`admin`]: the private listener: metrics and health.
 //! - [`daemon`]: builds everything in order, supervises it, and stops it in reverse.
+//! - [`bench`]: the load generator, which knows a hub by its address only.
 //! - [`cli`]: the commands, and what the process ends with.
 //!
 //! # Invariants
@@ -77,6 +78,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

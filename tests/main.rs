@@ -1,6 +1,7 @@
 //! What a user of the daemon can rely on. One module per topic.
 
 mod abuse;
+mod bench;
 mod browser;
 mod channel;
 mod clock;

@@ -25,10 +25,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connection", CONNECTION),
     ("http", LISTENER),
     ("admin", ADMIN),
+    // A client among clients: of the hub it knows what anybody does, and the messages of the protocol.
+    ("bench", &["id", "wire"]),
     (
         "cli",
         // Of `supervisor` only the budget of restarts: a hub to try things with is restarted as any part of it is.
-        &["config", "daemon", "persistence", "supervisor", "telemetry"],
+        &[
+            "bench",
+            "config",
+            "daemon",
+            "persistence",
+            "supervisor",
+            "telemetry",
+        ],
     ),
     ("daemon", DAEMON),
 ];
@@ -140,7 +149,10 @@ const DAEMON: &[&str] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("sea_orm::", &["src/persistence/"]),
     ("sqlx::", &["src/persistence/"]),
-    ("tungstenite::", &["src/connection/", "src/http/"]),
+    (
+        "tungstenite::",
+        &["src/connection/", "src/http/", "src/bench/"],
+    ),
 ];
 
 /// What is never committed. Split, so that this file does not contain it.

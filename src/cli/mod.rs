@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchVerb;
 use crate::config::{Config, ConfigError, Flags};
 
 pub use configuration::ConfigVerb;
@@ -51,6 +52,11 @@ pub enum Command {
         verb: ConfigVerb,
         #[command(flatten)]
         flags: ConfigFlags,
+    },
+    /// Measure a hub: a load generator that talks to it as its clients do
+    Bench {
+        #[command(subcommand)]
+        verb: BenchVerb,
     },
     /// Print the version
     Version {

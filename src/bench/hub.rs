@@ -1,0 +1,209 @@
+//! The hub that is measured: somebody's, or a child process of the same program.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::{TcpStream, lookup_host};
+
+use super::error::BenchError;
+use super::option::{OwnOptions, TargetOptions};
+use super::process::{Process, lacking_files};
+
+/// A hub that takes longer to be ready than this does not start at all.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it is ready; it blurs the time to readiness by as much.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How much of its log is told when it does not start.
+const LOG_LINES_TOLD: usize = 5;
+
+/// A hub to talk to.
+#[derive(Debug)]
+pub(super) struct Hub {
+    address: SocketAddr,
+    process: Option<Process>,
+    own: Option<Own>,
+}
+
+/// A child process. Killed, and its data removed, when it is dropped.
+#[derive(Debug)]
+struct Own {
+    child: Child,
+    settings: Vec<String>,
+    folder: TempDir,
+}
+
+impl Hub {
+    /// The hub of the options, once it can be reached by so many clients.
+    pub(super) async fn find(
+        target: &TargetOptions,
+        settings: &[&str],
+        clients: u32,
+    ) -> Result<Hub, BenchError> {
+        match &target.address {
+            Some(address) => Hub::running(address, target.pid, clients).await,
+            None => Hub::start(&target.own, settings, clients).await,
+        }
+    }
+
+    /// Starts one, with settings of the benchmark's and then of the person's.
+    pub(super) async fn start(
+        options: &OwnOptions,
+        settings: &[&str],
+        clients: u32,
+    ) -> Result<Hub, BenchError> {
+        check_files(clients)?;
+        let folder = match &options.data {
+            Some(folder) => tempfile::tempdir_in(folder)?,
+            None => tempfile::tempdir()?,
+        };
+        let own = settings.iter().map(ToString::to_string);
+        let settings: Vec<String> = own.chain(options.set.iter().cloned()).collect();
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let child = spawn(folder.path(), any, &settings)?;
+        let mut own = Own {
+            child,
+            settings,
+            folder,
+        };
+        let address = own.ready().await?;
+        Ok(Hub {
+            address,
+            process: Some(Process::of(own.child.id())),
+            own: Some(own),
+        })
+    }
+
+    async fn running(address: &str, pid: Option<u32>, clients: u32) -> Result<Hub, BenchError> {
+        let unreachable = |source| BenchError::Unreachable {
+            address: address.to_owned(),
+            source,
+        };
+        let mut addresses = lookup_host(address).await.map_err(unreachable)?;
+        let found = addresses
+            .next()
+            .ok_or_else(|| unreachable(io::Error::other("the name has no address")))?;
+        TcpStream::connect(found).await.map_err(unreachable)?;
+        check_files(clients)?;
+        Ok(Hub {
+            address: found,
+            process: pid.map(Process::of),
+            own: None,
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process, if it is known.
+    pub(super) fn process(&self) -> Option<Process> {
+        self.process
+    }
+
+    /// Ends it with SIGKILL, and starts it again on the same address and data. Gives the time from the
+    /// kill to readiness.
+    pub(super) async fn crash(&mut self) -> Result<Duration, BenchError> {
+        let own = self
+            .own
+            .as_mut()
+            .ok_or_else(|| BenchError::Usage("only a hub of one's own is killed".to_owned()))?;
+        let killed = Instant::now();
+        own.child.kill()?;
+        own.child.wait()?;
+        own.child = spawn(own.folder.path(), self.address, &own.settings)?;
+        self.process = Some(Process::of(own.child.id()));
+        own.ready().await?;
+        Ok(killed.elapsed())
+    }
+}
+
+impl Own {
+    /// Waits until it says that it is ready. Gives the address that it listens on.
+    async fn ready(&mut self) -> Result<SocketAddr, BenchError> {
+        let give_up = Instant::now() + READY_WITHIN;
+        let log = log_of(self.folder.path());
+        loop {
+            let said = fs::read_to_string(&log)?;
+            if let Some(address) = said.lines().rev().find_map(ready_address) {
+                return Ok(address);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(BenchError::Start(format!(
+                    "{status}\n{}",
+                    last_lines(&said)
+                )));
+            }
+            if Instant::now() > give_up {
+                let words = format!("not ready within {READY_WITHIN:?}\n{}", last_lines(&said));
+                return Err(BenchError::Start(words));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the hub with a log of its own, in place of the one before.
+fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let data = folder.join("data");
+    command.args(["serve", "--dev", "--set"]);
+    command.arg(format!("data_dir={}", data.display()));
+    let listen = [
+        format!("server.listen={address}"),
+        "admin.listen=127.0.0.1:0".to_owned(),
+        "log.format=json".to_owned(),
+    ];
+    for setting in listen.iter().chain(settings) {
+        command.args(["--set", setting]);
+    }
+    // What is set for another hub on this machine is not meant for this one.
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("HOLDFAST_") {
+            command.env_remove(key);
+        }
+    }
+    command
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(log_of(folder))?)
+        .spawn()
+}
+
+fn log_of(folder: &Path) -> PathBuf {
+    folder.join("log")
+}
+
+/// The address in the event that tells of readiness.
+fn ready_address(line: &str) -> Option<SocketAddr> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    (event["event"] == "ready").then(|| event["server"].as_str()?.parse().ok())?
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_TOLD)..].join("\n")
+}
+
+fn check_files(clients: u32) -> Result<(), BenchError> {
+    match lacking_files(clients) {
+        Some((needed, limit)) => Err(BenchError::FileLimit { needed, limit }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,64 @@
+//! `bench idle`: what a connected, seated player who says nothing costs the hub in resident memory.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::error::BenchError;
+use super::hub::Hub;
+use super::option::IdleOptions;
+use super::process::Process;
+use super::progress;
+use super::report::Report;
+use super::seating::{self, Plan};
+use crate::wire::Encoding;
+
+/// After the last player is in, and after the last has left: the hub finishes what it is at. Shorter
+/// than the time to the first ping, so that nothing is said meanwhile.
+const SETTLE: Duration = Duration::from_secs(4);
+
+pub(super) async fn measure(options: &IdleOptions) -> Result<Report, BenchError> {
+    let is_own = options.target.address.is_none();
+    let plan = Plan {
+        kind: Plan::kind(options.kind.as_deref(), is_own),
+        rooms: options.clients.div_ceil(options.per_room),
+        per_room: options.per_room.min(options.clients),
+        encoding: Encoding::Json,
+    };
+    let mut settings = Plan::settings(plan.per_room);
+    settings.push("kind.bench.history_size=0".to_owned());
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let hub = Hub::find(&options.target, &settings, plan.clients()).await?;
+    let resident = || hub.process().and_then(Process::resident_kib);
+    progress::wait("letting the hub settle", Instant::now() + SETTLE / 4).await;
+    let empty = resident();
+
+    let rooms = seating::seat(&hub, &plan).await?;
+    let mut silent = JoinSet::new();
+    for player in rooms.into_iter().flatten() {
+        silent.spawn(player.client.sit());
+    }
+    progress::wait("letting the hub settle", Instant::now() + SETTLE).await;
+    let connected = resident();
+    let cut = std::iter::from_fn(|| silent.try_join_next()).count();
+    silent.shutdown().await;
+    progress::wait("letting the hub settle", Instant::now() + SETTLE).await;
+
+    let players = f64::from(plan.clients());
+    let each = connected
+        .zip(empty)
+        .map(|(full, empty)| (full as f64 - empty as f64) / players);
+    let mut report = Report::new("idle");
+    report.count("clients", "players", plan.clients().into());
+    report.count("per_room", "in each room", plan.per_room.into());
+    report.number("kib_per_player", "KiB for each player", each, 2);
+    report.count("cut", "players cut off", cut as u64);
+    for (key, label, kib) in [
+        ("empty_kib", "hub's memory when empty, KiB", empty),
+        ("connected_kib", "with all connected, KiB", connected),
+        ("left_kib", "after all have left, KiB", resident()),
+    ] {
+        report.number(key, label, kib.map(|kib| kib as f64), 0);
+    }
+    Ok(report)
+}

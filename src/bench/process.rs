@@ -1,0 +1,79 @@
+//! What a process uses, as the kernel tells it. Nothing is known on other systems than Linux.
+
+use std::fs;
+use std::time::Duration;
+
+/// The kernel's unit of processor time, as it shows it to programs on every architecture in use.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Descriptors that a process has beside those of its clients.
+const OTHER_FILES: u64 = 100;
+
+/// A process on this machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process(u32);
+
+impl Process {
+    pub(super) fn of(pid: u32) -> Process {
+        Process(pid)
+    }
+
+    pub(super) fn this() -> Process {
+        Process(std::process::id())
+    }
+
+    /// Processor time used so far, by all threads, in user and system mode.
+    pub(super) fn cpu(self) -> Option<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        // The name in parentheses may hold blanks; after it come the state and ten more numbers.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut times = fields.split_whitespace().skip(11);
+        let user: u32 = times.next()?.parse().ok()?;
+        let system: u32 = times.next()?.parse().ok()?;
+        Some(TICK * (user + system))
+    }
+
+    /// Resident memory, in KiB.
+    pub(super) fn resident_kib(self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// Descriptors that a process needs for so many clients, if that is more than it may have: then both
+/// numbers.
+pub(super) fn lacking_files(clients: u32) -> Option<(u64, u64)> {
+    let needed = u64::from(clients) + OTHER_FILES;
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    (limit < needed).then_some((needed, limit))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_uses_time_and_memory() {
+        let this = Process::this();
+        let before = this.cpu().unwrap();
+        let mut number = 0_u64;
+        while this.cpu().unwrap() == before {
+            number = std::hint::black_box(number.wrapping_add(1));
+        }
+        assert!(this.resident_kib().unwrap() > 1_000);
+    }
+
+    #[test]
+    fn more_clients_than_descriptors_are_noticed() {
+        assert_eq!(lacking_files(1), None);
+        let (needed, limit) = lacking_files(u32::MAX).unwrap_or((1, 0));
+        assert!(needed > limit);
+    }
+}

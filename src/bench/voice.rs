@@ -1,0 +1,211 @@
+//! The players of a talk: each has a task, says what is its to say, and tells what it hears.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::client::{Client, Socket};
+use super::frame::{self, Heard, Stamp};
+use super::pace::Due;
+use super::report::micros;
+use super::tally::Tally;
+use crate::wire::Encoding;
+
+/// How long messages that are under way at the end may still take. Those that are not heard by then
+/// are lost.
+const HEARD_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between two looks whether all of them have come.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What all players share.
+#[derive(Debug)]
+pub(super) struct Stage {
+    began: Instant,
+    pub(super) tally: Tally,
+    encoding: Encoding,
+    payload: usize,
+    is_over: AtomicBool,
+}
+
+/// One room, as its players see it.
+#[derive(Debug)]
+pub(super) struct Circle {
+    channel: Arc<str>,
+    members: u32,
+    /// For each message under way, who has not heard it. Empty where turns are given.
+    unheard: Box<[AtomicU32]>,
+    heard: AtomicU64,
+}
+
+impl Stage {
+    pub(super) fn new(encoding: Encoding, payload: usize) -> Stage {
+        Stage {
+            began: Instant::now(),
+            tally: Tally::new(),
+            encoding,
+            payload,
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Microseconds since the beginning.
+    pub(super) fn now(&self) -> u64 {
+        micros(self.began.elapsed())
+    }
+
+    /// From now on nobody says anything.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for what is under way, and counts what does not come.
+    pub(super) async fn lost(&self, circles: &[Arc<Circle>]) -> u64 {
+        let members = circles
+            .first()
+            .map_or(0, |circle| u64::from(circle.members));
+        let give_up = Instant::now() + HEARD_WITHIN;
+        loop {
+            let counts = self.tally.counts();
+            let accepted = counts.said.saturating_sub(counts.refused);
+            let lost = (accepted * members).saturating_sub(counts.heard);
+            if lost == 0 || Instant::now() > give_up {
+                return lost;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Circle {
+    /// So many messages may be under way at a time, if the players go on by themselves.
+    pub(super) fn new(channel: Arc<str>, members: u32, under_way: u32) -> Circle {
+        Circle {
+            channel,
+            members,
+            unheard: (0..under_way).map(|_| AtomicU32::new(members)).collect(),
+            heard: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// One more has heard a message. Gives the number of the next, if it was the last to hear it.
+    fn hears(&self, number: u64) -> Option<u64> {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        let under_way = self.unheard.len() as u64;
+        let place = usize::try_from(number.checked_rem(under_way)?).ok()?;
+        let unheard = &self.unheard[place];
+        if unheard.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return None;
+        }
+        unheard.store(self.members, Ordering::Release);
+        Some(number + under_way)
+    }
+}
+
+/// One player who talks.
+pub(super) struct Voice {
+    who: usize,
+    socket: Socket,
+    next_id: u32,
+    circle: Arc<Circle>,
+    stage: Arc<Stage>,
+}
+
+impl Voice {
+    pub(super) fn new(
+        who: usize,
+        client: Client,
+        circle: &Arc<Circle>,
+        stage: &Arc<Stage>,
+    ) -> Voice {
+        let (socket, next_id) = client.into_socket();
+        Voice {
+            who,
+            socket,
+            next_id,
+            circle: Arc::clone(circle),
+            stage: Arc::clone(stage),
+        }
+    }
+
+    /// Plays until the line ends, after opening with so many messages.
+    pub(super) async fn play(mut self, mut turns: mpsc::Receiver<Due>, opens: u32) {
+        for number in 0..opens {
+            if let Err(error) = self.say(number.into(), self.stage.now()).await {
+                return self.cut(&error);
+            }
+        }
+        loop {
+            let done = tokio::select! {
+                frame = self.socket.next() => match frame {
+                    Some(Ok(frame)) => self.take(frame).await,
+                    Some(Err(error)) => Err(error),
+                    None => Err(Error::ConnectionClosed),
+                },
+                Some(due) = turns.recv() => self.say(due, due).await,
+            };
+            if let Err(error) = done {
+                return self.cut(&error);
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Message) -> Result<(), Error> {
+        if let Message::Close(close) = frame {
+            let why = close.map_or("no reason".to_owned(), |close| close.to_string());
+            return Err(Error::Io(io::Error::other(format!("closed: {why}"))));
+        }
+        for heard in frame::hear(&frame) {
+            match heard {
+                Heard::Ping => self.socket.send(frame::pong(self.stage.encoding)).await?,
+                Heard::Stamp(stamp) => self.hear(stamp).await?,
+                Heard::Refused(reply) => self.stage.tally.refused(reply),
+                Heard::Other => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, stamp: Stamp) -> Result<(), Error> {
+        let now = self.stage.now();
+        self.stage.tally.heard(self.who, stamp, now);
+        match self.circle.hears(stamp.number) {
+            Some(next) => self.say(next, now).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn say(&mut self, number: u64, due: Due) -> Result<(), Error> {
+        if self.stage.is_over.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let stamp = Stamp { number, due };
+        let Stage {
+            encoding, payload, ..
+        } = *self.stage;
+        let channel = &self.circle.channel;
+        let command = frame::publish(encoding, self.next_id, channel, stamp, payload);
+        self.next_id += 1;
+        self.stage.tally.said();
+        self.socket.send(command).await
+    }
+
+    fn cut(&self, error: &Error) {
+        if !self.stage.is_over.load(Ordering::Relaxed) {
+            self.stage.tally.cut(error.to_string());
+        }
+    }
+}
