@@ -507,6 +507,32 @@ async fn the_command_that_led_here_has_the_same_answer_when_it_is_repeated_after
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn who_lost_the_session_comes_back_with_the_seat_token() {
+    let daemon = Daemon::on(Database::Sqlite).start().await;
+    let mut browser = two_at_a_table(&daemon).await;
+    browser.paints(ANA, 2).await;
+    browser.moves(ANA, 1).await;
+
+    browser.does(ANA, "loses_session").await;
+    browser.tab("reloads", ANA).await;
+    browser.sits(ANA, 0).await;
+    browser.sits(BO, 1).await;
+    browser.text(ANA, "sees", "kept through one return").await;
+    browser.paints(ANA, 3).await;
+    browser.moves(BO, 2).await;
+
+    // On another device.
+    let token = browser.does(ANA, "seat_token").await;
+    let address = format!("/#seat={}", token.as_str().unwrap());
+    browser.opens(CLEO.tab, &address).await;
+    browser.sits(CLEO, 0).await;
+    browser.text(ANA, "sees", "on another device").await;
+    browser.paints(CLEO, 4).await;
+    browser.moves(BO, 3).await;
+    browser.has_no_faults().await;
+}
+
 #[test]
 fn the_rules_of_the_client_file_hold() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/client.mjs");
