@@ -32,7 +32,7 @@
 //! - [`room`]: who sits where, who hears what, and what was said last.
 //! - [`session`]: a user's presence, which outlives its sockets, and everything a player may do.
 //! - [`connection`]: one socket: its handshake, its commands, its heartbeat.
-//! - [`http`]: the public listener: accepting, the client API, health, the upgrade to a socket.
+//! - [`http`]: the public listener: accepting, the client API, the server API, health, the upgrade to a socket.
 //! - [`admin`]: the private listener: metrics and health.
 //! - [`daemon`]: builds everything in order, supervises it, and stops it in reverse.
 //! - [`bench`]: the load generator, which knows a hub by its address only.

@@ -28,6 +28,7 @@ mod room;
 mod sdk;
 mod seat;
 mod seat_token;
+mod server_api;
 mod start;
 mod stop;
 mod supervision;

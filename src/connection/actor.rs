@@ -53,6 +53,10 @@ impl Actor for ConnectionActor {
                 Box::pin(connection.unsubscribe_by_hub(&channel)).await;
                 answer(reply, ());
             }
+            ConnectionMessage::Refresh { ttl, reply } => {
+                Box::pin(connection.refresh_by_hub(ttl)).await;
+                answer(reply, ());
+            }
             ConnectionMessage::Wake => Box::pin(connection.wake()).await,
             #[cfg(feature = "faults")]
             ConnectionMessage::Panic => panic!("ordered"),

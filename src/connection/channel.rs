@@ -7,23 +7,17 @@ use bytes::Bytes;
 
 use super::state::Connection;
 use crate::delivery::Outbound;
-use crate::id::{ConnectionId, RoomCode, UserId};
+use crate::id::{ConnectionId, UserId};
 use crate::mailbox::Unanswered;
-use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing};
+use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, USERS};
 use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, Refusal, SubscribeRequest,
     SubscribeResult, UnsubscribeResult, is_deeper_than, one_line,
 };
 
-/// The longest channel name, in bytes, as in the protocol.
-const CHANNEL_BYTES_MAX: usize = 255;
-
 /// The delta format that client libraries offer. It is an offer: publications go out whole.
 const FOSSIL: &str = "fossil";
-
-/// Stands in the name of a channel before the users that it is for, as in `dialog#ana,ben`.
-const USERS: char = '#';
 
 /// One subscription; dropped, the room hears that its member is gone.
 pub(super) struct Subscription {
@@ -226,7 +220,7 @@ impl Connection {
                 Err(Unanswered::Stopped) => {}
             }
         }
-        let key = self.room_key(channel)?;
+        let key = self.context.actions.rooms().kinds().room_key(channel)?;
         let is_code = matches!(key, RoomKey::Code(_));
         if is_code {
             self.context.wrong_codes.check(self.address)?;
@@ -250,25 +244,6 @@ impl Connection {
             self.context.wrong_codes.count(self.address);
         }
         Ok(found.ok_or(ErrorCode::UnknownChannel)?)
-    }
-
-    /// Which room a channel would be.
-    fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
-        // The name of a user may be anything.
-        let is_text = channel.is_ascii() || channel.contains(USERS);
-        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !is_text {
-            return Err(Failure::bad_request(format_args!(
-                "a channel has 1 to {CHANNEL_BYTES_MAX} ASCII characters"
-            )));
-        }
-        let kinds = self.context.actions.rooms().kinds();
-        let kind = kinds.of_channel(channel).ok_or(ErrorCode::UnknownChannel)?;
-        if kind.is_open_channel() {
-            return Ok(RoomKey::Channel(channel.into()));
-        }
-        let code = channel.split_once(':').map_or("", |(_, code)| code);
-        let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
-        Ok(RoomKey::Code(code))
     }
 }
 

@@ -101,6 +101,9 @@ impl Connection {
             pong: true,
             time: self.context.actions.now().0,
         };
+        // Whoever hears that it is connected can be found.
+        let (user, session) = (established.peer.user.id.clone(), established.peer.session);
+        self.context.directory.connected(self.id, user, session);
         held_back.release(result(self.outbound.encoding(), id, &reply));
         self.stage = Stage::Connected(Box::new(established));
     }

@@ -10,7 +10,8 @@ use super::state::Connection;
 use crate::auth::{SubscriptionError, TokenError};
 use crate::room::{Grant, Peer};
 use crate::wire::{
-    Close, ErrorCode, Failure, RefreshResult, Refusal, SubRefreshResult, SubscribeRequest,
+    Close, ErrorCode, Failure, Push, RefreshResult, Refusal, SubRefreshResult, SubscribeRequest,
+    push,
 };
 
 impl Connection {
@@ -59,6 +60,22 @@ impl Connection {
         };
         self.answer(id, &renewed);
         Ok(())
+    }
+
+    /// Goes on for as long as the game's server says, and tells the client.
+    pub(super) async fn refresh_by_hub(&mut self, ttl: Option<u32>) {
+        if self.peer().is_none() {
+            return;
+        }
+        self.lasts(ttl).await;
+        let refresh = Push::Refresh {
+            expires: ttl.is_some(),
+            ttl: ttl.unwrap_or(0),
+        };
+        // Full or closed: the connection is ending.
+        let _ = self
+            .outbound
+            .offer(push(self.outbound.encoding(), "", &refresh));
     }
 
     /// What a subscription token grants its bearer. None: the connection is closed for it.

@@ -25,6 +25,11 @@ pub(super) enum ConnectionMessage {
     },
     /// Something that a token granted may be over.
     Wake,
+    /// A game's server says how many seconds the connection is good for.
+    Refresh {
+        ttl: Option<u32>,
+        reply: RpcReplyPort<()>,
+    },
     /// Fail, because a tester wants it.
     #[cfg(feature = "faults")]
     Panic,

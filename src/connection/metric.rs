@@ -34,7 +34,7 @@ pub(super) struct ConnectionMetrics {
 }
 
 /// How a socket ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The client closed it.
     Left,

@@ -43,6 +43,7 @@ use tracing::debug;
 pub use self::admission::Admission;
 pub use self::guess::{WrongCodes, subscriber};
 pub use self::meter::Meter;
+pub use self::order::Whom;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;

@@ -5,12 +5,66 @@ use ractor::ActorRef;
 use super::Connections;
 use super::message::ConnectionMessage;
 use super::server_side::Wanted;
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, SessionId, UserId};
 use crate::mailbox::ask;
 use crate::room::Grant;
-use crate::wire::{ErrorCode, Failure, Position};
+use crate::wire::{Close, ErrorCode, Failure, Position};
+
+/// Whose connections a game's server means: those to which all that is given applies.
+#[derive(Debug, Clone)]
+pub enum Whom {
+    User(UserId),
+    Connection(ConnectionId),
+    Session(SessionId),
+}
 
 impl Connections {
+    /// The open connections of all of these at once.
+    pub fn of(&self, whom: &[Whom]) -> Vec<ConnectionId> {
+        let directory = &self.context.directory;
+        let mut found: Option<Vec<ConnectionId>> = None;
+        for one in whom {
+            let ids = match one {
+                Whom::User(user) => directory.of_user(user),
+                Whom::Session(session) => directory.of_session(*session),
+                Whom::Connection(id) => {
+                    let open = directory.get(*id);
+                    let is_connected = open.is_some_and(|open| open.owner.is_some());
+                    is_connected.then_some(*id).into_iter().collect()
+                }
+            };
+            match &mut found {
+                Some(found) => found.retain(|id| ids.contains(id)),
+                None => found = Some(ids),
+            }
+        }
+        found.unwrap_or_default()
+    }
+
+    /// How many connections there are, and of how many users.
+    pub fn count(&self) -> (usize, usize) {
+        self.context.directory.count()
+    }
+
+    /// Closes a connection, after what is queued for it.
+    pub fn close(&self, id: ConnectionId, close: Close) {
+        if let Some(open) = self.context.directory.get(id) {
+            open.outbound.close(close);
+        }
+    }
+
+    /// Has a connection last for so many seconds from now, or without end; it is told by a `refresh` push.
+    ///
+    /// # Errors
+    /// 100 if nobody answers.
+    pub async fn refresh(&self, id: ConnectionId, ttl: Option<u32>) -> Result<(), Failure> {
+        let Some(actor) = self.order(id) else {
+            return Ok(());
+        };
+        let refreshed = ask(&actor, |reply| ConnectionMessage::Refresh { ttl, reply });
+        refreshed.await.map_err(|_| ErrorCode::Internal.into())
+    }
+
     /// Has a client hear a channel; it is told by a `subscribe` push. A connection that has gone meanwhile is
     /// nothing to fail for.
     ///

@@ -206,7 +206,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
             Drained::Close(close) => {
                 let frame = CloseFrame {
                     code: close.code().into(),
-                    reason: Utf8Bytes::from_static(close.reason()),
+                    reason: close.reason().into(),
                 };
                 let sent = timeout(CLOSE_WITHIN, sink.send(Message::Close(Some(frame)))).await;
                 return (Ended::Closed(close), matches!(sent, Ok(Ok(()))));

@@ -204,6 +204,7 @@ fn public_router(
     let parts = http::Parts {
         actions: parts.actions.clone(),
         verifier,
+        connections: parts.connections.clone(),
         upgrades: Arc::new(move |stream, address, encoding| {
             connections.accept(stream, address, encoding)
         }),

@@ -253,7 +253,7 @@ impl Inbox {
     fn take(&mut self) -> Option<Drained> {
         let mut state = self.queue.state.lock();
         if state.frames.is_empty() || state.is_held_back {
-            return state.close.map(Drained::Close);
+            return state.close.clone().map(Drained::Close);
         }
         state.bytes = 0;
         self.sampled = state.sampled.take();

@@ -245,6 +245,15 @@ async fn change<T: Send + 'static>(
     api: &Api,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Problem> {
+    change_within(REQUEST_WITHIN, api, work).await
+}
+
+/// The same, for whoever waits for a time of its own.
+pub(super) async fn change_within<T: Send + 'static>(
+    within: Duration,
+    api: &Api,
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Problem> {
     check_ready(api)?;
     let permit = Arc::clone(&api.changes)
         .try_acquire_owned()
@@ -254,7 +263,7 @@ async fn change<T: Send + 'static>(
         drop(permit);
         done
     });
-    match timeout(REQUEST_WITHIN, task).await {
+    match timeout(within, task).await {
         Ok(Ok(done)) => Ok(done?),
         Ok(Err(_panicked)) => Err(Problem::internal()),
         Err(_) => Err(Refusal::unavailable().into()),

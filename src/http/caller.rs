@@ -60,7 +60,7 @@ impl Gate {
             };
         }
         if let Some(key) = headers.get(API_KEY) {
-            self.check(key)?;
+            self.check(key.as_bytes())?;
             let account = fields.account()?;
             return account.map(Claim::Account).ok_or_else(|| {
                 Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
@@ -106,15 +106,17 @@ impl Gate {
 
     /// Lets in only the game's own server, by its key.
     pub(super) fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let key = headers.get(API_KEY).ok_or_else(|| {
-            let detail = "only the game's server may do this: send X-API-Key";
+        let named = headers.get(API_KEY).map(HeaderValue::as_bytes);
+        let key = named.or_else(|| authorization(headers, "apikey").map(str::as_bytes));
+        self.check(key.ok_or_else(|| {
+            let detail =
+                "only the game's server may do this: send X-API-Key, or Authorization: apikey KEY";
             Refusal::new(Reason::TokenInvalid, detail)
-        })?;
-        self.check(key)
+        })?)
     }
 
-    fn check(&self, key: &HeaderValue) -> Result<(), Refusal> {
-        match self.knows(key.as_bytes()) {
+    fn check(&self, key: &[u8]) -> Result<(), Refusal> {
+        match self.knows(key) {
             true => Ok(()),
             false => Err(Refusal::new(
                 Reason::TokenInvalid,
@@ -208,11 +210,14 @@ pub(super) fn seat_token(
 
 /// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    authorization(headers, "bearer")
+}
+
+/// The secret of an `Authorization` of this scheme.
+fn authorization<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(secret.trim())
+    scheme.eq_ignore_ascii_case(wanted).then_some(secret.trim())
 }
 
 fn no_token() -> Refusal {
@@ -299,6 +304,33 @@ mod tests {
         refused(nobody, Reason::BadRequest);
         let wrong = claim(&gate(true), &[("x-api-key", "first-ke")], body);
         refused(wrong, Reason::TokenInvalid);
+    }
+
+    #[test]
+    fn a_game_server_shows_one_of_its_keys_in_either_header() {
+        let check = |name: &'static str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            gate(true).check_key(&headers)
+        };
+        for (name, value) in [
+            ("x-api-key", "second-key"),
+            ("authorization", "apikey first-key"),
+            ("authorization", "ApiKey second-key"),
+        ] {
+            assert_eq!(check(name, value), Ok(()), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("x-api-key", ""),
+            ("x-api-key", "first-ke"),
+            ("authorization", "first-key"),
+            ("authorization", "apikey"),
+            ("authorization", "Bearer first-key"),
+            ("authorization", "apikey third-key"),
+        ] {
+            let refused = check(name, value).unwrap_err();
+            assert_eq!(refused.reason, Reason::TokenInvalid, "{name}: {value}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod listener;
 mod observe;
 mod origin;
 mod problem;
+mod server;
 mod socket;
 mod upgrade;
 mod web;
@@ -32,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::connection::{Admission, WrongCodes};
+use crate::connection::{Admission, Connections, WrongCodes};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
@@ -48,6 +49,7 @@ pub use web::Kill;
 
 use caller::Gate;
 use origin::OriginRule;
+use server::ServerApi;
 
 /// Changes under way at one time, those included whose clients have hung up. Twice the default
 /// queue of the database, which refuses first as a rule.
@@ -62,6 +64,7 @@ const JOIN: &str = "/v1/rooms/{code}/join";
 const HOLD: &str = "/v1/rooms/{code}/seats/{seat}/hold";
 const QUICK_MATCH: &str = "/v1/quick-match";
 const HEALTH: &str = "/api/health";
+const SERVER: &str = "/api/{method}";
 const LIVEZ: &str = "/livez";
 const READYZ: &str = "/readyz";
 const KEY_SET: &str = "/.well-known/jwks.json";
@@ -77,6 +80,7 @@ const ROUTES: &[&str] = &[
     HOLD,
     QUICK_MATCH,
     HEALTH,
+    SERVER,
     LIVEZ,
     READYZ,
     KEY_SET,
@@ -94,6 +98,7 @@ const ROUTES: &[&str] = &[
 pub struct Parts {
     pub actions: Actions,
     pub verifier: Verifier,
+    pub connections: Connections,
     pub upgrades: Upgrades,
     pub wrong_codes: WrongCodes,
     pub admission: Admission,
@@ -110,6 +115,7 @@ pub struct Parts {
 #[derive(Clone)]
 struct Api {
     actions: Actions,
+    server: ServerApi,
     upgrades: Upgrades,
     wrong_codes: WrongCodes,
     admission: Admission,
@@ -134,7 +140,14 @@ pub fn router(
         true => web::routes(parts.kill),
         false => Router::new(),
     };
+    let name = server.listen.to_string();
     let api = Api {
+        server: ServerApi::new(
+            name,
+            parts.actions.clone(),
+            parts.connections,
+            client.message_max,
+        ),
         actions: parts.actions,
         upgrades: parts.upgrades,
         wrong_codes: parts.wrong_codes,
@@ -160,6 +173,7 @@ pub fn router(
         .layer(cors);
     Router::new()
         .route(WEBSOCKET, get(upgrade::websocket))
+        .route(SERVER, post(server::call))
         .route(LIVEZ, get(livez))
         .route(READYZ, get(readyz))
         .merge(across_origins)

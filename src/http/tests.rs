@@ -26,7 +26,7 @@ use super::{Health, Limits, Listener, Parts, router};
 use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
-use crate::connection::{Admission, WrongCodes};
+use crate::connection::{Admission, Connections, WrongCodes};
 use crate::matchmaking::Matchmaker;
 use crate::persistence::Store;
 use crate::room::Rooms;
@@ -130,9 +130,17 @@ impl Hub {
             let answer = database.load(Ordering::SeqCst);
             Box::pin(async move { answer }) as futures_util::future::BoxFuture<'static, bool>
         };
+        let actions = actions(self.folder.path()).await;
+        let verifier = Verifier::open(&self.auth).await.unwrap();
         let parts = Parts {
-            actions: actions(self.folder.path()).await,
-            verifier: Verifier::open(&self.auth).await.unwrap(),
+            connections: Connections::new(
+                &Config::default(),
+                verifier.clone(),
+                actions.clone(),
+                self.tracker.clone(),
+            ),
+            actions,
+            verifier,
             // Says one word to each new socket: the address it is taken to come from.
             upgrades: Arc::new(|mut socket, peer: SocketAddr, _| {
                 tokio::spawn(async move {

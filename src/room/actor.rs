@@ -8,10 +8,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 
 use super::brood::{Origin, RoomContext, RoomSeed};
 use super::halt::Halt;
+use super::handle::Audience;
 use super::journal::{Journal, PublishReply};
 use super::member::Members;
 use super::message::{RoomMessage, Wake};
 use super::notice::{Epoch, SeatNews};
+use super::repeat::Repeats;
 use super::seating::{Occupant, Seating};
 use super::state::{Memory, Phase, Profile, Room};
 use super::stream::Stream;
@@ -30,12 +32,12 @@ pub(super) struct RoomActor;
 impl Actor for RoomActor {
     type Msg = RoomMessage;
     type State = Room;
-    type Arguments = (Arc<RoomContext>, RoomSeed);
+    type Arguments = (Arc<RoomContext>, RoomSeed, Audience);
 
     async fn pre_start(
         &self,
         me: ActorRef<RoomMessage>,
-        (context, seed): (Arc<RoomContext>, RoomSeed),
+        (context, seed, audience): (Arc<RoomContext>, RoomSeed, Audience),
     ) -> Result<Room, ActorProcessingErr> {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
         let joins = seed.kind.config.join_leave;
@@ -46,6 +48,9 @@ impl Actor for RoomActor {
             channel: seed.channel,
             kind: seed.kind,
             members: Members::new(joins),
+            audience,
+            repeats: Repeats::default(),
+            keep: None,
             journal: Journal::default(),
             deferred: Vec::new(),
             removals: VecDeque::new(),
@@ -166,6 +171,7 @@ impl Room {
                 answer(reply, room.question(id, &peer, &question, &outbound));
                 room.rest_if_unheard();
             }
+            RoomMessage::Game(question) => room.answer_game(*question).await,
             RoomMessage::View { reply } => room.show(reply),
             RoomMessage::Offer => room.offer(),
             RoomMessage::Wake(wake) => room.woken(wake).await,
@@ -179,6 +185,7 @@ impl Room {
             room.seats_may_have_changed();
         }
         room.tell_who_left();
+        room.audience.set(room.members.len());
         Ok(())
     }
 
@@ -191,7 +198,8 @@ impl Room {
             Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until),
             Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
             Wake::Unheard { vacancy } => self.forget(vacancy),
-            Wake::Rest => self.rest(),
+            Wake::Rest if self.is_kept_no_longer().await => self.rest(),
+            Wake::Rest => {}
             Wake::Write => self.write_batch(),
             Wake::Prune => self.prune_again().await,
         }
@@ -257,7 +265,7 @@ impl Room {
     /// The shard asks whether the room can go.
     fn retire(&mut self) {
         let key = self.key.clone();
-        if self.kind.is_open_channel() && self.members.is_empty() {
+        if self.is_unheard() {
             self.phase = Phase::Retired;
             self.tell_shard(ShardMessage::Goes { key });
         } else {

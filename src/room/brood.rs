@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use ractor::{Actor, ActorCell, SpawnErr};
+use tokio::sync::Semaphore;
 
 use super::actor::RoomActor;
 use super::directory::RoomDirectory;
-use super::handle::{RoomHandle, RoomKey};
+use super::game::UNHEARD_MAX;
+use super::handle::{Audience, RoomHandle, RoomKey};
 use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
 use super::metric::RoomMetrics;
@@ -38,6 +40,8 @@ pub(super) struct RoomContext {
     pub(super) wheels: Wheels<(RoomKey, Wake)>,
     pub(super) recovery_max: usize,
     pub(super) metrics: Arc<RoomMetrics>,
+    /// A place for each open channel that lives on although nobody listens.
+    pub(super) unheard: Arc<Semaphore>,
     directory: Arc<RoomDirectory>,
 }
 
@@ -91,6 +95,7 @@ impl Rooms {
             wheels,
             recovery_max: config.client.recovery_max,
             metrics: Arc::new(RoomMetrics::new()),
+            unheard: Arc::new(Semaphore::new(UNHEARD_MAX)),
             directory,
         }))
     }
@@ -110,6 +115,11 @@ impl Rooms {
         };
         let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
         Ok(actor.get_cell())
+    }
+
+    /// All rooms that are live.
+    pub(super) fn all(&self) -> Vec<RoomHandle> {
+        self.0.directory.all()
     }
 
     /// A room that is live already.
@@ -306,10 +316,11 @@ impl Brood for RoomBrood {
         shard: ActorCell,
     ) -> Result<(RoomHandle, ActorCell), SpawnErr> {
         let channel = Arc::clone(&seed.channel);
-        let arguments = (Arc::clone(&self.0), seed);
+        let audience = Audience::default();
+        let arguments = (Arc::clone(&self.0), seed, audience.clone());
         let (actor, _) = Actor::spawn_linked(None, RoomActor, arguments, shard).await?;
         let cell = actor.get_cell();
-        Ok((RoomHandle::new(actor, channel), cell))
+        Ok((RoomHandle::new(actor, channel, audience), cell))
     }
 
     async fn load(&self, key: RoomKey, is_rebuild: bool) -> Result<Option<RoomSeed>, LoadError> {

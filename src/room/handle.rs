@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,6 +35,17 @@ pub enum RoomKey {
 pub struct RoomHandle {
     pub(super) actor: ActorRef<RoomMessage>,
     channel: Arc<str>,
+    audience: Audience,
+}
+
+/// How many members a room has. It is the room that sets it; others may look without asking.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Audience(Arc<AtomicUsize>);
+
+impl Audience {
+    pub(super) fn set(&self, members: usize) {
+        self.0.store(members, Ordering::Relaxed);
+    }
 }
 
 /// What a claim is made with.
@@ -50,8 +62,21 @@ pub struct Claimant {
 }
 
 impl RoomHandle {
-    pub(super) fn new(actor: ActorRef<RoomMessage>, channel: Arc<str>) -> RoomHandle {
-        RoomHandle { actor, channel }
+    pub(super) fn new(
+        actor: ActorRef<RoomMessage>,
+        channel: Arc<str>,
+        audience: Audience,
+    ) -> RoomHandle {
+        RoomHandle {
+            actor,
+            channel,
+            audience,
+        }
+    }
+
+    /// How many members the room had a moment ago.
+    pub(super) fn audience(&self) -> usize {
+        self.audience.0.load(Ordering::Relaxed)
     }
 
     /// The channel that the room speaks on.

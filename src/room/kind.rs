@@ -6,14 +6,22 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::handle::RoomKey;
 use crate::config::KindConfig;
-use crate::wire::{Reason, Refusal, raw_json};
+use crate::id::RoomCode;
+use crate::wire::{ErrorCode, Failure, Reason, Refusal, raw_json};
 
 /// The kind of a new room whose maker names none.
 pub const DEFAULT_KIND: &str = "table";
 
 /// Begins the name of a channel that nobody enters without a token.
 pub const PRIVATE: char = '$';
+
+/// Stands in the name of a channel before the users that it is for, as in `dialog#ana,ben`.
+pub const USERS: char = '#';
+
+/// The longest channel name, in bytes, as in the protocol.
+const CHANNEL_BYTES_MAX: usize = 255;
 
 /// A configured template of rooms.
 #[derive(Debug)]
@@ -56,6 +64,27 @@ impl Kinds {
         let channel = channel.strip_prefix(PRIVATE).unwrap_or(channel);
         let name = channel.split_once(':').map_or("default", |(name, _)| name);
         self.get(name)
+    }
+
+    /// Which room a channel would be.
+    ///
+    /// # Errors
+    /// 107 for what is no channel's name, 102 for a channel of no kind or with a code that is none.
+    pub fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
+        // The name of a user may be anything.
+        let is_text = channel.is_ascii() || channel.contains(USERS);
+        if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !is_text {
+            return Err(Failure::bad_request(format_args!(
+                "a channel has 1 to {CHANNEL_BYTES_MAX} ASCII characters"
+            )));
+        }
+        let kind = self.of_channel(channel).ok_or(ErrorCode::UnknownChannel)?;
+        if kind.is_open_channel() {
+            return Ok(RoomKey::Channel(channel.into()));
+        }
+        let code = channel.split_once(':').map_or("", |(_, code)| code);
+        let code: RoomCode = code.parse().map_err(|_| ErrorCode::UnknownChannel)?;
+        Ok(RoomKey::Code(code))
     }
 
     /// The kind of a room to be opened.

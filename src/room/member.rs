@@ -224,6 +224,10 @@ impl Members {
         self.present.values()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.present.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.present.is_empty()
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
+use super::game::GameQuestion;
 use super::halt::Handout;
 use super::journal::Placed;
 use super::member::Peer;
@@ -85,6 +86,8 @@ pub(super) enum RoomMessage {
         since: Instant,
         reply: RpcReplyPort<Result<Placed, Failure>>,
     },
+    /// A game's own server asks.
+    Game(Box<GameQuestion>),
     /// Forgets what the stream has kept. Answered once that is durable, if the stream is.
     RemoveHistory {
         reply: RpcReplyPort<Result<(), Failure>>,
@@ -143,6 +146,7 @@ impl RoomMessage {
             | RoomMessage::Expire { .. }
             | RoomMessage::Renew { .. }
             | RoomMessage::Publish { .. }
+            | RoomMessage::Game(_)
             | RoomMessage::RemoveHistory { .. }
             | RoomMessage::Past(_)
             | RoomMessage::Ask { .. }

@@ -11,6 +11,7 @@
 mod actor;
 mod brood;
 mod directory;
+mod game;
 mod halt;
 mod handle;
 mod hold;
@@ -25,6 +26,7 @@ mod past;
 mod place;
 mod publish;
 mod release;
+mod repeat;
 mod seat;
 mod seating;
 mod speech;
@@ -35,9 +37,10 @@ mod take;
 mod view;
 
 pub use brood::{Rooms, channel};
+pub use game::Word;
 pub use handle::{Claimant, RoomHandle, RoomKey};
 pub use journal::Placed;
-pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE};
+pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE, USERS};
 pub use member::Peer;
 pub use message::{Asked, Claimed, Grant, Memo, Question, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
+use super::game::GameQuestion;
 use super::member::Peer;
 use super::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use super::seat::refusal;
@@ -76,6 +77,8 @@ impl Room {
                 ..
             }
         );
+        let is_history = is_history
+            || matches!(message, RoomMessage::Game(asked) if matches!(**asked, GameQuestion::History { .. }));
         is_history && self.stream.is_past_missing()
     }
 
@@ -156,6 +159,7 @@ impl Room {
 
 /// A request that waits for the past.
 pub(super) enum Deferred {
+    Game(Box<GameQuestion>),
     Subscribe {
         subscribing: Box<Subscribing>,
         reply: RpcReplyPort<Result<Option<SubscribeResult>, Failure>>,
@@ -174,6 +178,9 @@ impl Deferred {
     fn new(message: RoomMessage) -> Option<Deferred> {
         if let RoomMessage::Subscribe { subscribing, reply } = message {
             return Some(Deferred::Subscribe { subscribing, reply });
+        }
+        if let RoomMessage::Game(question) = message {
+            return Some(Deferred::Game(question));
         }
         let RoomMessage::Ask {
             id,
@@ -200,6 +207,7 @@ impl Deferred {
         match self {
             Deferred::Subscribe { reply, .. } => answer(reply, Err(failure)),
             Deferred::Ask { reply, .. } => answer(reply, Err(failure)),
+            Deferred::Game(question) => question.refuse(failure),
         }
     }
 }
@@ -207,6 +215,7 @@ impl Deferred {
 impl From<Deferred> for RoomMessage {
     fn from(deferred: Deferred) -> RoomMessage {
         match deferred {
+            Deferred::Game(question) => RoomMessage::Game(question),
             Deferred::Subscribe { subscribing, reply } => {
                 RoomMessage::Subscribe { subscribing, reply }
             }

@@ -178,7 +178,7 @@ impl Room {
         Ok(())
     }
 
-    fn presence(&self) -> PresenceResult {
+    pub(super) fn presence(&self) -> PresenceResult {
         let members = self.members.iter();
         PresenceResult {
             presence: members
@@ -187,7 +187,7 @@ impl Room {
         }
     }
 
-    fn presence_stats(&self) -> PresenceStatsResult {
+    pub(super) fn presence_stats(&self) -> PresenceStatsResult {
         let users: BTreeSet<_> = self.members.iter().map(|who| &who.info.user).collect();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         PresenceStatsResult {
@@ -196,7 +196,7 @@ impl Room {
         }
     }
 
-    fn history(&mut self, request: &HistoryRequest) -> Result<HistoryResult, ErrorCode> {
+    pub(super) fn history(&mut self, request: &HistoryRequest) -> Result<HistoryResult, ErrorCode> {
         let now = self.now();
         let count_max = self.context.recovery_max;
         Ok(HistoryResult {

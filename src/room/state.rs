@@ -8,8 +8,9 @@ use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::RoomContext;
+use super::game::Keep;
 use super::halt::Halt;
-use super::handle::RoomKey;
+use super::handle::{Audience, RoomKey};
 use super::journal::Journal;
 use super::kind::Kind;
 use super::member::{Members, Peer};
@@ -17,6 +18,7 @@ use super::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wa
 use super::metric::Share;
 use super::notice::{ClaimNotice, Holding, SeatNews};
 use super::past::Deferred;
+use super::repeat::Repeats;
 use super::seating::{Occupant, Seating};
 use super::stream::Stream;
 use crate::clock::HubTime;
@@ -43,6 +45,12 @@ pub(super) struct Room {
     pub(super) seating: Seating,
     pub(super) members: Members,
     pub(super) stream: Stream,
+    /// How many members others see from outside.
+    pub(super) audience: Audience,
+    /// Publications of the game's server that may be sent again.
+    pub(super) repeats: Repeats,
+    /// Set while an open channel lives on without members.
+    pub(super) keep: Option<Keep>,
     /// What is on its way into a durable stream.
     pub(super) journal: Journal,
     /// Requests that wait for the past of the stream to be read.
@@ -288,10 +296,15 @@ impl Room {
         self.rest_if_unheard();
     }
 
-    /// An open channel lives while somebody listens, and a moment longer if there is something to come back for.
+    /// Whether this is an open channel that nobody listens to, and that nothing is kept for.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.kind.is_open_channel() && self.members.is_empty() && self.keep.is_none()
+    }
+
+    /// An open channel lives while somebody listens, a moment longer if there is something to come back for, and a while
+    /// longer if a game's server has spoken.
     pub(super) fn rest_if_unheard(&mut self) {
-        let is_unheard = self.kind.is_open_channel() && self.members.is_empty();
-        if !is_unheard || self.phase != Phase::Open {
+        if !self.is_unheard() || self.phase != Phase::Open {
             return;
         }
         match self.memory {

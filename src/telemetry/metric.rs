@@ -8,7 +8,8 @@ use metrics::{
 };
 
 use super::series::{
-    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, SWEPT, TOKEN_FAULTS,
+    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, SERVER_METHODS, SWEPT,
+    TOKEN_FAULTS,
 };
 
 /// Metrics of one name.
@@ -243,9 +244,17 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_directory_entries",
         &[label(
             "kind",
-            &["room", "session", "token", "user", "connection"],
+            &["room", "session", "token", "user", "connection", "online"],
         )],
         "what can be looked up; goes with the actors",
+    ),
+    counts(
+        "holdfast_server_api_calls_total",
+        &[
+            label("method", SERVER_METHODS),
+            label("outcome", &["done", "refused", "failed"]),
+        ],
+        "calls of the server API, those within a batch included",
     ),
     counts(
         "holdfast_wrong_codes_limited_total",

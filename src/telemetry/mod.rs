@@ -105,6 +105,22 @@ pub fn collect_process() {
     process().collect();
 }
 
+/// What the process has used so far.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessUse {
+    pub cpu_seconds: f64,
+    pub resident_bytes: u64,
+}
+
+/// Looks at what the process has used so far, where the system tells it.
+pub fn process_use() -> Option<ProcessUse> {
+    let used = metrics_process::collector::collect();
+    Some(ProcessUse {
+        cpu_seconds: used.cpu_seconds_total?,
+        resident_bytes: used.resident_memory_bytes?,
+    })
+}
+
 /// Under the names that every process has: `process_cpu_seconds_total` and the like.
 fn process() -> Collector {
     Collector::default()

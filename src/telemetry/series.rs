@@ -23,6 +23,7 @@ pub(super) const CLOSE_REASONS: &[&str] = &[
     "not_available",
     "session_ended",
     "replaced",
+    "dismissed",
 ];
 
 pub(super) const COMMANDS: &[&str] = &[
@@ -69,6 +70,23 @@ pub(super) const JWTS: &[&str] = &[
     "issuer",
     "claim",
     "unavailable",
+];
+
+pub(super) const SERVER_METHODS: &[&str] = &[
+    "publish",
+    "broadcast",
+    "subscribe",
+    "unsubscribe",
+    "disconnect",
+    "refresh",
+    "presence",
+    "presence_stats",
+    "history",
+    "history_remove",
+    "channels",
+    "info",
+    "rpc",
+    "batch",
 ];
 
 pub(super) const TOKEN_FAULTS: &[&str] = &[

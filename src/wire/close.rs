@@ -1,8 +1,46 @@
 //! Every way a connection ends, with its number and its words.
 
+use std::sync::Arc;
+
+/// The longest words of a close, in bytes: what a control frame of a WebSocket has room for.
+const REASON_BYTES_MAX: usize = 123;
+
+/// The numbers that a game's server may choose from; those below belong to the WebSocket protocol.
+const CODES: std::ops::RangeInclusive<u16> = 3000..=4999;
+
+/// A close in the words of a game's server.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Dismissal {
+    code: u16,
+    reason: Box<str>,
+}
+
+impl Dismissal {
+    /// # Errors
+    /// With what is wrong, for people: the code is none of 3000 to 4999, or the words are none, too many, more than one
+    /// line, or JSON, which client libraries would take for advice in an old form.
+    pub fn new(code: u16, reason: &str) -> Result<Dismissal, String> {
+        if !CODES.contains(&code) {
+            let (least, most) = (CODES.start(), CODES.end());
+            return Err(format!("code must be from {least} to {most}"));
+        }
+        let is_line = !reason.is_empty() && !reason.contains(char::is_control);
+        if !is_line || reason.len() > REASON_BYTES_MAX {
+            return Err(format!(
+                "reason must be one line of 1 to {REASON_BYTES_MAX} bytes"
+            ));
+        }
+        if serde_json::from_str::<serde::de::IgnoredAny>(reason).is_ok() {
+            return Err("reason must not be JSON".to_owned());
+        }
+        let reason = reason.into();
+        Ok(Dismissal { code, reason })
+    }
+}
+
 /// Why a socket is closed. 3500–3999 and 4500–4999 are terminal for the client; after the others it
 /// comes back by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Close {
     /// The frame breaks the WebSocket protocol.
     ProtocolError,
@@ -42,10 +80,14 @@ pub enum Close {
     SessionEnded,
     /// A newer connection of the session took over.
     Replaced,
+    /// A game's server wants the client gone, and says nothing more.
+    ForceDisconnect,
+    /// The same, in the words of the game's server.
+    Dismissed(Arc<Dismissal>),
 }
 
 impl Close {
-    pub fn code(self) -> u16 {
+    pub fn code(&self) -> u16 {
         match self {
             Close::ProtocolError => 1002,
             Close::NotUtf8 => 1007,
@@ -67,11 +109,13 @@ impl Close {
             Close::NotAvailable => 3508,
             Close::SessionEnded => 4500,
             Close::Replaced => 4501,
+            Close::ForceDisconnect => 3503,
+            Close::Dismissed(dismissal) => dismissal.code,
         }
     }
 
     /// How it is counted.
-    pub fn label(self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Close::ProtocolError => "protocol_error",
             Close::NotUtf8 => "not_utf8",
@@ -93,11 +137,12 @@ impl Close {
             Close::NotAvailable => "not_available",
             Close::SessionEnded => "session_ended",
             Close::Replaced => "replaced",
+            Close::ForceDisconnect | Close::Dismissed(_) => "dismissed",
         }
     }
 
     /// Plain words: a client library reads JSON here as an old form of advice.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &str {
         match self {
             Close::ProtocolError => "protocol error",
             Close::NotUtf8 => "invalid utf-8",
@@ -119,6 +164,34 @@ impl Close {
             Close::NotAvailable => "not available",
             Close::SessionEnded => "session ended",
             Close::Replaced => "replaced by a newer connection",
+            Close::ForceDisconnect => "force disconnect",
+            Close::Dismissed(dismissal) => &dismissal.reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_game_server_chooses_numbers_and_words_that_clients_understand() {
+        for (code, reason) in [(3000, "x"), (4999, "bye, all"), (4500, &*"é".repeat(61))] {
+            let dismissal = Dismissal::new(code, reason).unwrap();
+            let close = Close::Dismissed(Arc::new(dismissal));
+            assert_eq!((close.code(), close.reason()), (code, reason));
+        }
+        for (code, reason) in [
+            (2999, "x"),
+            (5000, "x"),
+            (1000, "x"),
+            (4000, ""),
+            (4000, "two\nlines"),
+            (4000, "{\"reconnect\":true}"),
+            (4000, "42"),
+            (4000, &*"x".repeat(124)),
+        ] {
+            assert!(Dismissal::new(code, reason).is_err(), "{code} {reason}");
         }
     }
 }

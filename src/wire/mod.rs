@@ -17,7 +17,7 @@ mod reply;
 mod request;
 mod view;
 
-pub use close::Close;
+pub use close::{Close, Dismissal};
 pub use command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
     SubscribeRequest,

@@ -207,6 +207,11 @@ impl Daemon {
         self.clock.as_ref().expect("it has a clock")
     }
 
+    /// The key of the game's own server, of a daemon started with [`Plan::with_api_key`].
+    pub(crate) fn api_key(&self) -> &'static str {
+        API_KEY
+    }
+
     /// A request by the game's own server, of a daemon started with [`Plan::with_api_key`].
     pub(crate) fn post_as_game(&self, path: &str, body: Value) -> Request {
         self.post(path, body).header("x-api-key", API_KEY)

@@ -1,0 +1,94 @@
+//! What a call is answered: `{"result":{...}}`, or `{"error":{"code","message"}}`.
+
+use axum::Json;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::wire::Failure;
+
+/// Says how errors are told: `transport` for the status of the answer.
+const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
+
+/// The result of a call, as JSON.
+pub(super) type Answer = Result<Box<RawValue>, Failure>;
+
+/// One answer of several, and one alone.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Outcome {
+    Result(Box<RawValue>),
+    Error(Failure),
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Outcome {
+        match answer {
+            Ok(result) => Outcome::Result(result),
+            Err(failure) => Outcome::Error(failure),
+        }
+    }
+}
+
+/// How errors are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorMode {
+    /// In a body, with status 200: the call has arrived.
+    Body,
+    /// By the status.
+    Transport,
+}
+
+impl ErrorMode {
+    pub(super) fn of(headers: &HeaderMap) -> ErrorMode {
+        let is_transport = headers
+            .get(ERROR_MODE)
+            .is_some_and(|mode| mode.as_bytes() == b"transport");
+        match is_transport {
+            true => ErrorMode::Transport,
+            false => ErrorMode::Body,
+        }
+    }
+}
+
+/// A result as JSON.
+pub(super) fn answer<T: Serialize>(result: &T) -> Answer {
+    Ok(to_raw_value(result).expect("answers have text keys only"))
+}
+
+/// The answer to a call that has nothing to tell.
+pub(super) fn done() -> Answer {
+    #[derive(Serialize)]
+    struct Done {}
+    answer(&Done {})
+}
+
+pub(super) fn respond(outcome: Outcome, mode: ErrorMode) -> Response {
+    match outcome {
+        Outcome::Error(failure) if mode == ErrorMode::Transport => {
+            written(status_of(&failure), &failure)
+        }
+        outcome @ (Outcome::Result(_) | Outcome::Error(_)) => written(StatusCode::OK, &outcome),
+    }
+}
+
+/// Answers are out of date a moment later: nobody keeps them.
+pub(super) fn written(status: StatusCode, body: &impl Serialize) -> Response {
+    let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (status, no_store, Json(body)).into_response()
+}
+
+fn status_of(failure: &Failure) -> StatusCode {
+    match failure.code {
+        100 => StatusCode::INTERNAL_SERVER_ERROR,
+        103 => StatusCode::FORBIDDEN,
+        102 | 104 | 1001 => StatusCode::NOT_FOUND,
+        111 => StatusCode::TOO_MANY_REQUESTS,
+        112 => StatusCode::RANGE_NOT_SATISFIABLE,
+        113 => StatusCode::CONFLICT,
+        1003 => StatusCode::GONE,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}

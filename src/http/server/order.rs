@@ -1,0 +1,157 @@
+//! What a game's server orders of a user's connections: `subscribe`, `unsubscribe`, `disconnect` and `refresh`.
+//!
+//! A user who is not here is nothing to fail for: what was ordered is so already.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::ServerApi;
+use super::answer::{Answer, done};
+use super::fields::{Fields, must_be};
+use super::look::position;
+use crate::connection::Whom;
+use crate::id::{ConnectionId, SessionId, UserId};
+use crate::room::Grant;
+use crate::wire::{Close, Dismissal, ErrorCode, Failure};
+
+/// Connections that one call asks at the same time.
+const AT_ONCE: usize = 64;
+
+impl ServerApi {
+    pub(super) async fn subscribe(&self, fields: &Fields<'_>) -> Answer {
+        let channel = self.known_channel(fields)?;
+        let grant = Grant {
+            is_given: true,
+            info: self.raw(fields, "info")?,
+            data: self.raw(fields, "data")?,
+            ttl: self.ttl(fields)?,
+        };
+        let recover = position(fields, "recover_since")?;
+        let (channel, grant, recover) = (&channel, &grant, &recover);
+        self.each(fields, |id| async move {
+            let (grant, recover) = (grant.clone(), recover.clone());
+            let subscribed = self.connections.subscribe(id, channel, grant, recover);
+            match subscribed.await {
+                // It is as it was ordered.
+                Err(failure) if failure == ErrorCode::AlreadySubscribed.into() => Ok(()),
+                subscribed => subscribed,
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn unsubscribe(&self, fields: &Fields<'_>) -> Answer {
+        let channel = &self.known_channel(fields)?;
+        self.each(fields, |id| self.connections.unsubscribe(id, channel))
+            .await
+    }
+
+    pub(super) fn disconnect(&self, fields: &Fields<'_>) -> Answer {
+        let spared: Vec<String> = fields
+            .get("whitelist", "a list of texts")?
+            .unwrap_or_default();
+        let close = close(fields)?;
+        for id in self.meant(fields)? {
+            if !spared.contains(&id.to_string()) {
+                self.connections.close(id, close.clone());
+            }
+        }
+        done()
+    }
+
+    pub(super) async fn refresh(&self, fields: &Fields<'_>) -> Answer {
+        if fields.is("expired")? {
+            for id in self.meant(fields)? {
+                self.connections.close(id, Close::Expired);
+            }
+            return done();
+        }
+        let ttl = self.ttl(fields)?;
+        self.each(fields, |id| self.connections.refresh(id, ttl))
+            .await
+    }
+
+    /// Has something done to each connection that is meant. All of them are tried, and the first that failed is told.
+    async fn each<F>(&self, fields: &Fields<'_>, order: impl Fn(ConnectionId) -> F) -> Answer
+    where
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let orders = self.meant(fields)?.into_iter().map(order);
+        let outcomes: Vec<_> = stream::iter(orders).buffered(AT_ONCE).collect().await;
+        outcomes.into_iter().collect::<Result<(), Failure>>()?;
+        done()
+    }
+
+    /// The connections to which everything that is given applies.
+    fn meant(&self, fields: &Fields<'_>) -> Result<Vec<ConnectionId>, Failure> {
+        let texts = [
+            fields.text("user")?,
+            fields.text("client")?,
+            fields.text("session")?,
+        ];
+        let [user, client, session] = texts
+            .each_ref()
+            .map(|text| Some(text).filter(|t| !t.is_empty()));
+        let whom = [
+            user.map(|user| UserId::parse(user).ok().map(Whom::User)),
+            client.map(|id| uuid(id).map(ConnectionId).map(Whom::Connection)),
+            session.map(|id| uuid(id).map(SessionId).map(Whom::Session)),
+        ];
+        if whom.iter().all(Option::is_none) {
+            return Err(must_be("user", "given as text, or client, or session"));
+        }
+        // What cannot be anybody's id is nobody's.
+        let whom: Option<Vec<Whom>> = whom.into_iter().flatten().collect();
+        Ok(whom.map_or_else(Vec::new, |whom| self.connections.of(&whom)))
+    }
+
+    /// The channel of a call, which must be of a kind.
+    fn known_channel(&self, fields: &Fields<'_>) -> Result<String, Failure> {
+        let channel = fields.needed_text("channel")?;
+        self.rooms.kinds().room_key(&channel)?;
+        Ok(channel)
+    }
+
+    fn raw(&self, fields: &Fields<'_>, name: &str) -> Result<Option<Arc<RawValue>>, Failure> {
+        let payload = fields.payload(name, self.data_bytes_max)?;
+        let raw = payload.map(|payload| serde_json::from_slice::<Box<RawValue>>(&payload));
+        let raw = raw.transpose().map_err(|_| must_be(name, "JSON"))?;
+        Ok(raw.map(Arc::from))
+    }
+
+    /// Seconds until a moment, if one is named and it is not 0.
+    pub(super) fn ttl(&self, fields: &Fields<'_>) -> Result<Option<u32>, Failure> {
+        let at: i64 = fields
+            .get("expire_at", "a whole number of seconds since 1970")?
+            .unwrap_or(0);
+        if at == 0 {
+            return Ok(None);
+        }
+        let left = at.saturating_sub(self.now().0 / 1_000);
+        match u32::try_from(left) {
+            Ok(left @ 1..) => Ok(Some(left)),
+            Ok(0) | Err(_) => Err(must_be("expire_at", "a moment to come, within 136 years")),
+        }
+    }
+}
+
+fn close(fields: &Fields<'_>) -> Result<Close, Failure> {
+    let Some(words) = fields.object("disconnect")? else {
+        return Ok(Close::ForceDisconnect);
+    };
+    let code: Option<u16> = words.get("code", "a whole number")?;
+    let reason = words.text("reason")?;
+    match code {
+        None | Some(0) if reason.is_empty() => Ok(Close::ForceDisconnect),
+        code => Dismissal::new(code.unwrap_or(0), &reason)
+            .map(|dismissal| Close::Dismissed(Arc::new(dismissal)))
+            .map_err(|wrong| Failure::bad_request(format_args!("disconnect: {wrong}"))),
+    }
+}
+
+fn uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok()
+}

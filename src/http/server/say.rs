@@ -1,0 +1,122 @@
+//! What a game's server says in channels: `publish` and `broadcast`.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+
+use super::ServerApi;
+use super::answer::{Answer, Outcome, answer};
+use super::fields::{Fields, must_be};
+use crate::room::{Placed, Word};
+use crate::wire::{ErrorCode, Failure, Tags, hub_tags};
+
+/// Channels of one broadcast. More than these would keep its caller waiting for longer than it does.
+const BROADCAST_MAX: usize = 1_000;
+
+/// Rooms that one broadcast asks at the same time.
+const AT_ONCE: usize = 64;
+
+/// What may be attached to a publication beside its data, all names and values together: it is sent to everybody.
+const TAGS_MAX: usize = 32;
+const TAGS_BYTES_MAX: usize = 2 * 1_024;
+
+/// A UUID has 36 bytes, a SHA-256 in hexadecimal 64.
+const KEY_BYTES_MAX: usize = 128;
+
+/// Where a publication went; nothing where the channel keeps no history.
+#[derive(Debug, Serialize)]
+struct PlacedAnswer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<Arc<str>>,
+}
+
+#[derive(Debug, Serialize)]
+struct BroadcastAnswer {
+    responses: Vec<Outcome>,
+}
+
+impl ServerApi {
+    pub(super) async fn publish(&self, fields: &Fields<'_>) -> Answer {
+        let channel = fields.needed_text("channel")?;
+        let word = self.word(fields)?;
+        self.place(&channel, word).await
+    }
+
+    pub(super) async fn broadcast(&self, fields: &Fields<'_>) -> Answer {
+        let channels: Vec<String> = fields
+            .get("channels", "a list of texts")?
+            .unwrap_or_default();
+        if channels.is_empty() || channels.len() > BROADCAST_MAX {
+            let kind = format_args!("a list of 1 to {BROADCAST_MAX} channels");
+            return Err(must_be("channels", kind));
+        }
+        let word = self.word(fields)?;
+        let mut placing = Vec::with_capacity(channels.len());
+        for channel in &channels {
+            let word = word.clone();
+            placing.push(async move { Outcome::from(self.place(channel, word).await) });
+        }
+        let responses = stream::iter(placing).buffered(AT_ONCE).collect().await;
+        answer(&BroadcastAnswer { responses })
+    }
+
+    async fn place(&self, channel: &str, word: Word) -> Answer {
+        let Placed { offset, epoch } = self.rooms.publish(channel, word).await?;
+        let is_kept = offset > 0;
+        answer(&PlacedAnswer {
+            offset: is_kept.then_some(offset),
+            epoch: is_kept.then_some(epoch),
+        })
+    }
+
+    fn word(&self, fields: &Fields<'_>) -> Result<Word, Failure> {
+        let data = fields.payload("data", self.data_bytes_max)?;
+        let version: Option<u64> = fields.get("version", "a whole number")?;
+        if version.is_some_and(|version| version > 0) {
+            // Ignored, it would let an older state follow a newer one.
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        Ok(Word {
+            data: data.ok_or_else(|| must_be("data", "given"))?,
+            tags: tags(fields)?,
+            is_passing: fields.is("skip_history")?,
+            key: key(fields)?,
+        })
+    }
+}
+
+fn tags(fields: &Fields<'_>) -> Result<Option<Arc<Tags>>, Failure> {
+    let tags: Tags = fields
+        .get("tags", "an object of texts")?
+        .unwrap_or_default();
+    let bytes: usize = tags
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if tags.len() > TAGS_MAX || bytes > TAGS_BYTES_MAX {
+        let kind = format_args!("{TAGS_MAX} at most, with {TAGS_BYTES_MAX} bytes together");
+        return Err(must_be("tags", kind));
+    }
+    let is_as_hub = hub_tags()
+        .iter()
+        .any(|(name, value)| tags.get(name) == Some(value));
+    if is_as_hub {
+        return Err(must_be(
+            "tags",
+            "other than from=hub, which marks the hub's own news",
+        ));
+    }
+    Ok((!tags.is_empty()).then(|| tags.into()))
+}
+
+fn key(fields: &Fields<'_>) -> Result<Option<Arc<str>>, Failure> {
+    let key = fields.text("idempotency_key")?;
+    if key.len() > KEY_BYTES_MAX {
+        let kind = format_args!("{KEY_BYTES_MAX} bytes long at most");
+        return Err(must_be("idempotency_key", kind));
+    }
+    Ok((!key.is_empty()).then(|| key.into()))
+}

@@ -1,0 +1,154 @@
+//! Publications that may be sent twice: a key says that they are one.
+//!
+//! A room knows the keys of the last few minutes and what became of their publications. It has no other
+//! state to race with: the same key twice at once is published once, and both hear where it went.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::oneshot;
+
+use super::journal::{Placed, PublishReply};
+use crate::clock::HubTime;
+use crate::wire::{Failure, Refusal};
+
+/// How long a key is known, as the protocol has it.
+pub(super) const KNOWN_FOR: Duration = Duration::from_mins(5);
+
+/// Keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
+const KEYS_MAX: usize = 1_024;
+
+type Outcome = Shared<BoxFuture<'static, Result<Placed, Failure>>>;
+
+/// The keys of a room's publications.
+#[derive(Default)]
+pub(super) struct Repeats {
+    outcomes: HashMap<Arc<str>, Outcome>,
+    /// In the order in which they came.
+    ages: VecDeque<(HubTime, Arc<str>)>,
+}
+
+impl Repeats {
+    /// Takes a publication with a key. Gives back the reply of the first, which is then to be carried out;
+    /// a repeat hears what becomes of the first. One that was refused is no first: it may be tried again.
+    pub(super) fn take(
+        &mut self,
+        key: Arc<str>,
+        reply: PublishReply,
+        now: HubTime,
+    ) -> Option<PublishReply> {
+        self.forget(now);
+        if let Some(outcome) = self.outcomes.get(&key)
+            && !matches!(outcome.peek(), Some(Err(_)))
+        {
+            follow(outcome.clone(), reply);
+            return None;
+        }
+        let (settle, settled) = oneshot::channel();
+        let outcome = settled
+            .map(|outcome| outcome.unwrap_or_else(|_| Err(Refusal::unavailable().into())))
+            .boxed()
+            .shared();
+        follow(outcome.clone(), reply);
+        if self.outcomes.insert(Arc::clone(&key), outcome).is_none() {
+            self.ages.push_back((now, key));
+        }
+        Some(PublishReply::new(settle.into()))
+    }
+
+    fn forget(&mut self, now: HubTime) {
+        while let Some((at, _)) = self.ages.front()
+            && (now.since(*at) > KNOWN_FOR || self.ages.len() >= KEYS_MAX)
+            && let Some((_, key)) = self.ages.pop_front()
+        {
+            self.outcomes.remove(&key);
+        }
+    }
+}
+
+/// Answers once it is known where the publication went.
+fn follow(outcome: Outcome, reply: PublishReply) {
+    tokio::spawn(async move { reply.settle(outcome.await) });
+}
+
+impl fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repeats({})", self.ages.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ErrorCode;
+
+    const NOW: HubTime = HubTime(1_000_000);
+
+    type Answer = oneshot::Receiver<Result<Placed, Failure>>;
+
+    fn ask(repeats: &mut Repeats, key: &str, now: HubTime) -> (Option<PublishReply>, Answer) {
+        let (port, answer) = oneshot::channel();
+        let reply = PublishReply::new(port.into());
+        (repeats.take(key.into(), reply, now), answer)
+    }
+
+    fn placed(offset: u64) -> Placed {
+        Placed {
+            offset,
+            epoch: "e".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeat_hears_where_the_first_went_before_and_after_it_is_known() {
+        let mut repeats = Repeats::default();
+        let (first, first_answer) = ask(&mut repeats, "k", NOW);
+        let (repeat, early) = ask(&mut repeats, "k", NOW);
+        assert!(repeat.is_none());
+
+        first.unwrap().settle(Ok(placed(7)));
+
+        let (repeat, late) = ask(&mut repeats, "k", NOW.plus(KNOWN_FOR));
+        assert!(repeat.is_none());
+        for answer in [first_answer, early, late] {
+            assert_eq!(answer.await.unwrap(), Ok(placed(7)));
+        }
+        assert!(ask(&mut repeats, "other", NOW).0.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_or_lost_may_be_tried_again() {
+        let mut repeats = Repeats::default();
+        let (first, answer) = ask(&mut repeats, "k", NOW);
+        first
+            .unwrap()
+            .settle(Err(ErrorCode::PermissionDenied.into()));
+        assert!(answer.await.unwrap().is_err());
+
+        let (second, answer) = ask(&mut repeats, "k", NOW);
+        drop(second.unwrap());
+        assert!(answer.await.unwrap().is_err());
+
+        assert!(ask(&mut repeats, "k", NOW).0.is_some());
+        assert_eq!(repeats.ages.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_by_age_and_by_number() {
+        let mut repeats = Repeats::default();
+        let (first, _answer) = ask(&mut repeats, "old", NOW);
+        first.unwrap().settle(Ok(placed(1)));
+        let later = HubTime(NOW.plus(KNOWN_FOR).0 + 1);
+        assert!(ask(&mut repeats, "old", later).0.is_some());
+
+        for number in 0..2 * KEYS_MAX {
+            ask(&mut repeats, &number.to_string(), later);
+        }
+        assert!(repeats.ages.len() <= KEYS_MAX);
+        assert_eq!(repeats.ages.len(), repeats.outcomes.len());
+    }
+}

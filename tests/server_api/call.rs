@@ -1,0 +1,293 @@
+//! Who may call, what a call looks like, and how errors are told.
+
+use serde_json::{Value, json};
+
+use super::{calls, error, guest, hub, result};
+use crate::support::{Daemon, Database, on_both_databases};
+
+on_both_databases!(calls_are_counted_by_method_and_by_what_became_of_them);
+
+#[tokio::test]
+async fn only_who_has_a_key_may_call() {
+    let keys = "[\"one-key-of-32-random-characters-\", \"two-key-of-32-random-characters-\"]";
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("auth.api_keys", keys)
+        .start()
+        .await;
+    let call = || daemon.post("/api/info", json!({}));
+    for (name, value) in [
+        ("x-api-key", "one-key-of-32-random-characters-"),
+        ("x-api-key", "two-key-of-32-random-characters-"),
+        ("authorization", "apikey two-key-of-32-random-characters-"),
+    ] {
+        call().header(name, value).send().await.expect(200);
+    }
+
+    for (name, value) in [
+        ("x-api-key", "one-key-of-32-random-characters"),
+        ("x-api-key", ""),
+        ("authorization", "Bearer one-key-of-32-random-characters-"),
+        ("x-other", "one-key-of-32-random-characters-"),
+    ] {
+        let refused = call().header(name, value).send().await;
+        assert_eq!(refused.refusal(), (401, "TOKEN_INVALID"), "{name}: {value}");
+    }
+    // It would stand in the log of each proxy on the way.
+    let path = "/api/info?api_key=one-key-of-32-random-characters-";
+    let refused = daemon.post(path, json!({})).send().await;
+    assert_eq!(refused.refusal(), (401, "TOKEN_INVALID"));
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_read_is_a_bad_request() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let publish = |body: &[u8]| daemon.post_as_game("/api/publish", json!(null)).bytes(body);
+    for body in [&b"{"[..], b"[]", b"5", b"{} {}", b"\xff\xfe", b"null"] {
+        let answer = publish(body).send().await;
+        assert_eq!(answer.refusal(), (400, "BAD_REQUEST"), "{body:?}");
+    }
+    let large = vec![b' '; 4 * 1024 * 1024 + 1];
+    let answer = publish(&large).send().await;
+    assert_eq!(answer.refusal(), (413, "BAD_REQUEST"));
+    let answer = calls(&daemon, "publis", json!({})).await;
+    assert_eq!(answer.refusal(), (404, "NOT_FOUND"));
+    let answer = daemon.get("/api/publish").send().await;
+    assert_eq!(answer.refusal(), (405, "METHOD_NOT_ALLOWED"));
+    // Not even the method is looked at without a key.
+    let answer = daemon.post("/api/publis", json!({})).send().await;
+    assert_eq!(answer.refusal(), (401, "TOKEN_INVALID"));
+    publish(b"").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_call_is_said() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let say = |more: Value| {
+        let mut body = json!({ "channel": "lobby:a", "data": 1 });
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    let many: Value = (0..33).map(|n| (format!("t{n}"), json!(""))).collect();
+    for (method, body, code, words) in [
+        ("publish", json!({}), 107, "channel must be"),
+        (
+            "publish",
+            say(json!({ "channel": "" })),
+            107,
+            "channel must be",
+        ),
+        (
+            "publish",
+            say(json!({ "channel": 5 })),
+            107,
+            "channel must be text",
+        ),
+        (
+            "publish",
+            say(json!({ "channel": "undefined:a" })),
+            102,
+            "unknown channel",
+        ),
+        (
+            "publish",
+            say(json!({ "channel": "table:nope" })),
+            102,
+            "unknown channel",
+        ),
+        (
+            "publish",
+            say(json!({ "channel": "a".repeat(256) })),
+            107,
+            "255",
+        ),
+        ("publish", say(json!({ "data": null })), 107, "data must be"),
+        (
+            "publish",
+            say(json!({ "data": "x".repeat(65_536) })),
+            107,
+            "65536 bytes",
+        ),
+        (
+            "publish",
+            say(json!({ "b64data": "eHl6" })),
+            107,
+            "b64data must be JSON",
+        ),
+        (
+            "publish",
+            say(json!({ "tags": { "n": 1 } })),
+            107,
+            "tags must be",
+        ),
+        (
+            "publish",
+            say(json!({ "tags": many })),
+            107,
+            "tags must be 32",
+        ),
+        (
+            "publish",
+            say(json!({ "tags": { "from": "hub" } })),
+            107,
+            "tags must be",
+        ),
+        (
+            "publish",
+            say(json!({ "skip_history": "yes" })),
+            107,
+            "skip_history must be",
+        ),
+        (
+            "publish",
+            say(json!({ "idempotency_key": "k".repeat(129) })),
+            107,
+            "128 bytes",
+        ),
+        (
+            "publish",
+            say(json!({ "version": 1 })),
+            108,
+            "not available",
+        ),
+        ("broadcast", json!({ "data": 1 }), 107, "channels must be"),
+        (
+            "broadcast",
+            json!({ "channels": "lobby:a", "data": 1 }),
+            107,
+            "channels must be",
+        ),
+        (
+            "history",
+            json!({ "channel": "lobby:a", "limit": "all" }),
+            107,
+            "limit must be",
+        ),
+        (
+            "history",
+            json!({ "channel": "lobby:a", "since": 5 }),
+            107,
+            "since must be",
+        ),
+        ("rpc", json!({}), 107, "method must be"),
+        (
+            "rpc",
+            json!({ "method": "getSettings", "params": {} }),
+            108,
+            "not available",
+        ),
+        (
+            "batch",
+            json!({ "commands": {} }),
+            107,
+            "commands must be a list",
+        ),
+        (
+            "batch",
+            json!({ "commands": vec![json!({}); 1_001] }),
+            107,
+            "1000 calls",
+        ),
+    ] {
+        let (got, message) = error(&daemon, method, body).await;
+        assert_eq!(got, code, "{method}: {message}");
+        assert!(message.contains(words), "{method}: {message}");
+    }
+    // What is known to nobody is ignored, and null is nothing.
+    let body = say(json!({ "delta": true, "version": 0, "tags": null, "more": [1] }));
+    result(&daemon, "publish", body).await;
+}
+
+#[tokio::test]
+async fn errors_become_statuses_where_the_caller_wants_that() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let call = |method: &str, body: Value| {
+        daemon
+            .post_as_game(&format!("/api/{method}"), body)
+            .header("x-centrifugo-error-mode", "transport")
+    };
+    let since = json!({ "offset": 1, "epoch": "other" });
+    for (method, body, status, code) in [
+        ("presence", json!({ "channel": "undefined:a" }), 404, 102),
+        ("presence", json!({ "channel": "" }), 400, 107),
+        ("presence", json!({ "channel": "plain:a" }), 400, 108),
+        (
+            "history",
+            json!({ "channel": "lobby:a", "since": since }),
+            416,
+            112,
+        ),
+    ] {
+        let body = call(method, body).send().await.expect(status);
+        assert_eq!(body["code"], code, "{body}");
+        assert!(body["message"].is_string(), "{body}");
+    }
+    let body = call("info", json!({})).send().await.expect(200);
+    assert!(body["result"]["nodes"].is_array(), "{body}");
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_its_order_without_a_result_around_it() {
+    let daemon = hub(Database::Sqlite).start().await;
+    for parallel in [false, true] {
+        let body = json!({ "parallel": parallel, "commands": [
+            { "publish": { "channel": "lobby:a", "data": 1 } },
+            { "publish": { "channel": "undefined:a", "data": 1 } },
+            { "presence_stats": { "channel": "lobby:a" } },
+            { "batch": { "commands": [] } },
+            { "publis": {} },
+            { "publish": {}, "history": {} },
+            5,
+            { "disconnect": { "user": "nobody" } },
+            { "publish": [] },
+        ] });
+        let answer = calls(&daemon, "batch", body).await.expect(200);
+        assert!(answer.get("result").is_none(), "{answer}");
+        let replies = answer["replies"].as_array().unwrap();
+        assert_eq!(replies.len(), 9, "{answer}");
+        assert!(replies[0]["publish"]["offset"].is_u64(), "{answer}");
+        assert_eq!(
+            replies[2],
+            json!({ "presence_stats": { "num_clients": 0, "num_users": 0 } })
+        );
+        assert_eq!(replies[7], json!({ "disconnect": {} }));
+        for (number, code) in [(1, 102), (3, 104), (4, 104), (5, 107), (6, 107), (8, 107)] {
+            assert_eq!(replies[number]["error"]["code"], code, "{number}: {answer}");
+        }
+    }
+    let answer = calls(&daemon, "batch", json!({})).await.expect(200);
+    assert_eq!(answer, json!({ "replies": [] }));
+}
+
+async fn calls_are_counted_by_method_and_by_what_became_of_them(database: Database) {
+    let daemon = hub(database).start().await;
+    let (_client, _) = guest(&daemon).await;
+    result(
+        &daemon,
+        "publish",
+        json!({ "channel": "lobby:a", "data": 1 }),
+    )
+    .await;
+    error(&daemon, "publish", json!({})).await;
+    let commands = json!([{ "publish": { "channel": "lobby:a", "data": 1 } }]);
+    calls(&daemon, "batch", json!({ "commands": commands })).await;
+
+    let metrics = daemon.metrics().await;
+
+    for (method, outcome, count) in [
+        ("publish", "done", 2.0),
+        ("publish", "refused", 1.0),
+        ("publish", "failed", 0.0),
+        ("batch", "done", 1.0),
+        ("refresh", "done", 0.0),
+    ] {
+        let series =
+            format!("holdfast_server_api_calls_total{{method=\"{method}\",outcome=\"{outcome}\"}}");
+        assert_eq!(metrics.value(&series), count, "{series}");
+    }
+    assert_eq!(
+        metrics.value("holdfast_directory_entries{kind=\"online\"}"),
+        1.0
+    );
+}
