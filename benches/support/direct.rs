@@ -84,6 +84,7 @@ impl Direct {
             away_since: Set(None),
             hold_until: Set(None),
             token_generation: Set(0),
+            tokens_ended: Set(0),
         };
         let participant = event_participant::ActiveModel {
             room_id: Set(room_id),

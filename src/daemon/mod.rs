@@ -166,19 +166,21 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let reason = wait(&mut signals, parent.as_ref(), fatal).await;
     readiness.set_stopping();
     hub.set_stopping();
+    let stop = Stop {
+        config: &config.shutdown,
+        parts: &parts,
+        tracker: &tracker,
+        listening: &listening,
+    };
+    end(reason, stop, &mut signals).await
+}
+
+async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<(), StartError> {
     match reason {
-        Reason::Asked => {
-            let stop = Stop {
-                config: &config.shutdown,
-                parts: &parts,
-                tracker: &tracker,
-                listening: &listening,
-            };
-            tokio::select! {
-                stopped = stop.run() => stopped,
-                () = signals.next() => Err(StartError::Failure("stopped at once by a second signal".into())),
-            }
-        }
+        Reason::Asked => tokio::select! {
+            stopped = stop.run() => stopped,
+            () = signals.next() => Err(StartError::Failure("stopped at once by a second signal".into())),
+        },
         Reason::Fatal(reason) => Err(StartError::Failure(reason)),
     }
 }

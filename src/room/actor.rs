@@ -181,12 +181,16 @@ impl Room {
             RoomMessage::Pause => room.pause(),
             RoomMessage::Freeze { reply } => room.freeze(reply),
         }
-        if is_about_seats {
-            room.seats_may_have_changed();
-        }
-        room.tell_who_left();
-        room.audience.set(room.members.len());
+        room.carried_out(is_about_seats);
         Ok(())
+    }
+
+    fn carried_out(&mut self, is_about_seats: bool) {
+        if is_about_seats {
+            self.seats_may_have_changed();
+        }
+        self.tell_who_left();
+        self.audience.set(self.members.len());
     }
 
     /// A deadline has come; while the hub stops, all of them stand still.

@@ -206,9 +206,9 @@ impl Keyring {
         let key = key.ok_or(Fault::UnknownKey)?;
         let checked = jsonwebtoken::decode::<Body>(text, key, &self.validation);
         let body = checked
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidSignature => Fault::Signature,
-                _ => Fault::Malformed,
+            .map_err(|error| match *error.kind() == ErrorKind::InvalidSignature {
+                true => Fault::Signature,
+                false => Fault::Malformed,
             })?
             .claims;
         if now.0 >= body.exp.saturating_mul(MILLIS) {

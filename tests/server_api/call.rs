@@ -59,144 +59,66 @@ async fn a_call_that_cannot_be_read_is_a_bad_request() {
     publish(b"").send().await.expect(200);
 }
 
+/// A method, what it is asked, the code of the error, and words of its message.
+const WRONG: &str = r#"
+publish   | {}                                                       | 107 | channel must be
+publish   | {"channel":"","data":1}                                  | 107 | channel must be
+publish   | {"channel":5,"data":1}                                   | 107 | channel must be text
+publish   | {"channel":"undefined:a","data":1}                       | 102 | unknown channel
+publish   | {"channel":"table:nope","data":1}                        | 102 | unknown channel
+publish   | {"channel":"lobby:a","data":null}                        | 107 | data must be
+publish   | {"channel":"lobby:a","b64data":"eHl6"}                   | 107 | b64data must be JSON
+publish   | {"channel":"lobby:a","data":1,"tags":{"n":1}}            | 107 | tags must be
+publish   | {"channel":"lobby:a","data":1,"tags":{"from":"hub"}}     | 107 | tags must be
+publish   | {"channel":"lobby:a","data":1,"skip_history":"yes"}      | 107 | skip_history must be
+publish   | {"channel":"lobby:a","data":1,"version":1}               | 108 | not available
+broadcast | {"data":1}                                               | 107 | channels must be
+broadcast | {"channels":"lobby:a","data":1}                          | 107 | channels must be
+history   | {"channel":"lobby:a","limit":"all"}                      | 107 | limit must be
+history   | {"channel":"lobby:a","since":5}                          | 107 | since must be
+rpc       | {}                                                       | 107 | method must be
+rpc       | {"method":"getSettings","params":{}}                     | 108 | not available
+batch     | {"commands":{}}                                          | 107 | commands must be a list
+"#;
+
 #[tokio::test]
 async fn what_is_wrong_with_a_call_is_said() {
     let daemon = hub(Database::Sqlite).start().await;
-    let say = |more: Value| {
-        let mut body = json!({ "channel": "lobby:a", "data": 1 });
-        body.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        body
-    };
-    let many: Value = (0..33).map(|n| (format!("t{n}"), json!(""))).collect();
-    for (method, body, code, words) in [
-        ("publish", json!({}), 107, "channel must be"),
-        (
-            "publish",
-            say(json!({ "channel": "" })),
-            107,
-            "channel must be",
-        ),
-        (
-            "publish",
-            say(json!({ "channel": 5 })),
-            107,
-            "channel must be text",
-        ),
-        (
-            "publish",
-            say(json!({ "channel": "undefined:a" })),
-            102,
-            "unknown channel",
-        ),
-        (
-            "publish",
-            say(json!({ "channel": "table:nope" })),
-            102,
-            "unknown channel",
-        ),
-        (
-            "publish",
-            say(json!({ "channel": "a".repeat(256) })),
-            107,
-            "255",
-        ),
-        ("publish", say(json!({ "data": null })), 107, "data must be"),
-        (
-            "publish",
-            say(json!({ "data": "x".repeat(65_536) })),
-            107,
-            "65536 bytes",
-        ),
-        (
-            "publish",
-            say(json!({ "b64data": "eHl6" })),
-            107,
-            "b64data must be JSON",
-        ),
-        (
-            "publish",
-            say(json!({ "tags": { "n": 1 } })),
-            107,
-            "tags must be",
-        ),
-        (
-            "publish",
-            say(json!({ "tags": many })),
-            107,
-            "tags must be 32",
-        ),
-        (
-            "publish",
-            say(json!({ "tags": { "from": "hub" } })),
-            107,
-            "tags must be",
-        ),
-        (
-            "publish",
-            say(json!({ "skip_history": "yes" })),
-            107,
-            "skip_history must be",
-        ),
-        (
-            "publish",
-            say(json!({ "idempotency_key": "k".repeat(129) })),
-            107,
-            "128 bytes",
-        ),
-        (
-            "publish",
-            say(json!({ "version": 1 })),
-            108,
-            "not available",
-        ),
-        ("broadcast", json!({ "data": 1 }), 107, "channels must be"),
-        (
-            "broadcast",
-            json!({ "channels": "lobby:a", "data": 1 }),
-            107,
-            "channels must be",
-        ),
-        (
-            "history",
-            json!({ "channel": "lobby:a", "limit": "all" }),
-            107,
-            "limit must be",
-        ),
-        (
-            "history",
-            json!({ "channel": "lobby:a", "since": 5 }),
-            107,
-            "since must be",
-        ),
-        ("rpc", json!({}), 107, "method must be"),
-        (
-            "rpc",
-            json!({ "method": "getSettings", "params": {} }),
-            108,
-            "not available",
-        ),
-        (
-            "batch",
-            json!({ "commands": {} }),
-            107,
-            "commands must be a list",
-        ),
-        (
-            "batch",
-            json!({ "commands": vec![json!({}); 1_001] }),
-            107,
-            "1000 calls",
-        ),
-    ] {
+    for line in WRONG.trim().lines() {
+        let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        let [method, body, code, words] = cells[..] else {
+            panic!("{line} has four cells");
+        };
+        let body = serde_json::from_str(body).unwrap();
         let (got, message) = error(&daemon, method, body).await;
-        assert_eq!(got, code, "{method}: {message}");
-        assert!(message.contains(words), "{method}: {message}");
+        assert_eq!(got.to_string(), code, "{line}: {message}");
+        assert!(message.contains(words), "{line}: {message}");
     }
     // What is known to nobody is ignored, and null is nothing.
-    let body = say(json!({ "delta": true, "version": 0, "tags": null, "more": [1] }));
+    let body = json!({ "channel": "lobby:a", "data": 1, "delta": true, "version": 0, "tags": null, "more": [1] });
     result(&daemon, "publish", body).await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_in_a_call_is_said() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let many: Value = (0..33).map(|n| (format!("t{n}"), json!(""))).collect();
+    for (field, value, words) in [
+        ("channel", json!("a".repeat(256)), "255"),
+        ("data", json!("x".repeat(65_536)), "65536 bytes"),
+        ("tags", many, "tags must be 32"),
+        ("idempotency_key", json!("k".repeat(129)), "128 bytes"),
+    ] {
+        let mut body = json!({ "channel": "lobby:a", "data": 1 });
+        body[field] = value;
+        let (code, message) = error(&daemon, "publish", body).await;
+        assert_eq!(code, 107, "{field}: {message}");
+        assert!(message.contains(words), "{field}: {message}");
+    }
+    let body = json!({ "commands": vec![json!({}); 1_001] });
+    assert_eq!(error(&daemon, "batch", body).await.0, 107);
+    let body = json!({ "channels": vec!["lobby:a"; 1_001], "data": 1 });
+    assert_eq!(error(&daemon, "broadcast", body).await.0, 107);
 }
 
 #[tokio::test]

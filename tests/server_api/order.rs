@@ -35,9 +35,12 @@ async fn a_dismissed_player_keeps_the_seat_for_its_hold(database: Database) {
     result(&daemon, "disconnect", body).await;
     let closed = client.closed().await;
     assert_eq!(closed, (4502, "removed by an operator".to_owned()));
-    let metrics = daemon.metrics().await;
     let series = "holdfast_connections_closed_total{reason=\"dismissed\"}";
-    assert_eq!(metrics.value(series), 2.0);
+    eventually("both closes are counted", async || {
+        let count = daemon.metrics().await.value(series);
+        (count == 2.0).then_some(()).ok_or(format!("{count}"))
+    })
+    .await;
 }
 
 async fn all_connections_of_a_user_are_meant_or_those_that_are_named(database: Database) {
