@@ -2,7 +2,7 @@
 //!
 //! # Bird's eye
 //!
-//! Game clients connect over WebSocket and speak the Centrifuge client protocol v2 in JSON; they may
+//! Game clients connect over WebSocket and speak the Centrifuge client protocol v2 in JSON or Protobuf; they may
 //! also use a small HTTP API. A player has a *session*, found by a token, and takes *seats* in *rooms*.
 //! What happens in a room is a *publication* in its stream, and goes to every member. A lost line
 //! turns a seat *away*: it is kept until its hold ends, and whoever comes back with the token has it.

@@ -73,19 +73,7 @@ impl Direct {
             session_id: Set(session_id),
             created_at: Set(now),
         };
-        let seat = room_seat::ActiveModel {
-            room_id: Set(room_id),
-            seat: Set(0),
-            team: Set(None),
-            session_id: Set(session_id),
-            user_id: Set(user_id.clone()),
-            status: Set("held".into()),
-            last_heartbeat_at: Set(now),
-            away_since: Set(None),
-            hold_until: Set(None),
-            token_generation: Set(0),
-            tokens_ended: Set(0),
-        };
+        let seat = seat_row(room_id, session_id, user_id.clone(), now);
         let participant = event_participant::ActiveModel {
             room_id: Set(room_id),
             user_id: Set(user_id),
@@ -116,6 +104,27 @@ impl Direct {
 
     pub(crate) async fn close(&self) {
         self.0.close_by_ref().await.expect("no caller is left");
+    }
+}
+
+fn seat_row(
+    room_id: uuid::Uuid,
+    session_id: uuid::Uuid,
+    user_id: String,
+    now: i64,
+) -> room_seat::ActiveModel {
+    room_seat::ActiveModel {
+        room_id: Set(room_id),
+        seat: Set(0),
+        team: Set(None),
+        session_id: Set(session_id),
+        user_id: Set(user_id),
+        status: Set("held".into()),
+        last_heartbeat_at: Set(now),
+        away_since: Set(None),
+        hold_until: Set(None),
+        token_generation: Set(0),
+        tokens_ended: Set(0),
     }
 }
 

@@ -19,9 +19,9 @@ async fn seat_token(daemon: &Daemon, player: &Player) -> (Client, String) {
 /// The seat token in a connect result's `data`, or in any answer with one seat.
 #[track_caller]
 fn token_of(data: &Value) -> String {
-    let seat = match &data["seats"] {
-        Value::Null => &data["seat"],
-        seats => &seats[0],
+    let seat = match data["seats"].is_null() {
+        true => &data["seat"],
+        false => &data["seats"][0],
     };
     let token = seat["token"].as_str();
     token
