@@ -141,7 +141,7 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
         stream: StreamId {
             room: room.id,
             epoch: "first".into(),
-            begins_after: None,
+            begins_after: Some(0),
         },
         publications: publications.collect(),
     });

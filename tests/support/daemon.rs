@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::clock::WallClock;
 use super::database::Store;
+use super::metrics::Metrics;
 use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
 /// The exit code for a port that is taken.
@@ -59,35 +60,6 @@ pub(crate) struct Actors {
     pub(crate) rooms: u64,
     pub(crate) sessions: u64,
     pub(crate) connections: u64,
-}
-
-/// One scrape.
-#[derive(Debug)]
-pub(crate) struct Metrics(pub(crate) String);
-
-impl Metrics {
-    /// The value of a series, written as it is shown: name and labels.
-    #[track_caller]
-    pub(crate) fn value(&self, series: &str) -> f64 {
-        let line = self.series().find(|(name, _)| *name == series);
-        let (_, value) = line.unwrap_or_else(|| panic!("no {series} in {}", self.0));
-        value.parse().expect("a metric is a number")
-    }
-
-    /// The sum of all series with this name.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
-        let is_asked = |series: &str| series.split('{').next() == Some(name);
-        let values = self.series().filter(|(series, _)| is_asked(series));
-        values
-            .map(|(_, value)| value.parse::<f64>().expect("a metric is a number"))
-            .sum()
-    }
-
-    /// Every series with its value.
-    pub(crate) fn series(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
-        lines.filter_map(|line| line.rsplit_once(' '))
-    }
 }
 
 impl Plan {
