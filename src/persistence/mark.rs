@@ -14,6 +14,10 @@ use crate::id::{RoomId, SessionId};
 /// A mark waits at most so long for a group to go with; then it goes alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 
+/// The same for a player who is back. Lost in a crash, this mark leaves the player no more than what was left of
+/// the hold before, so it goes almost at once: late by enough to take along those who come at the same time.
+const BACK_ALONE_AFTER: Duration = Duration::from_millis(20);
+
 /// Keys kept at a time: two marks for each of the 100,000 connections that a hub takes by default, and
 /// some. Beyond it marks of further keys are lost, which they may be.
 const KEYS_MAX: usize = 262_144;
@@ -40,7 +44,8 @@ pub(super) struct Marks {
 #[derive(Debug, Default)]
 struct Waiting {
     marks: HashMap<Key, SoftWrite>,
-    oldest: Option<Instant>,
+    /// When they go alone. None while there are none.
+    due: Option<Instant>,
 }
 
 impl Marks {
@@ -52,9 +57,10 @@ impl Marks {
             metrics::counter!("holdfast_soft_writes_dropped_total").increment(1);
             return;
         }
+        let due = Instant::now() + patience(&mark);
         waiting.marks.insert(key, mark);
-        if waiting.oldest.is_none() {
-            waiting.oldest = Some(Instant::now());
+        if waiting.due.is_none_or(|earlier| due < earlier) {
+            waiting.due = Some(due);
             self.arrived.notify_one();
         }
     }
@@ -62,9 +68,13 @@ impl Marks {
     /// Returns when marks have waited long enough for a group.
     pub(super) async fn due(&self) {
         loop {
-            let oldest = self.waiting.lock().oldest;
-            match oldest {
-                Some(oldest) => return tokio::time::sleep_until(oldest + ALONE_AFTER).await,
+            let due = self.waiting.lock().due;
+            match due {
+                Some(due) => tokio::select! {
+                    () = tokio::time::sleep_until(due) => return,
+                    // One that is due earlier.
+                    () = self.arrived.notified() => {}
+                },
                 None => self.arrived.notified().await,
             }
         }
@@ -74,7 +84,7 @@ impl Marks {
     pub(super) fn take(&self) -> Vec<SoftWrite> {
         let mut waiting = self.waiting.lock();
         if waiting.marks.len() <= PER_GROUP_MAX {
-            waiting.oldest = None;
+            waiting.due = None;
             return waiting.marks.drain().map(|(_, mark)| mark).collect();
         }
         let keys: Vec<Key> = waiting.marks.keys().take(PER_GROUP_MAX).copied().collect();
@@ -94,11 +104,21 @@ impl Marks {
                 place.insert(mark);
             }
         }
-        waiting.oldest = Some(Instant::now());
+        waiting.due = Some(Instant::now() + ALONE_AFTER);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.lock().marks.is_empty()
+    }
+}
+
+fn patience(mark: &SoftWrite) -> Duration {
+    match mark {
+        SoftWrite::SeatBack { .. } => BACK_ALONE_AFTER,
+        SoftWrite::SeatAway { .. }
+        | SoftWrite::SessionSeen { .. }
+        | SoftWrite::PruneHistory { .. }
+        | SoftWrite::Heartbeat { .. } => ALONE_AFTER,
     }
 }
 
@@ -153,7 +173,7 @@ mod tests {
         assert!(marks.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_mark_goes_alone_a_second_after_it_arrived() {
         let marks = Marks::default();
         let started = Instant::now();
@@ -162,5 +182,29 @@ mod tests {
         marks.due().await;
 
         assert!(started.elapsed() >= ALONE_AFTER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_who_is_back_does_not_wait_for_marks_that_have_time() {
+        let marks = Marks::default();
+        let started = Instant::now();
+        marks.leave(heartbeat(1));
+        let (back, ()) = tokio::join!(
+            async {
+                marks.due().await;
+                started.elapsed()
+            },
+            async {
+                marks.leave(SoftWrite::SeatBack {
+                    room: RoomId::new(),
+                    seat: 0,
+                    session: SessionId::new(),
+                    at: HubTime(1),
+                });
+            }
+        );
+
+        assert!(back < ALONE_AFTER, "{back:?}");
+        assert_eq!(marks.take().len(), 2);
     }
 }
