@@ -48,7 +48,7 @@ pub(super) enum Turned {
 }
 
 /// Counts the connections of one listener.
-pub(super) struct Admission {
+pub(super) struct Capacity {
     limits: Limits,
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -58,7 +58,7 @@ pub(super) struct Admission {
 /// One connection that was admitted. Dropping it makes room for another.
 #[derive(Debug)]
 pub(super) struct Slot {
-    admission: Arc<Admission>,
+    capacity: Arc<Capacity>,
     /// The address this connection counts for; behind a proxy it is known at the upgrade only.
     address: OnceLock<IpAddr>,
 }
@@ -114,11 +114,11 @@ impl Turned {
     }
 }
 
-impl Admission {
-    pub(super) fn new(limits: Limits) -> Arc<Admission> {
+impl Capacity {
+    pub(super) fn new(limits: Limits) -> Arc<Capacity> {
         let connects = NonZeroU32::new(limits.connects_per_second)
             .map(|rate| RateLimiter::keyed(Quota::per_second(rate)));
-        Arc::new(Admission {
+        Arc::new(Capacity {
             limits,
             connections: AtomicUsize::new(0),
             by_address: Mutex::new(HashMap::new()),
@@ -127,11 +127,11 @@ impl Admission {
     }
 
     /// Counts a new connection, or says why there is no room for it.
-    pub(super) fn admit(self: &Arc<Admission>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+    pub(super) fn admit(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
         let earlier = self.connections.fetch_add(1, Ordering::Relaxed);
         // Made before the check, so that its drop takes the count back.
         let slot = Arc::new(Slot {
-            admission: Arc::clone(self),
+            capacity: Arc::clone(self),
             address: OnceLock::new(),
         });
         if earlier >= self.limits.connections_max {
@@ -197,31 +197,31 @@ impl Slot {
         if self.address.get().is_some() {
             return Ok(());
         }
-        self.admission.check_rate(address)?;
-        self.admission.take(address)?;
+        self.capacity.check_rate(address)?;
+        self.capacity.take(address)?;
         if self.address.set(address).is_err() {
-            self.admission.give_back(address);
+            self.capacity.give_back(address);
         }
         Ok(())
     }
 
     pub(super) fn proxies(&self) -> &[IpNet] {
-        self.admission.proxies()
+        self.capacity.proxies()
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        self.capacity.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address.get() {
-            self.admission.give_back(*address);
+            self.capacity.give_back(*address);
         }
     }
 }
 
-impl fmt::Debug for Admission {
+impl fmt::Debug for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission")
+        f.debug_struct("Capacity")
             .field("limits", &self.limits)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
@@ -262,31 +262,31 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_makes_room_for_another() {
-        let admission = Admission::new(limits(1, 0, 0));
-        let first = admission.admit(ip("192.0.2.1")).unwrap();
-        let second = admission.admit(ip("192.0.2.2"));
+        let capacity = Capacity::new(limits(1, 0, 0));
+        let first = capacity.admit(ip("192.0.2.1")).unwrap();
+        let second = capacity.admit(ip("192.0.2.2"));
         assert_eq!(second.unwrap_err(), Turned::Full);
         drop(first);
-        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+        assert!(capacity.admit(ip("192.0.2.2")).is_ok());
     }
 
     #[test]
     fn one_address_cannot_take_the_room_of_others() {
-        let admission = Admission::new(limits(10, 1, 0));
-        let first = admission.admit(ip("192.0.2.1")).unwrap();
-        let second = admission.admit(ip("192.0.2.1"));
+        let capacity = Capacity::new(limits(10, 1, 0));
+        let first = capacity.admit(ip("192.0.2.1")).unwrap();
+        let second = capacity.admit(ip("192.0.2.1"));
         assert_eq!(second.unwrap_err(), Turned::AddressFull);
-        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+        assert!(capacity.admit(ip("192.0.2.2")).is_ok());
         drop(first);
-        assert!(admission.admit(ip("192.0.2.1")).is_ok());
-        assert!(admission.by_address.lock().is_empty());
+        assert!(capacity.admit(ip("192.0.2.1")).is_ok());
+        assert!(capacity.by_address.lock().is_empty());
     }
 
     #[test]
     fn players_behind_a_proxy_count_for_themselves() {
-        let admission = Admission::new(limits(10, 1, 0));
-        let first = admission.admit(ip("10.0.0.1")).unwrap();
-        let second = admission.admit(ip("10.0.0.1")).unwrap();
+        let capacity = Capacity::new(limits(10, 1, 0));
+        let first = capacity.admit(ip("10.0.0.1")).unwrap();
+        let second = capacity.admit(ip("10.0.0.1")).unwrap();
         first.count_for(ip("192.0.2.1")).unwrap();
         let again = second.count_for(ip("192.0.2.1"));
         assert_eq!(again.unwrap_err(), Turned::AddressFull);
@@ -295,11 +295,11 @@ mod tests {
 
     #[test]
     fn an_address_that_connects_too_often_is_turned_away() {
-        let admission = Admission::new(limits(10, 0, 1));
-        drop(admission.admit(ip("192.0.2.1")).unwrap());
-        let again = admission.admit(ip("192.0.2.1"));
+        let capacity = Capacity::new(limits(10, 0, 1));
+        drop(capacity.admit(ip("192.0.2.1")).unwrap());
+        let again = capacity.admit(ip("192.0.2.1"));
         assert_eq!(again.unwrap_err(), Turned::TooOften);
-        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+        assert!(capacity.admit(ip("192.0.2.2")).is_ok());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::limit::{Admission, Limits, Slot, Turned};
+use super::limit::{Capacity, Limits, Slot, Turned};
 use super::socket::Socket;
 
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
@@ -115,7 +115,7 @@ impl Listener {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) {
-        let admission = Admission::new(limits);
+        let capacity = Capacity::new(limits);
         let serving = Serving {
             router,
             http: Arc::new(http()),
@@ -132,13 +132,13 @@ impl Listener {
                 biased;
                 () = stop.cancelled() => return,
                 _ = sweep.tick() => {
-                    admission.sweep();
+                    capacity.sweep();
                     continue;
                 }
                 accepted = self.inner.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => serving.take(&admission, stream, peer, &mut trouble),
+                Ok((stream, peer)) => serving.take(&capacity, stream, peer, &mut trouble),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     trouble.tell("no connection can be accepted", &error);
@@ -161,12 +161,12 @@ struct Serving {
 impl Serving {
     fn take(
         &self,
-        admission: &Arc<Admission>,
+        capacity: &Arc<Capacity>,
         stream: TcpStream,
         address: SocketAddr,
         trouble: &mut Trouble,
     ) {
-        let slot = match admission.admit(address.ip()) {
+        let slot = match capacity.admit(address.ip()) {
             Ok(slot) => slot,
             Err(turned) => {
                 trouble.tell("a connection is turned away", &turned);
