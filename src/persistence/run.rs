@@ -17,6 +17,10 @@ use crate::id::RoomId;
 /// The one node of a hub that is not a cluster.
 pub(super) const NODE: &str = "main";
 
+/// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
+/// holder was back may not have been written. The SDKs wait no longer between two tries.
+const HOLD_MIN: Duration = Duration::from_secs(20);
+
 const STREAM: Columns = &[
     ("room_id", Type::Uuid),
     ("epoch", Type::Text),
@@ -62,7 +66,8 @@ pub(super) async fn begin(
         Some(row) => (HubTime(row.try_get_by_index(0)?), row.try_get_by_index(1)?),
         None => (now, false),
     };
-    shift(&transaction, last, now).await?;
+    let least = if is_clean { Duration::ZERO } else { HOLD_MIN };
+    shift(&transaction, last, now, least).await?;
     let mut taken = TakenOver {
         is_clean,
         histories: HashMap::new(),
@@ -136,24 +141,26 @@ async fn shift(
     transaction: &DatabaseTransaction,
     last: HubTime,
     now: HubTime,
+    least: Duration,
 ) -> Result<(), DbErr> {
     let delta = now.0.saturating_sub(last.0);
     // Held at the end of the last run, or away with a hold that ended while the hub ran: its holder may
     // have been there, so the hold begins anew. Any other hold has left what it had at the hub's last
-    // sign of life, which for a hold younger than the heartbeat is its own beginning.
-    run(
-        transaction,
+    // sign of life, which for a hold younger than the heartbeat is its own beginning; but never so little
+    // that a holder who was back without a mark of it could not come back once more.
+    let left = "(hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END)";
+    let sql = format!(
         "UPDATE room_seats SET status = 'away', \
          away_since = CASE WHEN status = 'held' OR hold_until <= $1 THEN $2 \
          ELSE away_since + $3 END, \
-         hold_until = CASE WHEN status = 'held' OR hold_until <= $1 \
-         THEN $2 + r.grace \
-         ELSE $2 + hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END END \
-         FROM (SELECT id, grace FROM rooms) AS r WHERE r.id = room_seats.room_id",
-        [last.0.into(), now.0.into(), delta.into()],
-    )
-    .execute()
-    .await?;
+         hold_until = $2 + CASE WHEN status = 'held' OR hold_until <= $1 THEN r.grace \
+         WHEN {left} >= r.least THEN {left} ELSE r.least END \
+         FROM (SELECT id, grace, CASE WHEN grace < $4 THEN grace ELSE $4 END AS least FROM rooms) AS r \
+         WHERE r.id = room_seats.room_id"
+    );
+    let least = i64::try_from(least.as_millis()).unwrap_or(i64::MAX);
+    let values = [last.0.into(), now.0.into(), delta.into(), least.into()];
+    run(transaction, &sql, values).execute().await?;
     run(
         transaction,
         "UPDATE app_sessions SET expires_at = expires_at + $1 \

@@ -17,6 +17,7 @@ on_both!(
     time_without_a_hub_is_not_counted_against_a_hold,
     a_seat_held_at_a_crash_is_away_with_its_whole_hold,
     a_hold_that_ended_while_the_hub_ran_begins_anew,
+    who_may_have_been_back_at_a_crash_has_time_to_come_back,
     a_restart_restores_every_room_and_session_with_a_seat,
     a_planned_stop_hands_memory_histories_to_the_next_run_once,
     a_room_whose_stream_was_not_written_out_begins_a_new_one,
@@ -105,6 +106,29 @@ async fn a_hold_that_ended_while_the_hub_ran_begins_anew(database: Database) {
 
     let room = hub.persistence.room_by_code(room.code).await.unwrap();
     assert_left(room.unwrap().seats[0].hold_until, hub.clock.now(), GRACE);
+}
+
+async fn who_may_have_been_back_at_a_crash_has_time_to_come_back(database: Database) {
+    let seat = "status = 'away', away_since = 960000, hold_until = 1000400";
+    let after = async |stop: &str| {
+        let (_, room) = crash_with(&database, seat).await;
+        database.sql(&format!("UPDATE hub_clock SET {stop}")).await;
+        let hub = database.start().await;
+        hub.persistence.begin_run().await.unwrap();
+        let room = hub.persistence.room_by_code(room.code).await.unwrap();
+        let left = room.unwrap().seats[0].hold_until.unwrap();
+        let left = left.since(hub.clock.now());
+        hub.stop().await;
+        left
+    };
+
+    // The marks of the last second before a crash are lost; a planned stop writes them all.
+    let after_crash = after("clean_stop = false").await;
+    let after_stop = after("clean_stop = true").await;
+
+    assert!(after_crash > Duration::from_secs(5), "{after_crash:?}");
+    assert!(after_crash <= Duration::from_secs(20), "{after_crash:?}");
+    assert!(after_stop <= Duration::from_millis(400), "{after_stop:?}");
 }
 
 async fn a_restart_restores_every_room_and_session_with_a_seat(database: Database) {
