@@ -376,3 +376,120 @@ impl<B: Brood> Shard<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::supervisor::shard_of;
+
+    const KEY: u8 = 1;
+
+    /// Actors that know what their row said when it was read.
+    #[derive(Clone)]
+    struct Readers {
+        row: Arc<Mutex<&'static str>>,
+        /// A reading has looked at the row, but has not come back with it.
+        begun: Arc<Semaphore>,
+        /// Lets one reading come back.
+        end: Arc<Semaphore>,
+        told: Arc<Semaphore>,
+    }
+
+    struct Reader;
+
+    impl Actor for Reader {
+        type Msg = ();
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<()>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle_supervisor_evt(
+            &self,
+            _: ActorRef<()>,
+            _: SupervisionEvent,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+    }
+
+    impl Brood for Readers {
+        type Key = u8;
+        type Handle = &'static str;
+        type Seed = &'static str;
+
+        const KIND: &'static str = "reader";
+
+        async fn spawn(
+            &self,
+            row: &'static str,
+            shard: ActorCell,
+        ) -> Result<(&'static str, ActorCell), ractor::SpawnErr> {
+            let (reader, _) = Actor::spawn_linked(None, Reader, (), shard).await?;
+            Ok((row, reader.get_cell()))
+        }
+
+        async fn load(&self, _: u8, _: bool) -> Result<Option<&'static str>, LoadError> {
+            let row = *self.row.lock();
+            self.begun.add_permits(1);
+            self.end.acquire().await.map_err(|_| LoadError)?.forget();
+            Ok(Some(row))
+        }
+
+        fn enter(&self, _: &u8, _: &&'static str) {}
+
+        fn leave(&self, _: &u8) {}
+
+        fn leave_all(&self, _: usize) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn catch_up(&self, _: &&'static str) {
+            self.told.add_permits(1);
+        }
+
+        fn let_go(&self, _: &&'static str) {}
+    }
+
+    #[tokio::test]
+    async fn who_is_being_read_when_its_row_changes_never_goes_by_what_the_row_said() {
+        let readers = Readers {
+            row: Arc::new(Mutex::new("as it was")),
+            begun: Arc::new(Semaphore::new(0)),
+            end: Arc::new(Semaphore::new(0)),
+            told: Arc::new(Semaphore::new(0)),
+        };
+        let shards = ShardHandle::vacant();
+        let shard = Shard {
+            brood: readers.clone(),
+            index: shard_of(&KEY),
+            shards: shards.clone(),
+        };
+        let (actor, _) = Actor::spawn(None, shard, ()).await.unwrap();
+        let missed = || shards.of(&KEY).tell(ShardMessage::Missed { key: KEY });
+
+        let looking = tokio::spawn({
+            let shards = shards.clone();
+            async move { shards.resolve(&KEY).await }
+        });
+        readers.begun.acquire().await.unwrap().forget();
+        *readers.row.lock() = "as it is";
+        missed();
+        // The shard hears of the change before the first reading comes back.
+        readers.end.add_permits(2);
+
+        assert_eq!(looking.await.unwrap(), Ok(Some("as it is")));
+        // One that lives is told to find out by itself.
+        missed();
+        readers.told.acquire().await.unwrap().forget();
+        actor.stop(None);
+    }
+}
