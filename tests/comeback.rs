@@ -7,11 +7,17 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Client, Daemon, Database, Player, Refusal, eventually, on_both_databases};
+use jsonwebtoken::Algorithm;
+
+use crate::support::{
+    Client, Daemon, Database, Issuer, Player, Refusal, eventually, on_both_databases,
+};
 
 on_both_databases!(
     hundreds_are_back_in_their_seats_at_once_after_a_crash,
     who_must_wait_is_told_when_to_come_and_keeps_the_seat,
+    by_seat_token_and_by_login_the_seated_go_first_and_lose_nothing_by_the_wait,
+    holds_that_end_while_everything_is_restored_leave_no_session_with_a_seat,
     a_thousand_seats_held_and_away_survive_twenty_crashes,
 );
 
@@ -75,14 +81,18 @@ async fn hundreds_are_back_in_their_seats_at_once_after_a_crash(database: Databa
 
 /// Comes back as a client does that does what it is told; says how often it was told to wait.
 async fn comes_back(daemon: &Daemon, player: &Player) -> (Client, u32) {
+    let (client, data, waits) = comes_back_with(daemon, &player.token).await;
+    is_in_its_seat(player, &data);
+    (client, waits)
+}
+
+/// The same with any token; what it finds, too.
+async fn comes_back_with(daemon: &Daemon, token: &str) -> (Client, Value, u32) {
     let mut waits = 0;
     loop {
         let mut client = Client::dial(daemon.address()).await;
-        match client.connects(&player.token).await {
-            Ok(mut connected) => {
-                is_in_its_seat(player, &connected["data"].take());
-                return (client, waits);
-            }
+        match client.connects(token).await {
+            Ok(mut connected) => return (client, connected["data"].take(), waits),
             Err(Refusal::Error { code: 100, .. }) => {
                 waits += 1;
                 sleep(time_to_wait(&client)).await;
@@ -123,10 +133,11 @@ async fn who_must_wait_is_told_when_to_come_and_keeps_the_seat(database: Databas
     let newcomer = async {
         eventually("newcomers are asked to wait", async || {
             let guest = json!({ "guest": { "name": "Bo" } });
-            let answer = daemon.post("/v1/rooms", guest).send().await;
-            match answer.status {
-                503 => Ok(answer),
-                _ => Err(format!("{answer:?}")),
+            let room = daemon.post("/v1/rooms", guest.clone()).send().await;
+            let session = daemon.post("/v1/sessions", guest).send().await;
+            match (room.status, session.status) {
+                (503, 503) => Ok([room, session]),
+                _ => Err(format!("{room:?} {session:?}")),
             }
         })
         .await
@@ -134,10 +145,12 @@ async fn who_must_wait_is_told_when_to_come_and_keeps_the_seat(database: Databas
     let (back, refused) = tokio::join!(returning, newcomer);
     let took = began.elapsed();
 
-    assert_eq!(refused.refusal(), (503, "UNAVAILABLE"));
-    let retry_after: u64 = refused.headers["retry-after"].parse().unwrap();
-    assert_eq!(refused.body["retry_after"], retry_after);
-    assert!((1..=31).contains(&retry_after), "{retry_after}");
+    for refused in refused {
+        assert_eq!(refused.refusal(), (503, "UNAVAILABLE"));
+        let retry_after: u64 = refused.headers["retry-after"].parse().unwrap();
+        assert_eq!(refused.body["retry_after"], retry_after);
+        assert!((1..=31).contains(&retry_after), "{retry_after}");
+    }
     // Sixty at ten a second: the last came when the hold that they had was over.
     assert!(took > Duration::from_secs(4), "{took:?}");
     let waits: u32 = back.iter().map(|(_, waits)| waits).sum();
@@ -148,6 +161,12 @@ async fn who_must_wait_is_told_when_to_come_and_keeps_the_seat(database: Databas
     assert!(delayed.value(turned_away) >= f64::from(waits));
     let new = "holdfast_admissions_delayed_total{who=\"new\",outcome=\"turned_away\"}";
     assert!(delayed.value(new) >= 1.0);
+    let waited = |who: &str| {
+        let series = "holdfast_admissions_delayed_total";
+        delayed.value(&format!("{series}{{who=\"{who}\",outcome=\"waited\"}}"))
+    };
+    let waits = delayed.value("holdfast_admission_wait_seconds_count");
+    assert!((waits - waited("seated") - waited("new")).abs() < 0.5);
     // Nobody is left out for long.
     eventually("a newcomer is let in", async || {
         let mut client = Client::dial(daemon.address()).await;
@@ -155,6 +174,116 @@ async fn who_must_wait_is_told_when_to_come_and_keeps_the_seat(database: Databas
         connected.map_err(|refusal| format!("{refusal:?}"))
     })
     .await;
+}
+
+async fn by_seat_token_and_by_login_the_seated_go_first_and_lose_nothing_by_the_wait(
+    database: Database,
+) {
+    const SECRET: &str = "a-secret-of-thirty-two-characters";
+    const OF_EACH: usize = 40;
+    let mut daemon = Daemon::on(database)
+        .set("auth.hmac_secret", SECRET)
+        .set("kind.table.grace", "6s")
+        .start()
+        .await;
+    let game = Issuer::secret(Algorithm::HS256, SECRET);
+    // Where each sits, and what it will come back with.
+    let mut seated: Vec<(Player, String)> = Vec::new();
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..OF_EACH {
+        let by_token = Player::opens(&daemon).await;
+        let (client, data) = by_token.connects(&daemon).await;
+        let seat_token = data["seats"][0]["token"].as_str().unwrap().to_owned();
+        seated.push((by_token, seat_token));
+        clients.push(client);
+        let login = game.lets_in(&format!("user-{number}"));
+        let opened = daemon.post("/v1/rooms", json!({})).by(&login).send().await;
+        let by_login = Player::from(&opened.expect(201));
+        clients.push(Client::connect(daemon.address(), &login).await.0);
+        seated.push((by_login, login));
+    }
+
+    daemon.kill();
+    drop(clients);
+    daemon.reconfigure("admission.per_second", "10");
+    daemon.reconfigure("admission.wait", "100ms");
+    daemon.restart().await;
+    let began = Instant::now();
+    let back = stream::iter(&seated)
+        .map(|(player, token)| async {
+            let (client, data, waits) = comes_back_with(&daemon, token).await;
+            is_in_its_seat(player, &data);
+            (client, waits)
+        })
+        .buffer_unordered(seated.len())
+        .collect::<Vec<_>>()
+        .await;
+
+    // Eighty at ten a second: the last came when the hold that they had was over.
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(6), "{took:?}");
+    let waits: u32 = back.iter().map(|(_, waits)| waits).sum();
+    assert!(waits >= 20, "{waits}");
+    let metrics = daemon.metrics().await;
+    let delayed = |who: &str, outcome: &str| {
+        metrics.value(&format!(
+            "holdfast_admissions_delayed_total{{who=\"{who}\",outcome=\"{outcome}\"}}"
+        ))
+    };
+    assert!(delayed("seated", "turned_away") >= f64::from(waits));
+    let as_newcomers = delayed("new", "turned_away") + delayed("new", "waited");
+    assert!(
+        as_newcomers < 0.5,
+        "none of them stood behind: {as_newcomers}"
+    );
+    assert_eq!(
+        daemon.metric("holdfast_seats{status=\"held\"}").await,
+        2 * OF_EACH as u64
+    );
+}
+
+/// A hold that ends at the very moment at which its room and its session are started.
+async fn holds_that_end_while_everything_is_restored_leave_no_session_with_a_seat(
+    database: Database,
+) {
+    const ROOMS: usize = 40;
+    const SEATS: usize = 10;
+    let mut daemon = Daemon::on(database)
+        .set("kind.hall.seats", &SEATS.to_string())
+        .start()
+        .await;
+    let players = players(&daemon, ROOMS, SEATS, "hall").await;
+
+    // As planned, so that a hold has no more left than the database says.
+    daemon.stop().await;
+    // So that each has a little less or a little more left than it takes to start them all.
+    let left = "UPDATE room_seats SET hold_until =
+        (SELECT max(last_heartbeat_at) FROM hub_clock) + 1 + seat * 20";
+    daemon.store().execute(left).await;
+    daemon.restart().await;
+    eventually("all holds are over", async || {
+        let taken = seats(&daemon, &players).await.len();
+        (taken == 0)
+            .then_some(())
+            .ok_or(format!("{taken} are left"))
+    })
+    .await;
+
+    let with_a_seat = stream::iter(&players)
+        .map(|player| async {
+            let request = daemon.get("/v1/session").by(&player.token);
+            request.send().await.expect(200)["seats"].take()
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter(|seats| std::future::ready(*seats != json!([])))
+        .collect::<Vec<Value>>();
+    assert_eq!(with_a_seat.await, Vec::<Value>::new());
+    for player in players.iter().step_by(SEATS) {
+        let (mut client, data) = player.connects(&daemon).await;
+        assert_eq!(data["seats"], json!([]));
+        let refused = client.subscribes(&player.channel).await;
+        assert_eq!(refused.unwrap_err().code(), 103);
+    }
 }
 
 /// Sixty players who sit there when the daemon is killed: their holds begin with its next start.

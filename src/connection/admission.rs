@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::pace::{Pace, Turn, Who};
 use crate::config::AdmissionConfig;
 use crate::id::random_bytes;
-use crate::session::SessionHandle;
+use crate::session::Returning;
 use crate::wire::{Reason, Refusal};
 
 /// Those who are told to come back later are spread over so much more than they have to be.
@@ -48,14 +48,14 @@ impl Admission {
         }))
     }
 
-    /// Lets somebody in, at once or after a wait. Who comes back to a session that is live goes first,
-    /// and its hold lasts longer by the time for which it is kept waiting.
+    /// Lets somebody in, at once or after a wait. Who comes back to what is live goes first, by whichever
+    /// token, and its hold lasts longer by the time for which it is kept waiting.
     ///
     /// # Errors
     /// UNAVAILABLE, with the time to come back.
-    pub(super) async fn admit(&self, session: Option<&SessionHandle>) -> Result<Pass, Refusal> {
+    pub(super) async fn admit(&self, returning: Option<&Returning>) -> Result<Pass, Refusal> {
         let door = &self.0;
-        let who = match session {
+        let who = match returning {
             Some(_) => Who::Seated,
             None => Who::New,
         };
@@ -67,14 +67,14 @@ impl Admission {
                 None => arrived,
             },
             Turn::At(start) => start,
-            Turn::Later => return Err(self.turn_away(session)),
+            Turn::Later => return Err(self.turn_away(returning)),
         };
-        if let Some(session) = session {
-            session.delayed(door.wait);
+        if let Some(returning) = returning {
+            returning.delayed(door.wait);
         }
         let waiting = timeout_at((arrived + door.wait).into(), door.wait(who, start));
         let Ok(Some(pass)) = waiting.await else {
-            return Err(self.turn_away(session));
+            return Err(self.turn_away(returning));
         };
         count_delayed(who, "waited");
         histogram!("holdfast_admission_wait_seconds").record(arrived.elapsed());
@@ -93,12 +93,12 @@ impl Admission {
         }
     }
 
-    fn turn_away(&self, session: Option<&SessionHandle>) -> Refusal {
+    fn turn_away(&self, returning: Option<&Returning>) -> Refusal {
         let share = f64::from(u16::from_ne_bytes(random_bytes())) / f64::from(u16::MAX);
         let retry_after = self.0.pace.lock().come_back(Instant::now()) + JITTER.mul_f64(share);
-        let who = match session {
-            Some(session) => {
-                session.delayed(retry_after);
+        let who = match returning {
+            Some(returning) => {
+                returning.delayed(retry_after);
                 Who::Seated
             }
             None => Who::New,

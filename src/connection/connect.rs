@@ -217,8 +217,8 @@ impl Connection {
             TokenKind::Login => {
                 let login = self.context.verifier.login(token).await?;
                 let actions = self.context.actions.clone();
-                let live = actions.live_of(&login.user);
-                let pass = self.context.admission.admit(live.as_ref()).await?;
+                let returning = actions.returning_user(&login.user);
+                let pass = self.context.admission.admit(returning.as_ref()).await?;
                 let (user, name) = (login.user.clone(), login.name.clone());
                 let opening = async move { actions.open_login(user, name).await };
                 let (session, token) = self.context.change(opening).await?;
@@ -231,10 +231,11 @@ impl Connection {
                 })
             }
             TokenKind::Seat => {
-                let pass = self.context.admission.admit(None).await?;
                 let actions = self.context.actions.clone();
-                let token = token.to_owned();
-                let resuming = async move { actions.resume_seat(&token).await };
+                let proof = actions.prove_seat(token)?;
+                let returning = actions.returning_to_seat(&proof);
+                let pass = self.context.admission.admit(returning.as_ref()).await?;
+                let resuming = async move { actions.resume_seat(proof).await };
                 let resumed = self.context.change(resuming).await?;
                 Ok(Found {
                     session: resumed.session,
@@ -247,8 +248,8 @@ impl Connection {
             TokenKind::Session => {
                 let token = SessionToken::parse(token)
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
-                let live = self.context.actions.live(&token);
-                let pass = self.context.admission.admit(live.as_ref()).await?;
+                let returning = self.context.actions.returning(&token);
+                let pass = self.context.admission.admit(returning.as_ref()).await?;
                 Ok(Found {
                     session: self.context.actions.identify(&token).await?,
                     token: None,

@@ -209,12 +209,8 @@ async fn read<T>(
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
-    let claim = api.gate.claim(&parts.headers, &fields)?;
-    if claim.is_new() {
-        api.admission.check_newcomer()?;
-    }
     Ok(Asked {
-        claim,
+        claim: api.gate.claim(&parts.headers, &fields)?,
         wish: wish(&fields)?,
         key: key::read(&parts.headers)?,
     })
@@ -231,9 +227,12 @@ where
     A: Send + 'static,
     F: Future<Output = Result<A, Refusal>> + Send,
 {
-    let actions = api.actions.clone();
+    let (actions, admission) = (api.actions.clone(), api.admission.clone());
     change(api, async move {
         let caller = asked.claim.prove(&actions).await?;
+        if actions.is_new(&caller) {
+            admission.check_newcomer()?;
+        }
         work(actions, caller, asked.wish, asked.key).await
     })
     .await

@@ -164,11 +164,6 @@ impl Claim {
         actions.end_session(&session, None, key).await
     }
 
-    /// Whether somebody asks who can have no session yet.
-    pub(super) fn is_new(&self) -> bool {
-        matches!(self, Claim::Account(_) | Claim::Guest { .. })
-    }
-
     /// Looks the session up, where there should be one.
     pub(super) async fn prove(self, actions: &Actions) -> Result<Caller, Refusal> {
         Ok(match self {

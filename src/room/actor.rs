@@ -128,7 +128,7 @@ impl Room {
                 reply,
             } => room.release(session, once, reply),
             RoomMessage::Hold(request) => room.hold(request).await,
-            RoomMessage::Delayed { session, by } => room.delayed(session, by).await,
+            RoomMessage::Delayed { sitter, by } => room.delayed(&sitter, by).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch),
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
             RoomMessage::Vacated { session } => room.vacated(session).await,

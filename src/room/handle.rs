@@ -11,7 +11,7 @@ use ractor::ActorRef;
 use super::journal::Placed;
 use super::member::Peer;
 use super::message::{
-    Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Subscribing,
+    Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Sitter, Subscribing,
     TakeRequest,
 };
 use super::notice::{ClaimNotice, Epoch, Holding};
@@ -155,9 +155,9 @@ impl RoomHandle {
         .await
     }
 
-    /// Tells the room that whoever comes back to a session was told to wait.
-    pub fn delayed(&self, session: SessionId, by: Duration) {
-        self.tell(RoomMessage::Delayed { session, by });
+    /// Tells the room that whoever comes back to a seat was told to wait.
+    pub fn delayed(&self, sitter: Sitter, by: Duration) {
+        self.tell(RoomMessage::Delayed { sitter, by });
     }
 
     /// Tells the room that a session has a connection.

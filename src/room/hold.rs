@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::message::{Change, HoldRequest};
+use super::message::{Change, HoldRequest, Sitter};
 use super::news::{News, SeatNote};
 use super::notice::{Holding, SeatNews};
 use super::seat::refusal;
 use super::seating::Occupant;
 use super::state::Room;
 use crate::clock::HubTime;
-use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::{Command, HoldSeat, SoftWrite, WriteError};
 use crate::wire::{Reason, Refusal};
@@ -64,12 +63,16 @@ impl Room {
 
     /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is
     /// left of it then than a whole hold after that time.
-    pub(super) async fn delayed(&mut self, session: SessionId, by: Duration) {
+    pub(super) async fn delayed(&mut self, sitter: &Sitter, by: Duration) {
         let Some(profile) = &self.profile else {
             return;
         };
         let most = self.now().plus(profile.grace).plus(by);
-        let Some(number) = self.seating.seat_of(session) else {
+        let number = match sitter {
+            Sitter::Session(session) => self.seating.seat_of(*session),
+            Sitter::User(user) => self.seating.seat_of_user(user),
+        };
+        let Some(number) = number else {
             return;
         };
         let Some(occupant) = self.seating.occupant(number).cloned() else {

@@ -16,7 +16,7 @@ use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{ConnectionId, SessionId};
+use crate::id::{ConnectionId, SessionId, UserId};
 use crate::persistence::{
     Committed, NewSession, Once, ReadError, SessionWrite, StoredPublication, UserWrite, WriteError,
 };
@@ -37,9 +37,9 @@ pub(super) enum RoomMessage {
     },
     /// Keep an away seat for longer. Answered once it is durable.
     Hold(HoldRequest),
-    /// Whoever comes back to the session was told to wait: its hold lasts longer by that.
+    /// Whoever comes back to a seat was told to wait: its hold lasts longer by that.
     Delayed {
-        session: SessionId,
+        sitter: Sitter,
         by: Duration,
     },
     /// The session has a connection; answered by news.
@@ -199,6 +199,14 @@ pub enum Question {
     Presence,
     PresenceStats,
     History(HistoryRequest),
+}
+
+/// By what somebody's seat is found.
+#[derive(Debug, Clone)]
+pub enum Sitter {
+    Session(SessionId),
+    /// Who sits once in a room.
+    User(UserId),
 }
 
 /// Somebody wants a seat.

@@ -300,6 +300,12 @@ impl Seating {
             .map(|(number, _)| number)
     }
 
+    pub(super) fn seat_of_user(&self, user: &UserId) -> Option<u16> {
+        self.taken()
+            .find(|(_, occupant)| occupant.user.id == *user)
+            .map(|(number, _)| number)
+    }
+
     /// Whether the session has anything to do with a seat: it sits, claims one or gives one up.
     pub(super) fn is_known(&self, session: SessionId) -> bool {
         self.places

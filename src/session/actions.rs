@@ -93,14 +93,13 @@ impl Actions {
         &self.rooms
     }
 
-    /// The live session of a token, as every session with a seat is. None says nothing about the token.
-    pub fn live(&self, token: &SessionToken) -> Option<SessionHandle> {
-        self.sessions.live_by_token(token.hash())
-    }
-
-    /// The live session of a user, if any.
-    pub fn live_of(&self, user: &UserId) -> Option<SessionHandle> {
-        self.sessions.live_by_user(user)
+    /// Whether somebody asks who comes back to nothing, as far as can be told without asking.
+    pub fn is_new(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::Session(_) | Caller::Player(_) => false,
+            Caller::Guest { .. } => true,
+            Caller::Account { id, .. } => self.sessions.live_by_user(id).is_none(),
+        }
     }
 
     /// Whose token this is. A look-up that cannot be made says nothing about the token.

@@ -28,6 +28,6 @@ pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};
 pub use handle::{Attachment, SessionHandle};
 pub use message::{Attached, Report};
-pub use resume::Resumed;
+pub use resume::{Resumed, Returning, SeatProof};
 
 pub use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest};

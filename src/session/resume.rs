@@ -1,14 +1,31 @@
 //! Coming back by another door: with a seat token, from a device that has no session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::actions::{Actions, SessionReport, unanswered};
 use super::brood::SessionContext;
 use super::handle::SessionHandle;
-use crate::id::{SessionId, UserId};
-use crate::room::{Epoch, Holding, RoomKey};
+use crate::id::{RoomCode, SessionId, SessionToken, UserId};
+use crate::room::{Epoch, Holding, RoomHandle, RoomKey, Sitter};
 use crate::token::{Claims, Fault, Keyring};
 use crate::wire::{Refusal, SeatView, SessionView, UserView};
+
+/// What a seat token says that one of the hub's keys has signed.
+#[derive(Debug, Clone)]
+pub struct SeatProof(Claims);
+
+/// Who comes back to something that is live, as far as can be told without asking: such players go first,
+/// and lose nothing of their holds while they are kept waiting.
+#[derive(Debug, Clone)]
+pub enum Returning {
+    Session(SessionHandle),
+    /// By a seat token, which may be older than the session that has the seat.
+    Seat {
+        room: RoomHandle,
+        user: UserId,
+    },
+}
 
 /// A seat in the hands of a new session.
 #[derive(Debug)]
@@ -90,17 +107,41 @@ impl Actions {
         Ok(())
     }
 
+    /// Whose a seat token is. Asks nobody: what the seat has become, only its room knows.
+    ///
+    /// # Errors
+    /// TOKEN_INVALID, TOKEN_EXPIRED.
+    pub fn prove_seat(&self, token: &str) -> Result<SeatProof, Refusal> {
+        let checked = self.keyring().check(token, self.now());
+        checked.map(SeatProof).map_err(Fault::refuse)
+    }
+
+    /// Who comes back with a session token, if the session is live, as every session with a seat is. None
+    /// says nothing about the token.
+    pub fn returning(&self, token: &SessionToken) -> Option<Returning> {
+        let session = self.sessions.live_by_token(token.hash());
+        session.map(Returning::Session)
+    }
+
+    /// The same by the game's own login.
+    pub fn returning_user(&self, user: &UserId) -> Option<Returning> {
+        self.sessions.live_by_user(user).map(Returning::Session)
+    }
+
+    /// The same with a seat token, whose room is live as long as anybody sits there.
+    pub fn returning_to_seat(&self, SeatProof(claims): &SeatProof) -> Option<Returning> {
+        let room = self.rooms.live(&RoomKey::Code(claims.code))?;
+        let user = claims.user.clone();
+        Some(Returning::Seat { room, user })
+    }
+
     /// Puts a new session of the same user into the seat that a token is for. The session that has held
     /// it gives it up, and its connection closes.
     ///
     /// # Errors
-    /// TOKEN_INVALID, TOKEN_EXPIRED, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
-    pub async fn resume_seat(&self, token: &str) -> Result<Resumed, Refusal> {
+    /// TOKEN_INVALID, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
+    pub async fn resume_seat(&self, SeatProof(claims): SeatProof) -> Result<Resumed, Refusal> {
         self.check_open()?;
-        let claims = self
-            .keyring()
-            .check(token, self.now())
-            .map_err(Fault::refuse)?;
         let key = RoomKey::Code(claims.code);
         let (fresh, taken) = self
             .rooms
@@ -131,11 +172,28 @@ impl Actions {
 
     /// The same, for who comes without a connection.
     pub async fn open_session_with(&self, seat_token: &str) -> Result<SessionReport, Refusal> {
-        let resumed = self.resume_seat(seat_token).await?;
+        let resumed = self.resume_seat(self.prove_seat(seat_token)?).await?;
         Ok(SessionReport {
             session: resumed.view,
             user: resumed.session.user().clone(),
             seats: vec![resumed.seat],
         })
+    }
+}
+
+impl Returning {
+    /// Tells the seats that whoever comes back to them was told to wait.
+    pub fn delayed(&self, by: Duration) {
+        match self {
+            Returning::Session(session) => session.delayed(by),
+            Returning::Seat { room, user } => room.delayed(Sitter::User(user.clone()), by),
+        }
+    }
+}
+
+impl SeatProof {
+    /// The room in which the seat is.
+    pub fn room(&self) -> RoomCode {
+        self.0.code
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::message::SessionMessage;
 use super::state::{Phase, Session, next_epoch};
 use crate::id::RoomId;
-use crate::room::{Holding, RoomHandle, RoomKey, SeatNews};
+use crate::room::{Holding, RoomHandle, RoomKey, SeatNews, Sitter};
 use crate::supervisor::LoadError;
 
 /// The wait before a room that could not be asked is asked again.
@@ -100,7 +100,7 @@ impl Session {
     pub(super) fn delayed(&self, by: Duration) {
         if matches!(self.phase, Phase::Away) {
             for room in self.rooms() {
-                room.delayed(self.known.id, by);
+                room.delayed(Sitter::Session(self.known.id), by);
             }
         }
     }
