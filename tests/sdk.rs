@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use tokio_centrifuge::client::Client as Centrifuge;
 use tokio_centrifuge::config::Config;
 
-use crate::support::{Daemon, Database, PATIENCE, Player, on_both_databases};
+use crate::support::{Client, Daemon, Database, PATIENCE, Player, on_both_databases};
 
 on_both_databases!(
     javascript_players_come_back_into_their_seats_after_a_crash,
     python_players_come_back_into_their_seats_after_a_crash,
     javascript_and_python_players_play_in_one_room,
+    stock_players_who_are_told_to_wait_come_back_into_their_seats,
     rust_players_come_back_into_their_seats_after_a_crash,
     the_python_sdk_passes_its_own_tests,
 );
@@ -100,12 +101,20 @@ impl SdkPlayer {
 
     /// The next event of this name, past all others.
     pub(crate) async fn tells(&mut self, event: &str) -> Value {
+        self.tells_either(event, event).await
+    }
+
+    /// The next event of one of these names, past all others.
+    async fn tells_either(&mut self, one: &str, other: &str) -> Value {
         loop {
             let Ok(Some(told)) = timeout(PATIENCE, self.told.recv()).await else {
-                panic!("no event `{event}` came; the player told {:#?}", self.log);
+                panic!(
+                    "no event `{one}` or `{other}` came; the player told {:#?}",
+                    self.log
+                );
             };
             self.log.push(told.clone());
-            if told["event"] == event {
+            if told["event"] == one || told["event"] == other {
                 return told;
             }
         }
@@ -179,6 +188,73 @@ async fn come_back_into_their_seats(sdks: [Stock; 2], database: Database) {
         assert_eq!(subscribed["recovered"], false, "{subscribed}");
     }
     talk(&mut one, &mut two, &host, "after").await;
+}
+
+/// They know nothing of `retry_after`, and come again after a wait of their own.
+async fn stock_players_who_are_told_to_wait_come_back_into_their_seats(database: Database) {
+    let mut daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let mut stock = Vec::new();
+    for sdk in [
+        (Sdk::Javascript, Encoding::Json),
+        (Sdk::Javascript, Encoding::Protobuf),
+        (Sdk::Python, Encoding::Json),
+    ] {
+        let player = Player::joins(&daemon, &host.room).await;
+        let mut child = SdkPlayer::start(sdk, &daemon, &player);
+        child.tells("connected").await;
+        child.tells("subscribed").await;
+        stock.push((player, child));
+    }
+
+    daemon.kill();
+    for (_, child) in &mut stock {
+        child.tells("connecting").await;
+    }
+    daemon.reconfigure("admission.per_second", "1");
+    daemon.reconfigure("admission.wait", "100ms");
+    daemon.restart().await;
+    let mut waited = 0;
+    for (_, child) in &mut stock {
+        let told = tokio::select! {
+            told = child.tells_either("refused", "connected") => told,
+            never = takes_every_turn(&daemon, &host) => never,
+        };
+        if told["event"] == "refused" {
+            assert_eq!(told["code"], 100, "{told}");
+            waited += 1;
+        }
+    }
+
+    // One of them may have been quicker than the host.
+    assert!(waited > 0, "nobody was told to wait");
+    for (player, child) in &mut stock {
+        let connected = match child.log.last() {
+            Some(told) if told["event"] == "connected" => told.clone(),
+            Some(_) | None => child.tells("connected").await,
+        };
+        let seat = &connected["data"]["seats"][0];
+        assert_eq!(seat["room"], player.room, "{connected}");
+        assert_eq!(seat["seat"].as_u64(), player.seat, "{connected}");
+        assert_eq!(seat["status"], "held", "{connected}");
+        child.tells("subscribed").await;
+    }
+    let turned_away = "holdfast_admissions_delayed_total{who=\"seated\",outcome=\"turned_away\"}";
+    assert!(daemon.metric(turned_away).await >= waited);
+    let [(one, first), (_, second), ..] = &mut stock[..] else {
+        panic!("there are three of them");
+    };
+    talk(first, second, one, "after").await;
+}
+
+/// Connects again and again, so that at a slow pace hardly anybody else has a turn.
+async fn takes_every_turn(daemon: &Daemon, player: &Player) -> Value {
+    loop {
+        let mut client = Client::dial(daemon.address()).await;
+        if let Err(refusal) = client.connects(&player.token).await {
+            assert_eq!(refusal.code(), 100, "{refusal:?}");
+        }
+    }
 }
 
 /// One says something, and both hear who said it.

@@ -18,6 +18,7 @@ const client = new Centrifuge(url, { token, websocket: load("ws") });
 client.on("connected", ({ data }) => tell("connected", { data: read(data) }));
 client.on("connecting", ({ code }) => tell("connecting", { code }));
 client.on("disconnected", ({ code }) => tell("disconnected", { code }));
+client.on("error", ({ type, error }) => { if (type === "connect") tell("refused", { code: error.code }); });
 
 const room = client.newSubscription(channel);
 room.on("subscribed", ({ wasRecovering, recovered }) =>
@@ -33,7 +34,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   const { publish } = JSON.parse(line);
   room.publish(write(publish)).then(
     () => tell("published"),
-    (error) => tell("refused", { code: error.code }),
+    (error) => tell("unpublished", { code: error.code }),
   );
 }
 process.exit(0);

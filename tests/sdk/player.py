@@ -9,6 +9,7 @@ from centrifuge import (
     CentrifugeError,
     Client,
     ClientEventHandler,
+    ReplyError,
     SubscriptionEventHandler,
 )
 
@@ -38,6 +39,10 @@ class Line(ClientEventHandler):
 
     async def on_disconnected(self, ctx):
         tell("disconnected", code=ctx.code)
+
+    async def on_error(self, ctx):
+        if isinstance(ctx.error, ReplyError):
+            tell("refused", code=ctx.error.code)
 
 
 class Room(SubscriptionEventHandler):
@@ -74,7 +79,7 @@ async def main():
             await room.publish(write(json.loads(line)["publish"]))
             tell("published")
         except CentrifugeError as error:
-            tell("refused", code=getattr(error, "code", 0))
+            tell("unpublished", code=getattr(error, "code", 0))
 
 
 asyncio.run(main())
