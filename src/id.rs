@@ -357,6 +357,25 @@ impl fmt::Display for KeyHash {
     }
 }
 
+/// Which API key a game's server has shown, as the scope of its requests. Not the digest by which the key is
+/// checked: that one is in memory alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApiKeyHash([u8; 32]);
+
+impl ApiKeyHash {
+    /// Of the key as it was sent.
+    pub fn of(key: &[u8]) -> ApiKeyHash {
+        let digest = Sha256::new().chain_update(b"scope of an API key\0");
+        ApiKeyHash(digest.chain_update(key).finalize().into())
+    }
+}
+
+impl fmt::Display for ApiKeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
 /// Bytes from the system's generator.
 ///
 /// # Panics

@@ -17,6 +17,11 @@ on_both_databases!(
     a_guest_who_repeats_a_create_gets_the_same_room_and_one_more_token,
     every_change_over_http_is_made_once,
     every_change_over_the_socket_is_made_once,
+    a_seat_token_shown_twice_under_a_key_opens_one_session,
+    many_who_show_one_seat_token_under_one_key_are_one_session,
+    a_game_server_has_keys_of_its_own_for_all_its_users,
+    of_a_game_servers_many_keys_none_is_forgotten,
+    a_hold_that_is_asked_for_twice_under_a_key_is_made_longer_once,
     a_key_is_good_on_the_socket_and_over_http,
     a_key_stands_for_one_request,
     a_refused_request_may_be_tried_again_under_its_key,
@@ -46,7 +51,15 @@ fn without_token(answer: &Value) -> Value {
     if let Some(session) = answer["session"].as_object_mut() {
         session.remove("token");
     }
-    if let Some(seat) = answer["seat"].as_object_mut() {
+    let seats = match answer["seats"].is_array() {
+        true => answer["seats"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .collect(),
+        false => vec![&mut answer["seat"]],
+    };
+    for seat in seats.into_iter().filter_map(Value::as_object_mut) {
         seat.remove("token");
         seat.remove("token_expires_at");
     }
@@ -191,6 +204,179 @@ async fn every_change_over_the_socket_is_made_once(database: Database) {
             .collect()
     };
     assert_eq!(bare(&seats_after), bare(&seats));
+}
+
+/// Shows a seat token over HTTP, under a key.
+async fn shows(daemon: &Daemon, seat_token: &str, key: &str) -> Answer {
+    let body = json!({ "seat_token": seat_token });
+    let request = daemon.post("/v1/sessions", body);
+    request.header("idempotency-key", key).send().await
+}
+
+async fn a_seat_token_shown_twice_under_a_key_opens_one_session(database: Database) {
+    let mut daemon = Daemon::on(database).start().await;
+    let ana = Player::opens(&daemon).await;
+    let (_client, data) = ana.connects(&daemon).await;
+    let seat_token = data["seats"][0]["token"].as_str().unwrap();
+    let key = key();
+    let seats = "SELECT user_id || ' ' || seat || ' ' || token_generation FROM room_seats";
+
+    let first = shows(&daemon, seat_token, &key).await.expect(201);
+    let stored = daemon.store().texts(seats).await;
+    let second = shows(&daemon, seat_token, &key).await.expect(201);
+    daemon.kill();
+    daemon.restart().await;
+    let third = shows(&daemon, seat_token, &key).await.expect(201);
+
+    assert_ne!(first["session"]["id"], ana.session.as_str());
+    assert_eq!(first["seats"][0]["room"], ana.room);
+    let mut tokens = vec![token(&first)];
+    for answer in [&second, &third] {
+        assert_eq!(without_token(answer), without_token(&first));
+        assert!(!tokens.contains(&token(answer)), "one more token each time");
+        tokens.push(token(answer));
+    }
+    for token in tokens {
+        let (mut client, result) = Client::connect(daemon.address(), token).await;
+        assert_eq!(result["data"]["session"]["id"], first["session"]["id"]);
+        assert_eq!(result["data"]["seats"][0]["room"], ana.room);
+        client.subscribes(&ana.channel).await.unwrap();
+    }
+    // The seat is told with a token that is good.
+    let again = third["seats"][0]["token"].as_str().unwrap();
+    let other_content = shows(&daemon, again, &key).await;
+    assert_eq!(other_content.refusal(), (422, "KEY_REUSED"));
+    assert_eq!(daemon.store().texts(seats).await, stored);
+    let sessions = "SELECT count(*) FROM app_sessions";
+    assert_eq!(daemon.store().count(sessions).await, 2);
+    let reused = "holdfast_seat_tokens_refused_total{reason=\"reused\"}";
+    assert_eq!(daemon.metric(reused).await, 0);
+    let with_other_key = shows(&daemon, again, &self::key()).await.expect(201);
+    assert_ne!(with_other_key["session"]["id"], first["session"]["id"]);
+    // Who finds the token must not find the session that it has opened.
+    for weak in ["k", "come-back-1"] {
+        let answer = shows(&daemon, again, weak).await;
+        assert_eq!(answer.refusal(), (400, "BAD_REQUEST"), "{weak}");
+    }
+}
+
+async fn many_who_show_one_seat_token_under_one_key_are_one_session(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let ana = Player::opens(&daemon).await;
+    let (_client, data) = ana.connects(&daemon).await;
+    let seat_token = data["seats"][0]["token"].as_str().unwrap();
+    let key = key();
+
+    let answers = join_all((0..16).map(|_| shows(&daemon, seat_token, &key))).await;
+
+    let answers = answers.into_iter().map(|answer| answer.expect(201));
+    let answers: Vec<Value> = answers.collect();
+    for answer in &answers {
+        assert_eq!(without_token(answer), without_token(&answers[0]));
+    }
+    let sessions = "SELECT count(*) FROM app_sessions";
+    assert_eq!(daemon.store().count(sessions).await, 2);
+    let mut good = 0;
+    for answer in &answers {
+        let seen = daemon.get("/v1/session").by(token(answer)).send().await;
+        if seen.status == 200 {
+            assert_eq!(seen.body["seats"][0]["room"], ana.room);
+            good += 1;
+        }
+    }
+    assert_eq!(
+        good, 8,
+        "of the tokens of a session the first stays, and the newest"
+    );
+}
+
+async fn a_game_server_has_keys_of_its_own_for_all_its_users(database: Database) {
+    const OTHER: &str = "a-key-of-32-random-characters-01";
+    let daemon = Daemon::on(database)
+        .set("auth.api_keys", &json!([API_KEY, OTHER]).to_string())
+        .start()
+        .await;
+    let open = async |api_key: &str, user: Value| {
+        let request = daemon.post("/v1/rooms", json!({ "user": user }));
+        let request = request.header("x-api-key", api_key);
+        request.header("idempotency-key", "k").send().await
+    };
+    let ana = json!({ "id": "ana" });
+
+    let first = open(API_KEY, ana.clone()).await.expect(201);
+    let again = open(API_KEY, ana.clone()).await.expect(201);
+    let for_another = open(API_KEY, json!({ "id": "bo" })).await;
+    let by_another_name = open(API_KEY, json!({ "id": "ana", "name": "Ana" })).await;
+    let by_another_server = open(OTHER, ana).await.expect(201);
+    let request = daemon.post("/v1/rooms", json!({})).by(token(&first));
+    let by_the_user = request.header("idempotency-key", "k").send().await;
+    let by_the_user = by_the_user.expect(201);
+
+    assert_eq!(without_token(&again), without_token(&first));
+    assert_eq!(for_another.refusal(), (422, "KEY_REUSED"));
+    assert_eq!(by_another_name.refusal(), (422, "KEY_REUSED"));
+    assert_ne!(by_another_server["room"]["id"], first["room"]["id"]);
+    assert_ne!(by_the_user["room"]["id"], first["room"]["id"]);
+    let scopes = "SELECT scope FROM commands ORDER BY scope";
+    let scopes = daemon.store().texts(scopes).await;
+    let is_of = |of: &str| scopes.iter().filter(|scope| scope.starts_with(of)).count();
+    assert_eq!((is_of("api_key:"), is_of("session:")), (2, 1), "{scopes:?}");
+    assert_eq!(scopes.len(), 3, "{scopes:?}");
+    for key in [API_KEY, OTHER] {
+        assert!(!scopes.iter().any(|scope| scope.contains(key)));
+    }
+    let users = "SELECT count(*) FROM users";
+    assert_eq!(daemon.store().count(users).await, 1, "nothing half done");
+}
+
+async fn of_a_game_servers_many_keys_none_is_forgotten(database: Database) {
+    const MANY: usize = 100;
+    let daemon = Daemon::on(database).with_api_key().start().await;
+    let open = async |number: usize| {
+        let body = json!({ "user": { "id": format!("user-{number}") } });
+        let request = daemon.post_as_game("/v1/rooms", body);
+        let request = request.header("idempotency-key", &format!("open-{number}"));
+        without_token(&request.send().await.expect(201))
+    };
+
+    let first = join_all((0..MANY).map(&open)).await;
+    let again = join_all((0..MANY).map(&open)).await;
+
+    assert_eq!(again, first);
+    let rooms = "SELECT count(*) FROM rooms";
+    assert_eq!(daemon.store().count(rooms).await, MANY as i64);
+}
+
+async fn a_hold_that_is_asked_for_twice_under_a_key_is_made_longer_once(database: Database) {
+    let mut daemon = Daemon::on(database).with_api_key().start().await;
+    let host = Player::opens(&daemon).await;
+    let guest = Player::joins(&daemon, &host.room).await;
+    let _host = host.sits_down(&daemon).await;
+    let keep = async |daemon: &Daemon, player: &Player, seconds: u64| {
+        let seat = player.seat.unwrap();
+        let path = format!("/v1/rooms/{}/seats/{seat}/hold", player.room);
+        let request = daemon.post_as_game(&path, json!({ "seconds": seconds }));
+        let key = format!("keep-{seat}");
+        request.header("idempotency-key", &key).send().await
+    };
+    let ends = "SELECT CAST(hold_until AS text) FROM room_seats WHERE status = 'away'";
+
+    let away = keep(&daemon, &guest, 900).await.expect(200);
+    let held = keep(&daemon, &host, 900).await.expect(200);
+    let end = daemon.store().texts(ends).await;
+    let again = keep(&daemon, &guest, 900).await.expect(200);
+    assert_eq!(daemon.store().texts(ends).await, end);
+    let other = keep(&daemon, &guest, 901).await;
+    daemon.restart().await;
+    let after = keep(&daemon, &guest, 900).await.expect(200);
+    let held_after = keep(&daemon, &host, 900).await.expect(200);
+
+    assert_eq!(away["seat"]["status"], "away");
+    assert_eq!(away["seat"]["hold_seconds"], 900);
+    assert_eq!((&again, &after), (&away, &away));
+    assert_eq!(other.refusal(), (422, "KEY_REUSED"));
+    assert_eq!(held["seat"]["status"], "held");
+    assert_eq!(held_after, held, "also what changed nothing");
 }
 
 async fn a_key_is_good_on_the_socket_and_over_http(database: Database) {

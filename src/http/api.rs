@@ -62,8 +62,11 @@ pub(super) async fn open_session(
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
     if let Some(token) = caller::seat_token(&parts.headers, &fields)? {
-        let actions = api.actions.clone();
-        let opened = change(&api, async move { actions.open_session_with(&token).await });
+        let (actions, key) = (api.actions.clone(), key::read(&parts.headers)?);
+        let opened = change(
+            &api,
+            async move { actions.open_session_with(&token, key).await },
+        );
         return Ok(answer(StatusCode::CREATED, &opened.await?));
     }
     let asked = Asked {
@@ -125,14 +128,14 @@ pub(super) async fn hold_seat(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    api.gate.check_key(&parts.headers)?;
+    let api_key = api.gate.check_key(&parts.headers)?;
     let bytes = body::read(&parts.headers, body).await?;
     let at_least = Fields::parse(&bytes)?.seconds()?;
     let (code, seat) = place.map(|Path(place)| place).unwrap_or_default();
     let (code, seat) = (room_code(&code)?, seat_number(&seat)?);
-    let actions = api.actions.clone();
+    let (actions, key) = (api.actions.clone(), key::read(&parts.headers)?);
     let seat = change(&api, async move {
-        actions.hold_seat(code, seat, at_least).await
+        actions.hold_seat(api_key, code, seat, at_least, key).await
     })
     .await?;
     Ok(answer(StatusCode::OK, &SeatBody { seat: &seat }))

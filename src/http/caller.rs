@@ -12,7 +12,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::auth::{TokenKind, Verifier, token_kind};
 use crate::config::AuthConfig;
-use crate::id::{CommandKey, SessionToken};
+use crate::id::{ApiKeyHash, CommandKey, SessionToken};
 use crate::session::{Actions, Caller, SessionHandle};
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
 
@@ -36,7 +36,8 @@ pub(super) enum Claim {
     Session(SessionToken),
     /// By a JWT, not checked yet.
     Login(SecretString, Verifier),
-    Account(AccountRequest),
+    /// A user, by a game's server that has shown this key.
+    Account(AccountRequest, ApiKeyHash),
     Guest {
         name: Arc<str>,
     },
@@ -60,11 +61,11 @@ impl Gate {
             };
         }
         if let Some(key) = headers.get(API_KEY) {
-            self.check(key.as_bytes())?;
-            let account = fields.account()?;
-            return account.map(Claim::Account).ok_or_else(|| {
+            let api_key = self.check(key.as_bytes())?;
+            let account = fields.account()?.ok_or_else(|| {
                 Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
-            });
+            })?;
+            return Ok(Claim::Account(account, api_key));
         }
         if fields.account()?.is_some() {
             return Err(user_needs_key());
@@ -105,7 +106,7 @@ impl Gate {
     }
 
     /// Lets in only the game's own server, by its key.
-    pub(super) fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(super) fn check_key(&self, headers: &HeaderMap) -> Result<ApiKeyHash, Refusal> {
         let named = headers.get(API_KEY).map(HeaderValue::as_bytes);
         let key = named.or_else(|| authorization(headers, "apikey").map(str::as_bytes));
         self.check(key.ok_or_else(|| {
@@ -115,9 +116,9 @@ impl Gate {
         })?)
     }
 
-    fn check(&self, key: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, key: &[u8]) -> Result<ApiKeyHash, Refusal> {
         match self.knows(key) {
-            true => Ok(()),
+            true => Ok(ApiKeyHash::of(key)),
             false => Err(Refusal::new(
                 Reason::TokenInvalid,
                 "the API key is not known",
@@ -136,7 +137,7 @@ impl Gate {
 impl Claim {
     /// Whether a game's own server asks, which has shown its key.
     pub(super) fn is_by_game(&self) -> bool {
-        matches!(self, Claim::Account(_))
+        matches!(self, Claim::Account(..))
     }
 
     /// The session that is asking.
@@ -147,7 +148,7 @@ impl Claim {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.session_of(&login.user).await
             }
-            Claim::Account(_) | Claim::Guest { .. } => Err(no_token()),
+            Claim::Account(..) | Claim::Guest { .. } => Err(no_token()),
         }
     }
 
@@ -172,7 +173,11 @@ impl Claim {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.log_in(login.user, login.name).await?
             }
-            Claim::Account(AccountRequest { id, name }) => Caller::Account { id, name },
+            Claim::Account(AccountRequest { id, name }, api_key) => Caller::Account {
+                id,
+                name,
+                api_key: Some(api_key),
+            },
             Claim::Guest { name } => Caller::Guest { name },
         })
     }
@@ -293,7 +298,7 @@ mod tests {
         let body = r#"{"user":{"id":"u1"},"guest":{"name":"ignored"}}"#;
         for key in ["first-key", "second-key"] {
             let found = claim(&gate(false), &[("x-api-key", key)], body).unwrap();
-            assert!(matches!(found, Claim::Account(account) if account.id.as_str() == "u1"));
+            assert!(matches!(found, Claim::Account(account, _) if account.id.as_str() == "u1"));
         }
         let nobody = claim(&gate(true), &[("x-api-key", "first-key")], "");
         refused(nobody, Reason::BadRequest);
@@ -313,7 +318,9 @@ mod tests {
             ("authorization", "apikey first-key"),
             ("authorization", "ApiKey second-key"),
         ] {
-            assert_eq!(check(name, value), Ok(()), "{name}: {value}");
+            let key = value.rsplit(' ').next().unwrap();
+            let known = ApiKeyHash::of(key.as_bytes());
+            assert_eq!(check(name, value), Ok(known), "{name}: {value}");
         }
         for (name, value) in [
             ("x-api-key", ""),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Command, Persistence, Refused, Write, WriteError, read};
-use crate::id::{KeyHash, SessionId, UserId};
+use crate::id::{ApiKeyHash, KeyHash, SessionId, UserId};
 
 /// Answers kept for one session or user: the oldest goes when one more comes. Many times what a client
 /// can have under way.
@@ -29,6 +29,8 @@ pub struct Once {
 pub enum Scope {
     Session(SessionId),
     User(UserId),
+    /// A game's server, which asks for all of its users.
+    ApiKey(ApiKeyHash),
     /// Somebody new: the key is all that they can show.
     Guest,
 }
@@ -57,7 +59,17 @@ impl Once {
         match &self.scope {
             Scope::Session(id) => scope_of_session(*id),
             Scope::User(id) => format!("user:{id}"),
+            Scope::ApiKey(key) => format!("api_key:{key}"),
             Scope::Guest => format!("guest:{}", self.key),
+        }
+    }
+
+    /// Whether only the newest answers of the scope are kept. A game's server asks for many players at
+    /// once: its answers go by their age alone.
+    pub(super) fn is_counted(&self) -> bool {
+        match &self.scope {
+            Scope::Session(_) | Scope::User(_) | Scope::Guest => true,
+            Scope::ApiKey(_) => false,
         }
     }
 

@@ -11,16 +11,16 @@ use ractor::ActorRef;
 use super::journal::Placed;
 use super::member::Peer;
 use super::message::{
-    Asked, ClaimRequest, Claimed, HoldRequest, Memo, Question, RoomMessage, Sitter, Subscribing,
-    TakeRequest,
+    Asked, ClaimRequest, Claimed, HoldRequest, Kept, Memo, Question, RoomMessage, Sitter,
+    Subscribing, TakeRequest,
 };
-use super::notice::{ClaimNotice, Epoch, Holding};
+use super::notice::{ClaimNotice, Epoch};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
 use crate::persistence::{NewSession, Once, SessionWrite, StoredStream, UserWrite};
 use crate::token::Claims;
-use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
+use crate::wire::{Failure, Refusal, RoomView, SeatView, SubscribeResult, UserView};
 
 /// How a room is found: by its code, or, if it is an open channel, by the channel's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -114,11 +114,14 @@ impl RoomHandle {
         &self,
         claims: Claims,
         session: NewSession,
+        memo: Option<Memo>,
     ) -> Result<Result<Claimed, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Take(Box::new(TakeRequest {
                 claims,
                 session,
+                memo,
+                kept: None,
                 reply,
             }))
         })
@@ -144,11 +147,13 @@ impl RoomHandle {
         &self,
         seat: u16,
         at_least: Duration,
-    ) -> Result<Result<Holding, Refusal>, Unanswered> {
+        memo: Option<Memo<SeatView>>,
+    ) -> Result<Result<Kept, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Hold(HoldRequest {
                 seat,
                 at_least,
+                memo,
                 reply,
             })
         })

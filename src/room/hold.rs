@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::message::{Change, HoldRequest, Sitter};
+use super::message::{Change, HoldRequest, Kept, Sitter};
 use super::news::{News, SeatNote};
 use super::notice::{Holding, SeatNews};
 use super::seat::refusal;
@@ -10,7 +10,7 @@ use super::seating::Occupant;
 use super::state::Room;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
-use crate::persistence::{Command, HoldSeat, SoftWrite, WriteError};
+use crate::persistence::{Command, HoldSeat, SoftWrite, Write, WriteError};
 use crate::wire::{Reason, Refusal};
 
 impl Room {
@@ -20,6 +20,7 @@ impl Room {
         let HoldRequest {
             seat: number,
             at_least,
+            memo,
             reply,
         } = request;
         if self.is_halted() {
@@ -39,21 +40,26 @@ impl Room {
             self.announce(&News::Away(note));
         }
         // Also if it was long enough: what is answered must be stored.
+        let seat = holding.view(self.now());
         let Some(end) = occupant.hold_until else {
-            answer(reply, Ok(holding));
+            let is_stored = false;
+            answer(reply, Ok(Kept { seat, is_stored }));
             return;
         };
+        let once = memo.map(|memo| memo.write(&seat));
+        let is_stored = once.is_some();
         let command = Command::HoldSeat(HoldSeat {
             room: holding.room,
             seat: number,
             session: occupant.session,
             hold_until: end,
         });
-        self.write_and(command, Change::Hold { seat: number }, move |result| {
+        let write = Write { command, once };
+        self.write_and(write, Change::Hold { seat: number }, move |result| {
             answer(
                 reply,
                 match result {
-                    Ok(_) => Ok(holding),
+                    Ok(_) => Ok(Kept { seat, is_stored }),
                     Err(WriteError::Refused(refused)) => Err(refusal(refused)),
                     Err(WriteError::Lost) => Err(Refusal::unavailable()),
                 },

@@ -22,7 +22,8 @@ use crate::persistence::{
 };
 use crate::token::Claims;
 use crate::wire::{
-    Failure, HistoryRequest, Refusal, RoomView, SubscribeRequest, SubscribeResult, UserView,
+    Failure, HistoryRequest, Refusal, RoomView, SeatView, SubscribeRequest, SubscribeResult,
+    UserView,
 };
 
 pub(super) enum RoomMessage {
@@ -233,25 +234,34 @@ pub(super) struct ClaimRequest {
 pub(super) struct HoldRequest {
     pub seat: u16,
     pub at_least: Duration,
-    pub reply: RpcReplyPort<Result<Holding, Refusal>>,
+    pub memo: Option<Memo<SeatView>>,
+    pub reply: RpcReplyPort<Result<Kept, Refusal>>,
 }
 
-/// Makes a claim happen once: writes down what it will be answered with, as soon as the room knows.
-pub struct Memo(Box<WriteMemo>);
+/// A seat that is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub seat: SeatView,
+    /// Whether this very answer is kept under the request's key.
+    pub is_stored: bool,
+}
 
-type WriteMemo = dyn FnOnce(&Claimed) -> Arc<Once> + Send;
+/// Makes a request happen once: writes down what it will be answered with, as soon as the room knows.
+pub struct Memo<T = Claimed>(Box<WriteMemo<T>>);
 
-impl Memo {
-    pub fn new(write: impl FnOnce(&Claimed) -> Arc<Once> + Send + 'static) -> Memo {
+type WriteMemo<T> = dyn FnOnce(&T) -> Arc<Once> + Send + Sync;
+
+impl<T> Memo<T> {
+    pub fn new(write: impl FnOnce(&T) -> Arc<Once> + Send + Sync + 'static) -> Memo<T> {
         Memo(Box::new(write))
     }
 
-    pub(super) fn write(self, claimed: &Claimed) -> Arc<Once> {
-        (self.0)(claimed)
+    pub(super) fn write(self, answer: &T) -> Arc<Once> {
+        (self.0)(answer)
     }
 }
 
-impl fmt::Debug for Memo {
+impl<T> fmt::Debug for Memo<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memo")
     }
@@ -264,6 +274,9 @@ pub(super) struct TakeRequest {
     pub claims: Claims,
     /// The session that the seat is for, made in the same commit.
     pub session: NewSession,
+    pub memo: Option<Memo>,
+    /// What is kept under the request's key: its answer then.
+    pub kept: Option<Claimed>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 

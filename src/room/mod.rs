@@ -42,7 +42,7 @@ pub use handle::{Claimant, RoomHandle, RoomKey};
 pub use journal::Placed;
 pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE, USERS};
 pub use member::Peer;
-pub use message::{Asked, Claimed, Grant, Memo, Question, Sitter, Subscribing};
+pub use message::{Asked, Claimed, Grant, Kept, Memo, Question, Sitter, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;
 pub use stream::new_epoch;

@@ -298,7 +298,12 @@ impl Room {
         claimed.ok_or_else(Refusal::unavailable)
     }
 
-    fn claimed_in(&self, seating: &Seating, number: u16, is_kept: bool) -> Option<Claimed> {
+    pub(super) fn claimed_in(
+        &self,
+        seating: &Seating,
+        number: u16,
+        is_kept: bool,
+    ) -> Option<Claimed> {
         let occupant = seating.occupant(number)?;
         Some(Claimed {
             seat: self.holding(number, occupant)?,

@@ -1,5 +1,7 @@
 //! Coming back with a seat token: the seat goes from one session of its user to a new one.
 
+use std::sync::Arc;
+
 use ractor::ActorProcessingErr;
 use tracing::{info, warn};
 
@@ -12,7 +14,7 @@ use super::state::{Phase, Room};
 use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{
-    Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, WriteError,
+    Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, Write, WriteError,
 };
 use crate::token::Fault;
 use crate::wire::{Reason, Refusal, UserView};
@@ -59,13 +61,13 @@ impl Room {
     }
 
     /// Keeps the seat and writes the move.
-    fn begin_take(&mut self, request: TakeRequest) {
+    fn begin_take(&mut self, mut request: TakeRequest) {
         let Some(profile) = &self.profile else {
             return;
         };
         let number = request.claims.seat;
         let (room, at_least) = (profile.id, Occupant::hold_from(self.now(), profile.grace));
-        let Some(occupant) = self.seating.begin_move(number) else {
+        let Some(occupant) = self.seating.begin_move(number).cloned() else {
             return;
         };
         // A hold that the game made longer stays so.
@@ -81,16 +83,22 @@ impl Room {
             hold_until,
             tokens: occupant.tokens.confirm(request.claims.generation),
         };
+        let mut once = None;
+        if let Some(memo) = request.memo.take() {
+            let mut soon = self.seating.clone();
+            let name = Arc::clone(&occupant.user.name);
+            soon.moved(number, |older| newcomer(&request, older, name, hold_until));
+            request.kept = self.claimed_in(&soon, number, true);
+            once = request.kept.as_ref().map(|kept| memo.write(kept));
+        }
         let takes = self.takes.entry(number).or_default();
         takes.push_front(request);
         let command = Command::ConfirmToken(Box::new(command));
-        self.write(
-            command,
-            Change::Take {
-                seat: number,
-                hold_until,
-            },
-        );
+        let change = Change::Take {
+            seat: number,
+            hold_until,
+        };
+        self.write(Write { command, once }, change);
     }
 
     /// A token older than one that was used: it is in two hands, and nobody can tell whose are the right
@@ -134,19 +142,18 @@ impl Room {
         committed: Committed,
     ) -> Result<(), ActorProcessingErr> {
         let mut waiting = self.takes.remove(&number).unwrap_or_default();
-        let (Some(request), Committed::Player { user, name }) = (waiting.pop_front(), committed)
+        let (Some(mut request), Committed::Player { name, .. }) = (waiting.pop_front(), committed)
         else {
             return Ok(());
         };
-        let session = request.session.id;
-        let newcomer = |older: &Occupant| Occupant {
-            session,
-            user: UserView { id: user, name },
-            epoch: Epoch(0),
-            hold_until: Some(hold_until),
-            tokens: older.tokens.confirm(request.claims.generation),
-        };
-        let Some((older, newcomer)) = self.seating.moved(number, newcomer) else {
+        let kept = request.kept.take().map(|mut kept| {
+            kept.user.name = Arc::clone(&name);
+            kept
+        });
+        let moved = self
+            .seating
+            .moved(number, |older| newcomer(&request, older, name, hold_until));
+        let Some((older, newcomer)) = moved else {
             return Err(format!("seat {number} is held in the database, but empty here").into());
         };
         if newcomer.tokens != older.tokens {
@@ -163,7 +170,8 @@ impl Room {
             let room = profile.id;
             self.notify(older.session, SeatNews::TakenOver { room });
         }
-        answer(request.reply, self.claimed(number));
+        let claimed = kept.map_or_else(|| self.claimed(number), Ok);
+        answer(request.reply, claimed);
         for request in waiting {
             self.take(request);
         }
@@ -195,5 +203,24 @@ impl Room {
             self.take(request);
         }
         Ok(())
+    }
+}
+
+/// Who sits there once the move is committed, under the name that is stored.
+fn newcomer(
+    request: &TakeRequest,
+    older: &Occupant,
+    name: Arc<str>,
+    hold_until: HubTime,
+) -> Occupant {
+    Occupant {
+        session: request.session.id,
+        user: UserView {
+            id: older.user.id.clone(),
+            name,
+        },
+        epoch: Epoch(0),
+        hold_until: Some(hold_until),
+        tokens: older.tokens.confirm(request.claims.generation),
     }
 }

@@ -13,10 +13,10 @@ use super::brood::Sessions;
 use super::fresh::Fresh;
 use super::handle::SessionHandle;
 use super::message::{Attached, ClaimTicket, Report};
-use super::once::{Answer, Keyed};
+use super::once::{Answer, Keyed, SESSION_OPEN};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
+use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{
     Command, Committed, OpenSession, Persistence, Refused, Write, WriteError,
 };
@@ -46,6 +46,8 @@ pub enum Caller {
     Account {
         id: UserId,
         name: Option<Arc<str>>,
+        /// With which the game's server asks for the user. None: the user has logged in.
+        api_key: Option<ApiKeyHash>,
     },
 }
 
@@ -139,7 +141,7 @@ impl Actions {
         caller: Caller,
         key: Option<CommandKey>,
     ) -> Result<SessionReport, Refusal> {
-        let keyed = Keyed::new(&caller, key, "session.open", &())?;
+        let keyed = Keyed::new(&caller, key, SESSION_OPEN, &())?;
         self.once(keyed, async |keyed| match self.fresh(caller) {
             Ok(fresh) => self.write_session(&fresh, fresh.report(), keyed).await,
             Err(session) => {

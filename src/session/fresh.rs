@@ -33,7 +33,7 @@ impl Actions {
                 };
                 (user, UserWrite::Guest { id, name })
             }
-            Caller::Account { id, name } => {
+            Caller::Account { id, name, .. } => {
                 let user = UserView {
                     id: id.clone(),
                     // Until the commit tells the stored one.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::actions::{Actions, room_not_found, unanswered};
+use super::once::Keyed;
 use super::opening::check_hold;
-use crate::id::RoomCode;
-use crate::room::RoomKey;
+use crate::id::{ApiKeyHash, CommandKey, RoomCode};
+use crate::room::{Memo, RoomKey};
 use crate::wire::{Refusal, SeatView};
 
 impl Actions {
@@ -13,24 +14,50 @@ impl Actions {
     /// that is held has no hold that runs, and is left as it is.
     ///
     /// # Errors
-    /// ROOM_NOT_FOUND, SEAT_NOT_FOUND if nobody holds it, BAD_REQUEST, UNAVAILABLE.
+    /// ROOM_NOT_FOUND, SEAT_NOT_FOUND if nobody holds it, BAD_REQUEST, KEY_REUSED, UNAVAILABLE.
     pub async fn hold_seat(
+        &self,
+        api_key: ApiKeyHash,
+        code: RoomCode,
+        seat: u16,
+        at_least: Duration,
+        key: Option<CommandKey>,
+    ) -> Result<SeatView, Refusal> {
+        let content = (code.as_str(), seat, at_least.as_secs());
+        let keyed = key.map(|key| Keyed::by_game(api_key, &key, "seat.hold", &content));
+        self.once(keyed, async |keyed| {
+            self.hold(code, seat, at_least, keyed).await
+        })
+        .await
+    }
+
+    async fn hold(
         &self,
         code: RoomCode,
         seat: u16,
         at_least: Duration,
+        keyed: Option<Keyed>,
     ) -> Result<SeatView, Refusal> {
         self.check_open()?;
         check_hold("seconds", at_least, self.hold_max(), "session.ttl")?;
-        let holding = self
+        let memo = || {
+            let keyed = keyed.clone()?;
+            Some(Memo::new(move |seat: &SeatView| keyed.answered(seat)))
+        };
+        let kept = self
             .rooms
-            .ask(&RoomKey::Code(code), |room| async move {
-                room.hold(seat, at_least).await
+            .ask(&RoomKey::Code(code), |room| {
+                let memo = memo();
+                async move { room.hold(seat, at_least, memo).await }
             })
             .await
             .map_err(unanswered)?
             .ok_or_else(room_not_found)??;
-        Ok(holding.view(self.now()))
+        match kept.is_stored {
+            true => Ok(kept.seat),
+            // It is held, so there was nothing to write.
+            false => self.keep(keyed, kept.seat).await,
+        }
     }
 
     /// A hold outlives no session.

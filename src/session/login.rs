@@ -19,10 +19,7 @@ impl Actions {
     ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
         match self.seated(&user).await? {
             Some(session) => Ok((session, None)),
-            None => {
-                self.open_live_session(Caller::Account { id: user, name })
-                    .await
-            }
+            None => self.open_live_session(account(user, name)).await,
         }
     }
 
@@ -33,7 +30,7 @@ impl Actions {
     pub async fn log_in(&self, user: UserId, name: Option<Arc<str>>) -> Result<Caller, Refusal> {
         Ok(match self.present(&user).await? {
             Some(session) => Caller::Player(session),
-            None => Caller::Account { id: user, name },
+            None => account(user, name),
         })
     }
 
@@ -71,5 +68,14 @@ impl Actions {
             Some(id) => self.sessions.resolve(id).await.map_err(unanswered),
             None => Ok(None),
         }
+    }
+}
+
+/// A user who has logged in.
+fn account(id: UserId, name: Option<Arc<str>>) -> Caller {
+    Caller::Account {
+        id,
+        name,
+        api_key: None,
     }
 }

@@ -12,10 +12,13 @@ use sha2::{Digest, Sha256};
 use tracing::error;
 
 use super::actions::{Actions, Caller, Entered, SessionReport, session_ended};
-use crate::id::{CommandKey, SessionId, SessionToken};
+use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
 use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
 use crate::room::refusal;
 use crate::wire::{Refusal, SeatView, SessionView};
+
+/// The method that opens a session, whatever with.
+pub(super) const SESSION_OPEN: &str = "session.open";
 
 /// The method that ends a session, wherever it is asked for.
 pub(super) const SESSION_END: &str = "session.end";
@@ -23,6 +26,15 @@ pub(super) const SESSION_END: &str = "session.end";
 /// A request under its key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Keyed(Arc<Once>);
+
+/// Who asks, as far as the scope of the key does not say it. A part of what is asked for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Asker<'a> {
+    Known,
+    Guest(&'a str),
+    Account(&'a str, Option<&'a str>),
+}
 
 /// The answer to a request that may have a key.
 pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
@@ -54,28 +66,67 @@ impl Keyed {
         let Some(key) = key else {
             return Ok(None);
         };
-        let (scope, name) = match caller {
-            Caller::Session(session) => (Scope::Session(session.id()), None),
+        let (scope, asker) = match caller {
+            Caller::Session(session) => (Scope::Session(session.id()), Asker::Known),
             // As before there was a session: the key of a request that made it is to be found again.
-            Caller::Player(session) => (Scope::User(session.user().id.clone()), None),
-            Caller::Account { id, .. } => (Scope::User(id.clone()), None),
+            Caller::Player(session) => (Scope::User(session.user().id.clone()), Asker::Known),
+            Caller::Account {
+                id,
+                api_key: None,
+                name: _,
+            } => (Scope::User(id.clone()), Asker::Known),
+            Caller::Account {
+                id,
+                api_key: Some(api_key),
+                name,
+            } => (
+                Scope::ApiKey(*api_key),
+                Asker::Account(id.as_str(), name.as_deref()),
+            ),
             Caller::Guest { name } => {
-                let strong = key.check_strong();
-                strong.map_err(|error| Refusal::bad_request(error.to_string()))?;
-                (Scope::Guest, Some(name))
+                check_strong(&key)?;
+                (Scope::Guest, Asker::Guest(name))
             }
         };
-        Ok(Some(Keyed::within(scope, name, &key, method, content)))
+        Ok(Some(Keyed::within(scope, asker, &key, method, content)))
+    }
+
+    /// The request of somebody who shows a seat token of this user and nothing else. The token may be in two
+    /// hands, so the key must be beyond guessing: it gives a session away that is there already.
+    pub(super) fn with_seat_token(
+        user: &UserId,
+        token: &str,
+        key: Option<CommandKey>,
+    ) -> Result<Option<Keyed>, Refusal> {
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        check_strong(&key)?;
+        let (scope, content) = (Scope::User(user.clone()), ("seat_token", token));
+        let keyed = Keyed::within(scope, Asker::Known, &key, SESSION_OPEN, &content);
+        Ok(Some(keyed))
+    }
+
+    /// The request of a game's server that is about no user.
+    pub(super) fn by_game(
+        api_key: ApiKeyHash,
+        key: &CommandKey,
+        method: &str,
+        content: &impl Serialize,
+    ) -> Keyed {
+        let scope = Scope::ApiKey(api_key);
+        Keyed::within(scope, Asker::Known, key, method, content)
     }
 
     /// The end of a session that may be over already.
     pub(super) fn end_of(session: SessionId, key: &CommandKey) -> Keyed {
-        Keyed::within(Scope::Session(session), None, key, SESSION_END, &())
+        let scope = Scope::Session(session);
+        Keyed::within(scope, Asker::Known, key, SESSION_END, &())
     }
 
     fn within(
         scope: Scope,
-        name: Option<&Arc<str>>,
+        asker: Asker<'_>,
         key: &CommandKey,
         method: &str,
         content: &impl Serialize,
@@ -83,7 +134,7 @@ impl Keyed {
         Keyed(Arc::new(Once {
             scope,
             key: key.hash(),
-            content: Sha256::digest(json(&(method, name, content))).into(),
+            content: Sha256::digest(json(&(method, asker, content))).into(),
             answer: None,
         }))
     }
@@ -225,6 +276,19 @@ impl Answer for SessionReport {
     }
 }
 
+/// What a game's server is told of somebody's seat: never with a token.
+impl Answer for SeatView {
+    fn call(&mut self, _name: &Arc<str>) {}
+
+    fn session_mut(&mut self) -> Option<&mut SessionView> {
+        None
+    }
+
+    fn seats_mut(&mut self) -> &mut [SeatView] {
+        std::slice::from_mut(self)
+    }
+}
+
 /// Done, and nothing more to say.
 impl Answer for () {
     fn call(&mut self, _name: &Arc<str>) {}
@@ -236,6 +300,12 @@ impl Answer for () {
     fn seats_mut(&mut self) -> &mut [SeatView] {
         &mut []
     }
+}
+
+/// Whoever repeats the key is told what only the first may know.
+fn check_strong(key: &CommandKey) -> Result<(), Refusal> {
+    let strong = key.check_strong();
+    strong.map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 fn unsettled(error: WriteError) -> Refusal {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::actions::{Actions, SessionReport, unanswered};
 use super::brood::SessionContext;
 use super::handle::SessionHandle;
-use crate::id::{RoomCode, SessionId, SessionToken, UserId};
-use crate::room::{Epoch, Holding, RoomHandle, RoomKey, Sitter};
+use super::once::Keyed;
+use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
+use crate::room::{Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey, Sitter};
 use crate::token::{Claims, Fault, Keyring};
 use crate::wire::{Refusal, SeatView, SessionView, UserView};
 
@@ -140,7 +141,37 @@ impl Actions {
     ///
     /// # Errors
     /// TOKEN_INVALID, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
-    pub async fn resume_seat(&self, SeatProof(claims): SeatProof) -> Result<Resumed, Refusal> {
+    pub async fn resume_seat(&self, proof: SeatProof) -> Result<Resumed, Refusal> {
+        self.resume(proof, None).await
+    }
+
+    /// The same, for who comes without a connection.
+    ///
+    /// # Errors
+    /// Those, and TOKEN_EXPIRED, KEY_REUSED.
+    pub async fn open_session_with(
+        &self,
+        seat_token: &str,
+        key: Option<CommandKey>,
+    ) -> Result<SessionReport, Refusal> {
+        let proof = self.prove_seat(seat_token)?;
+        let keyed = Keyed::with_seat_token(&proof.0.user, seat_token, key)?;
+        self.once(keyed, async |keyed| {
+            let resumed = self.resume(proof, keyed).await?;
+            Ok(SessionReport {
+                session: resumed.view,
+                user: resumed.session.user().clone(),
+                seats: vec![resumed.seat],
+            })
+        })
+        .await
+    }
+
+    async fn resume(
+        &self,
+        SeatProof(claims): SeatProof,
+        keyed: Option<Keyed>,
+    ) -> Result<Resumed, Refusal> {
         self.check_open()?;
         let key = RoomKey::Code(claims.code);
         let (fresh, taken) = self
@@ -149,14 +180,22 @@ impl Actions {
                 let claims = claims.clone();
                 // One for each try: the first may be committed, though its room failed before it said so.
                 let fresh = self.fresh_of(claims.user.clone());
-                async move { Ok((room.take(claims, fresh.row()).await?, fresh)) }
+                let memo = keyed.clone().map(|keyed| keyed.resumed(fresh.view()));
+                async move { Ok((room.take(claims, fresh.row(), memo).await?, fresh)) }
             })
             .await
             .map_err(unanswered)?
             .map(|(taken, fresh)| (fresh, taken))
             .ok_or_else(|| Fault::Released.refuse())?;
         let taken = taken?;
-        let seat = self.show(fresh.id, &taken.user, &taken.seat);
+        let view = fresh.view();
+        let signed = self.show(view.id, &taken.user, &taken.seat);
+        let seat = SeatView {
+            token: signed.token,
+            token_expires_at: signed.token_expires_at,
+            // As it was when that was written.
+            ..taken.seat.view(taken.at)
+        };
         let seed = fresh.seed(taken.user, vec![taken.seat]);
         let session = self.sessions.start(seed).await.map_err(unanswered)?;
         // Somebody with the same token may have been quicker than the start of the session.
@@ -165,18 +204,21 @@ impl Actions {
         }
         Ok(Resumed {
             session,
-            view: fresh.view(),
+            view,
             seat,
         })
     }
+}
 
-    /// The same, for who comes without a connection.
-    pub async fn open_session_with(&self, seat_token: &str) -> Result<SessionReport, Refusal> {
-        let resumed = self.resume_seat(self.prove_seat(seat_token)?).await?;
-        Ok(SessionReport {
-            session: resumed.view,
-            user: resumed.session.user().clone(),
-            seats: vec![resumed.seat],
+impl Keyed {
+    /// Keeps the answer to who has come back with a seat token, as the room will give it.
+    fn resumed(self, session: SessionView) -> Memo {
+        Memo::new(move |taken: &Claimed| {
+            self.answered(&SessionReport {
+                session,
+                user: taken.user.clone(),
+                seats: vec![taken.seat.view(taken.at)],
+            })
         })
     }
 }

@@ -81,7 +81,9 @@ pub(super) async fn keep(
                 answer.into(),
                 now.0.into(),
             ]);
-            scopes.push([once.scope().into()]);
+            if once.is_counted() {
+                scopes.push([once.scope().into()]);
+            }
         }
     }
     // If somebody else has used a key meanwhile, the group fails, and is answered by that row next time.
