@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use futures_util::future::join_all;
 use holdfast::telemetry::FAMILIES;
-use serde_json::json;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Database, Metrics, Player, eventually};
+use crate::support::{Client, Daemon, Database, Issuer, Metrics, Player, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_two_players_do_is_in_the_metrics() {
@@ -70,6 +71,75 @@ async fn what_two_players_do_is_in_the_metrics() {
         let value = metrics.value(series);
         assert!(value >= least, "{series} is {value}");
     }
+}
+
+/// Connects with a token; the code of the error or close, or 0.
+async fn tries(daemon: &Daemon, token: &str) -> (u64, Value) {
+    let mut client = Client::dial(daemon.address()).await;
+    match client.connects(token).await {
+        Ok(mut connected) => (0, connected["data"].take()),
+        Err(refusal) => (refusal.code(), Value::Null),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_becomes_of_seats_and_of_all_tokens_is_counted() {
+    const SECRET: &str = "a-secret-of-thirty-two-characters";
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .start()
+        .await;
+    let ana = Player::opens(&daemon).await;
+    let game = Issuer::secret(Algorithm::HS256, SECRET);
+    let late = game.signs(json!({ "sub": "u1", "exp": 1 }));
+    let seat_token = |data: &Value| data["seats"][0]["token"].as_str().unwrap().to_owned();
+
+    let (_, data) = tries(&daemon, &ana.token).await;
+    let first = seat_token(&data);
+    let (_, data) = tries(&daemon, &first).await;
+    let second = seat_token(&data);
+    let (_, data) = tries(&daemon, &second).await;
+    let third = data["session"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(tries(&daemon, &first).await.0, 3500);
+    assert_eq!(tries(&daemon, &late).await.0, 109);
+    let (mut client, result) = Client::connect(daemon.address(), &third).await;
+    let fourth = seat_token(&result["data"]);
+    let room = json!({ "room": ana.room, "key": "leave" });
+    for _ in 0..2 {
+        client.calls("room.leave", room.clone()).await.unwrap();
+    }
+    assert_eq!(tries(&daemon, &fourth).await.0, 1007);
+    let ended = daemon.delete("/v1/session").by(&third).send().await;
+    assert_eq!(ended.status, 204);
+    assert_eq!(tries(&daemon, &third).await.0, 4500);
+    Player::opens_with(&daemon, json!({ "grace": 0 })).await;
+
+    shows(
+        &daemon,
+        "holdfast_seats_released_total{reason=\"hold_over\"}",
+        1.0,
+    )
+    .await;
+    check(
+        &daemon.metrics().await,
+        &[
+            ("holdfast_seat_tokens_confirmed_total", 2.0),
+            ("holdfast_seat_tokens_refused_total{reason=\"reused\"}", 1.0),
+            (
+                "holdfast_seat_tokens_refused_total{reason=\"released\"}",
+                1.0,
+            ),
+            ("holdfast_resumes_total{outcome=\"resumed\"}", 4.0),
+            ("holdfast_resumes_total{outcome=\"token_invalid\"}", 1.0),
+            ("holdfast_resumes_total{outcome=\"token_expired\"}", 1.0),
+            ("holdfast_resumes_total{outcome=\"not_seated\"}", 1.0),
+            ("holdfast_resumes_total{outcome=\"session_ended\"}", 1.0),
+            ("holdfast_seats_released_total{reason=\"left\"}", 1.0),
+            ("holdfast_commands_repeated_total", 1.0),
+        ],
+    );
+    let signed = daemon.metric("holdfast_seat_tokens_signed_total").await;
+    assert!(signed >= 6, "{signed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
