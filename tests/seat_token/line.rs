@@ -21,8 +21,8 @@ const UPGRADE_BYTES: u64 = 129;
 
 const RACES: usize = 1_000;
 
-/// Each of these is a commit or two.
-const SEAT_RACES: usize = 60;
+/// Each of these is two commits, one after the other.
+const SEAT_RACES: usize = 300;
 
 /// Numbers that look like chance and are the same each time.
 fn chance(round: u64) -> u64 {

@@ -139,6 +139,9 @@ async fn a_token_that_is_not_right_is_refused_and_changes_nothing(database: Data
     let (head, _) = token.rsplit_once('.').unwrap();
     let tables = ["app_sessions", "session_tokens", "room_seats"];
     let before = counts(&daemon, &tables).await;
+    let seats = "SELECT user_id || ' ' || seat || ' ' || token_generation || ' ' || tokens_ended \
+                 FROM room_seats ORDER BY room_id, seat";
+    let seats_before = daemon.store().texts(seats).await;
 
     for (what, text, (wire, status, code)) in [
         (
@@ -195,6 +198,7 @@ async fn a_token_that_is_not_right_is_refused_and_changes_nothing(database: Data
     }
 
     assert_eq!(counts(&daemon, &tables).await, before);
+    assert_eq!(daemon.store().texts(seats).await, seats_before);
     assert!(red_client.is_open() && blue_client.is_open());
     assert_eq!(red.seat_in_room(&daemon).await["status"], "held");
     assert_eq!(blue.seat_in_room(&daemon).await["status"], "held");
