@@ -15,6 +15,8 @@ export interface Seat {
   team: string | null;
   status: "held" | "away";
   hold_seconds: number;
+  token?: string;
+  token_expires_at?: string;
 }
 export interface Welcome {
   session: { id: string; expires_at: string };
