@@ -12,8 +12,8 @@ use crate::mailbox::Unanswered;
 use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, USERS};
 use crate::supervisor::LoadError;
 use crate::wire::{
-    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, PublishResult, Refusal, SubscribeRequest,
-    SubscribeResult, UnsubscribeResult, is_deeper_than, one_line,
+    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,
+    UnsubscribeResult, is_deeper_than, one_line,
 };
 
 /// The delta format that client libraries offer. It is an offer: publications go out whole.
@@ -173,15 +173,15 @@ impl Connection {
             )));
         }
         check_user(channel, &peer)?;
+        let outbound = self.outbound.clone();
         let (_, published) = self
             .ask_room(channel, |room| {
                 let (peer, data) = (Arc::clone(&peer), data.clone());
-                async move { room.publish(peer, data).await }
+                let outbound = outbound.clone();
+                async move { room.publish(id, peer, data, outbound).await }
             })
             .await?;
-        published?;
-        self.answer(id, &PublishResult {});
-        Ok(())
+        published
     }
 
     pub(super) async fn question(
@@ -220,6 +220,17 @@ impl Connection {
                 Err(Unanswered::Stopped) => {}
             }
         }
+        Box::pin(self.find_room(channel, question)).await
+    }
+
+    async fn find_room<T, F>(
+        &self,
+        channel: &str,
+        question: impl Fn(RoomHandle) -> F,
+    ) -> Result<(RoomHandle, T), Failure>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
         let key = self.context.actions.rooms().kinds().room_key(channel)?;
         let is_code = matches!(key, RoomKey::Code(_));
         if is_code {

@@ -131,7 +131,9 @@ impl Connection {
         let Command { id, request } = command;
         match (&self.stage, request) {
             (Stage::Refused, _) => self.outbound.close(Close::BadRequest),
-            (Stage::New, Request::Connect(request)) => self.connect(id, request).await,
+            (Stage::New, Request::Connect(request)) => {
+                Box::pin(self.connect(id, request)).await;
+            }
             (Stage::New, _) | (Stage::Connected(_), Request::Connect(_)) => {
                 self.outbound.close(Close::BadRequest);
             }
@@ -155,6 +157,8 @@ impl Connection {
         }
     }
 
+    /// Whatever is not said all the time is in a box of its own: a frame takes as much memory as the largest
+    /// of its commands may need, and publications are small.
     async fn request(
         &mut self,
         id: u32,
@@ -163,32 +167,37 @@ impl Connection {
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
         match request {
-            Request::Subscribe(request) => self.subscribe(id, request, peer).await?,
-            Request::Unsubscribe { channel } => self.unsubscribe(id, &channel).await,
-            Request::Publish { channel, data } => self.publish(id, &channel, data, peer).await?,
+            Request::Publish { channel, data } => self.publish(id, &channel, data, peer).await,
+            Request::Subscribe(request) => Box::pin(self.subscribe(id, request, peer)).await,
+            Request::Unsubscribe { channel } => {
+                Box::pin(self.unsubscribe(id, &channel)).await;
+                Ok(())
+            }
             Request::Presence { channel } => {
-                self.question(id, &channel, Question::Presence, peer)
-                    .await?;
+                Box::pin(self.question(id, &channel, Question::Presence, peer)).await
             }
             Request::PresenceStats { channel } => {
-                self.question(id, &channel, Question::PresenceStats, peer)
-                    .await?;
+                Box::pin(self.question(id, &channel, Question::PresenceStats, peer)).await
             }
             Request::History(request) => {
                 let channel = request.channel.clone();
-                self.question(id, &channel, Question::History(request), peer)
-                    .await?;
+                Box::pin(self.question(id, &channel, Question::History(request), peer)).await
             }
-            Request::Rpc { method, data } => self.rpc(id, session, method, data).await?,
-            Request::Ping => self.answer(id, &PingResult {}),
-            Request::Send => self.outbound.close(Close::NotAvailable),
-            Request::Refresh { token } => self.refresh(id, &token, peer).await?,
+            Request::Rpc { method, data } => Box::pin(self.rpc(id, session, method, data)).await,
+            Request::Refresh { token } => Box::pin(self.refresh(id, &token, peer)).await,
             Request::SubRefresh { channel, token } => {
-                self.sub_refresh(id, &channel, &token, peer).await?;
+                Box::pin(self.sub_refresh(id, &channel, &token, peer)).await
             }
-            Request::Pong | Request::Connect(_) => {}
+            Request::Ping => {
+                self.answer(id, &PingResult {});
+                Ok(())
+            }
+            Request::Send => {
+                self.outbound.close(Close::NotAvailable);
+                Ok(())
+            }
+            Request::Pong | Request::Connect(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// As the rooms know it; None before it has connected.

@@ -1,6 +1,7 @@
 //! Connects a room's mailbox to its rules.
 
 use std::collections::{HashMap, VecDeque};
+use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,41 +82,47 @@ impl Actor for RoomActor {
         Ok(room)
     }
 
-    async fn handle(
+    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
+    /// for the life of the actor.
+    fn handle(
         &self,
         _me: ActorRef<RoomMessage>,
         message: RoomMessage,
         room: &mut Room,
-    ) -> Result<(), ActorProcessingErr> {
-        if room.phase == Phase::Retired {
-            // Dropping a reply port sends its asker to look the room up again.
-            return Ok(());
-        }
-        if let RoomMessage::Past(read) = message {
-            for deferred in room.past_read(read) {
-                room.carry_out(deferred.into()).await?;
-            }
-            return Ok(());
-        }
-        if room.needs_past(&message) {
-            room.defer(message);
-            return Ok(());
-        }
-        room.carry_out(message).await
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        Box::pin(room.hear(message))
     }
 
     /// A room supervises nobody.
-    async fn handle_supervisor_evt(
+    fn handle_supervisor_evt(
         &self,
         _me: ActorRef<RoomMessage>,
         _event: SupervisionEvent,
         _room: &mut Room,
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        future::ready(Ok(()))
     }
 }
 
 impl Room {
+    async fn hear(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
+        if self.phase == Phase::Retired {
+            // Dropping a reply port sends its asker to look the room up again.
+            return Ok(());
+        }
+        if let RoomMessage::Past(read) = message {
+            for deferred in self.past_read(read) {
+                self.carry_out(deferred.into()).await?;
+            }
+            return Ok(());
+        }
+        if self.needs_past(&message) {
+            self.defer(message);
+            return Ok(());
+        }
+        self.carry_out(message).await
+    }
+
     async fn carry_out(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
         let room = self;
         let is_about_seats = message.is_about_seats();
@@ -156,9 +163,9 @@ impl Room {
                 peer,
                 data,
                 since,
-                reply,
+                publisher,
             } => {
-                room.publish(&peer, data, since, PublishReply::new(reply));
+                room.publish(&peer, data, since, PublishReply::new(publisher));
                 room.rest_if_unheard();
             }
             RoomMessage::Ask {

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::brood::Rooms;
 use super::handle::RoomHandle;
-use super::journal::{Placed, PublishReply, Said};
+use super::journal::{Placed, PublishReply, Publisher, Said};
 use super::message::{RoomMessage, Wake};
 use super::repeat::KNOWN_FOR;
 use super::state::{Phase, Room};
@@ -180,7 +180,8 @@ impl Room {
     pub(super) async fn answer_game(&mut self, question: GameQuestion) {
         match question {
             GameQuestion::Publish { word, since, reply } => {
-                self.hear_game(word, since, PublishReply::new(reply)).await;
+                self.hear_game(word, since, PublishReply::new(Publisher::Caller(reply)))
+                    .await;
             }
             GameQuestion::Presence { reply } => answer(reply, self.present(Room::presence)),
             GameQuestion::PresenceStats { reply } => {

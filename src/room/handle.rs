@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
-use super::journal::Placed;
+use super::journal::Publisher;
 use super::member::Peer;
 use super::message::{
     Asked, ClaimRequest, Claimed, HoldRequest, Kept, Memo, Question, RoomMessage, Sitter,
@@ -226,17 +226,24 @@ impl RoomHandle {
         self.tell(RoomMessage::Renew { peer });
     }
 
-    /// Publishes: queued for every member when this returns, and committed if the stream is durable.
+    /// Publishes: queued for every member when this returns, and committed if the stream is durable. The room
+    /// queues the reply to command `id` itself, unless it refuses.
     pub async fn publish(
         &self,
+        id: u32,
         peer: Arc<Peer>,
         data: Bytes,
-    ) -> Result<Result<Placed, Failure>, Unanswered> {
+        outbound: Outbound,
+    ) -> Result<Result<(), Failure>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Publish {
             peer,
             data,
             since: Instant::now(),
-            reply,
+            publisher: Publisher::Client {
+                id,
+                outbound,
+                reply,
+            },
         })
         .await
     }

@@ -12,9 +12,10 @@ use ractor::RpcReplyPort;
 
 use super::stored::json;
 use crate::clock::HubTime;
+use crate::delivery::Outbound;
 use crate::mailbox::answer;
 use crate::persistence::NewPublication;
-use crate::wire::{ClientInfo, Failure, Refusal, Tags};
+use crate::wire::{ClientInfo, Failure, PublishResult, Refusal, Tags};
 
 /// Publications in one batch, and their bytes (one alone may have more). The groups that batches go in
 /// hold up everybody's commits, so no room makes one long.
@@ -41,25 +42,53 @@ pub struct Placed {
 /// The answer that a publisher waits for. Dropped without one, because the room has failed, it says that
 /// nobody knows: asked anew, the room might publish twice.
 #[derive(Debug)]
-pub(super) struct PublishReply(Option<RpcReplyPort<Result<Placed, Failure>>>);
+pub(super) struct PublishReply(Option<Publisher>);
+
+/// Who said something.
+#[derive(Debug)]
+pub(super) enum Publisher {
+    /// The hub or a game's server, which want to know where it went.
+    Caller(RpcReplyPort<Result<Placed, Failure>>),
+    /// A client by its command `id`. The reply is queued for it here, so that the socket takes it together
+    /// with the publication, which the client mostly hears as well.
+    Client {
+        id: u32,
+        outbound: Outbound,
+        reply: RpcReplyPort<Result<(), Failure>>,
+    },
+}
 
 impl PublishReply {
-    pub(super) fn new(port: RpcReplyPort<Result<Placed, Failure>>) -> PublishReply {
-        PublishReply(Some(port))
+    pub(super) fn new(publisher: Publisher) -> PublishReply {
+        PublishReply(Some(publisher))
     }
 
     pub(super) fn settle(mut self, result: Result<Placed, Failure>) {
-        if let Some(port) = self.0.take() {
-            answer(port, result);
+        self.give(result);
+    }
+
+    fn give(&mut self, result: Result<Placed, Failure>) {
+        match self.0.take() {
+            Some(Publisher::Caller(reply)) => answer(reply, result),
+            Some(Publisher::Client {
+                id,
+                outbound,
+                reply,
+            }) => {
+                let queued = result.map(|Placed { .. }| {
+                    // Full or closed: nobody is there to hear the answer.
+                    let _ = outbound.answer(id, &PublishResult {});
+                });
+                answer(reply, queued);
+            }
+            None => {}
         }
     }
 }
 
 impl Drop for PublishReply {
     fn drop(&mut self) {
-        if let Some(port) = self.0.take() {
-            answer(port, Err(Refusal::unavailable().into()));
-        }
+        self.give(Err(Refusal::unavailable().into()));
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::game::GameQuestion;
 use super::halt::Handout;
-use super::journal::Placed;
+use super::journal::Publisher;
 use super::member::Peer;
 use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
@@ -85,7 +85,7 @@ pub(super) enum RoomMessage {
         data: Bytes,
         /// When the room was asked.
         since: Instant,
-        reply: RpcReplyPort<Result<Placed, Failure>>,
+        publisher: Publisher,
     },
     /// A game's own server asks.
     Game(Box<GameQuestion>),

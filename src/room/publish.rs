@@ -22,11 +22,7 @@ impl Room {
     /// Puts something into the stream. A durable one has it once it is committed.
     pub(super) fn say(&mut self, said: Said, reply: Option<PublishReply>) {
         if !self.stream.is_durable() {
-            let placed = self.deliver(said);
-            if let Some(reply) = reply {
-                reply.settle(Ok(placed));
-            }
-            return;
+            return self.deliver(said, reply);
         }
         match self.journal.push(Entry { said, reply }) {
             Ok(()) => self.write_batch(),
@@ -100,10 +96,7 @@ impl Room {
             metrics.batch_duration.record(began.elapsed());
         }
         for entry in entries {
-            let placed = self.deliver(entry.said);
-            if let Some(reply) = entry.reply {
-                reply.settle(Ok(placed));
-            }
+            self.deliver(entry.said, entry.reply);
         }
         self.prune(PRUNE_AT).await;
         self.finish_close_if_told();
@@ -160,14 +153,16 @@ impl Room {
         Ok(())
     }
 
-    /// Numbers something that is said, and queues it for every member.
-    fn deliver(&mut self, said: Said) -> Placed {
+    /// Numbers something that is said, queues it for every member, and answers whoever said it.
+    fn deliver(&mut self, said: Said, reply: Option<PublishReply>) {
         let since = said.since;
         let publication = self.stream.append(said, self.context.clock.now());
         self.spread(&publication, since);
-        Placed {
-            offset: publication.offset,
-            epoch: Arc::clone(self.stream.epoch()),
+        if let Some(reply) = reply {
+            reply.settle(Ok(Placed {
+                offset: publication.offset,
+                epoch: Arc::clone(self.stream.epoch()),
+            }));
         }
     }
 }

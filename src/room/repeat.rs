@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 
-use super::journal::{Placed, PublishReply};
+use super::journal::{Placed, PublishReply, Publisher};
 use crate::clock::HubTime;
 use crate::wire::{Failure, Refusal};
 
@@ -57,7 +57,7 @@ impl Repeats {
         if self.outcomes.insert(Arc::clone(&key), outcome).is_none() {
             self.ages.push_back((now, key));
         }
-        Some(PublishReply::new(settle.into()))
+        Some(PublishReply::new(Publisher::Caller(settle.into())))
     }
 
     fn forget(&mut self, now: HubTime) {
@@ -92,7 +92,7 @@ mod tests {
 
     fn ask(repeats: &mut Repeats, key: &str, now: HubTime) -> (Option<PublishReply>, Answer) {
         let (port, answer) = oneshot::channel();
-        let reply = PublishReply::new(port.into());
+        let reply = PublishReply::new(Publisher::Caller(port.into()));
         (repeats.take(key.into(), reply, now), answer)
     }
 
