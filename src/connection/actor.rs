@@ -1,5 +1,6 @@
 //! Connects a socket's frames to what is done with them.
 
+use std::future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,49 +29,55 @@ impl Actor for ConnectionActor {
         Ok(Connection::new(context, id, address, outbound, me))
     }
 
-    async fn handle(
+    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
+    /// for the life of the actor.
+    fn handle(
         &self,
         _me: ActorRef<ConnectionMessage>,
         message: ConnectionMessage,
         connection: &mut Connection,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        Box::pin(async {
+            connection.hear(message).await;
+            Ok(())
+        })
+    }
+
+    /// A connection supervises nobody.
+    fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<ConnectionMessage>,
+        _event: SupervisionEvent,
+        _connection: &mut Connection,
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        future::ready(Ok(()))
+    }
+}
+
+impl Connection {
+    /// What is rare is in a box of its own, so that a frame takes no more than it needs.
+    async fn hear(&mut self, message: ConnectionMessage) {
         match message {
-            ConnectionMessage::Frame { payload, reply } => {
-                // In a box of its own while it lasts: the actor library keeps the future of `handle` for the
-                // life of the actor, and all that a command may wait for is some 40 KB.
-                let served = Box::pin(connection.serve(payload)).await;
-                answer(reply, served);
-            }
+            ConnectionMessage::Frame { payload, reply } => answer(reply, self.serve(payload).await),
             ConnectionMessage::Subscribe {
                 wanted,
                 recover,
                 reply,
             } => {
-                let subscribed = Box::pin(connection.subscribe_by_hub(*wanted, recover)).await;
+                let subscribed = Box::pin(self.subscribe_by_hub(*wanted, recover)).await;
                 answer(reply, subscribed);
             }
             ConnectionMessage::Unsubscribe { channel, reply } => {
-                Box::pin(connection.unsubscribe_by_hub(&channel)).await;
+                Box::pin(self.unsubscribe_by_hub(&channel)).await;
                 answer(reply, ());
             }
             ConnectionMessage::Refresh { ttl, reply } => {
-                Box::pin(connection.refresh_by_hub(ttl)).await;
+                Box::pin(self.refresh_by_hub(ttl)).await;
                 answer(reply, ());
             }
-            ConnectionMessage::Wake => Box::pin(connection.wake()).await,
+            ConnectionMessage::Wake => Box::pin(self.wake()).await,
             #[cfg(feature = "faults")]
             ConnectionMessage::Panic => panic!("ordered"),
         }
-        Ok(())
-    }
-
-    /// A connection supervises nobody.
-    async fn handle_supervisor_evt(
-        &self,
-        _me: ActorRef<ConnectionMessage>,
-        _event: SupervisionEvent,
-        _connection: &mut Connection,
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
     }
 }

@@ -11,10 +11,12 @@ mod call;
 mod channel;
 mod connect;
 mod directory;
+mod doze;
 mod expiry;
 mod farewell;
 mod guess;
 mod heartbeat;
+mod line;
 mod message;
 mod meter;
 mod metric;
@@ -31,7 +33,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use metrics::gauge;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -48,9 +49,10 @@ pub use self::order::Whom;
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
 use self::heartbeat::Heartbeat;
+use self::line::Line;
 use self::message::ConnectionMessage;
 use self::metric::ConnectionMetrics;
-use self::socket::{Halves, Socket};
+use self::socket::Socket;
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::auth::Verifier;
 use crate::config::{ClientConfig, Config};
@@ -157,43 +159,31 @@ impl Connections {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connections = self.clone();
-        let halves = stream.split();
-        self.context.tracker.spawn(async move {
-            let id = ConnectionId::new();
-            debug!(connection = %id, %address, "socket open");
-            connections.serve(id, halves, address.ip(), encoding).await;
-            debug!(connection = %id, "socket closed");
-        });
+        let serving = self
+            .clone()
+            .serve(Line::new(stream), address.ip(), encoding);
+        self.context.tracker.spawn(serving);
     }
 
-    async fn serve<S>(
-        &self,
-        id: ConnectionId,
-        halves: Halves<S>,
-        address: IpAddr,
-        encoding: Encoding,
-    ) where
+    async fn serve<S>(self, line: Line<S>, address: IpAddr, encoding: Encoding)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let client = &self.context.client;
+        let id = ConnectionId::new();
+        debug!(connection = %id, %address, "socket open");
         // Without a supervisor for so long: the line is cut, and the client comes back by itself.
-        let Ok(started) = timeout(SUPERVISED_WITHIN, self.start_actor(id, address, encoding)).await
-        else {
+        let starting = Box::pin(self.start_actor(id, address, encoding));
+        let Ok(started) = timeout(SUPERVISED_WITHIN, starting).await else {
             return;
         };
-        let (actor, outbound, inbox) = started;
-        let socket = Socket {
-            halves,
-            inbox,
-            outbound,
-            actor: actor.clone(),
-            heartbeat: Heartbeat::new(client, Instant::now()),
-        };
+        let (actor, queue) = started;
+        let heartbeat = Heartbeat::new(&self.context.client, Instant::now());
+        let mut socket = Socket::new(line, queue, actor.clone(), heartbeat);
         let open = self.context.metrics.open();
         open.ended(socket.run(&self.context.metrics).await);
         // After the command that is being carried out, so that what it opens is closed as well.
         actor.stop(None);
+        debug!(connection = %id, "socket closed");
     }
 
     /// Starts the actor of a socket; a supervisor that is being started again is waited for.
@@ -202,7 +192,7 @@ impl Connections {
         id: ConnectionId,
         address: IpAddr,
         encoding: Encoding,
-    ) -> (ActorRef<ConnectionMessage>, Outbound, Inbox) {
+    ) -> (ActorRef<ConnectionMessage>, (Outbound, Inbox)) {
         let limits = QueueLimits {
             bytes_max: self.context.client.queue_bytes_max,
             count_max: self.context.client.queue_count_max,
@@ -214,7 +204,7 @@ impl Connections {
                 let arguments = (Arc::clone(&self.context), id, address, outbound.clone());
                 let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
                 if let Ok((actor, _)) = spawned.await {
-                    return (actor, outbound, inbox);
+                    return (actor, (outbound, inbox));
                 }
             }
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;

@@ -3,28 +3,30 @@
 //! Everything happens in one task, so a connection costs one task beside its actor. Reading waits
 //! while a command is carried out; writing never does.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::debug;
 
+use super::doze::Doze;
 use super::heartbeat::{Beat, Heartbeat};
+use super::line::{Batch, Line};
 use super::message::{ConnectionMessage, Served};
-use super::meter::{Excess, Meter};
+use super::meter::Excess;
 use super::metric::{ConnectionMetrics, Ended};
 use crate::delivery::{Drained, Inbox, Outbound};
-use crate::wire::{Close, Encoding};
+use crate::wire::Close;
 
 /// The longest that one frame may take: it may hold many commands, each of which is bounded by
 /// itself. Past this the client has given up its own wait of 5 s many times over.
@@ -34,22 +36,13 @@ const FRAME_WITHIN: Duration = Duration::from_mins(1);
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A socket with what it needs.
-///
-/// The stream is split before any task begins: futures keep a place for each value that is moved through
-/// them, and the stream is hundreds of bytes, its halves a few words.
 pub(super) struct Socket<S> {
-    pub(super) halves: Halves<S>,
-    pub(super) inbox: Inbox,
-    pub(super) outbound: Outbound,
-    pub(super) actor: ActorRef<ConnectionMessage>,
-    pub(super) heartbeat: Heartbeat,
+    line: Line<S>,
+    inbox: Inbox,
+    outbound: Outbound,
+    actor: ActorRef<ConnectionMessage>,
+    pulse: Mutex<Pulse>,
 }
-
-/// A stream's two ends.
-pub(super) type Halves<S> = (
-    SplitSink<WebSocketStream<Meter<S>>, Message>,
-    SplitStream<WebSocketStream<Meter<S>>>,
-);
 
 /// What the parts of the task share.
 struct Pulse {
@@ -58,72 +51,86 @@ struct Pulse {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
-    /// Serves the socket until it is closed from either side.
-    pub(super) async fn run(self, metrics: &ConnectionMetrics) -> Ended {
-        let Socket {
-            halves: (mut sink, mut frames),
-            mut inbox,
+    pub(super) fn new(
+        line: Line<S>,
+        (outbound, inbox): (Outbound, Inbox),
+        actor: ActorRef<ConnectionMessage>,
+        heartbeat: Heartbeat,
+    ) -> Socket<S> {
+        Socket {
+            line,
+            inbox,
             outbound,
             actor,
-            heartbeat,
-        } = self;
-        let pulse = Mutex::new(Pulse {
-            heartbeat,
-            is_busy: false,
-        });
-        let (ended, is_closing) = tokio::select! {
-            ended = read(&mut frames, &actor, &outbound, &pulse, metrics) => (ended, false),
-            ended = write(&mut sink, &mut inbox, metrics) => ended,
-            never = beat(&outbound, &pulse) => match never {},
+            pulse: Mutex::new(Pulse {
+                heartbeat,
+                is_busy: false,
+            }),
+        }
+    }
+
+    /// Serves the socket until it is closed from either side.
+    pub(super) async fn run(&mut self, metrics: &ConnectionMetrics) -> Ended {
+        let parting = {
+            let Socket {
+                line,
+                inbox,
+                outbound,
+                actor,
+                pulse,
+            } = &mut *self;
+            let (line, pulse) = (&*line, &*pulse);
+            let hear = pin!(async {
+                // In a box, as it has a timer in it: the task fits into a kilobyte without.
+                let beat = Box::pin(beat(outbound, pulse));
+                tokio::select! {
+                    ended = read(line, actor, outbound, pulse, metrics) => ended,
+                    never = beat => match never {},
+                }
+            });
+            tokio::select! {
+                ended = Doze::new(hear) => Err(ended),
+                parting = write(line, inbox, metrics) => parting.ok_or(Ended::Lost),
+            }
         };
-        drop(inbox);
-        if is_closing {
+        self.inbox.close();
+        match parting {
+            Ok((close, begun)) => {
+                Box::pin(self.part(&close, begun)).await;
+                Ended::Closed(close)
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    /// Says why the line is closed, and waits until the client has heard it.
+    async fn part(&mut self, close: &Close, mut begun: Batch) {
+        let why = CloseFrame {
+            code: close.code().into(),
+            reason: close.reason().into(),
+        };
+        let said = timeout(CLOSE_WITHIN, async {
+            poll_fn(|cx| self.line.poll_write(cx, &mut begun)).await?;
+            self.line.close(why).await
+        });
+        if let Ok(Ok(())) = said.await {
             // Cutting the line with unread input would destroy the close on its way out. Who goes on
             // sending past the time has had the close by then.
-            let _ = timeout(CLOSE_WITHIN, async {
-                if is_answered(&mut frames).await {
-                    return;
-                }
-                let mut stream = sink
-                    .reunite(frames)
-                    .expect("both halves are of this socket");
-                discard(stream.get_mut().stream()).await;
-            })
-            .await;
-        }
-        ended
-    }
-}
-
-/// Reads until the client answers a close, or says something that is no frame.
-async fn is_answered<S: AsyncRead + AsyncWrite + Unpin>(
-    frames: &mut SplitStream<WebSocketStream<Meter<S>>>,
-) -> bool {
-    loop {
-        match frames.next().await {
-            None | Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed)) => return true,
-            Some(Ok(_)) => {}
-            Some(Err(_)) => return false,
+            let _ = timeout(CLOSE_WITHIN, self.line.is_let_go()).await;
         }
     }
-}
-
-/// Reads what still comes, whatever it is, until the client hangs up.
-async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
-    let mut unread = [0; 1024];
-    while let Ok(1..) = stream.read(&mut unread).await {}
 }
 
 /// Hands frames to the actor, one in flight. Returns when the client is gone.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    frames: &mut SplitStream<WebSocketStream<Meter<S>>>,
+    line: &Line<S>,
     actor: &ActorRef<ConnectionMessage>,
     outbound: &Outbound,
     pulse: &Mutex<Pulse>,
     metrics: &ConnectionMetrics,
 ) -> Ended {
     let mut ended = Ended::Lost;
-    while let Some(frame) = frames.next().await {
+    while let Some(frame) = line.next().await {
         let payload = match frame {
             Ok(Message::Text(text)) => Bytes::from(text),
             Ok(Message::Binary(bytes)) => bytes,
@@ -166,62 +173,43 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
     let question = |reply| ConnectionMessage::Frame { payload, reply };
-    match actor.call(question, Some(FRAME_WITHIN)).await {
+    // In a box: the socket keeps a place for it all its life, and mostly nothing is asked.
+    match Box::pin(actor.call(question, Some(FRAME_WITHIN))).await {
         Ok(CallResult::Success(served)) => Some(served),
         Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
     }
 }
 
-/// Writes all that has gathered, in one go. Returns how the socket ended, and whether a close was sent.
+/// Writes all that has gathered, in one go. Returns why the socket is to be closed, with what is written in part;
+/// None if the line is lost.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    sink: &mut SplitSink<WebSocketStream<Meter<S>>, Message>,
+    line: &Line<S>,
     inbox: &mut Inbox,
     metrics: &ConnectionMetrics,
-) -> (Ended, bool) {
+) -> Option<(Close, Batch)> {
     let encoding = inbox.encoding();
     loop {
-        match inbox.next().await {
-            Drained::Frames(frames) => {
-                let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
-                let writing = async {
-                    for frame in frames {
-                        sink.feed(message(encoding, frame)?).await?;
-                    }
-                    sink.flush().await
-                };
-                let written = tokio::select! {
-                    written = writing => written,
-                    // Stuck in a write to a client that does not read, and cut off for it.
-                    () = inbox.cut() => continue,
-                };
-                if written.is_err() {
-                    return (Ended::Lost, false);
-                }
-                metrics.messages_sent.increment(count as u64);
-                metrics.bytes_sent.increment(bytes as u64);
-                if let Some(since) = inbox.sampled() {
-                    metrics.delivery.record(since.elapsed());
-                }
-            }
-            Drained::Close(close) => {
-                let frame = CloseFrame {
-                    code: close.code().into(),
-                    reason: close.reason().into(),
-                };
-                let sent = timeout(CLOSE_WITHIN, sink.send(Message::Close(Some(frame)))).await;
-                return (Ended::Closed(close), matches!(sent, Ok(Ok(()))));
-            }
+        let frames = match inbox.next().await {
+            Drained::Frames(frames) => frames,
+            Drained::Close(close) => return Some((close, Batch::new(encoding, Vec::new()))),
+        };
+        let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
+        let mut batch = Batch::new(encoding, frames);
+        let written = poll_fn(|cx| match line.poll_write(cx, &mut batch) {
+            Poll::Ready(written) => Poll::Ready(Ok(written)),
+            // Stuck in a write to a client that does not read, it may be cut off for it.
+            Poll::Pending => inbox.poll_cut(cx).map(Err),
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(close) => return Some((close, batch.begun())),
         }
-    }
-}
-
-fn message(encoding: Encoding, frame: Bytes) -> Result<Message, Error> {
-    match encoding {
-        // JSON is UTF-8.
-        Encoding::Json => Utf8Bytes::try_from(frame)
-            .map(Message::Text)
-            .map_err(|error| Error::Utf8(error.to_string())),
-        Encoding::Protobuf => Ok(Message::Binary(frame)),
+        metrics.messages_sent.increment(count as u64);
+        metrics.bytes_sent.increment(bytes as u64);
+        if let Some(since) = inbox.sampled() {
+            metrics.delivery.record(since.elapsed());
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The queue of frames that a connection owes its client.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::wire::{Close, CommandResult, Encoding, Failure, Frame, failure, result};
 
@@ -50,10 +51,6 @@ struct Queue {
     encoding: Encoding,
     limits: QueueLimits,
     state: Mutex<State>,
-    /// One permit, for the one socket task.
-    filled: Notify,
-    /// One permit, for a socket task that is stuck in a write.
-    cut: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +64,12 @@ struct State {
     /// The queue gathers, and nothing of it is taken but a close.
     is_held_back: bool,
     is_closed: bool,
+    /// The close goes past all that is queued, and past a write that is stuck.
+    is_cut: bool,
+    /// The socket's task, while it waits for something to do.
+    idle: Option<Waker>,
+    /// The same, while it is stuck in a write.
+    stuck: Option<Waker>,
 }
 
 /// A queue that gathers without being written. Dropped, it forgets what has gathered.
@@ -94,8 +97,9 @@ impl HeldBack {
             let mut state = outbound.0.state.lock();
             state.is_held_back = false;
             change(&mut state);
+            let idle = state.idle.take();
             drop(state);
-            outbound.0.filled.notify_one();
+            wake(idle);
         }
     }
 }
@@ -119,8 +123,6 @@ impl Outbound {
             encoding,
             limits,
             state: Mutex::default(),
-            filled: Notify::new(),
-            cut: Notify::new(),
         });
         let inbox = Inbox {
             queue: Arc::clone(&queue),
@@ -179,26 +181,32 @@ impl Outbound {
         if state.is_held_back {
             return Ok(());
         }
+        let idle = state.idle.take();
         drop(state);
-        self.0.filled.notify_one();
+        wake(idle);
         Ok(())
     }
 
     /// Closes the connection after all that is queued.
     pub fn close(&self, close: Close) {
-        self.0.state.lock().close.get_or_insert(close);
-        self.0.filled.notify_one();
+        let mut state = self.0.state.lock();
+        state.close.get_or_insert(close);
+        let idle = state.idle.take();
+        drop(state);
+        wake(idle);
     }
 
     /// Closes the connection now, past its queue, which is dropped.
     pub fn cut(&self, close: Close) {
         let mut state = self.0.state.lock();
         state.close.get_or_insert(close);
+        state.is_cut = true;
         state.frames = Vec::new();
         state.bytes = 0;
+        let (idle, stuck) = (state.idle.take(), state.stuck.take());
         drop(state);
-        self.0.filled.notify_one();
-        self.0.cut.notify_one();
+        wake(idle);
+        wake(stuck);
     }
 
     /// Half of what the queue may hold, in bytes and frames: the most that a recovery may fill, so
@@ -227,12 +235,20 @@ impl Inbox {
     ///
     /// Cancel safe: what was not returned stays queued.
     pub async fn next(&mut self) -> Drained {
-        loop {
-            if let Some(drained) = self.take() {
-                return drained;
-            }
-            self.queue.filled.notified().await;
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Drained> {
+        let mut state = self.queue.state.lock();
+        if !state.frames.is_empty() && !state.is_held_back {
+            state.bytes = 0;
+            self.sampled = state.sampled.take();
+            return Poll::Ready(Drained::Frames(std::mem::take(&mut state.frames)));
         }
+        if let Some(close) = &state.close {
+            return Poll::Ready(Drained::Close(close.clone()));
+        }
+        wait(&mut state.idle, cx)
     }
 
     /// How the client reads.
@@ -240,32 +256,47 @@ impl Inbox {
         self.queue.encoding
     }
 
-    /// Waits until the connection is cut, for a task that is stuck in a write.
-    pub async fn cut(&self) {
-        self.queue.cut.notified().await;
+    /// Refuses all that comes from here on.
+    pub fn close(&mut self) {
+        let mut state = self.queue.state.lock();
+        state.is_closed = true;
+        state.frames = Vec::new();
+    }
+
+    /// Waits until the connection is cut, for a task that is stuck in a write; gives the reason.
+    pub fn poll_cut(&self, cx: &Context<'_>) -> Poll<Close> {
+        let mut state = self.queue.state.lock();
+        match &state.close {
+            Some(close) if state.is_cut => Poll::Ready(close.clone()),
+            Some(_) | None => wait(&mut state.stuck, cx),
+        }
     }
 
     /// When the timed publication began that is among the frames taken last, if there is one.
     pub fn sampled(&mut self) -> Option<Instant> {
         self.sampled.take()
     }
-
-    fn take(&mut self) -> Option<Drained> {
-        let mut state = self.queue.state.lock();
-        if state.frames.is_empty() || state.is_held_back {
-            return state.close.clone().map(Drained::Close);
-        }
-        state.bytes = 0;
-        self.sampled = state.sampled.take();
-        Some(Drained::Frames(std::mem::take(&mut state.frames)))
-    }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        state.is_closed = true;
-        state.frames = Vec::new();
+        self.close();
+    }
+}
+
+fn wait<T>(place: &mut Option<Waker>, cx: &Context<'_>) -> Poll<T> {
+    if !place
+        .as_ref()
+        .is_some_and(|waker| waker.will_wake(cx.waker()))
+    {
+        *place = Some(cx.waker().clone());
+    }
+    Poll::Pending
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

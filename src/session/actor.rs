@@ -1,5 +1,6 @@
 //! Connects a session's mailbox to its rules.
 
+use std::future;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -57,54 +58,64 @@ impl Actor for SessionActor {
         Ok(session)
     }
 
-    async fn handle(
+    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
+    /// for the life of the actor.
+    fn handle(
         &self,
         _me: ActorRef<SessionMessage>,
         message: SessionMessage,
         session: &mut Session,
-    ) -> Result<(), ActorProcessingErr> {
-        if matches!(session.phase, Phase::Retired) {
-            // Dropping a reply port sends its asker to look the session up again.
-            return Ok(());
-        }
-        match message {
-            SessionMessage::Attach { outbound, reply } => session.attach(outbound, reply),
-            SessionMessage::Detached { epoch } => session.detached(epoch),
-            SessionMessage::BeginClaim { reply } => answer(reply, session.begin_claim()),
-            SessionMessage::Seat(news) => session.hear(news),
-            SessionMessage::Report { reply } => answer(reply, session.report()),
-            SessionMessage::End {
-                last_words,
-                once,
-                reply,
-            } => session.end(Ending {
-                last_words,
-                once,
-                reply,
-            }),
-            SessionMessage::EndSettled(result) => session.end_settled(result),
-            SessionMessage::Found { room } => session.found(room),
-            SessionMessage::Missing { room, epoch } => session.missing(room, epoch),
-            SessionMessage::CatchUp => session.catch_up(),
-            SessionMessage::Delayed { by } => session.delayed(by),
-            SessionMessage::Wake => session.woken(),
-            SessionMessage::Renew => session.renew(),
-            SessionMessage::Retire => session.retire(),
-            #[cfg(feature = "faults")]
-            SessionMessage::Panic => panic!("ordered"),
-        }
-        session.renew_later().await;
-        session.slide_later().await;
-        Ok(())
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        Box::pin(async {
+            session.hear_all(message).await;
+            Ok(())
+        })
     }
 
     /// A session supervises nobody.
-    async fn handle_supervisor_evt(
+    fn handle_supervisor_evt(
         &self,
         _me: ActorRef<SessionMessage>,
         _event: SupervisionEvent,
         _session: &mut Session,
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
+    ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
+        future::ready(Ok(()))
+    }
+}
+
+impl Session {
+    async fn hear_all(&mut self, message: SessionMessage) {
+        if matches!(self.phase, Phase::Retired) {
+            // Dropping a reply port sends its asker to look the session up again.
+            return;
+        }
+        match message {
+            SessionMessage::Attach { outbound, reply } => self.attach(outbound, reply),
+            SessionMessage::Detached { epoch } => self.detached(epoch),
+            SessionMessage::BeginClaim { reply } => answer(reply, self.begin_claim()),
+            SessionMessage::Seat(news) => self.hear(news),
+            SessionMessage::Report { reply } => answer(reply, self.report()),
+            SessionMessage::End {
+                last_words,
+                once,
+                reply,
+            } => self.end(Ending {
+                last_words,
+                once,
+                reply,
+            }),
+            SessionMessage::EndSettled(result) => self.end_settled(result),
+            SessionMessage::Found { room } => self.found(room),
+            SessionMessage::Missing { room, epoch } => self.missing(room, epoch),
+            SessionMessage::CatchUp => self.catch_up(),
+            SessionMessage::Delayed { by } => self.delayed(by),
+            SessionMessage::Wake => self.woken(),
+            SessionMessage::Renew => self.renew(),
+            SessionMessage::Retire => self.retire(),
+            #[cfg(feature = "faults")]
+            SessionMessage::Panic => panic!("ordered"),
+        }
+        self.renew_later().await;
+        self.slide_later().await;
     }
 }

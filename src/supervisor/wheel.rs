@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
@@ -57,7 +58,10 @@ impl<T: Send + 'static> Wheel<T> {
     pub async fn after(&self, delay: Duration, value: T) {
         let at = Instant::now() + delay.min(DELAY_MAX);
         // The task ends only with the runtime.
-        let _ = self.deadlines.send((at, value)).await;
+        if let Err(TrySendError::Full(deadline)) = self.deadlines.try_send((at, value)) {
+            // In a box: it is rarely needed, and actors keep a place for it all their life.
+            let _ = Box::pin(self.deadlines.send(deadline)).await;
+        }
     }
 }
 
