@@ -119,6 +119,7 @@ impl Waiting {
             number,
             command: write.command,
             once: write.once,
+            news: write.news,
             deadline,
         };
         match self.queue.try_send(Work::Write(item, ticket.clone())) {

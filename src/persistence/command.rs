@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::news::{Farewell, News, Offsets, PartingWords};
 use super::once::{Kept, Once};
 use super::sweep::{Sweep, Swept};
 use crate::clock::HubTime;
@@ -32,19 +33,28 @@ pub enum Command {
     Nothing,
 }
 
-/// A command, and what lets it happen only once.
+/// A command, what lets it happen only once, and what is told of it.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub command: Command,
     pub once: Option<Arc<Once>>,
+    /// Stored if the command is carried out, in the same commit.
+    pub news: Option<Box<News>>,
+}
+
+impl Write {
+    pub fn once(command: Command, once: Option<Arc<Once>>) -> Write {
+        Write {
+            command,
+            once,
+            news: None,
+        }
+    }
 }
 
 impl From<Command> for Write {
     fn from(command: Command) -> Write {
-        Write {
-            command,
-            once: None,
-        }
+        Write::once(command, None)
     }
 }
 
@@ -167,6 +177,9 @@ pub struct EndTokens {
 #[derive(Debug, Clone)]
 pub struct EndSession {
     pub session: SessionId,
+    /// The rooms with durable streams in which it sits: that it has left is told there in the same commit.
+    pub told_in: Vec<RoomId>,
+    pub words: PartingWords,
 }
 
 /// Publications of one durable stream, in order: all of them are stored, or none. The commit gives them
@@ -186,7 +199,7 @@ pub struct StreamId {
     pub begins_after: Option<u64>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPublication {
     pub data: Bytes,
     /// The publisher as JSON, if there was one.
@@ -217,6 +230,13 @@ pub enum Committed {
     Player { user: UserId, name: Arc<str> },
     /// Publish: the offset of the first.
     Published { first: u64 },
+    /// A command with news: its own answer, and where the news are.
+    Told {
+        of: Box<Committed>,
+        offsets: Offsets,
+    },
+    /// EndSession: what was told in the durable streams of its rooms.
+    Ended(Vec<Farewell>),
     /// Sweep: rows removed.
     Swept(Swept),
     /// All others.

@@ -18,6 +18,7 @@ mod lock;
 mod mark;
 mod message;
 mod metric;
+mod news;
 mod once;
 mod publication;
 mod queue;
@@ -41,6 +42,7 @@ pub use command::{
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};
+pub use news::{Farewell, News, Offsets, PartingWords, VacatedSeat, Words};
 pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;
 pub use run::RunStart;

@@ -130,10 +130,7 @@ impl Persistence {
             answer: None,
             ..once.clone()
         };
-        let asking = Write {
-            command: Command::Nothing,
-            once: Some(Arc::new(asked)),
-        };
+        let asking = Write::once(Command::Nothing, Some(Arc::new(asked)));
         told(self.write(asking).await.map(|_| ()))
     }
 }

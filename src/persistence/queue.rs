@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::run::RunStart;
-use super::{Command, Committed, Once, Refused, StoredStream, WriteError};
+use super::{Command, Committed, News, Once, Refused, StoredStream, WriteError};
 use crate::id::RoomId;
 
 /// What a command is answered with. Definite, either way.
@@ -19,6 +19,7 @@ pub(super) struct Item {
     pub(super) number: u64,
     pub(super) command: Command,
     pub(super) once: Option<Arc<Once>>,
+    pub(super) news: Option<Box<News>>,
     /// From here on it is refused rather than tried again.
     pub(super) deadline: Instant,
 }

@@ -94,9 +94,11 @@ impl Persistence {
     pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, WriteError> {
         match self.write(Command::Sweep(sweep)).await? {
             Committed::Swept(swept) => Ok(swept),
-            Committed::Player { .. } | Committed::Published { .. } | Committed::Done => {
-                Err(WriteError::Refused(Refused::Internal))
-            }
+            Committed::Player { .. }
+            | Committed::Published { .. }
+            | Committed::Told { .. }
+            | Committed::Ended(_)
+            | Committed::Done => Err(WriteError::Refused(Refused::Internal)),
         }
     }
 

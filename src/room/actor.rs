@@ -138,7 +138,7 @@ impl Room {
             RoomMessage::Delayed { sitter, by } => room.delayed(&sitter, by).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch),
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
-            RoomMessage::Vacated { session } => room.vacated(session).await,
+            RoomMessage::Vacated { session, parting } => room.vacated(session, parting).await?,
             RoomMessage::Settled { change, result } => room.settled(change, result).await?,
             RoomMessage::Subscribe { subscribing, reply } => {
                 answer(reply, room.subscribe(*subscribing));
@@ -258,6 +258,8 @@ impl Room {
             });
         }
         match (origin, self.holding(seat.number, &occupant)) {
+            // In a durable stream it is since the room was opened.
+            (Origin::Opened(_), _) if self.stream.is_durable() => {}
             (Origin::Opened(_), _) => self.announce_held(seat.number, &occupant),
             (Origin::Rebuilt, Some(seat)) => {
                 self.notify(occupant.session, SeatNews::Restored { seat });

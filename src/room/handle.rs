@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
+use super::deed::Parting;
 use super::journal::Publisher;
 use super::member::Peer;
 use super::message::{
@@ -176,8 +177,8 @@ impl RoomHandle {
     }
 
     /// Tells the room that a session has ended, durably, and its seats with it.
-    pub fn vacated(&self, session: SessionId) {
-        self.tell(RoomMessage::Vacated { session });
+    pub fn vacated(&self, session: SessionId, parting: Parting) {
+        self.tell(RoomMessage::Vacated { session, parting });
     }
 
     /// Subscribes a connection. The room queues the result itself if a client's command asked for it,

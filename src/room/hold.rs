@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deed::Hear;
 use super::message::{Change, HoldRequest, Kept, Sitter};
 use super::news::{News, SeatNote};
 use super::notice::{Holding, SeatNews};
@@ -36,8 +37,11 @@ impl Room {
         };
         if is_longer {
             self.lasts_longer(number, &occupant, hold_until).await;
-            let note = SeatNote::new(number, self.kind.team(number), &occupant).hold(at_least);
-            self.announce(&News::Away(note));
+            if !self.stream.is_durable() {
+                let team = self.kind.team(number);
+                let note = SeatNote::new(number, team, &occupant).hold(at_least);
+                self.announce(&News::Away(note));
+            }
         }
         // Also if it was long enough: what is answered must be stored.
         let seat = holding.view(self.now());
@@ -54,8 +58,12 @@ impl Room {
             session: occupant.session,
             hold_until: end,
         });
-        let write = Write { command, once };
-        self.write_and(write, Change::Hold { seat: number }, move |result| {
+        let write = Write::once(command, once);
+        let change = Change::Hold {
+            seat: number,
+            longer: is_longer.then_some(at_least),
+        };
+        let hear = Hear::new(move |result| {
             answer(
                 reply,
                 match result {
@@ -65,6 +73,7 @@ impl Room {
                 },
             );
         });
+        self.write_told(write, change, hear);
     }
 
     /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is

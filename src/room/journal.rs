@@ -1,6 +1,7 @@
 //! What is on its way into a durable stream: one batch is being written, and the rest waits for it.
 //!
-//! Nothing here is in the stream yet. A publication is delivered and acknowledged by its commit.
+//! Nothing here is in the stream yet. A publication is delivered and acknowledged by its commit. A change of
+//! a seat waits here as well: its news are written with it, and have their place among the rest.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ractor::RpcReplyPort;
 
+use super::deed::{Deed, Doing};
 use super::stored::json;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
@@ -129,13 +131,23 @@ impl Entry {
     }
 }
 
+/// What waits for its turn.
+#[derive(Debug)]
+enum Step {
+    Say(Entry),
+    /// Goes alone: should it be refused, nothing else is.
+    Do(Box<Deed>),
+}
+
 /// The way into one durable stream.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     batch: Vec<Entry>,
     /// When the batch was handed over.
     began: Option<Instant>,
-    waiting: VecDeque<Entry>,
+    /// In place of a batch: a change that is being written.
+    doing: Option<Doing>,
+    waiting: VecDeque<Step>,
     waiting_bytes: usize,
     /// So many entries go alone: they were refused together, and one of them was to blame.
     alone: usize,
@@ -154,19 +166,47 @@ impl Journal {
             return Err(entry);
         }
         self.waiting_bytes = bytes;
-        self.waiting.push_back(entry);
+        self.waiting.push_back(Step::Say(entry));
         Ok(())
     }
 
-    /// The next batch, to be written. None while one is being written, and when nothing waits.
+    /// Takes a change. A room has no more of them at once than seats.
+    pub(super) fn push_deed(&mut self, deed: Deed) {
+        self.waiting.push_back(Step::Do(Box::new(deed)));
+    }
+
+    /// The change whose turn it is, to be written. None while something is being written.
+    pub(super) fn next_deed(&mut self) -> Option<Deed> {
+        let is_next = matches!(self.waiting.front(), Some(Step::Do(_)));
+        if !is_next || !self.batch.is_empty() || self.doing.is_some() {
+            return None;
+        }
+        match self.waiting.pop_front()? {
+            Step::Do(deed) => Some(*deed),
+            Step::Say(_) => None,
+        }
+    }
+
+    /// A change is being written.
+    pub(super) fn begin(&mut self, doing: Doing) {
+        self.doing = Some(doing);
+    }
+
+    /// The change is settled.
+    pub(super) fn done(&mut self) -> Option<Doing> {
+        self.doing.take()
+    }
+
+    /// The next batch, to be written. None while something is being written, and when nothing waits or it is
+    /// the turn of a change.
     pub(super) fn next_batch(&mut self, now: Instant) -> Option<&[Entry]> {
-        if !self.batch.is_empty() {
+        if !self.batch.is_empty() || self.doing.is_some() {
             return None;
         }
         let count_max = if self.alone > 0 { 1 } else { BATCH_COUNT_MAX };
         self.alone = self.alone.saturating_sub(1);
         let mut bytes = 0;
-        while let Some(entry) = self.waiting.front()
+        while let Some(Step::Say(entry)) = self.waiting.front()
             && self.batch.len() < count_max
         {
             bytes += entry.said.data.len();
@@ -174,7 +214,9 @@ impl Journal {
                 break;
             }
             self.waiting_bytes -= entry.said.data.len();
-            self.batch.extend(self.waiting.pop_front());
+            if let Some(Step::Say(entry)) = self.waiting.pop_front() {
+                self.batch.push(entry);
+            }
         }
         self.began = Some(now);
         (!self.batch.is_empty()).then_some(&self.batch)
@@ -191,30 +233,36 @@ impl Journal {
         self.put_back(entries);
     }
 
-    /// The database takes no writes: gives up those who wait for an answer, and keeps the news.
-    pub(super) fn give_up(&mut self, refused: Vec<Entry>) -> Vec<PublishReply> {
+    /// The database takes no writes: gives up those who wait for an answer and what was to be changed, and
+    /// keeps the news.
+    pub(super) fn give_up(&mut self, refused: Vec<Entry>) -> (Vec<PublishReply>, Vec<Deed>) {
         self.put_back(refused);
-        let mut replies = Vec::new();
-        for mut entry in mem::take(&mut self.waiting) {
-            match entry.reply.take() {
-                Some(reply) => replies.push(reply),
-                None => self.waiting.push_back(entry),
+        let (mut replies, mut deeds) = (Vec::new(), Vec::new());
+        self.waiting_bytes = 0;
+        for step in mem::take(&mut self.waiting) {
+            match step {
+                Step::Do(deed) => deeds.push(*deed),
+                Step::Say(Entry {
+                    reply: Some(reply), ..
+                }) => replies.push(reply),
+                Step::Say(entry) => {
+                    self.waiting_bytes += entry.said.data.len();
+                    self.waiting.push_back(Step::Say(entry));
+                }
             }
         }
-        let left = self.waiting.iter();
-        self.waiting_bytes = left.map(|entry| entry.said.data.len()).sum();
-        replies
+        (replies, deeds)
     }
 
     /// Nothing is being written, and nothing waits for it.
     pub(super) fn is_idle(&self) -> bool {
-        self.batch.is_empty() && self.waiting.is_empty()
+        self.batch.is_empty() && self.doing.is_none() && self.waiting.is_empty()
     }
 
     fn put_back(&mut self, entries: Vec<Entry>) {
         for entry in entries.into_iter().rev() {
             self.waiting_bytes += entry.said.data.len();
-            self.waiting.push_front(entry);
+            self.waiting.push_front(Step::Say(entry));
         }
     }
 }
@@ -222,6 +270,9 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persistence::{Command, Words, WriteError};
+    use crate::room::deed::Hear;
+    use crate::room::message::Change;
 
     fn said(size: usize) -> Said {
         Said {
@@ -311,7 +362,7 @@ mod tests {
         journal.push(news()).unwrap();
         let (refused, _) = journal.settled();
 
-        assert_eq!(journal.give_up(refused).len(), 2);
+        assert_eq!(journal.give_up(refused).0.len(), 2);
 
         assert_eq!(journal.waiting_bytes, 2);
         assert_eq!(next(&mut journal), 2);
@@ -335,5 +386,76 @@ mod tests {
             journal.settled();
         }
         assert!(journal.is_idle());
+    }
+
+    fn deed() -> Deed {
+        Deed {
+            write: Command::Nothing.into(),
+            change: Change::Close,
+            hear: Hear::new(|_| ()),
+            since: Instant::now(),
+        }
+    }
+
+    fn doing() -> Doing {
+        Doing {
+            words: Words::new(|_| Vec::new()),
+            since: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_change_goes_alone_between_what_was_said_before_it_and_after_it() {
+        let mut journal = Journal::default();
+        journal.push(spoken(1)).unwrap();
+        journal.push(news()).unwrap();
+        journal.push_deed(deed());
+        journal.push_deed(deed());
+        journal.push(spoken(1)).unwrap();
+
+        assert_eq!(next(&mut journal), 2);
+        assert!(journal.next_deed().is_none());
+        journal.settled();
+        for _ in 0..2 {
+            assert_eq!(next(&mut journal), 0);
+            assert!(journal.next_deed().is_some());
+            journal.begin(doing());
+            assert!(journal.next_deed().is_none() && !journal.is_idle());
+            assert_eq!(next(&mut journal), 0);
+            assert!(journal.done().is_some());
+        }
+        assert_eq!(next(&mut journal), 1);
+        journal.settled();
+        assert!(journal.is_idle());
+    }
+
+    #[test]
+    fn without_a_database_what_was_to_be_changed_is_given_up() {
+        let mut journal = Journal::default();
+        journal.push(spoken(1)).unwrap();
+        assert_eq!(next(&mut journal), 1);
+        journal.push(news()).unwrap();
+        journal.push_deed(deed());
+        journal.push(news()).unwrap();
+        let (refused, _) = journal.settled();
+
+        let (replies, deeds) = journal.give_up(refused);
+
+        assert_eq!((replies.len(), deeds.len()), (1, 1));
+        assert_eq!(next(&mut journal), 2);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_change_hears_that_it_is_lost_with_the_room() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut journal = Journal::default();
+        journal.push_deed(Deed {
+            hear: Hear::new(move |result| tell.send(result.clone()).unwrap()),
+            ..deed()
+        });
+
+        drop(journal);
+
+        assert_eq!(told.recv(), Ok(Err(WriteError::Lost)));
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
+use super::deed::Parting;
 use super::game::GameQuestion;
 use super::halt::Handout;
 use super::journal::Publisher;
@@ -56,6 +57,7 @@ pub(super) enum RoomMessage {
     /// The session has ended, and its seats with it: that is durable already.
     Vacated {
         session: SessionId,
+        parting: Parting,
     },
     /// Answered with the result, unless the room has queued it for the client.
     Subscribe {
@@ -309,6 +311,8 @@ pub(super) enum Change {
     },
     Hold {
         seat: u16,
+        /// How long it lasts, if that is longer than before.
+        longer: Option<Duration>,
     },
     Close,
     /// A batch of the journal.
@@ -316,6 +320,20 @@ pub(super) enum Change {
     RemoveHistory {
         up_to: u64,
     },
+}
+
+impl Change {
+    /// Whether everybody hears of it.
+    pub(super) fn is_told(self) -> bool {
+        match self {
+            Change::Claim { .. }
+            | Change::Take { .. }
+            | Change::Release { .. }
+            | Change::Hold { .. }
+            | Change::Close => true,
+            Change::Publish | Change::RemoveHistory { .. } => false,
+        }
+    }
 }
 
 /// What a deadline was for.

@@ -10,6 +10,7 @@
 
 mod actor;
 mod brood;
+mod deed;
 mod directory;
 mod game;
 mod halt;
@@ -37,6 +38,7 @@ mod take;
 mod view;
 
 pub use brood::{Rooms, channel};
+pub use deed::{Parting, opened_news, parting_words};
 pub use game::Word;
 pub use handle::{Claimant, RoomHandle, RoomKey};
 pub use journal::Placed;

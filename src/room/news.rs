@@ -10,6 +10,9 @@ use super::notice::whole_seconds;
 use super::seating::Occupant;
 use crate::wire::UserView;
 
+/// Why a room has closed.
+pub(super) const EMPTY: &str = "empty";
+
 /// Why a seat became empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,10 +54,14 @@ pub(super) struct SeatNote<'a> {
 
 impl<'a> SeatNote<'a> {
     pub(super) fn new(seat: u16, team: Option<Arc<str>>, occupant: &'a Occupant) -> SeatNote<'a> {
+        SeatNote::of(seat, team, &occupant.user)
+    }
+
+    pub(super) fn of(seat: u16, team: Option<Arc<str>>, user: &'a UserView) -> SeatNote<'a> {
         SeatNote {
             seat,
             team,
-            user: &occupant.user,
+            user,
             hold_seconds: None,
             reason: None,
         }

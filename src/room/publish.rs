@@ -58,7 +58,7 @@ impl Room {
         };
         let now = Instant::now();
         let Some(batch) = self.journal.next_batch(now) else {
-            return;
+            return self.write_deed();
         };
         self.context.metrics.batch_size.record(count(batch.len()));
         let publishers = batch.iter().filter(|entry| entry.reply.is_some());
@@ -114,9 +114,11 @@ impl Room {
                 return Err("the stream is another one in the database".into());
             }
             Refused::Unavailable { .. } => {
-                for reply in self.journal.give_up(entries) {
+                let (replies, deeds) = self.journal.give_up(entries);
+                for reply in replies {
                     reply.settle(Err(refusal(refused).into()));
                 }
+                self.give_up(deeds, refused).await?;
                 if !self.journal.is_idle() {
                     self.wake(NEWS_RETRY, Wake::Write).await;
                 }
@@ -154,7 +156,7 @@ impl Room {
     }
 
     /// Numbers something that is said, queues it for every member, and answers whoever said it.
-    fn deliver(&mut self, said: Said, reply: Option<PublishReply>) {
+    pub(super) fn deliver(&mut self, said: Said, reply: Option<PublishReply>) {
         let since = said.since;
         let publication = self.stream.append(said, self.context.clock.now());
         self.spread(&publication, since);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use ractor::{ActorProcessingErr, RpcReplyPort};
 use tracing::{debug, warn};
 
+use super::deed::{Hear, Parting};
 use super::message::{Change, Wake};
 use super::metric::count_release;
-use super::news::{News, ReleaseReason, SeatNote};
+use super::news::{EMPTY, News, ReleaseReason, SeatNote};
 use super::notice::SeatNews;
 use super::seat::refusal;
 use super::seating::Occupant;
@@ -58,7 +59,7 @@ impl Room {
     }
 
     fn write_release(
-        &self,
+        &mut self,
         seat: u16,
         session: SessionId,
         hold_until: Option<HubTime>,
@@ -76,16 +77,24 @@ impl Room {
         });
         let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
         let change = Change::Release { seat, reason };
-        let write = Write { command, once };
-        self.write_and(write, change, move |result| match result {
+        let hear = Hear::new(move |result| match result {
             Ok(_) => listener.hear(session, SeatNews::Released { room }),
             Err(WriteError::Lost) => listener.hear(session, SeatNews::Unsure { room }),
             Err(WriteError::Refused(_)) => {}
         });
+        self.write_told(Write::once(command, once), change, hear);
     }
 
-    pub(super) async fn release_committed(&mut self, number: u16, reason: ReleaseReason) {
+    pub(super) async fn release_committed(
+        &mut self,
+        number: u16,
+        reason: ReleaseReason,
+        is_told: bool,
+    ) {
         if let Some(occupant) = self.seating.released(number) {
+            if !is_told {
+                self.announce_released(number, &occupant, reason);
+            }
             self.released(number, &occupant, reason).await;
             if let Some(profile) = &self.profile {
                 let room = profile.id;
@@ -106,7 +115,7 @@ impl Room {
         match (refused, reason) {
             // Somebody else ended it before; the player wanted nothing else.
             (Refused::Stale, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
-                self.release_committed(number, reason).await;
+                self.release_committed(number, reason, false).await;
                 return Ok(());
             }
             (Refused::Stale, ReleaseReason::HoldOver) => {
@@ -144,19 +153,32 @@ impl Room {
     }
 
     /// The session has ended, durably, and its seats with it.
-    pub(super) async fn vacated(&mut self, session: SessionId) {
+    pub(super) async fn vacated(
+        &mut self,
+        session: SessionId,
+        parting: Parting,
+    ) -> Result<(), ActorProcessingErr> {
+        let is_told = self.hear_parting(parting)?;
         if let Some((number, occupant)) = self.seating.vacate(session) {
-            self.released(number, &occupant, ReleaseReason::SessionEnded)
-                .await;
+            let reason = ReleaseReason::SessionEnded;
+            if !is_told {
+                self.announce_released(number, &occupant, reason);
+            }
+            self.released(number, &occupant, reason).await;
         }
+        Ok(())
     }
 
-    /// A seat is empty: everybody hears it, and its holder loses what only holders may do.
+    /// Everybody hears that a seat is empty.
+    fn announce_released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
+        let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
+        self.announce(&News::Released(note));
+    }
+
+    /// A seat is empty: its holder loses what only holders may do.
     async fn released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
         debug!(room = %self.channel, seat = number, ?reason, "seat released");
         count_release(reason);
-        let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
-        self.announce(&News::Released(note));
         self.members.describe(occupant.session, None);
         let config = &self.kind.config;
         if config.subscribe == Permission::Seated && self.members.spectators() > config.spectators {
@@ -185,14 +207,16 @@ impl Room {
             let command = Command::CloseRoom(profile.id);
             self.phase = Phase::Closing;
             self.offer();
-            self.write(command, Change::Close);
+            self.write_told(command.into(), Change::Close, Hear::new(|_| ()));
         }
     }
 
-    pub(super) fn close_committed(&mut self) {
+    pub(super) fn close_committed(&mut self, is_told: bool) {
         self.phase = Phase::Closed;
-        self.announce(&News::Closed { reason: "empty" });
-        self.finish_close_if_told();
+        if !is_told {
+            self.announce(&News::Closed { reason: EMPTY });
+            self.finish_close_if_told();
+        }
     }
 
     /// The last news of a room that has closed reach its members before they are sent away.

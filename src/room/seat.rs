@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
+use super::deed::Hear;
 use super::message::{Change, ClaimRequest, Claimed, Wake};
 use super::news::{News, SeatNote};
 use super::notice::{Epoch, SeatNews};
@@ -92,8 +93,9 @@ impl Room {
         let claim = ClaimReply::keeping(request, kept);
         self.claims.insert(number, vec![claim]);
         self.offer();
-        let command = Command::ClaimSeat(Box::new(command));
-        self.write(Write { command, once }, Change::Claim { seat: number });
+        let write = Write::once(Command::ClaimSeat(Box::new(command)), once);
+        let nobody = Hear::new(|_| ());
+        self.write_told(write, Change::Claim { seat: number }, nobody);
     }
 
     /// Persistence knows what became of a change. An error ends the actor: what the database holds
@@ -104,39 +106,61 @@ impl Room {
         result: Result<Committed, WriteError>,
     ) -> Result<(), ActorProcessingErr> {
         match (change, result) {
-            (Change::Claim { seat }, Ok(committed)) => self.claim_committed(seat, committed).await,
+            (Change::Publish, Ok(committed)) => self.batch_committed(committed).await,
+            (Change::Publish, Err(WriteError::Refused(refused))) => {
+                self.batch_refused(&refused).await
+            }
+            (change, result) if self.stream.is_durable() && change.is_told() => {
+                self.deed_settled(change, result).await
+            }
+            (change, result) => self.change_settled(change, result, false).await,
+        }
+    }
+
+    /// The same of anything but a batch. `is_told` if the news of it are in the stream already.
+    pub(super) async fn change_settled(
+        &mut self,
+        change: Change,
+        result: Result<Committed, WriteError>,
+        is_told: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        match (change, result) {
+            (Change::Claim { seat }, Ok(committed)) => {
+                self.claim_committed(seat, committed, is_told).await;
+            }
             (Change::Claim { seat }, Err(WriteError::Refused(refused))) => {
                 self.claim_refused(seat, &refused).await?;
             }
             (Change::Take { seat, hold_until }, Ok(committed)) => {
-                self.take_committed(seat, hold_until, committed).await?;
+                self.take_committed(seat, hold_until, committed, is_told)
+                    .await?;
             }
             (Change::Take { seat, .. }, Err(WriteError::Refused(refused))) => {
                 self.take_refused(seat, &refused).await?;
             }
-            (Change::Release { seat, reason }, Ok(_)) => self.release_committed(seat, reason).await,
+            (Change::Release { seat, reason }, Ok(_)) => {
+                self.release_committed(seat, reason, is_told).await;
+            }
             (Change::Release { seat, reason }, Err(WriteError::Refused(refused))) => {
                 self.release_refused(seat, reason, &refused).await?;
             }
-            (Change::Hold { seat }, Ok(_)) => self.hold_committed(seat),
+            (Change::Hold { seat, .. }, Ok(_)) => self.hold_committed(seat),
             // Who asked has been told, and a longer hold harms nobody.
             (Change::Hold { .. }, Err(WriteError::Refused(refused)))
                 if refused != Refused::Stale => {}
-            (Change::Hold { seat }, Err(WriteError::Refused(_))) => {
+            (Change::Hold { seat, .. }, Err(WriteError::Refused(_))) => {
                 return Err(format!("seat {seat} has another holder in the database").into());
-            }
-            (Change::Publish, Ok(committed)) => self.batch_committed(committed).await?,
-            (Change::Publish, Err(WriteError::Refused(refused))) => {
-                self.batch_refused(&refused).await?;
             }
             (Change::RemoveHistory { up_to }, Ok(_)) => self.history_removed(up_to, Ok(())),
             (Change::RemoveHistory { up_to }, Err(WriteError::Refused(refused))) => {
                 self.history_removed(up_to, Err(&refused));
             }
-            (Change::Close, Ok(_)) => self.close_committed(),
+            (Change::Close, Ok(_)) => self.close_committed(is_told),
             (Change::Close, Err(WriteError::Refused(refused))) => {
                 self.close_refused(&refused).await?;
             }
+            // A batch is settled elsewhere.
+            (Change::Publish, Ok(_) | Err(WriteError::Refused(_))) => {}
             (_, Err(WriteError::Lost)) => {
                 return Err(format!("{change:?}: the outcome is unknown").into());
             }
@@ -144,10 +168,9 @@ impl Room {
         Ok(())
     }
 
-    async fn claim_committed(&mut self, number: u16, committed: Committed) {
-        let name = match committed {
-            Committed::Player { name, .. } => name,
-            Committed::Done | Committed::Published { .. } | Committed::Swept(_) => return,
+    async fn claim_committed(&mut self, number: u16, committed: Committed, is_told: bool) {
+        let Committed::Player { name, .. } = committed else {
+            return;
         };
         let Some(occupant) = self.seating.confirm(number, Arc::clone(&name)).cloned() else {
             return;
@@ -157,7 +180,9 @@ impl Room {
         };
         let info = self.kind.seat_info(number);
         self.members.describe(occupant.session, info);
-        self.announce_held(number, &occupant);
+        if !is_told {
+            self.announce_held(number, &occupant);
+        }
         if let Some(hold_until) = occupant.hold_until {
             self.wake_at(number, hold_until).await;
         }

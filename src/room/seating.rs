@@ -331,6 +331,11 @@ impl Seating {
         self.places.get(usize::from(number))?.taken()
     }
 
+    /// Who has anything to do with a seat: sits there, claims it or gives it up.
+    pub(super) fn concerned(&self, number: u16) -> Option<&Occupant> {
+        self.places.get(usize::from(number))?.occupant()
+    }
+
     /// Whether a connection has been replaced by a newer one of its session.
     pub(super) fn is_outdated(&self, session: SessionId, epoch: Epoch) -> bool {
         self.places

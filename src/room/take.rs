@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ractor::ActorProcessingErr;
 use tracing::{info, warn};
 
+use super::deed::Hear;
 use super::message::{Change, TakeRequest};
 use super::news::{News, SeatNote};
 use super::notice::{Epoch, SeatNews};
@@ -98,7 +99,8 @@ impl Room {
             seat: number,
             hold_until,
         };
-        self.write(Write { command, once }, change);
+        let write = Write::once(command, once);
+        self.write_told(write, change, Hear::new(|_| ()));
     }
 
     /// A token older than one that was used: it is in two hands, and nobody can tell whose are the right
@@ -140,6 +142,7 @@ impl Room {
         number: u16,
         hold_until: HubTime,
         committed: Committed,
+        is_told: bool,
     ) -> Result<(), ActorProcessingErr> {
         let mut waiting = self.takes.remove(&number).unwrap_or_default();
         let (Some(mut request), Committed::Player { name, .. }) = (waiting.pop_front(), committed)
@@ -161,7 +164,7 @@ impl Room {
         }
         info!(room = %self.channel, seat = number, session = %newcomer.session, "seat taken over");
         self.members.remove_session(older.session);
-        if let (None, Some(profile)) = (older.hold_until, &self.profile) {
+        if !is_told && let (None, Some(profile)) = (older.hold_until, &self.profile) {
             let note = SeatNote::new(number, self.kind.team(number), &newcomer).hold(profile.grace);
             self.announce(&News::Away(note));
         }

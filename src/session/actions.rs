@@ -305,12 +305,18 @@ impl Actions {
             session: fresh.row(),
         });
         let once = keyed.map(|keyed| keyed.answered(&answer));
-        match self.persistence.write(Write { command, once }).await {
+        match self.persistence.write(Write::once(command, once)).await {
             Ok(Committed::Player { name, .. }) => {
                 answer.call(&name);
                 Ok(answer)
             }
-            Ok(Committed::Done | Committed::Published { .. } | Committed::Swept(_))
+            Ok(
+                Committed::Done
+                | Committed::Published { .. }
+                | Committed::Told { .. }
+                | Committed::Ended(_)
+                | Committed::Swept(_),
+            )
             | Err(WriteError::Lost) => Err(Refusal::unavailable()),
             Err(WriteError::Refused(refused)) => {
                 debug!(%refused, "not committed");

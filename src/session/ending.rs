@@ -8,10 +8,10 @@ use ractor::ActorRef;
 use super::brood::SessionContext;
 use super::message::SessionMessage;
 use super::state::{Ending, Link, Phase, Session};
-use crate::id::{RoomCode, SessionId};
+use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, EndSession, Refused, Write, WriteError};
-use crate::room::{RoomKey, refusal};
+use crate::persistence::{Command, Committed, EndSession, Farewell, Refused, Write, WriteError};
+use crate::room::{Parting, RoomKey, parting_words, refusal};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Refusal};
 
@@ -24,16 +24,17 @@ struct End {
     context: Arc<SessionContext>,
     session: SessionId,
     /// Where the session sits.
-    rooms: Vec<RoomCode>,
+    rooms: Vec<(RoomId, RoomCode)>,
     me: ActorRef<SessionMessage>,
 }
 
 impl End {
     fn settled(self, result: Result<Committed, WriteError>) {
         match (result, tokio::runtime::Handle::try_current()) {
+            (Ok(Committed::Ended(farewells)), _) => self.part(farewells),
             // Under its key it was ended before.
-            (Ok(_) | Err(WriteError::Refused(Refused::Repeated(_))), _) => self.tell(Ok(())),
-            (Err(WriteError::Refused(refused)), _) => self.tell(Err(refused)),
+            (Ok(_) | Err(WriteError::Refused(Refused::Repeated(_))), _) => self.part(Vec::new()),
+            (Err(WriteError::Refused(refused)), _) => self.answer(Err(refused)),
             (Err(WriteError::Lost), Ok(runtime)) => {
                 runtime.spawn(self.find_out());
             }
@@ -49,24 +50,37 @@ impl End {
                 Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
             }
         };
-        self.tell(if is_ended {
-            Ok(())
+        if is_ended {
+            self.tell(|_| Parting::Unknown);
+            self.answer(Ok(()));
         } else {
-            Err(Refused::Unavailable {
+            self.answer(Err(Refused::Unavailable {
                 retry_after: ASK_AGAIN_AFTER,
-            })
-        });
+            }));
+        }
     }
 
-    fn tell(self, result: Result<(), Refused>) {
-        if result.is_ok() {
-            for code in self.rooms {
-                // One that is not live reads who sits there when it starts.
-                if let Some(room) = self.context.rooms.live(&RoomKey::Code(code)) {
-                    room.vacated(self.session);
-                }
+    /// It has ended, and these streams tell so already.
+    fn part(self, mut farewells: Vec<Farewell>) {
+        self.tell(|room| {
+            let told = farewells.iter().position(|told| told.room == room);
+            told.map_or(Parting::Untold, |at| {
+                Parting::Told(farewells.swap_remove(at))
+            })
+        });
+        self.answer(Ok(()));
+    }
+
+    fn tell(&self, mut parting: impl FnMut(RoomId) -> Parting) {
+        for (id, code) in &self.rooms {
+            // One that is not live reads who sits there when it starts.
+            if let Some(room) = self.context.rooms.live(&RoomKey::Code(*code)) {
+                room.vacated(self.session, parting(*id));
             }
         }
+    }
+
+    fn answer(self, result: Result<(), Refused>) {
         // The session has failed; its successor has read whether it is ended.
         let _ = self.me.cast(SessionMessage::EndSettled(result));
     }
@@ -89,13 +103,25 @@ impl Session {
         let end = End {
             context: Arc::clone(&self.context),
             session,
-            rooms: self.seats.values().map(|seat| seat.code).collect(),
+            rooms: self
+                .seats
+                .values()
+                .map(|seat| (seat.room, seat.code))
+                .collect(),
             me: self.me.clone(),
         };
-        let write = Write {
-            command: Command::EndSession(EndSession { session }),
-            once: self.ending.as_ref().and_then(|ending| ending.once.clone()),
-        };
+        let once = self.ending.as_ref().and_then(|ending| ending.once.clone());
+        let kinds = self.context.rooms.kinds();
+        let durable = self.seats.values().filter(|seat| {
+            let kind = kinds.of_channel(&seat.channel);
+            kind.is_some_and(|kind| kind.config.history_durable)
+        });
+        let command = Command::EndSession(EndSession {
+            session,
+            told_in: durable.map(|seat| seat.room).collect(),
+            words: parting_words,
+        });
+        let write = Write::once(command, once);
         self.context
             .persistence
             .write_then(write, move |result| end.settled(result));

@@ -191,10 +191,7 @@ impl Actions {
         answer: A,
     ) -> Result<A, Refusal> {
         if let Some(keyed) = keyed {
-            let write = Write {
-                command: Command::Nothing,
-                once: Some(keyed.answered(&answer)),
-            };
+            let write = Write::once(Command::Nothing, Some(keyed.answered(&answer)));
             self.persistence.write(write).await.map_err(unsettled)?;
         }
         Ok(answer)

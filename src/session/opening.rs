@@ -17,7 +17,7 @@ use crate::persistence::{
     StoredStream, UserWrite, Write, WriteError,
 };
 use crate::room::{
-    Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_view, refusal,
+    Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_news, opened_view, refusal,
 };
 use crate::token::Generations;
 use crate::wire::{
@@ -239,14 +239,14 @@ impl Actions {
         for _ in 0..CODES_TRIED_MAX {
             let mut draft = plan.draw(self.now());
             match self.persistence.write(draft.write.clone()).await {
-                Ok(Committed::Player { name, .. }) => {
+                Ok(committed) => {
+                    let (Committed::Player { name, .. }, _) = committed.apart() else {
+                        return Err(Refusal::unavailable());
+                    };
                     draft.call(&name);
                     return Ok(draft);
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
-                Ok(Committed::Done | Committed::Published { .. } | Committed::Swept(_)) => {
-                    return Err(Refusal::unavailable());
-                }
                 Err(WriteError::Lost) => return self.find_room(draft).await,
                 Err(WriteError::Refused(refused)) => return Err(refusal(&refused)),
             }
@@ -292,12 +292,49 @@ impl Plan {
             grace,
             stream_epoch: new_epoch(),
         };
-        let stored = StoredRoom {
+        let mut stored = self.stored(&room, &seat);
+        let command = Command::OpenRoom(Box::new(OpenRoom {
+            room,
+            user: self.user_write.clone(),
+            session: self.session_write.clone(),
+            seat,
+            cost: self.kind.config.cost,
+        }));
+        let holding = self.holding(&stored, hold_until, tokens);
+        let answer = Entered {
+            room: opened_view(&self.kind, &stored),
+            seat: Some(holding.view(now)),
+            session: self.session.clone(),
+            user: self.user.clone(),
+        };
+        let once = self.keyed.as_ref().map(|keyed| keyed.answered(&answer));
+        let news = opened_news(&self.kind, &stored, now);
+        if let Some(news) = &news {
+            // As it is once this is committed.
+            stored.stream.top = news.words.count();
+            stored.stream.is_durable = true;
+        }
+        let news = news.map(Box::new);
+        Draft {
+            write: Write {
+                command,
+                once,
+                news,
+            },
+            stored,
+            holding,
+            answer,
+        }
+    }
+
+    /// The room as it is once it is written, but for its news.
+    fn stored(&self, room: &NewRoom, seat: &NewSeat) -> StoredRoom {
+        StoredRoom {
             id: room.id,
             code: room.code,
             kind: Arc::clone(&room.kind),
             settings: Arc::clone(&room.settings),
-            grace,
+            grace: room.grace,
             current_game_id: None,
             stream: StoredStream {
                 epoch: Arc::clone(&room.stream_epoch),
@@ -316,31 +353,10 @@ impl Plan {
                 session: self.session.id,
                 user: self.user.id.clone(),
                 user_name: Arc::clone(&self.user.name),
-                grace,
-                hold_until,
-                tokens,
+                grace: room.grace,
+                hold_until: seat.hold_until,
+                tokens: seat.tokens,
             }],
-        };
-        let command = Command::OpenRoom(Box::new(OpenRoom {
-            room,
-            user: self.user_write.clone(),
-            session: self.session_write.clone(),
-            seat,
-            cost: self.kind.config.cost,
-        }));
-        let holding = self.holding(&stored, hold_until, tokens);
-        let answer = Entered {
-            room: opened_view(&self.kind, &stored),
-            seat: Some(holding.view(now)),
-            session: self.session.clone(),
-            user: self.user.clone(),
-        };
-        let once = self.keyed.as_ref().map(|keyed| keyed.answered(&answer));
-        Draft {
-            write: Write { command, once },
-            stored,
-            holding,
-            answer,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod fire;
 mod history;
+mod news;
 mod subscriber;
 
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 //! The tests on PostgreSQL need `HOLDFAST_TEST_DATABASE_URL`, a URL whose user may create databases.
 
 mod database;
+mod news;
 mod open;
 mod proxy;
 mod run;

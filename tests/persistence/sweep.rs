@@ -8,15 +8,15 @@ use holdfast::clock::HubTime;
 use holdfast::id::SessionId;
 use holdfast::id::{CommandKey, SessionToken};
 use holdfast::persistence::{
-    AddToken, Command, Committed, EndSession, Litter, NewPublication, Once, Publish, Scope,
-    StreamId, Sweep, UserWrite, Write,
+    AddToken, Command, Committed, Litter, NewPublication, Once, Publish, Scope, StreamId, Sweep,
+    UserWrite, Write,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::database::{Database, Hub};
 use super::on_both;
-use super::vocabulary::{Player, Room};
+use super::vocabulary::{Player, Room, ends};
 
 on_both!(
     sessions_that_are_over_go_with_all_that_is_theirs,
@@ -40,15 +40,13 @@ fn rows(swept: &[(&'static str, u64)], table: &str) -> u64 {
 }
 
 fn keyed(scope: Scope, key: &str, command: Command) -> Write {
-    Write {
-        command,
-        once: Some(Arc::new(Once {
-            scope,
-            key: CommandKey::parse(key).unwrap().hash(),
-            content: [7; 32],
-            answer: Some("{}".into()),
-        })),
-    }
+    let once = Once {
+        scope,
+        key: CommandKey::parse(key).unwrap().hash(),
+        content: [7; 32],
+        answer: Some("{}".into()),
+    };
+    Write::once(command, Some(Arc::new(once)))
 }
 
 async fn sessions_that_are_over_go_with_all_that_is_theirs(database: Database) {
@@ -66,7 +64,7 @@ async fn sessions_that_are_over_go_with_all_that_is_theirs(database: Database) {
     let token = SessionToken::random().hash();
     let add = Command::AddToken(AddToken { session, token });
     hub.persistence.write(add).await.unwrap();
-    let end = Command::EndSession(EndSession { session });
+    let end = ends(session);
     let end = keyed(Scope::Session(session), "end", end);
     hub.persistence.write(end).await.unwrap();
     let account = UserWrite::Account {
@@ -77,7 +75,7 @@ async fn sessions_that_are_over_go_with_all_that_is_theirs(database: Database) {
     let open = of_the_game.opens_as(&Room::new(), account, 0);
     hub.persistence.write(open).await.unwrap();
     let session = of_the_game.session;
-    let end = Command::EndSession(EndSession { session });
+    let end = ends(session);
     hub.persistence.write(end).await.unwrap();
     for session in [expired.session, seated.session] {
         let token = hub
@@ -147,7 +145,7 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
     });
     hub.persistence.write(publish).await.unwrap();
     let session = player.session;
-    let end = Command::EndSession(EndSession { session });
+    let end = ends(session);
     hub.persistence.write(end).await.unwrap();
     hub.persistence
         .write(Command::CloseRoom(room.id))
@@ -166,7 +164,8 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
         turns.push(rows(&swept, "room_publications"));
     }
 
-    assert_eq!(turns, [50, 50, 20]);
+    // With the news that the player has left.
+    assert_eq!(turns, [50, 50, 21]);
     for (table, left) in [("rooms", 1), ("users", 1), ("event_participants", 1)] {
         assert_eq!(database.count(table).await, left, "{table}");
     }
@@ -219,8 +218,7 @@ async fn pages_lead_through_all_sessions_and_name_the_dead(database: Database) {
     }
     let ends = players.iter().step_by(10).map(|player| {
         let session = player.session;
-        hub.persistence
-            .write(Command::EndSession(EndSession { session }))
+        hub.persistence.write(ends(session))
     });
     for ended in join_all(ends).await {
         ended.unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    ClaimSeat, Command, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat,
-    SessionWrite, UserWrite,
+    ClaimSeat, Command, EndSession, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
+    OpenSession, ReleaseSeat, SessionWrite, UserWrite,
 };
 use holdfast::token::Generations;
 
@@ -125,6 +125,25 @@ impl Room {
             stream_epoch: "first".into(),
         }
     }
+}
+
+/// Ends a session that sits in no room with a durable stream, as far as it knows.
+pub(super) fn ends(session: SessionId) -> Command {
+    ends_in(session, Vec::new())
+}
+
+/// Ends a session that sits in these rooms with durable streams.
+pub(super) fn ends_in(session: SessionId, told_in: Vec<RoomId>) -> Command {
+    Command::EndSession(EndSession {
+        session,
+        told_in,
+        words: |seat, time| NewPublication {
+            data: format!("{} has left seat {}", seat.user_name, seat.number).into(),
+            info: None,
+            tags: None,
+            time,
+        },
+    })
 }
 
 /// Even seats are without a team and held, odd ones in the red team.

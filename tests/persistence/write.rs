@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use holdfast::clock::HubTime;
 use holdfast::id::UserId;
 use holdfast::persistence::{
-    Command, Committed, EndSession, Persistence, Refused, SoftWrite, UserWrite, WriteError,
+    Command, Committed, Persistence, Refused, SoftWrite, UserWrite, Write, WriteError,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::database::{Database, PATIENCE};
 use super::on_both;
-use super::vocabulary::{GRACE, Player, Room};
+use super::vocabulary::{GRACE, Player, Room, ends};
 
 on_both!(
     a_command_that_violates_a_constraint_fails_alone_in_a_full_group,
@@ -39,7 +39,7 @@ fn refused(refused: Refused) -> Result<Committed, WriteError> {
 pub(super) async fn write_as_one_group(
     database: &Database,
     persistence: &Persistence,
-    commands: Vec<Command>,
+    commands: Vec<impl Into<Write>>,
 ) -> Vec<Result<Committed, WriteError>> {
     let stalled = database.stall().await;
     let first = tokio::spawn({
@@ -334,10 +334,10 @@ async fn an_ended_session_has_no_seats_and_is_told_as_ended(database: Database) 
     hub.persistence.write(player.opens(&room)).await.unwrap();
 
     let session = player.session;
-    let end = Command::EndSession(EndSession { session });
+    let end = ends(session);
     let ended = hub.persistence.write(end).await;
 
-    assert_eq!(ended, Ok(Committed::Done));
+    assert_eq!(ended, Ok(Committed::Ended(Vec::new())));
     let hash = player.token.hash();
     let found = hub.persistence.session_by_token(hash, "").await.unwrap();
     let found = found.unwrap();

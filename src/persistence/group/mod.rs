@@ -23,7 +23,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 
 use self::entry::Entry;
 use super::queue::{Answer, Item};
-use super::{Committed, Refused, SoftWrite};
+use super::{Committed, Farewell, Offsets, Refused, SoftWrite};
 use crate::clock::HubTime;
 
 pub(super) use order::cut;
@@ -52,6 +52,29 @@ impl Outcomes {
 
     fn commit(&mut self, index: usize, committed: Committed) {
         self.0[index] = Some(Outcome::Answered(Ok(committed)));
+    }
+
+    /// The answer of a command that is carried out.
+    fn committed(&self, index: usize) -> Option<&Committed> {
+        match &self.0[index] {
+            Some(Outcome::Answered(Ok(committed))) => Some(committed),
+            Some(Outcome::Answered(Err(_)) | Outcome::Again) | None => None,
+        }
+    }
+
+    /// The news of a command that is carried out are in their stream.
+    fn tell(&mut self, index: usize, offsets: Offsets) {
+        if let Some(Outcome::Answered(Ok(committed))) = &mut self.0[index] {
+            let of = Box::new(committed.clone());
+            *committed = Committed::Told { of, offsets };
+        }
+    }
+
+    /// What a room's stream has of a session that is ended.
+    fn part(&mut self, index: usize, farewell: Farewell) {
+        if let Some(Outcome::Answered(Ok(Committed::Ended(farewells)))) = &mut self.0[index] {
+            farewells.push(farewell);
+        }
     }
 
     fn again(&mut self, index: usize) {
@@ -85,7 +108,7 @@ pub(super) async fn apply(
     once::recall(transaction, items, &mut outcomes).await?;
     // A hold that is made longer is then over later.
     hold::apply(transaction, items, now, &mut outcomes).await?;
-    release::apply(transaction, items, now, &mut outcomes).await?;
+    let vacated = release::apply(transaction, items, now, &mut outcomes).await?;
     token::end(transaction, items, &mut outcomes).await?;
 
     let mut entries: Vec<Entry<'_>> = entry::of(items);
@@ -105,7 +128,7 @@ pub(super) async fn apply(
         seat::enrol(transaction, &entries, now).await?;
     }
     session::add_tokens(transaction, items, now, &mut outcomes).await?;
-    stream::apply(transaction, items, &mut outcomes).await?;
+    stream::apply(transaction, items, vacated, &mut outcomes).await?;
     sweep::apply(transaction, items, &mut outcomes).await?;
     once::keep(transaction, items, now, &outcomes).await?;
 

@@ -1,11 +1,10 @@
 //! Keys: the commands that were carried out before drop out first, the answers of the others are kept last.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::{Outcome, Outcomes};
+use super::Outcomes;
 use crate::clock::HubTime;
 use crate::persistence::once::{KEPT_MAX, Once};
 use crate::persistence::queue::Item;
@@ -66,14 +65,10 @@ pub(super) async fn keep(
     let mut rows = Rows::new(KEPT);
     let mut scopes = Rows::new(&[("scope", Type::Text)]);
     for (index, once) in keyed(items) {
-        let Some(Outcome::Answered(Ok(committed))) = &outcomes.0[index] else {
+        let Some(committed) = outcomes.committed(index) else {
             continue;
         };
-        let name = match committed {
-            Committed::Player { name, .. } => Some(Arc::clone(name)),
-            Committed::Published { .. } | Committed::Swept(_) | Committed::Done => None,
-        };
-        if let Some(answer) = once.stored(name)? {
+        if let Some(answer) = once.stored(committed.name().cloned())? {
             rows.push([
                 once.scope().into(),
                 once.key.to_string().into(),

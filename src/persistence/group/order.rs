@@ -11,8 +11,8 @@ use crate::persistence::{Command, Scope, UserWrite};
 ///
 /// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
 /// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
-/// So does a second batch of one stream, whose offsets follow those of the first, and a command whose key
-/// an earlier one has: it gets that one's answer.
+/// So does whatever else is put into one stream, whose offsets follow those of the first, and a command whose
+/// key an earlier one has: it gets that one's answer.
 pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
@@ -29,24 +29,13 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
         {
             return index;
         }
+        if let Some(news) = &item.news
+            && !published.insert(news.stream.room)
+        {
+            return index;
+        }
         let Some(entry) = entries.next_if(|entry| entry.index == index) else {
-            let is_apart = match &item.command {
-                Command::ReleaseSeat(release) => filled.contains(&release.room),
-                Command::HoldSeat(hold) => filled.contains(&hold.room),
-                Command::CloseRoom(room) => filled.contains(room),
-                Command::EndTokens(end) => filled.contains(&end.room),
-                Command::EndSession(end) => used.contains(&end.session),
-                Command::Publish(publish) => !published.insert(publish.stream.room),
-                Command::OpenSession(_)
-                | Command::OpenRoom(_)
-                | Command::ClaimSeat(_)
-                | Command::ConfirmToken(_)
-                | Command::RemoveHistory(_)
-                | Command::AddToken(_)
-                | Command::Sweep(_)
-                | Command::Nothing => false,
-            };
-            if is_apart {
+            if is_apart(&item.command, &filled, &used, &mut published) {
                 return index;
             }
             continue;
@@ -86,17 +75,46 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     items.len()
 }
 
+/// Whether a command that brings no player has to wait for those before it.
+fn is_apart(
+    command: &Command,
+    filled: &HashSet<RoomId>,
+    used: &HashSet<SessionId>,
+    published: &mut HashSet<RoomId>,
+) -> bool {
+    match command {
+        Command::ReleaseSeat(release) => filled.contains(&release.room),
+        Command::HoldSeat(hold) => filled.contains(&hold.room),
+        Command::CloseRoom(room) => filled.contains(room),
+        Command::EndTokens(end) => filled.contains(&end.room),
+        Command::EndSession(end) => {
+            let mut told = end.told_in.iter();
+            used.contains(&end.session) || told.any(|room| !published.insert(*room))
+        }
+        Command::Publish(publish) => !published.insert(publish.stream.room),
+        Command::OpenSession(_)
+        | Command::OpenRoom(_)
+        | Command::ClaimSeat(_)
+        | Command::ConfirmToken(_)
+        | Command::RemoveHistory(_)
+        | Command::AddToken(_)
+        | Command::Sweep(_)
+        | Command::Nothing => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
     use tokio::time::Instant;
 
     use super::*;
     use crate::clock::HubTime;
     use crate::persistence::{
-        ClaimSeat, ConfirmToken, EndSession, NewSeat, NewSession, OpenSession, ReleaseSeat,
-        SessionWrite,
+        ClaimSeat, ConfirmToken, EndSession, NewPublication, NewSeat, NewSession, News,
+        OpenSession, ReleaseSeat, SessionWrite, StreamId, Words,
     };
     use crate::token::Generations;
 
@@ -105,6 +123,7 @@ mod tests {
             number: 0,
             command,
             once: None,
+            news: None,
             deadline: Instant::now() + Duration::from_secs(4),
         }
     }
@@ -133,6 +152,44 @@ mod tests {
         }))
     }
 
+    fn end_of(session: SessionId, told_in: &[RoomId]) -> Item {
+        item(Command::EndSession(EndSession {
+            session,
+            told_in: told_in.to_vec(),
+            words: |_, time| NewPublication {
+                data: Bytes::new(),
+                info: None,
+                tags: None,
+                time,
+            },
+        }))
+    }
+
+    #[tokio::test]
+    async fn what_goes_into_one_stream_goes_in_one_group_after_the_other() {
+        let (room, other) = (RoomId::new(), RoomId::new());
+        let told = |room| {
+            let mut item = claim(room, SessionId::new());
+            item.news = Some(Box::new(News {
+                stream: StreamId {
+                    room,
+                    epoch: "e".into(),
+                    begins_after: None,
+                },
+                words: Words::new(|_| Vec::new()),
+            }));
+            item
+        };
+        let end = |rooms: &[RoomId]| end_of(SessionId::new(), rooms);
+
+        assert_eq!(cut(&[told(room), told(other)]), 2);
+        assert_eq!(cut(&[told(room), told(room)]), 1);
+        assert_eq!(cut(&[told(room), end(&[other]), end(&[room])]), 2);
+        assert_eq!(cut(&[end(&[other, room]), told(other)]), 1);
+        assert_eq!(cut(&[end(&[room]), end(&[room])]), 1);
+        assert_eq!(cut(&[end(&[]), told(room), end(&[])]), 3);
+    }
+
     #[tokio::test]
     async fn a_release_after_a_claim_in_the_same_room_waits_for_the_next_group() {
         let (room, session) = (RoomId::new(), SessionId::new());
@@ -148,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_is_not_ended_before_its_claim() {
         let session = SessionId::new();
-        let end = item(Command::EndSession(EndSession { session }));
+        let end = end_of(session, &[]);
 
         assert_eq!(cut(&[claim(RoomId::new(), session), end]), 1);
     }
@@ -171,7 +228,7 @@ mod tests {
                 tokens: Generations::begin(HubTime(0)),
             })))
         };
-        let end = || item(Command::EndSession(EndSession { session: from }));
+        let end = || end_of(from, &[]);
 
         assert_eq!(cut(&[claim(room, from), take()]), 1);
         assert_eq!(cut(&[take(), take()]), 1);

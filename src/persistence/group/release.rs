@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr, QueryResult};
 use uuid::Uuid;
 
 use super::Outcomes;
 use crate::clock::HubTime;
+use crate::id::{RoomId, UserId};
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
-use crate::persistence::{Command, Committed, ReleaseSeat};
+use crate::persistence::{
+    Command, Committed, EndSession, NewPublication, ReleaseSeat, StreamId, VacatedSeat,
+};
 
 const SEAT: Columns = &[
     ("room_id", Type::Uuid),
@@ -26,12 +29,28 @@ const HELD_SEAT: Columns = &[
 
 const ENDED: Columns = &[("id", Type::Uuid), ("at", Type::Int)];
 
+const GIVEN_UP: Columns = &[
+    ("room_id", Type::Uuid),
+    ("session_id", Type::Uuid),
+    ("seat", Type::Int),
+    ("team", Type::TextOrNull),
+    ("user_id", Type::Text),
+];
+
+/// What a durable stream is to tell of a seat that was given up with its session.
+pub(super) struct Vacated {
+    /// The place of the command that ended the session.
+    pub(super) index: usize,
+    pub(super) stream: StreamId,
+    pub(super) publication: NewPublication,
+}
+
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
     now: HubTime,
     outcomes: &mut Outcomes,
-) -> Result<(), DbErr> {
+) -> Result<Vec<Vacated>, DbErr> {
     let mut releases = Vec::new();
     let mut ends = Vec::new();
     let mut closes = Vec::new();
@@ -41,7 +60,7 @@ pub(super) async fn apply(
         }
         match &item.command {
             Command::ReleaseSeat(release) => releases.push((index, release)),
-            Command::EndSession(end) => ends.push((index, end.session.0)),
+            Command::EndSession(end) => ends.push((index, end)),
             Command::CloseRoom(room) => closes.push((index, room.0)),
             Command::OpenSession(_)
             | Command::OpenRoom(_)
@@ -57,8 +76,9 @@ pub(super) async fn apply(
         }
     }
     release_seats(transaction, &releases, outcomes).await?;
-    end_sessions(transaction, &ends, now, outcomes).await?;
-    close_rooms(transaction, &closes, now, outcomes).await
+    let vacated = end_sessions(transaction, &ends, now, outcomes).await?;
+    close_rooms(transaction, &closes, now, outcomes).await?;
+    Ok(vacated)
 }
 
 async fn release_seats(
@@ -107,17 +127,17 @@ async fn release_seats(
 
 async fn end_sessions(
     transaction: &DatabaseTransaction,
-    ends: &[(usize, Uuid)],
+    ends: &[(usize, &EndSession)],
     now: HubTime,
     outcomes: &mut Outcomes,
-) -> Result<(), DbErr> {
+) -> Result<Vec<Vacated>, DbErr> {
     let mut ended = Rows::new(ENDED);
     let mut left = Rows::new(&[("id", Type::Uuid)]);
-    for (index, session) in ends {
-        ended.push([(*session).into(), now.0.into()]);
-        left.push([(*session).into()]);
+    for (index, end) in ends {
+        ended.push([end.session.0.into(), now.0.into()]);
+        left.push([end.session.0.into()]);
         // Ending what has ended, or was swept, changes nothing and is done.
-        outcomes.commit(*index, Committed::Done);
+        outcomes.commit(*index, Committed::Ended(Vec::new()));
     }
     ended
         .execute(
@@ -126,12 +146,74 @@ async fn end_sessions(
              WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
         )
         .await?;
-    left.execute(
-        transaction,
-        "DELETE FROM room_seats WHERE session_id IN (SELECT id FROM v)",
-    )
-    .await?;
-    Ok(())
+    let given_up = left
+        .query(
+            transaction,
+            "DELETE FROM room_seats WHERE session_id IN (SELECT id FROM v) \
+             RETURNING room_id, session_id, seat, team, user_id",
+        )
+        .await?;
+    vacated(transaction, ends, given_up, now).await
+}
+
+/// The seats among those given up of which a durable stream is to tell.
+async fn vacated(
+    transaction: &DatabaseTransaction,
+    ends: &[(usize, &EndSession)],
+    given_up: Vec<QueryResult>,
+    now: HubTime,
+) -> Result<Vec<Vacated>, DbErr> {
+    let mut rows = Rows::new(GIVEN_UP);
+    for row in given_up {
+        rows.push([
+            row.try_get_by_index::<Uuid>(0)?.into(),
+            row.try_get_by_index::<Uuid>(1)?.into(),
+            i64::from(row.try_get_by_index::<i32>(2)?).into(),
+            row.try_get_by_index::<Option<String>>(3)?.into(),
+            row.try_get_by_index::<String>(4)?.into(),
+        ]);
+    }
+    let told = rows
+        .query(
+            transaction,
+            "SELECT v.room_id, v.session_id, v.seat, v.team, v.user_id, u.name, r.stream_epoch \
+             FROM v JOIN rooms r ON r.id = v.room_id AND r.stream_durable \
+             JOIN users u ON u.id = v.user_id",
+        )
+        .await?;
+    let mut vacated = Vec::with_capacity(told.len());
+    for row in told {
+        let session: Uuid = row.try_get_by_index(1)?;
+        let of_session = ends.iter().find(|(_, end)| end.session.0 == session);
+        let Some((index, end)) = of_session else {
+            continue;
+        };
+        let seat = vacated_seat(&row)?;
+        vacated.push(Vacated {
+            index: *index,
+            publication: (end.words)(&seat, now),
+            stream: seat.stream,
+        });
+    }
+    Ok(vacated)
+}
+
+fn vacated_seat(row: &QueryResult) -> Result<VacatedSeat, DbErr> {
+    let number: i64 = row.try_get_by_index(2)?;
+    let user: String = row.try_get_by_index(4)?;
+    let team: Option<String> = row.try_get_by_index(3)?;
+    let (name, epoch): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
+    Ok(VacatedSeat {
+        stream: StreamId {
+            room: RoomId(row.try_get_by_index(0)?),
+            epoch: epoch.into(),
+            begins_after: None,
+        },
+        number: u16::try_from(number).map_err(|error| DbErr::Type(error.to_string()))?,
+        team: team.map(Into::into),
+        user: UserId::parse(&user).map_err(|error| DbErr::Type(error.to_string()))?,
+        user_name: name.into(),
+    })
 }
 
 async fn close_rooms(

@@ -1,15 +1,20 @@
 //! Durable streams: publications get their offsets in the transaction that stores them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::Outcomes;
+use super::release::Vacated;
 use crate::persistence::publication::{Insert, offset, stored_offset};
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
-use crate::persistence::{Command, Committed, Publish, Refused, RemoveHistory, StoredPublication};
+use crate::persistence::{
+    Command, Committed, Farewell, NewPublication, Offsets, Refused, RemoveHistory,
+    StoredPublication, StreamId,
+};
 
 const TOP: Columns = &[
     ("room_id", Type::Uuid),
@@ -24,16 +29,49 @@ const REMOVED: Columns = &[
     ("up_to", Type::Int),
 ];
 
+/// What goes into one stream.
+struct Batch<'a> {
+    index: usize,
+    stream: &'a StreamId,
+    publications: Cow<'a, [NewPublication]>,
+    sort: Sort,
+}
+
+/// What publications have to do with their command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// They are what is to be written.
+    Asked,
+    /// They tell of it.
+    News,
+    /// They tell that a session has ended.
+    Farewell,
+}
+
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
+    vacated: Vec<Vacated>,
     outcomes: &mut Outcomes,
 ) -> Result<(), DbErr> {
     let mut batches = Vec::new();
     let mut removals = Vec::new();
     for (index, item) in items.iter().enumerate() {
+        if let (Some(news), Some(committed)) = (&item.news, outcomes.committed(index)) {
+            batches.push(Batch {
+                index,
+                stream: &news.stream,
+                publications: news.words.of(committed).into(),
+                sort: Sort::News,
+            });
+        }
         match &item.command {
-            Command::Publish(publish) => batches.push((index, publish)),
+            Command::Publish(publish) => batches.push(Batch {
+                index,
+                stream: &publish.stream,
+                publications: (&*publish.publications).into(),
+                sort: Sort::Asked,
+            }),
             Command::RemoveHistory(removal) => removals.push((index, removal)),
             Command::OpenSession(_)
             | Command::OpenRoom(_)
@@ -49,6 +87,12 @@ pub(super) async fn apply(
             | Command::Nothing => {}
         }
     }
+    batches.extend(vacated.iter().map(|vacated| Batch {
+        index: vacated.index,
+        stream: &vacated.stream,
+        publications: std::slice::from_ref(&vacated.publication).into(),
+        sort: Sort::Farewell,
+    }));
     publish(transaction, &batches, outcomes).await?;
     remove(transaction, &removals, outcomes).await
 }
@@ -56,16 +100,16 @@ pub(super) async fn apply(
 /// Moves the tops on first: the row of the room is what two might want.
 async fn publish(
     transaction: &DatabaseTransaction,
-    batches: &[(usize, &Publish)],
+    batches: &[Batch<'_>],
     outcomes: &mut Outcomes,
 ) -> Result<(), DbErr> {
     let mut rows = Rows::new(TOP);
-    for (_, publish) in batches {
+    for batch in batches {
         rows.push([
-            publish.stream.room.0.into(),
-            (&*publish.stream.epoch).into(),
-            stored_offset(publish.publications.len() as u64),
-            publish
+            batch.stream.room.0.into(),
+            (&*batch.stream.epoch).into(),
+            stored_offset(batch.publications.len() as u64),
+            batch
                 .stream
                 .begins_after
                 .map(|after| i64::try_from(after).unwrap_or(i64::MAX))
@@ -88,13 +132,13 @@ async fn publish(
         tops.insert(row.try_get_by_index(0)?, offset(row.try_get_by_index(1)?));
     }
     let mut insert = Insert::durable();
-    for (index, publish) in batches {
-        let Some(top) = tops.get(&publish.stream.room.0) else {
-            outcomes.refuse(*index, Refused::Stale);
+    for batch in batches {
+        let Some(top) = tops.get(&batch.stream.room.0) else {
+            refuse(batch, outcomes)?;
             continue;
         };
-        let first = top + 1 - publish.publications.len() as u64;
-        for (offset, new) in (first..).zip(publish.publications.iter()) {
+        let first = top + 1 - batch.publications.len() as u64;
+        for (offset, new) in (first..).zip(batch.publications.iter()) {
             let publication = StoredPublication {
                 offset,
                 data: new.data.clone(),
@@ -102,12 +146,36 @@ async fn publish(
                 tags: new.tags.clone(),
                 time: new.time,
             };
-            let (room, epoch) = (publish.stream.room, &publish.stream.epoch);
+            let (room, epoch) = (batch.stream.room, &batch.stream.epoch);
             insert.push(transaction, room, epoch, &publication).await?;
         }
-        outcomes.commit(*index, Committed::Published { first });
+        match batch.sort {
+            Sort::Asked => outcomes.commit(batch.index, Committed::Published { first }),
+            Sort::News => outcomes.tell(batch.index, Offsets { first, last: *top }),
+            Sort::Farewell => {
+                for (offset, publication) in (first..).zip(batch.publications.iter()) {
+                    let (room, publication) = (batch.stream.room, publication.clone());
+                    let farewell = Farewell {
+                        room,
+                        offset,
+                        publication,
+                    };
+                    outcomes.part(batch.index, farewell);
+                }
+            }
+        }
     }
     insert.flush(transaction).await
+}
+
+/// The stream is another one. A change that is told in it is carried out already, and has to be taken back.
+fn refuse(batch: &Batch<'_>, outcomes: &mut Outcomes) -> Result<(), DbErr> {
+    if batch.sort != Sort::Asked {
+        let error = format!("no such stream to tell news in: {:?}", batch.stream);
+        return Err(DbErr::Custom(error));
+    }
+    outcomes.refuse(batch.index, Refused::Stale);
+    Ok(())
 }
 
 async fn remove(

@@ -1,0 +1,351 @@
+//! Changes that are told in the stream. In a durable one the news are written with the change: whoever reads
+//! the stream after a crash finds the news of each seat that is taken or given up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ractor::ActorProcessingErr;
+
+use super::journal::Said;
+use super::kind::Kind;
+use super::message::{Change, RoomMessage};
+use super::news::{EMPTY, News, ReleaseReason, SeatNote};
+use super::notice::Epoch;
+use super::past::PRUNE_AT;
+use super::seating::Occupant;
+use super::state::Room;
+use super::stored::json;
+use crate::clock::HubTime;
+use crate::persistence::{
+    self, Committed, Farewell, NewPublication, Offsets, Refused, StoredRoom, StreamId, VacatedSeat,
+    Words, Write, WriteError,
+};
+use crate::wire::{UserView, hub_tags};
+
+/// A change that waits until it is its turn.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) write: Write,
+    pub(super) change: Change,
+    pub(super) hear: Hear,
+    /// When it was asked for.
+    pub(super) since: Instant,
+}
+
+/// A change that is being written, and what will be told of it.
+#[derive(Debug)]
+pub(super) struct Doing {
+    pub(super) words: Words,
+    pub(super) since: Instant,
+}
+
+/// What is told in a room of a session that has ended.
+#[derive(Debug)]
+pub enum Parting {
+    /// Nothing yet.
+    Untold,
+    /// The room's stream has this, by the commit that ended the session.
+    Told(Farewell),
+    /// It is not known whether the stream has it.
+    Unknown,
+}
+
+/// Hears what becomes of a change, also if the room fails meanwhile.
+pub(super) struct Hear(Option<Box<HearResult>>);
+
+type HearResult = dyn FnOnce(&Result<Committed, WriteError>) + Send + Sync;
+
+impl Hear {
+    pub(super) fn new(
+        hear: impl FnOnce(&Result<Committed, WriteError>) + Send + Sync + 'static,
+    ) -> Hear {
+        Hear(Some(Box::new(hear)))
+    }
+
+    pub(super) fn hear(mut self, result: &Result<Committed, WriteError>) {
+        if let Some(hear) = self.0.take() {
+            hear(result);
+        }
+    }
+}
+
+/// The room has failed before it was written.
+impl Drop for Hear {
+    fn drop(&mut self) {
+        if let Some(hear) = self.0.take() {
+            hear(&Err(WriteError::Lost));
+        }
+    }
+}
+
+impl fmt::Debug for Hear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hear")
+    }
+}
+
+impl Room {
+    /// Writes a change that is told in the stream. In a durable one it waits for what was said before.
+    pub(super) fn write_told(&mut self, write: Write, change: Change, hear: Hear) {
+        if !self.stream.is_durable() {
+            return self.write_and(write, change, move |result| hear.hear(result));
+        }
+        self.journal.push_deed(Deed {
+            write,
+            change,
+            hear,
+            since: Instant::now(),
+        });
+        self.write_batch();
+    }
+
+    /// Writes the change whose turn it is, unless something is being written.
+    pub(super) fn write_deed(&mut self) {
+        let (Some(profile), Some(deed)) = (&self.profile, self.journal.next_deed()) else {
+            return;
+        };
+        let Deed {
+            mut write,
+            change,
+            hear,
+            since,
+        } = deed;
+        let words = self.words(change);
+        write.news = Some(Box::new(persistence::News {
+            stream: self.stream.id(profile.id),
+            words: words.clone(),
+        }));
+        self.journal.begin(Doing { words, since });
+        let me = self.me.clone();
+        self.context
+            .persistence
+            .write_since(write, since.into(), move |result| {
+                hear.hear(&result);
+                // The room was rebuilt meanwhile, and has read the truth.
+                let _ = me.cast(RoomMessage::Settled { change, result });
+            });
+    }
+
+    /// A change is settled that had its turn in the stream.
+    pub(super) async fn deed_settled(
+        &mut self,
+        change: Change,
+        result: Result<Committed, WriteError>,
+    ) -> Result<(), ActorProcessingErr> {
+        let doing = self.journal.done();
+        let mut is_told = false;
+        let result = match result.map(Committed::apart) {
+            Ok((committed, Some(offsets))) => {
+                if let Some(Doing { words, since }) = doing {
+                    self.deliver_news(words.of(&committed), offsets, since)?;
+                }
+                is_told = true;
+                Ok(committed)
+            }
+            Ok((committed, None)) => Ok(committed),
+            Err(error) => Err(error),
+        };
+        self.change_settled(change, result, is_told).await?;
+        self.write_batch();
+        self.prune(PRUNE_AT).await;
+        self.finish_close_if_told();
+        Ok(())
+    }
+
+    /// Takes what another's commit has put into the stream, in the order of the commits. Says whether it has.
+    pub(super) fn hear_parting(&mut self, parting: Parting) -> Result<bool, ActorProcessingErr> {
+        match parting {
+            Parting::Told(farewell) if farewell.offset > self.stream.top() => {
+                let offset = farewell.offset;
+                let offsets = Offsets {
+                    first: offset,
+                    last: offset,
+                };
+                self.deliver_news([farewell.publication], offsets, Instant::now())?;
+                Ok(true)
+            }
+            // It was read from the database since.
+            Parting::Told(_) => Ok(true),
+            Parting::Untold => Ok(false),
+            Parting::Unknown if self.stream.is_durable() => {
+                Err("a session has ended, and the stream may have the news of it".into())
+            }
+            Parting::Unknown => Ok(false),
+        }
+    }
+
+    /// The database takes no writes: what was to be changed stays as it was.
+    pub(super) async fn give_up(
+        &mut self,
+        deeds: Vec<Deed>,
+        refused: &Refused,
+    ) -> Result<(), ActorProcessingErr> {
+        for Deed { change, hear, .. } in deeds {
+            let result = Err(WriteError::Refused(refused.clone()));
+            hear.hear(&result);
+            self.change_settled(change, result, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Delivers what was stored with a change.
+    fn deliver_news(
+        &mut self,
+        news: impl IntoIterator<Item = NewPublication>,
+        offsets: Offsets,
+        since: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let expected = self.stream.top() + 1;
+        if offsets.first != expected {
+            return Err(format!("{offsets:?} of a stream whose next is {expected}").into());
+        }
+        self.stream.begun();
+        for publication in news {
+            let said = Said {
+                data: publication.data,
+                info: None,
+                tags: Some(hub_tags()),
+                time: publication.time,
+                since,
+            };
+            self.deliver(said, None);
+        }
+        Ok(())
+    }
+
+    /// What is told of a change. Everything that has its place before it is settled.
+    fn words(&self, change: Change) -> Words {
+        let now = self.now();
+        let grace = self.profile.as_ref().map(|profile| profile.grace);
+        let grace = grace.unwrap_or_default();
+        let holder = |seat: u16| self.seating.concerned(seat).cloned();
+        match change {
+            Change::Claim { seat } => {
+                let mut soon = self.seating.clone();
+                if let Some(holder) = holder(seat) {
+                    soon.confirm(seat, holder.user.name);
+                }
+                let team = self.kind.team(seat);
+                held(seat, team, holder(seat), grace, soon.is_complete(), now)
+            }
+            Change::Take { seat, .. } => {
+                let is_held = |holder: &Occupant| holder.hold_until.is_none();
+                away(
+                    seat,
+                    self.kind.team(seat),
+                    holder(seat).filter(is_held),
+                    grace,
+                    now,
+                )
+            }
+            Change::Hold { seat, longer } => {
+                let (team, holder) = (self.kind.team(seat), longer.and(holder(seat)));
+                away(seat, team, holder, longer.unwrap_or_default(), now)
+            }
+            Change::Release { seat, reason } => {
+                let team = self.kind.team(seat);
+                words(holder(seat), now, move |holder| {
+                    let note = SeatNote::new(seat, team.clone(), holder).reason(reason);
+                    vec![News::Released(note).to_json()]
+                })
+            }
+            Change::Close => {
+                Words::new(move |_| vec![row(News::Closed { reason: EMPTY }.to_json(), now)])
+            }
+            Change::Publish | Change::RemoveHistory { .. } => Words::new(|_| Vec::new()),
+        }
+    }
+}
+
+/// What is told of a room that is opened, in the commit that opens it. None where the kind's history is not
+/// durable: there the room tells it when it is started.
+pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<persistence::News> {
+    let seat = stored.seats.first()?;
+    kind.config.history_durable.then(|| persistence::News {
+        stream: StreamId {
+            room: stored.id,
+            epoch: Arc::clone(&stored.stream.epoch),
+            begins_after: Some(0),
+        },
+        words: held(
+            seat.number,
+            seat.team.clone(),
+            Some(Occupant::stored(seat, Epoch(0))),
+            stored.grace,
+            kind.config.seats == 1,
+            now,
+        ),
+    })
+}
+
+/// What is told of a seat that is given up with its session.
+pub fn parting_words(seat: &VacatedSeat, now: HubTime) -> NewPublication {
+    let user = UserView {
+        id: seat.user.clone(),
+        name: Arc::clone(&seat.user_name),
+    };
+    let note = SeatNote::of(seat.number, seat.team.clone(), &user);
+    let note = note.reason(ReleaseReason::SessionEnded);
+    row(News::Released(note).to_json(), now)
+}
+
+/// A seat has a new holder, and the room may be complete by that.
+fn held(
+    seat: u16,
+    team: Option<Arc<str>>,
+    holder: Option<Occupant>,
+    grace: Duration,
+    is_complete: bool,
+    now: HubTime,
+) -> Words {
+    words(holder, now, move |holder| {
+        let note = SeatNote::new(seat, team.clone(), holder).hold(grace);
+        let mut news = vec![News::Held(note).to_json()];
+        if is_complete {
+            news.push(News::Ready.to_json());
+        }
+        news
+    })
+}
+
+fn away(
+    seat: u16,
+    team: Option<Arc<str>>,
+    holder: Option<Occupant>,
+    hold: Duration,
+    now: HubTime,
+) -> Words {
+    words(holder, now, move |holder| {
+        let note = SeatNote::new(seat, team.clone(), holder).hold(hold);
+        vec![News::Away(note).to_json()]
+    })
+}
+
+/// What is told of a seat's holder, by the name that the commit finds.
+fn words(
+    holder: Option<Occupant>,
+    now: HubTime,
+    tell: impl Fn(&Occupant) -> Vec<Bytes> + Send + Sync + 'static,
+) -> Words {
+    Words::new(move |name| {
+        let Some(mut holder) = holder.clone() else {
+            return Vec::new();
+        };
+        if let Some(name) = name {
+            holder.user.name = Arc::clone(name);
+        }
+        let news = tell(&holder).into_iter();
+        news.map(|data| row(data, now)).collect()
+    })
+}
+
+fn row(data: Bytes, time: HubTime) -> NewPublication {
+    NewPublication {
+        data,
+        info: None,
+        tags: Some(json(&*hub_tags())),
+        time,
+    }
+}
