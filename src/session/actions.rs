@@ -100,7 +100,7 @@ impl Actions {
         match caller {
             Caller::Session(_) | Caller::Player(_) => false,
             Caller::Guest { .. } => true,
-            Caller::Account { id, .. } => self.sessions.live_by_user(id).is_none(),
+            Caller::Account { id, .. } => self.sessions.live_of_user(id).next().is_none(),
         }
     }
 

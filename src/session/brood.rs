@@ -24,6 +24,9 @@ use crate::supervisor::{
 use crate::token::Keyring;
 use crate::wire::UserView;
 
+/// Sessions of one user that are asked when it comes without a session of its own: more than anybody has devices.
+const OF_USER_MAX: usize = 64;
+
 /// What all sessions share.
 pub(super) struct SessionContext {
     pub(super) clock: HubClock,
@@ -221,9 +224,10 @@ impl Sessions {
         self.0.notices.directory.by_token(hash)
     }
 
-    /// The session of a user that became live last.
-    pub(super) fn live_by_user(&self, user: &UserId) -> Option<SessionHandle> {
-        self.0.notices.directory.by_user(user)
+    /// The live sessions of a user, the newest first; of very many the newest ones.
+    pub(super) fn live_of_user(&self, user: &UserId) -> impl Iterator<Item = SessionHandle> {
+        let live = self.0.notices.directory.of_user(user);
+        live.into_iter().take(OF_USER_MAX)
     }
 
     pub(super) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {

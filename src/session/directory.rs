@@ -12,8 +12,8 @@ use crate::supervisor::{Listed, shard_of};
 pub(super) struct SessionDirectory {
     by_id: DashMap<SessionId, SessionHandle>,
     by_token: DashMap<TokenHash, SessionHandle>,
-    /// The session that became live last.
-    by_user: DashMap<UserId, SessionHandle>,
+    /// In the order in which they became live. Nobody is listed without one.
+    by_user: DashMap<UserId, Vec<SessionHandle>>,
     ids: Listed,
     tokens: Listed,
     users: Listed,
@@ -41,8 +41,12 @@ impl SessionDirectory {
         self.by_token.get(&hash).map(|entry| entry.value().clone())
     }
 
-    pub(super) fn by_user(&self, user: &UserId) -> Option<SessionHandle> {
-        self.by_user.get(user).map(|entry| entry.value().clone())
+    /// The sessions of a user, the one first that became live last.
+    pub(super) fn of_user(&self, user: &UserId) -> Vec<SessionHandle> {
+        let sessions = self.by_user.get(user);
+        sessions.map_or_else(Vec::new, |entry| {
+            entry.value().iter().rev().cloned().collect()
+        })
     }
 
     pub(super) fn enter(&self, handle: &SessionHandle) {
@@ -50,9 +54,20 @@ impl SessionDirectory {
             let before = self.by_token.insert(*token, handle.clone());
             self.tokens.entered(before);
         }
-        let user = handle.user().id.clone();
-        self.users
-            .entered(self.by_user.insert(user, handle.clone()));
+        let mut is_new = false;
+        {
+            let user = handle.user().id.clone();
+            let mut sessions = self.by_user.entry(user).or_insert_with(|| {
+                is_new = true;
+                Vec::with_capacity(1)
+            });
+            // One that has failed is followed by itself.
+            sessions.retain(|other| other.id() != handle.id());
+            sessions.push(handle.clone());
+        }
+        if is_new {
+            self.users.entered(None::<()>);
+        }
         self.ids
             .entered(self.by_id.insert(handle.id(), handle.clone()));
     }
@@ -65,9 +80,12 @@ impl SessionDirectory {
         for token in handle.tokens() {
             self.tokens.left(self.by_token.remove(token));
         }
-        let left = self
-            .by_user
-            .remove_if(&handle.user().id, |_, live| live.id() == id);
+        let user = &handle.user().id;
+        if let Some(mut sessions) = self.by_user.get_mut(user) {
+            sessions.retain(|other| other.id() != id);
+        }
+        // Another of the same user may have come since.
+        let left = self.by_user.remove_if(user, |_, left| left.is_empty());
         self.users.left(left);
     }
 

@@ -163,15 +163,13 @@ impl Actions {
         let Caller::Account { id, .. } = &caller else {
             return caller;
         };
-        let Some(session) = self.sessions.live_by_user(id) else {
-            return caller;
-        };
-        match self.report(&session).await {
-            Ok(report) if report.seats.iter().any(|seat| seat.room == code) => {
-                Caller::Session(session)
+        for session in self.sessions.live_of_user(id) {
+            let report = self.report(&session).await;
+            if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.room == code)) {
+                return Caller::Session(session);
             }
-            Ok(_) | Err(_) => caller,
         }
+        caller
     }
 }
 

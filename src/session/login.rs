@@ -46,18 +46,18 @@ impl Actions {
     }
 
     async fn present(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
-        if let Some(session) = self.sessions.live_by_user(user)
-            && self.report(&session).await?.is_attached
-        {
-            return Ok(Some(session));
+        for session in self.sessions.live_of_user(user) {
+            if self.report(&session).await?.is_attached {
+                return Ok(Some(session));
+            }
         }
         self.seated(user).await
     }
 
-    /// The session that holds a seat, or is about to. One that is live answers for itself, so that its
+    /// A session that holds a seat, or is about to. One that is live answers for itself, so that its
     /// player is back also while the database is away.
     async fn seated(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
-        if let Some(session) = self.sessions.live_by_user(user) {
+        for session in self.sessions.live_of_user(user) {
             let report = self.report(&session).await?;
             if report.is_claiming || !report.seats.is_empty() {
                 return Ok(Some(session));

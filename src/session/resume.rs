@@ -126,7 +126,10 @@ impl Actions {
 
     /// The same by the game's own login.
     pub fn returning_user(&self, user: &UserId) -> Option<Returning> {
-        self.sessions.live_by_user(user).map(Returning::Session)
+        self.sessions
+            .live_of_user(user)
+            .next()
+            .map(Returning::Session)
     }
 
     /// The same with a seat token, whose room is live as long as anybody sits there.

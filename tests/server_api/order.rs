@@ -11,6 +11,8 @@ on_both_databases!(
     all_connections_of_a_user_are_meant_or_those_that_are_named,
     a_game_server_subscribes_a_user_in_either_encoding,
     a_game_server_unsubscribes_a_user_from_a_room,
+    what_is_ordered_of_a_user_reaches_all_its_sessions,
+    a_user_who_comes_without_a_session_is_the_one_that_sits_there,
 );
 
 async fn a_dismissed_player_keeps_the_seat_for_its_hold(database: Database) {
@@ -76,6 +78,58 @@ async fn all_connections_of_a_user_are_meant_or_those_that_are_named(database: D
     assert_eq!(clients[2].closed().await.0, 3503);
     clients[3].subscribes("lobby:a").await.unwrap();
     assert!(other.is_open());
+}
+
+async fn what_is_ordered_of_a_user_reaches_all_its_sessions(database: Database) {
+    let daemon = hub(database).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let token = session_of(&daemon, "ana").await;
+        clients.push(Client::connect(daemon.address(), &token).await.0);
+    }
+    let body = json!({ "user": "ana", "channel": "lobby:a" });
+
+    result(&daemon, "subscribe", body.clone()).await;
+    let word = json!({ "channel": "lobby:a", "data": "hello" });
+    result(&daemon, "publish", word).await;
+    for client in &mut clients {
+        client.hears_push("lobby:a", "subscribe", |_| true).await;
+        assert_eq!(client.hears("lobby:a").await["data"], "hello");
+    }
+    result(&daemon, "unsubscribe", body).await;
+    for client in &mut clients {
+        client.hears_push("lobby:a", "unsubscribe", |_| true).await;
+    }
+    result(&daemon, "disconnect", json!({ "user": "ana" })).await;
+    for client in &mut clients {
+        assert_eq!(client.closed().await.0, 3503);
+    }
+}
+
+async fn a_user_who_comes_without_a_session_is_the_one_that_sits_there(database: Database) {
+    let daemon = hub(database).start().await;
+    let ana = json!({ "user": { "id": "ana" } });
+    let opened = daemon.post_as_game("/v1/rooms", ana.clone()).send().await;
+    let opened = opened.expect(201);
+    let host = Player::from(&opened);
+    let _host = host.connects(&daemon).await;
+    // Sessions that sit nowhere, and are newer.
+    let mut newer = Vec::new();
+    for _ in 0..2 {
+        let token = session_of(&daemon, "ana").await;
+        newer.push(Client::connect(daemon.address(), &token).await.0);
+    }
+
+    let join = format!("/v1/rooms/{}/join", host.room);
+    let joined = daemon.post_as_game(&join, ana.clone()).send().await;
+    newer.pop();
+    let again = daemon.post_as_game(&join, ana).send().await;
+
+    for answer in [joined, again] {
+        let answer = answer.expect(200);
+        assert_eq!(answer["session"]["id"], host.session.as_str(), "{answer}");
+        assert_eq!(answer["seat"]["seat"], opened["seat"]["seat"]);
+    }
 }
 
 #[tokio::test]
