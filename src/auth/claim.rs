@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::token::{SubscriptionError, TokenError};
 use crate::id::{UserId, parse_name};
-use crate::wire::{DEPTH_MAX, is_deeper_than};
+use crate::wire::{DEPTH_MAX, Overrides, is_deeper_than};
 
 /// The largest `info`, in bytes: it goes with every publication of its bearer.
 const INFO_BYTES_MAX: usize = 4096;
@@ -44,16 +44,6 @@ pub struct Grant {
     pub ttl: Option<u32>,
 }
 
-/// What holds for one subscription in place of what its kind says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Overrides {
-    pub presence: Option<bool>,
-    pub join_leave: Option<bool>,
-    pub force_recovery: Option<bool>,
-    pub force_positioning: Option<bool>,
-    pub force_push_join_leave: Option<bool>,
-}
-
 /// The claims of a connection token. `aud`, `iss` and `nbf` are the library's to check.
 #[derive(Debug, Deserialize)]
 pub(super) struct LoginClaims {
@@ -81,7 +71,7 @@ pub(super) struct SubscriptionClaims {
     data: Option<Box<RawValue>>,
     b64data: Option<String>,
     #[serde(rename = "override")]
-    overrides: Option<OverrideClaims>,
+    overrides: Option<Overrides>,
 }
 
 /// What a token says of one channel.
@@ -92,21 +82,7 @@ struct OptionClaims {
     data: Option<Box<RawValue>>,
     b64data: Option<String>,
     #[serde(rename = "override")]
-    overrides: Option<OverrideClaims>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct OverrideClaims {
-    presence: Option<Switch>,
-    join_leave: Option<Switch>,
-    force_recovery: Option<Switch>,
-    force_positioning: Option<Switch>,
-    force_push_join_leave: Option<Switch>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Switch {
-    value: bool,
+    overrides: Option<Overrides>,
 }
 
 impl LoginClaims {
@@ -157,22 +133,9 @@ impl OptionClaims {
         Ok(Grant {
             info: info(self.info.as_deref(), self.b64info.as_deref())?,
             data: json("data", self.data.as_deref(), self.b64data.as_deref())?,
-            overrides: self.overrides.unwrap_or_default().into(),
+            overrides: self.overrides.unwrap_or_default(),
             ttl: None,
         })
-    }
-}
-
-impl From<OverrideClaims> for Overrides {
-    fn from(claims: OverrideClaims) -> Overrides {
-        let value = |switch: Option<Switch>| switch.map(|switch| switch.value);
-        Overrides {
-            presence: value(claims.presence),
-            join_leave: value(claims.join_leave),
-            force_recovery: value(claims.force_recovery),
-            force_positioning: value(claims.force_positioning),
-            force_push_join_leave: value(claims.force_push_join_leave),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ mod source;
 mod token;
 mod verifier;
 
-pub use claim::{Grant, Login, Overrides};
+pub use claim::{Grant, Login};
 pub use header::{TokenKind, token_kind};
 pub use token::{SubscriptionError, TokenError};
 pub use verifier::Verifier;

@@ -71,8 +71,8 @@ impl Connection {
                 Box::pin(self.unsubscribe_by_hub(&channel)).await;
                 answer(reply, ());
             }
-            ConnectionMessage::Refresh { ttl, reply } => {
-                Box::pin(self.refresh_by_hub(ttl)).await;
+            ConnectionMessage::Refresh { ttl, info, reply } => {
+                Box::pin(self.refresh_by_hub(ttl, info)).await;
                 answer(reply, ());
             }
             ConnectionMessage::Wake => Box::pin(self.wake()).await,

@@ -300,6 +300,7 @@ pub(super) fn granted(grant: &auth::Grant) -> Grant {
         is_given: true,
         info: raw(grant.info.as_deref()),
         data: raw(grant.data.as_deref()),
+        overrides: grant.overrides,
         ttl: grant.ttl,
     }
 }

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
+
 use super::connect::{granted, shown};
 use super::state::Connection;
 use crate::auth::{SubscriptionError, TokenError};
@@ -43,14 +45,7 @@ impl Connection {
             }
         };
         self.lasts(login.ttl).await;
-        let peer = Arc::new(Peer {
-            info: shown(Some(&login), &peer.user),
-            ..Peer::clone(&peer)
-        });
-        for subscription in self.channels.values() {
-            subscription.renew(&peer);
-        }
-        self.become_peer(peer);
+        self.shows(shown(Some(&login), &peer.user), &peer);
         let client = self.id.to_string();
         let renewed = RefreshResult {
             client: &client,
@@ -62,12 +57,27 @@ impl Connection {
         Ok(())
     }
 
-    /// Goes on for as long as the game's server says, and tells the client.
-    pub(super) async fn refresh_by_hub(&mut self, ttl: Option<u32>) {
-        if self.peer().is_none() {
-            return;
+    /// Others see this of the connection from here on.
+    fn shows(&mut self, info: Arc<RawValue>, peer: &Peer) {
+        let peer = Arc::new(Peer {
+            info,
+            ..Peer::clone(peer)
+        });
+        for subscription in self.channels.values() {
+            subscription.renew(&peer);
         }
+        self.become_peer(peer);
+    }
+
+    /// Goes on for as long as the game's server says, and tells the client.
+    pub(super) async fn refresh_by_hub(&mut self, ttl: Option<u32>, info: Option<Arc<RawValue>>) {
+        let Some(peer) = self.peer() else {
+            return;
+        };
         self.lasts(ttl).await;
+        if let Some(info) = info {
+            self.shows(info, &peer);
+        }
         let refresh = Push::Refresh {
             expires: ttl.is_some(),
             ttl: ttl.unwrap_or(0),

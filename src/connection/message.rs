@@ -1,7 +1,10 @@
 //! What a socket asks its connection.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ractor::RpcReplyPort;
+use serde_json::value::RawValue;
 
 use super::server_side::Wanted;
 use crate::wire::{Failure, Position};
@@ -25,9 +28,10 @@ pub(super) enum ConnectionMessage {
     },
     /// Something that a token granted may be over.
     Wake,
-    /// A game's server says how many seconds the connection is good for.
+    /// A game's server says how many seconds the connection is good for, and perhaps what others see of it.
     Refresh {
         ttl: Option<u32>,
+        info: Option<Arc<RawValue>>,
         reply: RpcReplyPort<()>,
     },
     /// Fail, because a tester wants it.

@@ -1,6 +1,9 @@
 //! What a game's server may order of connections.
 
+use std::sync::Arc;
+
 use ractor::ActorRef;
+use serde_json::value::RawValue;
 
 use super::Connections;
 use super::message::ConnectionMessage;
@@ -53,15 +56,25 @@ impl Connections {
         }
     }
 
-    /// Has a connection last for so many seconds from now, or without end; it is told by a `refresh` push.
+    /// Has a connection last for so many seconds from now, or without end; it is told by a `refresh` push. Others
+    /// see `info` of it from here on, if there is one.
     ///
     /// # Errors
     /// 100 if nobody answers.
-    pub async fn refresh(&self, id: ConnectionId, ttl: Option<u32>) -> Result<(), Failure> {
+    pub async fn refresh(
+        &self,
+        id: ConnectionId,
+        ttl: Option<u32>,
+        info: Option<Arc<RawValue>>,
+    ) -> Result<(), Failure> {
         let Some(actor) = self.order(id) else {
             return Ok(());
         };
-        let refreshed = ask(&actor, |reply| ConnectionMessage::Refresh { ttl, reply });
+        let refreshed = ask(&actor, |reply| ConnectionMessage::Refresh {
+            ttl,
+            info,
+            reply,
+        });
         refreshed.await.map_err(|_| ErrorCode::Internal.into())
     }
 

@@ -41,14 +41,13 @@ impl Actor for RoomActor {
         (context, seed, audience): (Arc<RoomContext>, RoomSeed, Audience),
     ) -> Result<Room, ActorProcessingErr> {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
-        let joins = seed.kind.config.join_leave;
         let mut room = Room {
             stream: Stream::new(&seed.kind.config, stream, context.clock.now()),
             seating: Seating::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
-            members: Members::new(joins),
+            members: Members::new(),
             audience,
             repeats: Repeats::default(),
             keep: None,

@@ -10,7 +10,7 @@ use super::message::Asked;
 use super::notice::Epoch;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::wire::{ClientInfo, Close, Encoding, Frame, Push, Shared, UserView, push};
+use crate::wire::{ClientInfo, Close, Encoding, Frame, Overrides, Push, Shared, UserView, push};
 
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
@@ -44,6 +44,27 @@ impl Peer {
     }
 }
 
+/// Who is told what of whom.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// It is shown to those who ask who is there.
+    is_shown: bool,
+    /// The others are told that it comes and goes.
+    is_told_of: bool,
+    /// It is told who comes and goes.
+    hears_of_others: bool,
+}
+
+impl Terms {
+    fn new(overrides: Overrides, has_join_leave: bool) -> Terms {
+        Terms {
+            is_shown: overrides.presence.unwrap_or(true),
+            is_told_of: overrides.join_leave.unwrap_or(has_join_leave),
+            hears_of_others: overrides.force_push_join_leave.unwrap_or(has_join_leave),
+        }
+    }
+}
+
 /// One subscription. Dropped without a goodbye, because its room has failed, it has the client subscribe
 /// again: by itself, or, if it was the hub that subscribed it, by a new connection.
 #[derive(Debug)]
@@ -54,6 +75,9 @@ pub(super) struct Member {
     unseated_info: Option<Arc<RawValue>>,
     is_seated: bool,
     is_by_hub: bool,
+    /// It may be here whatever the kind says.
+    is_given: bool,
+    terms: Terms,
     channel: Arc<str>,
     outbound: Outbound,
     is_dismissed: bool,
@@ -71,19 +95,36 @@ impl Drop for Member {
     }
 }
 
+/// By what right a member is here.
+#[derive(Debug)]
+pub(super) struct Right {
+    pub(super) is_given: bool,
+    pub(super) unseated_info: Option<Arc<RawValue>>,
+    pub(super) overrides: Overrides,
+    /// What the kind says of all its members.
+    pub(super) has_join_leave: bool,
+}
+
 impl Member {
+    /// Whether the others are told that it comes and goes.
+    pub(super) fn is_told_of(&self) -> bool {
+        self.terms.is_told_of
+    }
+
     pub(super) fn new(
         asked: Asked,
         peer: Arc<Peer>,
         seat: Option<Arc<RawValue>>,
-        unseated_info: Option<Arc<RawValue>>,
+        right: Right,
         channel: Arc<str>,
         outbound: Outbound,
     ) -> Member {
         Member {
             is_seated: seat.is_some(),
-            info: peer.describe(seat.or_else(|| unseated_info.clone())),
-            unseated_info,
+            info: peer.describe(seat.or_else(|| right.unseated_info.clone())),
+            unseated_info: right.unseated_info,
+            is_given: right.is_given,
+            terms: Terms::new(right.overrides, right.has_join_leave),
             is_by_hub: asked == Asked::ByHub,
             channel,
             outbound,
@@ -104,17 +145,14 @@ impl Member {
 #[derive(Debug)]
 pub(super) struct Members {
     present: HashMap<ConnectionId, Member>,
-    /// Whether the others want to know who leaves.
-    tells_of_leaving: bool,
     /// Who has left, and nobody was told of it yet.
     left: Vec<Arc<ClientInfo>>,
 }
 
 impl Members {
-    pub(super) fn new(tells_of_leaving: bool) -> Members {
+    pub(super) fn new() -> Members {
         Members {
             present: HashMap::new(),
-            tells_of_leaving,
             left: Vec::new(),
         }
     }
@@ -165,7 +203,7 @@ impl Members {
 
     fn gone(&mut self, mut member: Member) {
         member.is_dismissed = true;
-        if self.tells_of_leaving {
+        if member.is_told_of() {
             self.left.push(Arc::clone(&member.info));
         }
     }
@@ -180,9 +218,9 @@ impl Members {
         self.retain(|member| member.peer.session != session);
     }
 
-    /// Tells a session's members that they hear the room no more.
+    /// Tells a session's members that they hear the room no more, but for those who may without a seat.
     pub(super) fn dismiss_session(&mut self, session: SessionId) {
-        self.dismiss(|member| member.peer.session == session);
+        self.dismiss(|member| member.peer.session == session && !member.is_given);
     }
 
     /// Tells everybody that the room is over.
@@ -214,9 +252,28 @@ impl Members {
         self.present.len()
     }
 
-    /// Members without a seat.
+    /// Tells those of a member who want to know who comes and goes.
+    pub(super) fn tell_of<F>(&mut self, mut shared: Shared<F>)
+    where
+        F: Fn(Encoding) -> Frame,
+    {
+        self.retain(|member| {
+            let is_meant = member.terms.hears_of_others;
+            !is_meant || {
+                let frame = shared.frame(member.outbound.encoding()).clone();
+                member.outbound.offer(frame).is_ok()
+            }
+        });
+    }
+
+    /// Members that are shown to those who ask who is there.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Member> {
+        self.iter().filter(|member| member.terms.is_shown)
+    }
+
+    /// Members without a seat that are here as the kind allows it.
     pub(super) fn spectators(&self) -> usize {
-        let is_spectator = |member: &&Member| !member.is_seated;
+        let is_spectator = |member: &&Member| !member.is_seated && !member.is_given;
         self.present.values().filter(is_spectator).count()
     }
 
@@ -243,11 +300,11 @@ impl Members {
     }
 
     fn retain(&mut self, mut is_kept: impl FnMut(&Member) -> bool) {
-        let (left, tells_of_leaving) = (&mut self.left, self.tells_of_leaving);
+        let left = &mut self.left;
         self.present.retain(|_, member| {
             let is_kept = is_kept(member);
             member.is_dismissed = !is_kept;
-            if !is_kept && tells_of_leaving {
+            if !is_kept && member.is_told_of() {
                 left.push(Arc::clone(&member.info));
             }
             is_kept

@@ -23,8 +23,8 @@ use crate::persistence::{
 };
 use crate::token::Claims;
 use crate::wire::{
-    Failure, HistoryRequest, Refusal, RoomView, SeatView, SubscribeRequest, SubscribeResult,
-    UserView,
+    Failure, HistoryRequest, Overrides, Refusal, RoomView, SeatView, SubscribeRequest,
+    SubscribeResult, UserView,
 };
 
 pub(super) enum RoomMessage {
@@ -182,6 +182,8 @@ pub struct Grant {
     pub info: Option<Arc<RawValue>>,
     /// Goes with the result.
     pub data: Option<Arc<RawValue>>,
+    /// What holds for this subscription in place of what the kind says.
+    pub overrides: Overrides,
     /// Seconds within which the client has to refresh the subscription.
     pub ttl: Option<u32>,
 }

@@ -7,15 +7,16 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::journal::{PublishReply, Said};
-use super::member::{Member, Peer};
+use super::member::{Member, Peer, Right};
 use super::message::{Asked, Question, Subscribing};
 use super::state::Room;
 use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::wire::{
-    ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult,
-    PresenceStatsResult, Push, Refusal, Shared, SubscribeResult, UnsubscribeResult, push,
+    ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, Overrides, PresenceResult,
+    PresenceStatsResult, Push, Refusal, Shared, SubscribeRequest, SubscribeResult,
+    UnsubscribeResult, push,
 };
 
 impl Room {
@@ -42,11 +43,14 @@ impl Room {
             count_max: half.count_max.min(self.context.recovery_max),
             ..half
         };
+        let recover = request.recover.is_some();
+        let request = without_recovery(request, grant.overrides)?;
         let mut subscribed = self.stream.subscribe(&request, limits, self.now())?;
+        switch_off(&mut subscribed, grant.overrides);
         subscribed.data = grant.data;
         subscribed.expires = grant.ttl.is_some();
         subscribed.ttl = grant.ttl.unwrap_or(0);
-        if request.recover.is_some() {
+        if recover {
             let metrics = &self.context.metrics;
             match subscribed.recovered {
                 true => metrics.recovered.increment(1),
@@ -61,11 +65,19 @@ impl Room {
         };
         let seat = self.seat_info(peer.session).cloned();
         let channel = Arc::clone(&self.channel);
-        let member = Member::new(asked, peer, seat, grant.info, channel, outbound);
-        let info = Arc::clone(&member.info);
+        let right = Right {
+            is_given: grant.is_given,
+            unseated_info: grant.info,
+            overrides: grant.overrides,
+            has_join_leave: self.kind.config.join_leave,
+        };
+        let member = Member::new(asked, peer, seat, right, channel, outbound);
+        let told_of = member.is_told_of().then(|| Arc::clone(&member.info));
         self.members.add(member);
         self.remember();
-        self.tell_of(&Push::Join { info: &info });
+        if let Some(info) = told_of {
+            self.tell_of(&Push::Join { info: &info });
+        }
         Ok(result)
     }
 
@@ -93,13 +105,11 @@ impl Room {
         }
     }
 
-    /// Tells everybody of a member, where the kind wants that.
+    /// Tells the members of one.
     fn tell_of(&mut self, what: &Push<'_>) {
-        if self.kind.config.join_leave {
-            let channel = Arc::clone(&self.channel);
-            let frames = Shared::new(|encoding| push(encoding, &channel, what));
-            self.members.tell(frames, None);
-        }
+        let channel = Arc::clone(&self.channel);
+        let frames = Shared::new(|encoding| push(encoding, &channel, what));
+        self.members.tell_of(frames);
     }
 
     pub(super) fn expire(&mut self, connection: ConnectionId) {
@@ -179,7 +189,7 @@ impl Room {
     }
 
     pub(super) fn presence(&self) -> PresenceResult {
-        let members = self.members.iter();
+        let members = self.members.shown();
         PresenceResult {
             presence: members
                 .map(|member| (Arc::clone(&member.info.client), Arc::clone(&member.info)))
@@ -188,10 +198,10 @@ impl Room {
     }
 
     pub(super) fn presence_stats(&self) -> PresenceStatsResult {
-        let users: BTreeSet<_> = self.members.iter().map(|who| &who.info.user).collect();
+        let users: BTreeSet<_> = self.members.shown().map(|who| &who.info.user).collect();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         PresenceStatsResult {
-            num_clients: count(self.members.iter().count()),
+            num_clients: count(self.members.shown().count()),
             num_users: count(users.len()),
         }
     }
@@ -218,5 +228,28 @@ impl Room {
             Permission::Members | Permission::Anyone => self.is_allowed(Permission::Anyone, peer),
             Permission::Server => false,
         }
+    }
+}
+
+/// Where recovery is switched off, what was missed cannot be had.
+fn without_recovery(
+    mut request: SubscribeRequest,
+    overrides: Overrides,
+) -> Result<SubscribeRequest, ErrorCode> {
+    if overrides.force_recovery == Some(false) && request.recover.is_some() {
+        if request.is_recovery_required() {
+            return Err(ErrorCode::UnrecoverablePosition);
+        }
+        request.recover = None;
+    }
+    Ok(request)
+}
+
+/// Leaves out of a subscriber's result what is switched off for it.
+fn switch_off(subscribed: &mut SubscribeResult, overrides: Overrides) {
+    subscribed.recoverable &= overrides.force_recovery != Some(false);
+    subscribed.positioned &= overrides.force_positioning != Some(false);
+    if !subscribed.recoverable && !subscribed.positioned {
+        (subscribed.epoch, subscribed.offset) = ("".into(), 0);
     }
 }

@@ -9,6 +9,7 @@ mod command;
 mod encoding;
 mod failure;
 mod json;
+mod overrides;
 pub mod protobuf;
 mod publication;
 mod push;
@@ -25,6 +26,7 @@ pub use command::{
 pub use encoding::{Encoding, Frame, Shared};
 pub use failure::{ErrorCode, Failure};
 pub use json::one_line;
+pub use overrides::Overrides;
 pub use publication::{ClientInfo, Publication, Tags, hub_tags, raw_json};
 pub use push::{Push, push};
 pub use refusal::{RETRY_AFTER, Reason, Refusal};

@@ -210,6 +210,42 @@ async fn a_subscription_token_opens_a_channel_that_is_closed_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_token_for_a_room_hears_it_on_without_a_seat() {
+    let daemon = daemon().await;
+    let mut host = connected(&daemon, "u2").await;
+    let opened = host.calls("room.open", json!({})).await.unwrap();
+    let (code, channel) = (&opened["room"]["code"], &opened["room"]["channel"]);
+    let channel = channel.as_str().unwrap();
+    let room = json!({ "room": code });
+    host.subscribes(channel).await.unwrap();
+    let mut granted = connected(&daemon, "u1").await;
+    let mut seated = connected(&daemon, "u3").await;
+    for player in [&mut granted, &mut seated] {
+        player.calls("room.join", room.clone()).await.unwrap();
+    }
+    let token = for_channel(channel, json!({ "info": { "as": "judge" } }));
+    subscribes_with(&mut granted, channel, &token)
+        .await
+        .unwrap();
+    seated.subscribes(channel).await.unwrap();
+
+    for player in [&mut granted, &mut seated] {
+        player.calls("seat.release", room.clone()).await.unwrap();
+    }
+
+    seated.hears_push(channel, "unsubscribe", |_| true).await;
+    host.publishes(channel, json!("move")).await.unwrap();
+    assert_eq!(granted.hears_a_player(channel).await["data"], "move");
+    assert_eq!(unsubscribed(&granted, channel), [] as [Value; 0]);
+    assert_eq!(unsubscribed(&seated, channel)[0]["code"], 2000);
+    let presence = host.asks("presence", json!({ "channel": channel })).await;
+    let presence = presence.unwrap();
+    let mut present = presence["presence"].as_object().unwrap().values();
+    let judge = present.find(|who| who["user"] == "u1").unwrap();
+    assert_eq!(judge["chan_info"], json!({ "as": "judge" }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_subscription_token_opens_nothing() {
     let daemon = daemon().await;
     let forger = Issuer::secret(Algorithm::HS256, "another-secret");

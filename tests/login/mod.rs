@@ -4,6 +4,7 @@ mod algorithm;
 mod claim;
 mod expiry;
 mod key_set;
+mod overrides;
 mod user;
 
 use serde_json::Value;

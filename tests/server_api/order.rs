@@ -305,6 +305,62 @@ async fn a_connection_lasts_as_long_as_the_game_server_says() {
 }
 
 #[tokio::test]
+async fn what_others_see_of_a_connection_is_as_the_game_server_says() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let (mut client, connected) = guest(&daemon).await;
+    let (mut other, _) = guest(&daemon).await;
+    for client in [&mut client, &mut other] {
+        client.subscribes("lobby:a").await.unwrap();
+    }
+    let seen = async |client: &mut Client, other: &mut Client| {
+        client.publishes("lobby:a", json!(1)).await.unwrap();
+        other.hears("lobby:a").await["info"]["conn_info"].clone()
+    };
+
+    let before = seen(&mut client, &mut other).await;
+    let info = json!({ "name": "Ana", "level": 2 });
+    let body = json!({ "user": user(&connected), "info": info });
+    assert_eq!(result(&daemon, "refresh", body).await, json!({}));
+    let after = seen(&mut client, &mut other).await;
+    // Without it nothing changes.
+    let body = json!({ "user": user(&connected) });
+    result(&daemon, "refresh", body).await;
+    let still = seen(&mut client, &mut other).await;
+    client.subscribes("lobby:b").await.unwrap();
+    let presence = result(&daemon, "presence", json!({ "channel": "lobby:b" })).await;
+
+    assert_eq!(before, json!({ "name": "Guest" }));
+    assert_eq!((&after, &still), (&info, &info));
+    let own = connected["client"].as_str().unwrap();
+    assert_eq!(presence["presence"][own]["conn_info"], info);
+    let wrong = json!({ "user": user(&connected), "b64info": "?" });
+    assert_eq!(error(&daemon, "refresh", wrong).await.0, 107);
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_game_server_made_ends_when_it_said() {
+    let daemon = hub(Database::Sqlite)
+        .set("client.expiry_grace", "1s")
+        .start()
+        .await;
+    let (mut client, connected) = guest(&daemon).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Far enough to be still to come when a busy daemon reads it.
+    let end = now.unwrap().as_secs() + 5;
+
+    let body = json!({ "user": user(&connected), "channel": "lobby:a", "expire_at": end });
+    assert_eq!(result(&daemon, "subscribe", body).await, json!({}));
+
+    let push = client.hears_push("lobby:a", "subscribe", |_| true).await;
+    assert_eq!(push["positioned"], true, "{push}");
+    // Its client cannot refresh it; its next connection is told what it is to hear.
+    assert_eq!(
+        client.closed().await,
+        (3006, "subscription expired".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn a_connection_whose_time_is_over_is_closed() {
     let daemon = hub(Database::Sqlite).start().await;
     let (mut client, connected) = guest(&daemon).await;

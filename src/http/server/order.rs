@@ -27,6 +27,9 @@ impl ServerApi {
             is_given: true,
             info: self.raw(fields, "info")?,
             data: self.raw(fields, "data")?,
+            overrides: fields
+                .get("override", "an object of switches such as {\"value\":true}")?
+                .unwrap_or_default(),
             ttl: self.ttl(fields)?,
         };
         let recover = position(fields, "recover_since")?;
@@ -69,8 +72,8 @@ impl ServerApi {
             }
             return done();
         }
-        let ttl = self.ttl(fields)?;
-        self.each(fields, |id| self.connections.refresh(id, ttl))
+        let (ttl, info) = (self.ttl(fields)?, self.raw(fields, "info")?);
+        self.each(fields, |id| self.connections.refresh(id, ttl, info.clone()))
             .await
     }
 
