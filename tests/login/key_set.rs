@@ -5,7 +5,9 @@ use std::time::Instant;
 use jsonwebtoken::Algorithm;
 
 use super::{lets_in, refuses, tries};
-use crate::support::{Daemon, Database, Issuer, KeyServer, Plan, Serving, eventually, key_set};
+use crate::support::{
+    Certificate, Daemon, Database, Issuer, KeyServer, Plan, Serving, TlsFront, eventually, key_set,
+};
 
 fn plan(server: &KeyServer) -> Plan {
     Daemon::on(Database::Sqlite)
@@ -137,6 +139,32 @@ async fn made_up_key_names_do_not_become_questions_to_the_game() {
     let allowed = 1.0 + began.elapsed().as_secs_f64() / 5.0;
     assert!(fetches as f64 <= allowed, "{fetches} of {allowed}");
     lets_in(&daemon, &game.lets_in("u1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_is_fetched_over_tls_from_a_server_that_can_prove_who_it_is() {
+    let game = Issuer::ed().named("a");
+    let (own, other) = (Certificate::make(), Certificate::make());
+    let server = KeyServer::of(&[&game]).await;
+    let front = TlsFront::of(server.url(), &own);
+    assert!(front.url().starts_with("https://"));
+    let plan = |trusted: &Certificate| {
+        Daemon::on(Database::Sqlite)
+            .set("auth.jwks_url", front.url())
+            .trusting(trusted.file())
+    };
+
+    let deceived = plan(&other).start().await;
+    // Whoever else answers there is not asked for keys; and the token is not said to be wrong.
+    refuses(&deceived, &game.lets_in("u1"), 100).await;
+    assert_eq!(server.asked(), 0);
+    let failed = "holdfast_key_set_fetches_total{outcome=\"failed\"}";
+    assert!(deceived.metrics().await.value(failed) >= 1.0);
+
+    let daemon = plan(&own).start().await;
+    assert_eq!(lets_in(&daemon, &game.lets_in("u1")).await, "u1");
+    assert!(server.asked() >= 1);
+    refuses(&daemon, &Issuer::ed().named("a").lets_in("u1"), 3500).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

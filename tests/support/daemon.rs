@@ -30,6 +30,7 @@ pub(crate) struct Plan {
     settings: Vec<(String, String)>,
     is_behind_proxy: bool,
     has_clock: bool,
+    trusted: Option<PathBuf>,
     /// None: the PostgreSQL of all tests.
     server: Option<String>,
     /// None: a folder among the test's own.
@@ -48,6 +49,7 @@ pub(crate) struct Daemon {
     log: PathBuf,
     database_line: Option<Proxy>,
     is_respawned: bool,
+    trusted: Option<PathBuf>,
     clock: Option<WallClock>,
     /// Dropped after the process has ended, and before the folder.
     store: Store,
@@ -83,6 +85,12 @@ impl Plan {
     /// Gives it a wall clock that the test sets.
     pub(crate) fn with_wall_clock(mut self) -> Plan {
         self.has_clock = true;
+        self
+    }
+
+    /// Has it trust the certificates of this file alone.
+    pub(crate) fn trusting(mut self, certificates: &Path) -> Plan {
+        self.trusted = Some(certificates.to_owned());
         self
     }
 
@@ -122,6 +130,7 @@ impl Plan {
             log: folder.path().join("log"),
             database_line,
             is_respawned: self.is_respawned,
+            trusted: self.trusted,
             clock: self.has_clock.then(|| WallClock::make(folder.path())),
             store,
             folder,
@@ -144,6 +153,7 @@ impl Daemon {
             settings: Vec::new(),
             is_behind_proxy: false,
             has_clock: false,
+            trusted: None,
             server: None,
             data_dir: None,
             is_respawned: false,
@@ -395,6 +405,9 @@ impl Daemon {
             command.env("HOLDFAST_DATABASE__URL", url);
         }
         WallClock::put_into(self.clock.as_ref(), &mut command);
+        if let Some(certificates) = &self.trusted {
+            command.env("SSL_CERT_FILE", certificates);
+        }
         let log = open_log(&self.log);
         command
             .current_dir(self.folder.path())

@@ -13,6 +13,7 @@ mod player;
 pub(crate) mod protobuf;
 mod proxy;
 mod server;
+mod tls;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use player::Player;
 pub(crate) use proxy::{Dice, Proxy};
 pub(crate) use server::Server;
+pub(crate) use tls::{Certificate, TlsFront};
 
 /// How long any test waits for anything. Far above what a loaded machine needs: running into it means
 /// that the thing does not happen.
