@@ -1,16 +1,26 @@
 //! The client protocol in both encodings: what one says, the other hears.
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use holdfast::wire::Encoding;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 
-use crate::support::{Client, Daemon, Database, Player, Refusal, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, PATIENCE, Player, Refusal, on_both_databases, protobuf,
+};
 
 on_both_databases!(
     players_of_both_encodings_hear_the_same,
     both_encodings_answer_alike,
     a_payload_that_is_no_json_is_refused,
     a_protobuf_frame_that_is_no_command_closes_the_socket,
+    a_client_chooses_its_encoding_by_subprotocol_or_address,
 );
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
@@ -171,4 +181,54 @@ async fn a_protobuf_frame_that_is_no_command_closes_the_socket(database: Databas
         let (code, _) = client.closed_after(&format!("{frame:?}")).await;
         assert_eq!(code, 3501, "{frame:?}");
     }
+}
+
+async fn a_client_chooses_its_encoding_by_subprotocol_or_address(database: Database) {
+    const JSON: &str = "centrifuge-json";
+    const PROTOBUF: &str = "centrifuge-protobuf";
+    let daemon = Daemon::on(database).start().await;
+    for (query, subprotocol, encoding) in [
+        ("", None, Encoding::Json),
+        ("", Some(JSON), Encoding::Json),
+        ("", Some(PROTOBUF), Encoding::Protobuf),
+        ("?format=protobuf", None, Encoding::Protobuf),
+        ("?cf_protocol=protobuf", None, Encoding::Protobuf),
+        ("?x=1&format=protobuf", Some(PROTOBUF), Encoding::Protobuf),
+        ("?format=json", None, Encoding::Json),
+    ] {
+        let (named, heard) = connects_as(&daemon, query, subprotocol, encoding).await;
+        // A client hangs up on an answer that names what it has not offered.
+        assert_eq!(named.as_deref(), subprotocol, "{query}");
+        assert_eq!(heard.is_binary(), encoding == Encoding::Protobuf, "{query}");
+        assert_eq!(heard.is_text(), encoding == Encoding::Json, "{query}");
+    }
+}
+
+/// Connects a guest in this encoding: the subprotocol that is agreed to, and the frame that answers.
+async fn connects_as(
+    daemon: &Daemon,
+    query: &str,
+    subprotocol: Option<&'static str>,
+    encoding: Encoding,
+) -> (Option<String>, Message) {
+    let url = format!("ws://{}/connection/websocket{query}", daemon.address());
+    let mut request = url.into_client_request().unwrap();
+    if let Some(offered) = subprotocol {
+        let offered = HeaderValue::from_static(offered);
+        request
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, offered);
+    }
+    let stream = TcpStream::connect(daemon.address()).await.unwrap();
+    let (mut socket, answer) = client_async(request, stream).await.unwrap();
+    let named = answer.headers().get(SEC_WEBSOCKET_PROTOCOL);
+    let named = named.map(|named| named.to_str().unwrap().to_owned());
+    let connect = json!({ "id": 1, "connect": {} });
+    let connect = match encoding {
+        Encoding::Json => Message::text(connect.to_string()),
+        Encoding::Protobuf => Message::binary(protobuf::command(&connect)),
+    };
+    socket.send(connect).await.unwrap();
+    let heard = timeout(PATIENCE, socket.next()).await;
+    (named, heard.unwrap().unwrap().unwrap())
 }

@@ -287,6 +287,13 @@ async fn what_cannot_be_recovered_whole_is_said_to_be_lost(database: Database) {
         assert_eq!(result.get("recovered"), None, "from {from} of {epoch}");
         assert_eq!(result.get("publications"), None, "from {from} of {epoch}");
         assert_eq!(result["offset"], top);
+        // Whoever cannot do without it is told instead of subscribed.
+        client.unsubscribes(&host.channel).await.unwrap();
+        let body = json!({
+            "channel": host.channel, "recover": true, "epoch": epoch, "offset": from, "flag": 2,
+        });
+        let refused = client.asks("subscribe", body).await.unwrap_err();
+        assert_eq!(refused.code(), 112, "from {from} of {epoch}");
     }
 }
 

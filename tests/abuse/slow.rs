@@ -13,6 +13,10 @@ use super::vitals::resident_kib;
 use super::{GRACE, Honest, Raw, Vitals, start};
 use crate::support::{Client, Daemon, Database, Player, Proxy, eventually};
 
+/// Beyond all of these tests: who does not read is cut off for that, and not because it answers no ping, however
+/// long a busy machine takes to fill its queue.
+const PATIENT_PING: &str = "1h";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_goes_dead_is_noticed_after_ping_and_pong_and_the_seat_is_kept() {
     let daemon = Daemon::on(Database::Sqlite)
@@ -60,6 +64,7 @@ async fn members_that_never_read_are_cut_off_bounded_and_keep_their_seats() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("kind.hall.seats", "32")
         .set("client.messages_per_second", "100000")
+        .set("client.ping", PATIENT_PING)
         .start()
         .await;
     let honest = Honest::play(&daemon).await;
@@ -123,6 +128,7 @@ async fn a_member_that_reads_too_slowly_is_told_3008() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("client.messages_per_second", "100000")
         .set("client.queue_count_max", "8")
+        .set("client.ping", PATIENT_PING)
         .start()
         .await;
     let honest = Honest::play(&daemon).await;
@@ -185,6 +191,7 @@ async fn one_that_stops_reading_is_not_noticed_by_the_others_and_comes_back_to_i
         .set("kind.hall.history_size", "10000")
         .set("kind.hall.history_bytes", "256MiB")
         .set("client.messages_per_second", "100000")
+        .set("client.ping", PATIENT_PING)
         .start()
         .await;
     let host = Player::opens_with(&daemon, json!({ "kind": "hall" })).await;
