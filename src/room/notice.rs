@@ -61,8 +61,6 @@ pub enum SeatNews {
         seat: Holding,
         epoch: Epoch,
     },
-    /// One of the session's claims has ended, well or not.
-    ClaimEnded,
     /// The answer to an attachment: the seat, if it is still the session's.
     Confirmed {
         room: RoomId,
@@ -101,8 +99,7 @@ impl SeatNews {
     pub fn is_of_attached(&self) -> bool {
         match self {
             SeatNews::Gained { seat, .. } => seat.hold_until.is_none(),
-            SeatNews::ClaimEnded
-            | SeatNews::Confirmed { .. }
+            SeatNews::Confirmed { .. }
             | SeatNews::Released { .. }
             | SeatNews::Extended { .. }
             | SeatNews::Unsure { .. }
@@ -123,26 +120,24 @@ pub trait SeatListener: Send + Sync + 'static {
     fn hear(&self, session: SessionId, news: SeatNews);
 }
 
-/// Tells the session that its claim has ended, however it ends.
-pub struct ClaimNotice {
-    session: SessionId,
-    listener: Arc<dyn SeatListener>,
-}
+/// Tells whoever counts the claims of a session that one has ended, however it ends.
+pub struct ClaimNotice(Box<dyn Fn() + Send + Sync>);
 
 impl ClaimNotice {
-    pub fn new(session: SessionId, listener: Arc<dyn SeatListener>) -> ClaimNotice {
-        ClaimNotice { session, listener }
+    /// `tell` is called once, and must not wait.
+    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> ClaimNotice {
+        ClaimNotice(Box::new(tell))
     }
 }
 
 impl Drop for ClaimNotice {
     fn drop(&mut self) {
-        self.listener.hear(self.session, SeatNews::ClaimEnded);
+        (self.0)();
     }
 }
 
 impl fmt::Debug for ClaimNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClaimNotice({})", self.session)
+        f.write_str("ClaimNotice")
     }
 }

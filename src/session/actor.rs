@@ -93,6 +93,7 @@ impl Session {
             SessionMessage::Attach { outbound, reply } => self.attach(outbound, reply),
             SessionMessage::Detached { epoch } => self.detached(epoch),
             SessionMessage::BeginClaim { reply } => answer(reply, self.begin_claim()),
+            SessionMessage::ClaimEnded => self.claim_ended(),
             SessionMessage::Seat(news) => self.hear(news),
             SessionMessage::Report { reply } => answer(reply, self.report()),
             SessionMessage::End {

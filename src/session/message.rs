@@ -27,6 +27,8 @@ pub(super) enum SessionMessage {
     BeginClaim {
         reply: RpcReplyPort<Result<ClaimTicket, Refusal>>,
     },
+    /// What it was given leave for is over, well or not.
+    ClaimEnded,
     /// A room has news of a seat.
     Seat(SeatNews),
     Report {

@@ -8,6 +8,7 @@
 mod actions;
 mod actor;
 mod brood;
+mod claim;
 mod directory;
 mod ending;
 mod fresh;

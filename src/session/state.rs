@@ -10,19 +10,16 @@ use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
-use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::{Once, SoftWrite};
-use crate::room::{ClaimNotice, Epoch, Holding, RoomKey, SeatNews};
+use crate::room::{Epoch, Holding, RoomKey, SeatNews};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
-
-/// Claims that one session may have under way; no game asks for more than a few rooms at once.
-const CLAIMS_MAX: usize = 64;
 
 /// How long a session that nobody is attached to and that holds no seat stays, after it was looked
 /// up: a little more than the longest question takes.
@@ -206,26 +203,10 @@ impl Session {
         self.rest_if_idle();
     }
 
-    pub(super) fn begin_claim(&mut self) -> Result<ClaimTicket, Refusal> {
-        self.check_live()?;
-        if self.claims == CLAIMS_MAX {
-            let detail = format!("a session makes at most {CLAIMS_MAX} claims at once");
-            return Err(Refusal::new(Reason::RateLimited, detail));
-        }
-        self.claims += 1;
-        Ok(ClaimTicket {
-            epoch: self.epoch,
-            is_attached: matches!(self.phase, Phase::Attached(_)),
-            expires_at: self.expires_at,
-            notice: ClaimNotice::new(self.known.id, self.context.listener()),
-        })
-    }
-
     /// A room has news.
     pub(super) fn hear(&mut self, news: SeatNews) {
         match news {
             SeatNews::Gained { seat, epoch } => self.gained(seat, epoch),
-            SeatNews::ClaimEnded => self.claims = self.claims.saturating_sub(1),
             SeatNews::Confirmed { room, epoch, seat } => {
                 if epoch == self.epoch {
                     match seat {

@@ -1,0 +1,42 @@
+//! Claims that are being made for a session. Connections wait until they are over, to learn of the seats.
+
+use super::message::{ClaimTicket, SessionMessage};
+use super::state::{Phase, Session};
+use crate::room::ClaimNotice;
+use crate::wire::{Reason, Refusal};
+
+/// Claims that one session may have under way; no game asks for more than a few rooms at once.
+const CLAIMS_MAX: usize = 64;
+
+impl Session {
+    pub(super) fn begin_claim(&mut self) -> Result<ClaimTicket, Refusal> {
+        self.check_live()?;
+        if self.claims == CLAIMS_MAX {
+            let detail = format!("a session makes at most {CLAIMS_MAX} claims at once");
+            return Err(Refusal::new(Reason::RateLimited, detail));
+        }
+        self.claims += 1;
+        Ok(ClaimTicket {
+            epoch: self.epoch,
+            is_attached: matches!(self.phase, Phase::Attached(_)),
+            expires_at: self.expires_at,
+            notice: self.claim_notice(),
+        })
+    }
+
+    /// Tells this session, and none that is started later: only this one counts the claim.
+    fn claim_notice(&self) -> ClaimNotice {
+        let me = self.me.clone();
+        ClaimNotice::new(move || {
+            // It has stopped, and counts nothing any more.
+            let _ = me.cast(SessionMessage::ClaimEnded);
+        })
+    }
+
+    /// A claim is over, well or not.
+    pub(super) fn claim_ended(&mut self) {
+        self.claims = self.claims.saturating_sub(1);
+        self.advance();
+        self.rest_if_idle();
+    }
+}
