@@ -69,8 +69,8 @@
 //!    publication goes into a batch first, and this and what follows is done once that is committed.
 //! 6. Every member's queue takes a reference to those bytes. A queue that is full closes its
 //!    connection with 3008 instead, and nobody waits.
-//! 7. The room answers, and the connection queues the reply behind what is there.
-//! 8. Each member's socket task wakes, takes its whole queue, writes it, and flushes once.
+//! 7. The room queues the reply for whoever published, behind the publication, and the connection goes on.
+//! 8. Each member's socket task wakes, takes its whole queue, and hands it to the kernel in one write.
 //! 9. A change such as `room.join` runs in a task of its own: it takes a ticket from the session, asks
 //!    the room, and the room writes through persistence; its reply is queued once that is committed.
 

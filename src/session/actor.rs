@@ -29,11 +29,7 @@ impl Actor for SessionActor {
         let mut session = Session {
             expires_at: seed.expires_at,
             slides_at: None,
-            seats: seed
-                .seats
-                .into_iter()
-                .map(|seat| (seat.room, Box::new(seat)))
-                .collect(),
+            seats: seed.seats.into(),
             phase: Phase::Away,
             epoch: Epoch(0),
             claims: 0,

@@ -105,14 +105,14 @@ impl Session {
             session,
             rooms: self
                 .seats
-                .values()
+                .iter()
                 .map(|seat| (seat.room, seat.code))
                 .collect(),
             me: self.me.clone(),
         };
         let once = self.ending.as_ref().and_then(|ending| ending.once.clone());
         let kinds = self.context.rooms.kinds();
-        let durable = self.seats.values().filter(|seat| {
+        let durable = self.seats.iter().filter(|seat| {
             let kind = kinds.of_channel(&seat.channel);
             kind.is_some_and(|kind| kind.config.history_durable)
         });

@@ -23,6 +23,7 @@ mod opening;
 mod renewal;
 mod resume;
 mod room;
+mod seats;
 mod state;
 
 pub use actions::{Actions, Caller, Entered, SessionReport};

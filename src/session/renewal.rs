@@ -28,7 +28,7 @@ impl Session {
     /// Another session of the user has come with the seat's token. Whoever is attached here is the device
     /// that was left; seats in other rooms stay this session's, and wait for its return.
     pub(super) fn taken_over(&mut self, room: RoomId) {
-        self.seats.remove(&room);
+        self.seats.remove(room);
         self.arrived_at(room);
         match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Attached(link) => {
@@ -47,10 +47,10 @@ impl Session {
 
     /// What was signed for a seat is over: the client gets another token at once.
     pub(super) fn tokens_ended(&mut self, room: RoomId, tokens: Generations) {
-        if let Some(seat) = self.seats.get_mut(&room) {
+        if let Some(seat) = self.seats.get_mut(room) {
             seat.tokens = tokens;
         }
-        if let Some(seat) = self.seats.get(&room) {
+        if let Some(seat) = self.seats.get(room) {
             self.send(seat);
         }
     }
@@ -62,7 +62,7 @@ impl Session {
             return;
         }
         self.renew_at = None;
-        for seat in self.seats.values() {
+        for seat in self.seats.iter() {
             self.send(seat);
         }
     }

@@ -39,7 +39,7 @@ impl Session {
 
     /// Learns from a room what became of a seat whose release may or may not have been written.
     pub(super) fn find_out(&self, room: RoomId) {
-        let Some(seat) = self.seats.get(&room) else {
+        let Some(seat) = self.seats.get(room) else {
             return;
         };
         let key = RoomKey::Code(seat.code);
@@ -63,7 +63,7 @@ impl Session {
     /// Tells a room how the session stands at this moment: the room may have missed it. A room in which
     /// the session does not sit says so.
     pub(super) fn found(&self, room: RoomId) {
-        let Some(seat) = self.seats.get(&room) else {
+        let Some(seat) = self.seats.get(room) else {
             return;
         };
         match (
@@ -81,17 +81,17 @@ impl Session {
 
     /// Tells all its rooms how it stands, so that each says if the session does not sit there any more.
     pub(super) fn catch_up(&self) {
-        for room in self.seats.keys() {
-            self.found(*room);
+        for seat in self.seats.iter() {
+            self.found(seat.room);
         }
     }
 
     /// A seat whose hold was about to end when it was read may be released by now.
     pub(super) fn ask_what_ends_soon(&self) {
         let now = self.now();
-        for (room, seat) in &self.seats {
+        for seat in self.seats.iter() {
             if seat.hold_until.is_some_and(|end| end.since(now) < SOON) {
-                self.found(*room);
+                self.found(seat.room);
             }
         }
     }
@@ -117,7 +117,7 @@ impl Session {
     pub(super) fn rebuilt(&mut self) {
         self.epoch = next_epoch();
         let now = self.now();
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.iter_mut() {
             seat.hold_until.get_or_insert(now.plus(seat.grace));
         }
         for room in self.rooms() {
@@ -129,7 +129,7 @@ impl Session {
     /// The rooms in which the session sits, as far as they are live.
     pub(super) fn rooms(&self) -> Vec<RoomHandle> {
         self.seats
-            .values()
+            .iter()
             .filter_map(|seat| self.context.rooms.live(&RoomKey::Code(seat.code)))
             .collect()
     }

@@ -1,6 +1,6 @@
 //! A live session: its connection, its seats, and what it waits for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
 use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
+use super::seats::Seats;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
@@ -42,8 +43,7 @@ pub(super) struct Session {
     pub(super) phase: Phase,
     /// The newest attachment, also after it has ended.
     pub(super) epoch: Epoch,
-    /// In boxes: a tree makes room for eleven at a time, and nearly everybody has one.
-    pub(super) seats: BTreeMap<RoomId, Box<Holding>>,
+    pub(super) seats: Seats,
     /// Claims that are being made.
     pub(super) claims: usize,
     /// A connection that waits until no claim is under way.
@@ -194,7 +194,7 @@ impl Session {
         }
         self.seen();
         let now = self.now();
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.iter_mut() {
             seat.hold_until = Some(now.plus(seat.grace));
         }
         for room in self.rooms() {
@@ -210,18 +210,18 @@ impl Session {
             SeatNews::Confirmed { room, epoch, seat } => {
                 if epoch == self.epoch {
                     match seat {
-                        Some(seat) => self.seats.insert(room, Box::new(seat)),
-                        None => self.seats.remove(&room),
-                    };
+                        Some(seat) => self.seats.insert(seat),
+                        None => self.seats.remove(room),
+                    }
                     self.arrived_at(room);
                 }
             }
             SeatNews::Released { room } => {
-                self.seats.remove(&room);
+                self.seats.remove(room);
                 self.arrived_at(room);
             }
             SeatNews::Extended { room, hold_until } => {
-                if let Some(seat) = self.seats.get_mut(&room)
+                if let Some(seat) = self.seats.get_mut(room)
                     && seat.hold_until.is_some()
                 {
                     seat.hold_until = Some(hold_until);
@@ -234,7 +234,7 @@ impl Session {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
                 }
-                self.seats.insert(seat.room, Box::new(seat));
+                self.seats.insert(seat);
             }
         }
         self.advance();
@@ -259,7 +259,7 @@ impl Session {
                 _,
             ) => {}
         }
-        self.seats.insert(seat.room, Box::new(seat));
+        self.seats.insert(seat);
     }
 
     pub(super) fn arrived_at(&mut self, room: RoomId) {
@@ -306,14 +306,14 @@ impl Session {
             _counted: self.context.metrics.attached(),
         });
         self.seen();
-        for seat in self.seats.values_mut() {
+        for seat in self.seats.iter_mut() {
             seat.hold_until = None;
         }
-        for seat in self.seats.values() {
+        for seat in self.seats.iter() {
             self.tell_back(seat);
         }
         let arriving = Arriving {
-            awaited: self.seats.keys().copied().collect(),
+            awaited: self.seats.iter().map(|seat| seat.room).collect(),
             reply: arrival.reply,
         };
         if let Some(older) = self.arriving.replace(arriving) {
@@ -325,7 +325,7 @@ impl Session {
     pub(super) fn report(&self) -> Report {
         Report {
             expires_at: self.expires_at,
-            seats: self.seats.values().map(|seat| self.show(seat)).collect(),
+            seats: self.seats.iter().map(|seat| self.show(seat)).collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,
         }

@@ -1,0 +1,106 @@
+//! The seats of one session. Nearly everybody has one, so they take no more room than they need.
+
+use crate::id::RoomId;
+use crate::room::Holding;
+
+/// At most one seat in each room, in the order in which the rooms were made.
+#[derive(Debug, Default)]
+pub(super) struct Seats(Vec<Holding>);
+
+impl Seats {
+    pub(super) fn get(&self, room: RoomId) -> Option<&Holding> {
+        self.place(room).ok().map(|place| &self.0[place])
+    }
+
+    pub(super) fn get_mut(&mut self, room: RoomId) -> Option<&mut Holding> {
+        self.place(room).ok().map(|place| &mut self.0[place])
+    }
+
+    /// Takes a seat in place of what is known of it.
+    pub(super) fn insert(&mut self, seat: Holding) {
+        match self.place(seat.room) {
+            Ok(place) => self.0[place] = seat,
+            Err(place) => {
+                self.0.reserve_exact(1);
+                self.0.insert(place, seat);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, room: RoomId) {
+        if let Ok(place) = self.place(room) {
+            self.0.remove(place);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Holding> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Holding> {
+        self.0.iter_mut()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn place(&self, room: RoomId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&room, |seat| seat.room)
+    }
+}
+
+impl From<Vec<Holding>> for Seats {
+    fn from(mut seats: Vec<Holding>) -> Seats {
+        seats.sort_by_key(|seat| seat.room);
+        seats.shrink_to_fit();
+        Seats(seats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::HubTime;
+    use crate::id::RoomCode;
+    use crate::token::Generations;
+
+    fn seat(room: RoomId, number: u16) -> Holding {
+        Holding {
+            room,
+            code: RoomCode::random(),
+            channel: "table:x".into(),
+            number,
+            team: None,
+            grace: Duration::from_secs(1),
+            hold_until: None,
+            tokens: Generations::begin(HubTime(0)),
+        }
+    }
+
+    fn numbers(seats: &Seats) -> Vec<u16> {
+        seats.iter().map(|seat| seat.number).collect()
+    }
+
+    #[test]
+    fn a_room_has_one_seat_and_the_older_room_comes_first() {
+        let (older, newer) = (RoomId::new(), RoomId::new());
+        let mut seats = Seats::from(vec![seat(newer, 1)]);
+
+        seats.insert(seat(older, 2));
+        seats.insert(seat(newer, 3));
+
+        assert_eq!(numbers(&seats), [2, 3]);
+        assert_eq!(seats.get(newer).unwrap().number, 3);
+        seats.remove(older);
+        seats.remove(older);
+        assert_eq!(numbers(&seats), [3]);
+        assert!(seats.get(older).is_none());
+    }
+}
