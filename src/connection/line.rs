@@ -26,6 +26,9 @@ use crate::wire::{Encoding, Frame};
 /// Frames handed to the kernel at once; more than a client that reads has waiting.
 const AT_ONCE: usize = 16;
 
+/// What is so small is copied together: for the kernel one piece is less work than many.
+const SMALL_BYTES: usize = 2048;
+
 /// What a frame of the hub begins with: two bytes, and up to eight of length.
 const HEAD_BYTES_MAX: usize = 10;
 
@@ -187,6 +190,10 @@ impl Batch {
     ) -> Poll<io::Result<usize>> {
         let frames = self.frames.as_slice();
         let frames = &frames[..frames.len().min(AT_ONCE)];
+        let mut small = [0; SMALL_BYTES];
+        if let Some(whole) = self.copy(frames, &mut small) {
+            return Pin::new(to).poll_write(cx, &small[self.written..whole]);
+        }
         let mut heads = [const { Head::EMPTY }; AT_ONCE];
         for (head, frame) in heads.iter_mut().zip(frames) {
             *head = Head::new(self.opcode, frame.len());
@@ -199,6 +206,21 @@ impl Batch {
         let mut left = &mut slices[..2 * frames.len()];
         IoSlice::advance_slices(&mut left, self.written);
         Pin::new(to).poll_write_vectored(cx, left)
+    }
+
+    /// Copies frames with their heads, if they fit; gives the length of all.
+    fn copy(&self, frames: &[Frame], to: &mut [u8]) -> Option<usize> {
+        let mut end = 0;
+        for frame in frames {
+            let head = Head::new(self.opcode, frame.len());
+            let begin = end + head.len;
+            let place = to.get_mut(end..begin + frame.len())?;
+            let (first, second) = place.split_at_mut(head.len);
+            first.copy_from_slice(&head.bytes[..head.len]);
+            second.copy_from_slice(frame);
+            end = begin + frame.len();
+        }
+        Some(end)
     }
 
     fn took(&mut self, bytes: usize) {
