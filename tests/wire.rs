@@ -7,7 +7,6 @@ use crate::support::{Client, Daemon, Database, Player, Proxy, on_both_databases}
 
 on_both_databases!(
     commands_in_one_frame_are_carried_out_in_order,
-    an_id_that_is_used_again_is_answered_again,
     no_push_overtakes_the_reply_to_its_subscribe,
     publications_are_numbered_without_a_gap_and_say_who_made_them,
     whoever_unsubscribes_hears_no_more,
@@ -50,27 +49,6 @@ async fn commands_in_one_frame_are_carried_out_in_order(database: Database) {
         "reply 1", "reply 2", "first", "reply 3", "second", "reply 4", "reply 5",
     ];
     assert_eq!(order, expected);
-}
-
-async fn an_id_that_is_used_again_is_answered_again(database: Database) {
-    let daemon = Daemon::on(database).start().await;
-    let host = Player::opens(&daemon).await;
-    let (mut client, _) = host.connects(&daemon).await;
-
-    // The hub keeps no list of ids: which command an answer is for is the client's to know.
-    let again = r#"{"id":90,"ping":{}}"#;
-    let unknown = r#"{"id":90,"presence":{"channel":"nowhere:x"}}"#;
-    client
-        .sends(Message::text(format!("{again}\n{unknown}")))
-        .await;
-    client.sends(Message::text(again)).await;
-    client.sends(Message::text(r#"{"id":91,"ping":{}}"#)).await;
-    client.reply(91, "ping").await.unwrap();
-
-    let heard = client.heard_in_order();
-    let answers = heard.iter().filter(|frame| frame["id"] == 90);
-    let answers: Vec<bool> = answers.map(|answer| answer["error"].is_null()).collect();
-    assert_eq!(answers, [true, false, true]);
 }
 
 /// What a frame is, in short; nothing for the hub's own news.
