@@ -21,6 +21,7 @@ on_both_databases!(
     a_payload_that_is_no_json_is_refused,
     a_protobuf_frame_that_is_no_command_closes_the_socket,
     a_client_chooses_its_encoding_by_subprotocol_or_address,
+    an_id_that_is_used_again_is_answered_again,
 );
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
@@ -231,4 +232,33 @@ async fn connects_as(
     socket.send(connect).await.unwrap();
     let heard = timeout(PATIENCE, socket.next()).await;
     (named, heard.unwrap().unwrap().unwrap())
+}
+
+/// The hub keeps no list of ids: which command an answer is for is the client's to know.
+async fn an_id_that_is_used_again_is_answered_again(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let url = format!("ws://{}/connection/websocket", daemon.address());
+    let stream = TcpStream::connect(daemon.address()).await.unwrap();
+    let (mut socket, _) = client_async(url, stream).await.unwrap();
+    for text in [
+        r#"{"id":1,"connect":{}}"#,
+        "{\"id\":2,\"ping\":{}}\n{\"id\":2,\"presence\":{\"channel\":\"nowhere:x\"}}",
+        r#"{"id":2,"ping":{}}"#,
+        r#"{"id":3,"ping":{}}"#,
+    ] {
+        socket.send(Message::text(text)).await.unwrap();
+    }
+
+    let mut is_well = Vec::new();
+    loop {
+        let heard = timeout(PATIENCE, socket.next()).await.unwrap();
+        let heard: Value = serde_json::from_slice(&heard.unwrap().unwrap().into_data()).unwrap();
+        match heard["id"].as_u64() {
+            Some(2) => is_well.push(heard["error"].is_null()),
+            Some(3) => break,
+            Some(_) | None => {}
+        }
+    }
+
+    assert_eq!(is_well, [true, false, true]);
 }
