@@ -42,8 +42,8 @@ const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
 /// of a game is mostly less than 100 bytes.
 const READ_BYTES: usize = 1024;
 
-/// Collected before a write without a flush. Connections flush after each batch; this keeps a large
-/// batch from being copied whole.
+/// What the library collects before it writes without a flush: answers to pings, and the close. Frames of the hub
+/// go past it.
 const WRITE_BYTES: usize = 16 * 1024;
 
 const JSON: &str = "centrifuge-json";
@@ -51,7 +51,7 @@ const PROTOBUF: &str = "centrifuge-protobuf";
 
 /// The limits of each socket's frames and buffers.
 pub(super) fn socket_config(client: &ClientConfig) -> WebSocketConfig {
-    // A write can find a full queue in front of it and be the longest of messages itself.
+    // Never reached: what goes through the library is short, and is flushed before anything else is written.
     let unsent_max = client.queue_bytes_max + client.message_max + WRITE_BYTES;
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
