@@ -1,7 +1,6 @@
 //! What a client of the public listener can rely on, whatever the domain answers.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,49 +23,13 @@ use tower::ServiceExt;
 
 use super::{Health, Limits, Listener, Parts, router};
 use crate::auth::Verifier;
-use crate::clock::HubClock;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
 use crate::connection::{Admission, Connections, WrongCodes};
-use crate::matchmaking::Matchmaker;
-use crate::persistence::Store;
-use crate::room::Rooms;
-use crate::session::{Actions, SeatNotices, Sessions};
+use crate::session::tests::actions;
 use crate::supervisor::Readiness;
-use crate::token::{Keyring, new_key};
 
 /// Far longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A domain none of whose actors were started: whatever reaches it is UNAVAILABLE.
-async fn actions(folder: &Path) -> Actions {
-    let url = format!("sqlite://{}", folder.join("test.db").display());
-    let mut config = Config::default();
-    config.database.url = url.into();
-    let clock = HubClock::start();
-    let store = Store::open(&config, clock).await.unwrap();
-    let (persistence, matchmaker) = (store.persistence(), Matchmaker::vacant());
-    let notices = SeatNotices::default();
-    let listener = Arc::new(notices.clone());
-    let rooms = Rooms::new(
-        &config,
-        clock,
-        persistence.clone(),
-        matchmaker.clone(),
-        listener,
-    );
-    let keyring = Keyring::open(&config.seat_token, || {
-        Ok((new_key(), "the test".to_owned()))
-    });
-    let sessions = Sessions::new(
-        &config,
-        clock,
-        persistence.clone(),
-        rooms.clone(),
-        notices,
-        Arc::new(keyring.unwrap()),
-    );
-    Actions::new(sessions, rooms, persistence, matchmaker)
-}
 
 struct Hub {
     readiness: Readiness,

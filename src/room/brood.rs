@@ -1,5 +1,6 @@
 //! How rooms are found, started and let go, and what they all share.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -307,6 +308,8 @@ impl Brood for RoomBrood {
     type Key = RoomKey;
     type Handle = RoomHandle;
     type Seed = RoomSeed;
+    /// Who has something to tell a room looks it up first, and starts it if need be.
+    type News = Infallible;
 
     const KIND: &'static str = "room";
 
@@ -352,6 +355,10 @@ impl Brood for RoomBrood {
 
     fn leave_all(&self, shard: usize) -> Vec<RoomKey> {
         self.0.directory.leave_all(shard)
+    }
+
+    fn hear(&self, _room: &RoomHandle, news: Infallible) {
+        match news {}
     }
 
     fn let_go(&self, room: &RoomHandle) {

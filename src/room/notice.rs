@@ -108,11 +108,6 @@ impl SeatNews {
             | SeatNews::Restored { .. } => false,
         }
     }
-
-    /// Whether a seat is, or may be, the session's no longer.
-    pub fn is_of_release(&self) -> bool {
-        matches!(self, SeatNews::Released { .. } | SeatNews::Unsure { .. })
-    }
 }
 
 /// Hears what rooms tell sessions. Must not wait.

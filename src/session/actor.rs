@@ -83,6 +83,9 @@ impl Session {
     async fn hear_all(&mut self, message: SessionMessage) {
         if matches!(self.phase, Phase::Retired) {
             // Dropping a reply port sends its asker to look the session up again.
+            if let SessionMessage::Seat(news) = message {
+                self.context.missed(self.known.id, news);
+            }
             return;
         }
         match message {

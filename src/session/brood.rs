@@ -53,13 +53,25 @@ pub struct SeatNotices {
 }
 
 impl SeatNotices {
+    /// A session was not there to be told.
+    fn missed(&self, key: SessionId, news: SeatNews) {
+        if news.is_of_attached() {
+            self.bring_back(key, news);
+        } else {
+            self.shards
+                .of(&key)
+                .tell(ShardMessage::Missed { key, news });
+        }
+    }
+
     /// Brings a session back that failed while it claimed a seat, or nobody would ever turn it away.
     fn bring_back(&self, session: SessionId, news: SeatNews) {
         let shards = self.shards.clone();
         tokio::spawn(async move {
             // If it cannot be read at the moment, it comes back later and reads its seats.
             if let Ok(Some(session)) = shards.rebuild(&session).await {
-                session.hear(news);
+                // If it has failed again, it reads its seats again.
+                let _ = session.hear(news);
             }
         });
     }
@@ -76,16 +88,12 @@ impl Default for SeatNotices {
 
 impl SeatListener for SeatNotices {
     fn hear(&self, session: SessionId, news: SeatNews) {
-        match self.directory.get(session) {
+        let untold = match self.directory.get(session) {
             Some(session) => session.hear(news),
-            None if news.is_of_attached() => self.bring_back(session, news),
-            // One that is being started at this moment has read its seats already.
-            None if news.is_of_release() => {
-                let key = session;
-                self.shards.of(&key).tell(ShardMessage::Missed { key });
-            }
-            // One that is not live reads its seats when it starts.
-            None => {}
+            None => Some(news),
+        };
+        if let Some(news) = untold {
+            self.missed(session, news);
         }
     }
 }
@@ -147,7 +155,7 @@ impl Sessions {
 
     /// Starts the supervisor of one share of the sessions, with the sessions that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let brood = SessionBrood(Arc::clone(&self.0));
+        let brood = self.brood();
         let shards = self.0.shards.clone();
         let shard = Shard {
             brood,
@@ -215,6 +223,10 @@ impl Sessions {
         &self.0
     }
 
+    pub(super) fn brood(&self) -> SessionBrood {
+        SessionBrood(Arc::clone(&self.0))
+    }
+
     pub(super) fn live_by_id(&self, id: SessionId) -> Option<SessionHandle> {
         self.0.notices.directory.get(id)
     }
@@ -272,6 +284,11 @@ impl SessionContext {
         self.is_stopping.load(Ordering::Acquire)
     }
 
+    /// News of a seat that the session itself cannot take any more.
+    pub(super) fn missed(&self, session: SessionId, news: SeatNews) {
+        self.notices.missed(session, news);
+    }
+
     pub(super) fn listener(&self) -> Arc<dyn SeatListener> {
         Arc::new(self.notices.clone())
     }
@@ -314,6 +331,7 @@ impl Brood for SessionBrood {
     type Key = SessionId;
     type Handle = SessionHandle;
     type Seed = SessionSeed;
+    type News = SeatNews;
 
     const KIND: &'static str = "session";
 
@@ -365,7 +383,10 @@ impl Brood for SessionBrood {
         self.0.notices.directory.leave_all(shard)
     }
 
-    fn catch_up(&self, session: &SessionHandle) {
+    /// Its rooms say what has become of its seats since.
+    fn hear(&self, session: &SessionHandle, news: SeatNews) {
+        // One that has failed reads its seats when it comes back.
+        let _ = session.hear(news);
         session.tell(SessionMessage::CatchUp);
     }
 

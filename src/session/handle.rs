@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use ractor::{ActorRef, MessagingErr};
 
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
 use crate::delivery::Outbound;
@@ -84,8 +84,13 @@ impl SessionHandle {
         self.tell(SessionMessage::Delayed { by });
     }
 
-    pub(super) fn hear(&self, news: SeatNews) {
-        self.tell(SessionMessage::Seat(news));
+    /// Tells the session news of a seat, and gives them back if it has stopped. One that is about to go passes
+    /// them on to its shard.
+    pub(super) fn hear(&self, news: SeatNews) -> Option<SeatNews> {
+        match self.actor.cast(SessionMessage::Seat(news)) {
+            Err(MessagingErr::SendErr(SessionMessage::Seat(news))) => Some(news),
+            Ok(()) | Err(_) => None,
+        }
     }
 
     /// Tells the session something it may miss: if it has stopped, its successor reads it anew.

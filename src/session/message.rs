@@ -51,7 +51,7 @@ pub(super) enum SessionMessage {
         room: RoomId,
         epoch: Epoch,
     },
-    /// It was not told of a seat: its rooms know.
+    /// It was told of a seat late: its rooms know what has become of it since.
     CatchUp,
     /// Its connection was told to come back later: its holds last longer by that.
     Delayed {

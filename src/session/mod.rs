@@ -25,6 +25,8 @@ mod resume;
 mod room;
 mod seats;
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};

@@ -16,6 +16,8 @@ pub trait Brood: Clone + Send + Sync + 'static {
     type Handle: Clone + Send + Sync + 'static;
     /// What an actor is started from.
     type Seed: Send + 'static;
+    /// What its actors are told by others, and must not miss.
+    type News: Send + 'static;
 
     /// For logs and metrics.
     const KIND: &'static str;
@@ -43,10 +45,12 @@ pub trait Brood: Clone + Send + Sync + 'static {
     /// Makes all actors of a shard unknown that has failed, and tells which they were.
     fn leave_all(&self, shard: usize) -> Vec<Self::Key>;
 
-    /// Has an actor find out what it was not told.
-    fn catch_up(&self, _handle: &Self::Handle) {}
+    /// Tells an actor what it was to be told before, perhaps after what was told later.
+    fn hear(&self, handle: &Self::Handle, news: Self::News);
 
-    /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`].
+    /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`]. It is known until it goes,
+    /// so that it hears what happens meanwhile; what it is told after it has said that it goes, it gives back as
+    /// [`ShardMessage::Missed`].
     fn let_go(&self, handle: &Self::Handle);
 }
 
@@ -71,9 +75,9 @@ pub enum ShardMessage<B: Brood> {
     /// Find an actor, or bring it back as after a failure: what it is about was changed by somebody who
     /// could not tell it.
     Rebuild { key: B::Key, reply: Waiter<B> },
-    /// An actor was to be told something, and was in no directory. One that is being started may know what
-    /// was true before.
-    Missed { key: B::Key },
+    /// An actor was to be told something, and was in no directory or about to go. One that is being started
+    /// may know what was true before.
+    Missed { key: B::Key, news: B::News },
     Loaded {
         key: B::Key,
         /// Which reading of the row this is: only the newest counts.

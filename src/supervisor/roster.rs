@@ -83,6 +83,14 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
+    /// The handle, if there is an actor, even one that is about to leave.
+    pub(super) fn here(&self, key: &K) -> Option<&H> {
+        match self.entries.get(key) {
+            Some(Entry::Live { handle } | Entry::Leaving { handle, .. }) => Some(handle),
+            Some(Entry::Loading { .. } | Entry::Resting { .. }) | None => None,
+        }
+    }
+
     /// Whether what this reading found is to be used.
     pub(super) fn awaits(&self, key: &K, found: u64) -> bool {
         match self.entries.get(key) {

@@ -104,7 +104,7 @@ impl<B: Brood> Actor for Shard<B> {
                 }
             }
             ShardMessage::Rebuild { key, reply } => self.rebuild(&myself, state, key, reply),
-            ShardMessage::Missed { key } => self.missed(&myself, state, key),
+            ShardMessage::Missed { key, news } => self.missed(&myself, state, key, news),
             ShardMessage::Loaded {
                 key,
                 reading,
@@ -289,28 +289,32 @@ impl<B: Brood> Shard<B> {
     }
 
     /// An actor was not told something. What is being read of it may be older than that; if it has started
-    /// since, it finds out by itself.
-    fn missed(&self, myself: &ActorRef<ShardMessage<B>>, state: &mut ShardState<B>, key: B::Key) {
+    /// since, it is told. One that is not there reads it when it starts.
+    fn missed(
+        &self,
+        myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
+        key: B::Key,
+        news: B::News,
+    ) {
         if state.roster.is_read(&key) {
             let is_rebuild = !state.roster.is_looked_up(&key);
             self.load(myself, state, key, Vec::new(), is_rebuild, Duration::ZERO);
-        } else if let Some(handle) = state.roster.live(&key) {
-            self.brood.catch_up(handle);
+        } else if let Some(handle) = state.roster.here(&key) {
+            self.brood.hear(handle, news);
         }
     }
 
-    /// Nothing needs an actor: it is asked whether it can go. It is owed until it has answered.
+    /// Nothing needs an actor: it is asked whether it can go. Until it does, it stays known: what happens to it
+    /// meanwhile may be a reason to stay.
     fn idle(&self, state: &mut ShardState<B>, key: &B::Key) {
         if let Some(handle) = state.roster.leaving(key) {
-            self.shards.owe(key);
-            self.brood.leave(key);
             self.brood.let_go(&handle);
         }
     }
 
     fn stays(&self, state: &mut ShardState<B>, key: &B::Key) {
         if let Some((handle, waiters)) = state.roster.stays(key) {
-            self.brood.enter(key, &handle);
             self.shards.settle(key);
             for waiter in waiters {
                 answer(waiter, Ok(Some(handle.clone())));
@@ -379,6 +383,7 @@ impl<B: Brood> Shard<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::Arc;
 
     use parking_lot::Mutex;
@@ -389,6 +394,8 @@ mod tests {
 
     const KEY: u8 = 1;
 
+    const MISSED: ShardMessage<Readers> = ShardMessage::Missed { key: KEY, news: () };
+
     /// Actors that know what their row said when it was read.
     #[derive(Clone)]
     struct Readers {
@@ -398,6 +405,40 @@ mod tests {
         /// Lets one reading come back.
         end: Arc<Semaphore>,
         told: Arc<Semaphore>,
+        /// One was asked whether it can go.
+        asked: Arc<Semaphore>,
+        /// Those that the rest of the hub finds.
+        known: Arc<Mutex<HashSet<u8>>>,
+    }
+
+    impl Readers {
+        fn new() -> Readers {
+            let nothing = || Arc::new(Semaphore::new(0));
+            Readers {
+                row: Arc::new(Mutex::new("as it was")),
+                begun: nothing(),
+                end: nothing(),
+                told: nothing(),
+                asked: nothing(),
+                known: Arc::default(),
+            }
+        }
+
+        /// The shard of [`KEY`], and the way to it.
+        async fn start(&self) -> (ActorRef<ShardMessage<Readers>>, ShardHandle<Readers>) {
+            let shards = ShardHandle::vacant();
+            let shard = Shard {
+                brood: self.clone(),
+                index: shard_of(&KEY),
+                shards: shards.clone(),
+            };
+            let (actor, _) = Actor::spawn(None, shard, ()).await.unwrap();
+            (actor, shards)
+        }
+
+        fn is_known(&self) -> bool {
+            self.known.lock().contains(&KEY)
+        }
     }
 
     struct Reader;
@@ -425,6 +466,7 @@ mod tests {
         type Key = u8;
         type Handle = &'static str;
         type Seed = &'static str;
+        type News = ();
 
         const KIND: &'static str = "reader";
 
@@ -444,37 +486,32 @@ mod tests {
             Ok(Some(row))
         }
 
-        fn enter(&self, _: &u8, _: &&'static str) {}
+        fn enter(&self, key: &u8, _: &&'static str) {
+            self.known.lock().insert(*key);
+        }
 
-        fn leave(&self, _: &u8) {}
+        fn leave(&self, key: &u8) {
+            self.known.lock().remove(key);
+        }
 
         fn leave_all(&self, _: usize) -> Vec<u8> {
             Vec::new()
         }
 
-        fn catch_up(&self, _: &&'static str) {
+        fn hear(&self, _: &&'static str, (): ()) {
             self.told.add_permits(1);
         }
 
-        fn let_go(&self, _: &&'static str) {}
+        fn let_go(&self, _: &&'static str) {
+            self.asked.add_permits(1);
+        }
     }
 
     #[tokio::test]
     async fn who_is_being_read_when_its_row_changes_never_goes_by_what_the_row_said() {
-        let readers = Readers {
-            row: Arc::new(Mutex::new("as it was")),
-            begun: Arc::new(Semaphore::new(0)),
-            end: Arc::new(Semaphore::new(0)),
-            told: Arc::new(Semaphore::new(0)),
-        };
-        let shards = ShardHandle::vacant();
-        let shard = Shard {
-            brood: readers.clone(),
-            index: shard_of(&KEY),
-            shards: shards.clone(),
-        };
-        let (actor, _) = Actor::spawn(None, shard, ()).await.unwrap();
-        let missed = || shards.of(&KEY).tell(ShardMessage::Missed { key: KEY });
+        let readers = Readers::new();
+        let (actor, shards) = readers.start().await;
+        let missed = || shards.of(&KEY).tell(MISSED);
 
         let looking = tokio::spawn({
             let shards = shards.clone();
@@ -487,9 +524,31 @@ mod tests {
         readers.end.add_permits(2);
 
         assert_eq!(looking.await.unwrap(), Ok(Some("as it is")));
-        // One that lives is told to find out by itself.
+        // One that lives is told.
         missed();
         readers.told.acquire().await.unwrap().forget();
+        actor.stop(None);
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_whether_it_can_go_is_found_and_told_everything_until_it_goes() {
+        let readers = Readers::new();
+        let (actor, shards) = readers.start().await;
+        let tell = |message| shards.of(&KEY).tell(message);
+        shards.start(&KEY, "as it is").await.unwrap();
+
+        tell(ShardMessage::Idle { key: KEY });
+        readers.asked.acquire().await.unwrap().forget();
+        assert!(readers.is_known());
+        tell(MISSED);
+        readers.told.acquire().await.unwrap().forget();
+
+        tell(ShardMessage::Goes { key: KEY });
+        let looking = tokio::spawn(async move { shards.resolve(&KEY).await });
+        readers.begun.acquire().await.unwrap().forget();
+        assert!(!readers.is_known());
+        readers.end.add_permits(1);
+        assert_eq!(looking.await.unwrap(), Ok(Some("as it was")));
         actor.stop(None);
     }
 }

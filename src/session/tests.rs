@@ -1,0 +1,185 @@
+//! What becomes of news for a session that is about to go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::brood::{SessionBrood, SessionSeed};
+use super::message::SessionMessage;
+use super::{Actions, SeatNotices, SessionHandle, Sessions};
+use crate::clock::{HubClock, HubTime};
+use crate::config::Config;
+use crate::id::{RoomCode, RoomId, SessionId, UserId};
+use crate::matchmaking::Matchmaker;
+use crate::persistence::Store;
+use crate::room::{Epoch, Holding, Rooms, SeatListener, SeatNews};
+use crate::supervisor::{Brood, ShardMessage};
+use crate::token::{Generations, Keyring, new_key};
+use crate::wire::UserView;
+
+/// Far longer than anything here takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A domain none of whose actors were started: whatever reaches it is UNAVAILABLE.
+pub(crate) async fn actions(folder: &Path) -> Actions {
+    let url = format!("sqlite://{}", folder.join("test.db").display());
+    let mut config = Config::default();
+    config.database.url = url.into();
+    let clock = HubClock::start();
+    let store = Store::open(&config, clock).await.unwrap();
+    let (persistence, matchmaker) = (store.persistence(), Matchmaker::vacant());
+    let notices = SeatNotices::default();
+    let listener = Arc::new(notices.clone());
+    let rooms = Rooms::new(
+        &config,
+        clock,
+        persistence.clone(),
+        matchmaker.clone(),
+        listener,
+    );
+    let keyring = Keyring::open(&config.seat_token, || {
+        Ok((new_key(), "the test".to_owned()))
+    });
+    let sessions = Sessions::new(
+        &config,
+        clock,
+        persistence.clone(),
+        rooms.clone(),
+        notices,
+        Arc::new(keyring.unwrap()),
+    );
+    Actions::new(sessions, rooms, persistence, matchmaker)
+}
+
+/// Takes what a shard is told, and does nothing by itself: so a test decides how far the shard has come.
+struct Desk(mpsc::Sender<ShardMessage<SessionBrood>>);
+
+impl Actor for Desk {
+    type Msg = ShardMessage<SessionBrood>;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ShardMessage<SessionBrood>>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ShardMessage<SessionBrood>>,
+        message: ShardMessage<SessionBrood>,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.send(message).await.map_err(|_| "the test is over")?;
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<ShardMessage<SessionBrood>>,
+        _: SupervisionEvent,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+/// A session without a seat, and what its shard is told.
+struct Idler {
+    notices: Arc<dyn SeatListener>,
+    session: SessionHandle,
+    told: mpsc::Receiver<ShardMessage<SessionBrood>>,
+    _folder: TempDir,
+}
+
+impl Idler {
+    async fn start() -> Idler {
+        let folder = TempDir::new().unwrap();
+        let sessions = actions(folder.path()).await.sessions;
+        let seed = SessionSeed {
+            id: SessionId::new(),
+            user: UserView {
+                id: UserId::guest(),
+                name: "Ana".into(),
+            },
+            tokens: Vec::new(),
+            expires_at: HubTime(i64::MAX),
+            seats: Vec::new(),
+            is_rebuilt: false,
+        };
+        let (id, (tell, told)) = (seed.id, mpsc::channel(8));
+        let (desk, _) = Actor::spawn(None, Desk(tell), ()).await.unwrap();
+        sessions.context().shards.of(&id).fill(desk.clone());
+        let brood = sessions.brood();
+        let (session, _) = brood.spawn(seed, desk.get_cell()).await.unwrap();
+        brood.enter(&id, &session);
+        Idler {
+            notices: sessions.context().listener(),
+            session,
+            told,
+            _folder: folder,
+        }
+    }
+
+    /// A room gives it a seat.
+    fn gains(&self, hold_until: Option<HubTime>) {
+        let seat = Holding {
+            room: RoomId::new(),
+            code: RoomCode::random(),
+            channel: "table:x".into(),
+            number: 3,
+            team: None,
+            grace: Duration::from_secs(1),
+            hold_until,
+            tokens: Generations::begin(HubTime(0)),
+        };
+        let epoch = Epoch(1);
+        let news = SeatNews::Gained { seat, epoch };
+        self.notices.hear(self.session.id(), news);
+    }
+
+    async fn shard_hears(&mut self) -> ShardMessage<SessionBrood> {
+        let next = timeout(PATIENCE, self.told.recv()).await;
+        next.expect("the shard is told something").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_seat_that_comes_while_a_session_is_asked_whether_it_can_go_is_its_own() {
+    let mut idler = Idler::start().await;
+    let claim = idler.session.begin_claim().await.unwrap().unwrap();
+
+    idler.session.tell(SessionMessage::Retire);
+    idler.gains(Some(HubTime(i64::MAX)));
+    drop(claim);
+
+    let stays = idler.shard_hears().await;
+    assert!(matches!(stays, ShardMessage::Stays { .. }));
+    let seats = idler.session.report().await.unwrap().seats;
+    assert_eq!(seats[0].seat, 3);
+}
+
+#[tokio::test]
+async fn a_seat_that_comes_after_a_session_has_said_that_it_goes_is_told_to_its_shard() {
+    let mut idler = Idler::start().await;
+
+    idler.session.tell(SessionMessage::Retire);
+    idler.gains(Some(HubTime(i64::MAX)));
+    idler.gains(None);
+
+    let goes = idler.shard_hears().await;
+    assert!(matches!(goes, ShardMessage::Goes { .. }));
+    let missed = idler.shard_hears().await;
+    assert!(matches!(missed, ShardMessage::Missed { .. }));
+    // Its room takes it for attached: it must come back, or nobody would turn it away.
+    let rebuild = idler.shard_hears().await;
+    assert!(matches!(rebuild, ShardMessage::Rebuild { .. }));
+}
