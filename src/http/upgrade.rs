@@ -42,21 +42,22 @@ const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
 /// of a game is mostly less than 100 bytes.
 const READ_BYTES: usize = 1024;
 
-/// What the library collects before it writes without a flush: answers to pings, and the close. Frames of the hub
-/// go past it.
-const WRITE_BYTES: usize = 16 * 1024;
+/// What the library may keep for a client that does not read. Only answers to pings and the close go through it,
+/// of 127 bytes at the most; frames of the hub go past it. So it has room for a close and the answers to all pings
+/// that [`Meter`] lets through in its window, which are 20. Who goes on to ping and not to read gets only the newest
+/// ping answered, as the protocol has it.
+const UNSENT_BYTES_MAX: usize = 4 * 1024;
 
 const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
 
 /// The limits of each socket's frames and buffers.
 pub(super) fn socket_config(client: &ClientConfig) -> WebSocketConfig {
-    // Never reached: what goes through the library is short, and is flushed before anything else is written.
-    let unsent_max = client.queue_bytes_max + client.message_max + WRITE_BYTES;
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(unsent_max)
+        // An answer waits for nothing that it could be written with.
+        .write_buffer_size(0)
+        .max_write_buffer_size(UNSENT_BYTES_MAX)
         .max_message_size(Some(client.message_max))
         .max_frame_size(Some(client.message_max))
         .accept_unmasked_frames(false)
@@ -153,4 +154,54 @@ fn is_offered(headers: &HeaderMap, name: &str) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|offered| offered.trim() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::config::Config;
+
+    /// What the line itself holds, each way.
+    const LINE_BYTES: usize = 256;
+
+    /// A control frame with the longest payload that there may be.
+    const CONTROL_BYTES: usize = 2 + 125;
+
+    /// A ping with a mask of zero, so that the payload stands in it as it is.
+    fn ping(number: u8) -> Vec<u8> {
+        let head = [0x89, 0x80 | 125, 0, 0, 0, 0];
+        head.into_iter().chain([number; 125]).collect()
+    }
+
+    #[tokio::test]
+    async fn pings_of_a_client_that_does_not_read_take_no_more_than_is_allowed() {
+        let config = socket_config(&Config::default().client);
+        let (line, mut client) = duplex(LINE_BYTES);
+        let mut socket = WebSocketStream::from_raw_socket(line, Role::Server, Some(config)).await;
+
+        let flood: Vec<u8> = (0..200).flat_map(ping).collect();
+        let pinging = async {
+            client.write_all(&flood).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let reading = async { while let Some(Ok(_)) = socket.next().await {} };
+        tokio::join!(pinging, reading);
+        let mut answers = Vec::new();
+        let hanging_up = async {
+            // What was kept, and then the newest, for which there was no room.
+            let _ = socket.flush().await;
+            let _ = socket.flush().await;
+            drop(socket);
+        };
+        let (_, read) = tokio::join!(hanging_up, client.read_to_end(&mut answers));
+
+        read.unwrap();
+        let most = LINE_BYTES + UNSENT_BYTES_MAX + CONTROL_BYTES;
+        assert!(answers.len() <= most, "{} bytes", answers.len());
+        assert!(answers.len() > UNSENT_BYTES_MAX, "{}", answers.len());
+        assert_eq!(answers.last(), Some(&199));
+    }
 }
