@@ -89,6 +89,13 @@ async fn after_a_storm_everybody_is_back() {
 }
 
 #[tokio::test]
+async fn a_hub_that_is_to_log_nothing_is_measured_all_the_same() {
+    let created = measured("create --clients 2 --duration 200ms --set log.level=off").await;
+
+    assert_eq!(created["refused"], 0, "{created}");
+}
+
+#[tokio::test]
 async fn a_person_reads_a_table() {
     let output = bench("create --clients 2 --duration 200ms --warm-up 0s").await;
 

@@ -2,19 +2,23 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A daemon that takes longer to be ready than this does not start at all.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Between two tries to reach a port that is not bound yet; it blurs the time to readiness by as much.
-const TRY_EVERY: Duration = Duration::from_millis(1);
+/// Between two looks whether it is ready; it blurs the time to readiness by as much.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// It takes any port that is free, and tells which in its log.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A running daemon; killed with SIGKILL when it is dropped.
 pub(crate) struct Daemon {
@@ -28,7 +32,6 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on `<folder>/data` and waits until it is ready.
     pub(crate) async fn start(folder: &Path, settings: &[(&str, &str)]) -> Daemon {
-        let address = free_address();
         let log = folder.join("log");
         let output = File::create(&log).expect("the folder is ours");
         let data = folder.join("data");
@@ -36,14 +39,20 @@ impl Daemon {
         command.args(["serve", "--dev"]);
         for (key, value) in [
             ("data_dir", data.to_str().expect("a plain path")),
-            ("server.listen", &address.to_string()),
-            ("admin.listen", &free_address().to_string()),
+            ("server.listen", ANY_PORT),
+            ("admin.listen", ANY_PORT),
+            ("log.format", "json"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
+        // As it is asked for, and that it is ready in any case.
+        let mut levels = settings.iter().filter(|(key, _)| *key == "log.level");
+        let level = levels.next_back().map_or("info", |(_, level)| level);
+        let level = format!("log.level={level},holdfast::telemetry=info");
+        command.arg("--set").arg(level);
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("HOLDFAST_") {
                 command.env_remove(key);
@@ -59,18 +68,13 @@ impl Daemon {
             .expect("cargo has built the daemon");
         let mut daemon = Daemon {
             child,
-            address,
+            address: ([0, 0, 0, 0], 0).into(),
             ready_after: Duration::ZERO,
             log,
         };
-        while !daemon.is_ready().await {
-            assert!(
-                started.elapsed() < READY_WITHIN,
-                "not ready within {READY_WITHIN:?}:\n{}",
-                daemon.log()
-            );
-            tokio::time::sleep(TRY_EVERY).await;
-        }
+        daemon.address = daemon.ready(started + READY_WITHIN).await;
+        let answer = daemon.ask("GET", "/readyz", "").await;
+        assert!(matches!(answer, Ok((200, _))), "{answer:?}");
         daemon.ready_after = started.elapsed();
         daemon
     }
@@ -80,15 +84,21 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Its port answers nothing before it is ready, so one question is enough once it is bound.
-    async fn is_ready(&mut self) -> bool {
-        let ended = self.child.try_wait().expect("our own child");
-        assert!(
-            ended.is_none(),
-            "the daemon ended: {ended:?}\n{}",
-            self.log()
-        );
-        matches!(self.ask("GET", "/readyz", "").await, Ok((200, _)))
+    /// Waits until it says that it is ready. Gives the address that it listens on.
+    async fn ready(&mut self, give_up: Instant) -> SocketAddr {
+        loop {
+            let log = self.log();
+            if let Some(address) = log.lines().rev().find_map(ready_address) {
+                return address;
+            }
+            let ended = self.child.try_wait().expect("our own child");
+            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{log}");
+            assert!(
+                Instant::now() < give_up,
+                "not ready within {READY_WITHIN:?}:\n{log}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     pub(crate) async fn ask(
@@ -121,7 +131,8 @@ impl Drop for Daemon {
     }
 }
 
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
+/// The address in the event that tells of readiness.
+fn ready_address(line: &str) -> Option<SocketAddr> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    (event["event"] == "ready").then(|| event["server"].as_str()?.parse().ok())?
 }

@@ -172,6 +172,10 @@ fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> io::Result<
     for setting in listen.iter().chain(settings) {
         command.args(["--set", setting]);
     }
+    // It tells its address when it is ready, whatever else is not to be told.
+    let level = level_of(settings);
+    command.arg("--set");
+    command.arg(format!("log.level={level},holdfast::telemetry=info"));
     // What is set for another hub on this machine is not meant for this one.
     for (key, _) in std::env::vars_os() {
         if key.to_string_lossy().starts_with("HOLDFAST_") {
@@ -188,6 +192,14 @@ fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> io::Result<
 
 fn log_of(folder: &Path) -> PathBuf {
     folder.join("log")
+}
+
+/// What the hub is asked to log.
+fn level_of(settings: &[String]) -> &str {
+    let mut levels = settings
+        .iter()
+        .filter_map(|setting| setting.strip_prefix("log.level="));
+    levels.next_back().unwrap_or("info")
 }
 
 /// The address in the event that tells of readiness.
