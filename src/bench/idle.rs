@@ -11,7 +11,6 @@ use super::process::Process;
 use super::progress;
 use super::report::Report;
 use super::seating::{self, Plan};
-use crate::wire::Encoding;
 
 /// After the last player is in, and after the last has left: the hub finishes what it is at. Shorter
 /// than the time to the first ping, so that nothing is said meanwhile.
@@ -19,12 +18,8 @@ const SETTLE: Duration = Duration::from_secs(4);
 
 pub(super) async fn measure(options: &IdleOptions) -> Result<Report, BenchError> {
     let is_own = options.target.address.is_none();
-    let plan = Plan {
-        kind: Plan::kind(options.kind.as_deref(), is_own),
-        rooms: options.clients.div_ceil(options.per_room),
-        per_room: options.per_room.min(options.clients),
-        encoding: Encoding::Json,
-    };
+    let kind = Plan::kind(options.kind.as_deref(), is_own);
+    let plan = Plan::of(&options.players, kind);
     let mut settings = Plan::settings(plan.per_room);
     settings.push("kind.bench.history_size=0".to_owned());
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();

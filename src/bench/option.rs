@@ -38,7 +38,7 @@ pub enum BenchVerb {
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetOptions {
     /// A running hub [default: one is started, and its data thrown away]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["data", "set"])]
     pub(super) address: Option<String>,
     /// The process of that hub, if it runs here: its processor time and memory are measured
     #[arg(long, requires = "address", value_parser = value_parser!(u32).range(1..))]
@@ -51,11 +51,22 @@ pub(super) struct TargetOptions {
 #[derive(Debug, Clone, Args)]
 pub(super) struct OwnOptions {
     /// A folder on the disk to measure, for the data of the hub that is started [default: the system's for temporary files]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "address")]
+    #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// A setting of the hub that is started, as for `serve`
-    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "address")]
+    #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+}
+
+/// Players who sit together.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct PlayerOptions {
+    /// Players
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    pub(super) clients: u32,
+    /// Players in a room
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=PER_ROOM_MAX))]
+    pub(super) per_room: u32,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -93,12 +104,8 @@ impl TalkOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct IdleOptions {
-    /// Players
-    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
-    pub(super) clients: u32,
-    /// Players in a room
-    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=PER_ROOM_MAX))]
-    pub(super) per_room: u32,
+    #[command(flatten)]
+    pub(super) players: PlayerOptions,
     /// The kind of the rooms [default: `table`; one of its own, without history, for a hub that is started]
     #[arg(long)]
     pub(super) kind: Option<String>,
@@ -154,21 +161,13 @@ pub struct FanoutOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct StormOptions {
-    /// Players
-    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
-    pub(super) clients: u32,
-    /// Players in a room
-    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=PER_ROOM_MAX))]
-    pub(super) per_room: u32,
+    #[command(flatten)]
+    pub(super) players: PlayerOptions,
     /// When to stop waiting for those who are not back
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(super) within: Duration,
-    /// A folder on the disk to measure, for the hub's data [default: the system's for temporary files]
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) data: Option<PathBuf>,
-    /// A setting of the hub, as for `serve`
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) own: OwnOptions,
     #[command(flatten)]
     pub(super) output: OutputOptions,
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ClientError};
 use super::error::BenchError;
 use super::hub::Hub;
+use super::option::PlayerOptions;
 use super::progress::Progress;
 use crate::wire::Encoding;
 
@@ -49,6 +50,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Rooms for so many, as full as they are to be; the last one may have more seats than it takes.
+    pub(super) fn of(players: &PlayerOptions, kind: String) -> Plan {
+        Plan {
+            kind,
+            rooms: players.clients.div_ceil(players.per_room),
+            per_room: players.per_room.min(players.clients),
+            encoding: Encoding::Json,
+        }
+    }
+
     /// The kind of a person's choice; else one of the benchmark's own, if the hub is its own.
     pub(super) fn kind(chosen: Option<&str>, is_own_hub: bool) -> String {
         let usual = if is_own_hub { OWN_KIND } else { USUAL_KIND };

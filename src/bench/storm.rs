@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::client::{Client, ClientError};
 use super::error::BenchError;
 use super::hub::Hub;
-use super::option::{OwnOptions, StormOptions};
+use super::option::StormOptions;
 use super::progress::{self, Progress};
 use super::report::{Report, histogram, micros};
 use super::seating::{self, Plan, Player};
@@ -55,19 +55,10 @@ struct Memory {
 }
 
 pub(super) async fn measure(options: &StormOptions) -> Result<Report, BenchError> {
-    let plan = Plan {
-        kind: Plan::kind(None, true),
-        rooms: options.clients.div_ceil(options.per_room),
-        per_room: options.per_room.min(options.clients),
-        encoding: Encoding::Json,
-    };
-    let own = OwnOptions {
-        data: options.data.clone(),
-        set: options.set.clone(),
-    };
+    let plan = Plan::of(&options.players, Plan::kind(None, true));
     let settings = Plan::settings(plan.per_room);
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
-    let mut hub = Hub::start(&own, &settings, plan.clients()).await?;
+    let mut hub = Hub::start(&options.own, &settings, plan.clients()).await?;
     let rooms = seating::seat(&hub, &plan).await?;
 
     let (tell, mut returns) = mpsc::channel(plan.clients() as usize);
