@@ -23,9 +23,7 @@ use crate::id::{RoomCode, RoomId};
 use crate::mailbox::Unanswered;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, StoredRoom, StoredStream};
-use crate::supervisor::{
-    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheels, shard_of,
-};
+use crate::supervisor::{Brood, LoadError, ShardHandle, Wheels};
 
 /// Rooms asked at the same time when the hub stops.
 const FREEZES_AT_ONCE: usize = 64;
@@ -108,14 +106,7 @@ impl Rooms {
     /// Starts the supervisor of one share of the rooms, with the rooms that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let brood = RoomBrood(Arc::clone(&self.0));
-        let shards = self.0.shards.clone();
-        let shard = Shard {
-            brood,
-            index,
-            shards,
-        };
-        let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
-        Ok(actor.get_cell())
+        self.0.shards.start_shard(brood, index, hub).await
     }
 
     /// All rooms that are live.
@@ -184,21 +175,11 @@ impl Rooms {
 
     /// Starts rooms as they were before the hub was restarted.
     pub async fn restore(&self, rooms: Vec<StoredRoom>) -> Result<(), Unanswered> {
-        let mut shares: Vec<Vec<(RoomKey, RoomSeed)>> = (0..SHARDS).map(|_| Vec::new()).collect();
-        for stored in rooms {
-            if let Some(seed) = self.0.seed(stored, Origin::Stored) {
-                shares[shard_of(&seed.key)].push((seed.key.clone(), seed));
-            }
-        }
-        let posts = shares.into_iter().enumerate().map(|(shard, seeds)| {
-            let post = self.0.shards.post(shard).clone();
-            async move {
-                post.ask(|reply| ShardMessage::Restore { seeds, reply })
-                    .await
-            }
+        let seeds = rooms.into_iter().filter_map(|stored| {
+            let seed = self.0.seed(stored, Origin::Stored)?;
+            Some((seed.key.clone(), seed))
         });
-        futures_util::future::try_join_all(posts).await?;
-        Ok(())
+        self.0.shards.restore(seeds).await
     }
 
     /// Stops the clocks of all rooms before a planned stop: holds stand still and no seat is taken;
@@ -239,7 +220,8 @@ impl Rooms {
     /// Has the supervisor of a room's share fail.
     #[cfg(feature = "faults")]
     pub fn panic_supervisor(&self, key: &RoomKey) -> bool {
-        self.0.shards.of(key).tell(ShardMessage::Panic);
+        let message = crate::supervisor::ShardMessage::Panic;
+        self.0.shards.of(key).tell(message);
         true
     }
 

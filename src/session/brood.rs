@@ -18,9 +18,7 @@ use crate::id::{SessionId, TokenHash, UserId};
 use crate::mailbox::Unanswered;
 use crate::persistence::{Persistence, StoredSeat, StoredSession};
 use crate::room::{Holding, Rooms, SeatListener, SeatNews, channel};
-use crate::supervisor::{
-    Brood, LoadError, SHARDS, Shard, ShardHandle, ShardMessage, Wheels, shard_of,
-};
+use crate::supervisor::{Brood, LoadError, ShardHandle, ShardMessage, Wheels};
 use crate::token::Keyring;
 use crate::wire::UserView;
 
@@ -155,34 +153,16 @@ impl Sessions {
 
     /// Starts the supervisor of one share of the sessions, with the sessions that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let brood = self.brood();
-        let shards = self.0.shards.clone();
-        let shard = Shard {
-            brood,
-            index,
-            shards,
-        };
-        let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
-        Ok(actor.get_cell())
+        self.0.shards.start_shard(self.brood(), index, hub).await
     }
 
     /// Starts sessions as they were before the hub was restarted.
     pub async fn restore(&self, sessions: Vec<StoredSession>) -> Result<(), Unanswered> {
-        let mut shares: Vec<Vec<(SessionId, SessionSeed)>> =
-            (0..SHARDS).map(|_| Vec::new()).collect();
-        for stored in sessions {
-            let seed = SessionSeed::from(stored);
-            shares[shard_of(&seed.id)].push((seed.id, seed));
-        }
-        let posts = shares.into_iter().enumerate().map(|(shard, seeds)| {
-            let post = self.0.shards.post(shard).clone();
-            async move {
-                post.ask(|reply| ShardMessage::Restore { seeds, reply })
-                    .await
-            }
-        });
-        futures_util::future::try_join_all(posts).await?;
-        Ok(())
+        let seeds = sessions.into_iter().map(SessionSeed::from);
+        self.0
+            .shards
+            .restore(seeds.map(|seed| (seed.id, seed)))
+            .await
     }
 
     /// Whether a session is live on this node: somebody uses it, or it holds a seat.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use ractor::{Actor, ActorCell, SpawnErr};
 
 use super::brood::{Brood, LoadError, ShardMessage, Waiter};
 use super::post::Post;
+use super::shard::Shard;
 use crate::mailbox::Unanswered;
 
 /// Supervisors of one kind. Enough that no one of them is a bottleneck when thousands of clients come
@@ -45,6 +47,40 @@ impl<B: Brood> ShardHandle<B> {
         ShardHandle {
             places: (0..SHARDS).map(place).collect(),
         }
+    }
+
+    /// Starts the supervisor of one share, under the hub, with the actors that it had before.
+    pub async fn start_shard(
+        &self,
+        brood: B,
+        index: usize,
+        hub: ActorCell,
+    ) -> Result<ActorCell, SpawnErr> {
+        let shards = self.clone();
+        let shard = Shard {
+            brood,
+            index,
+            shards,
+        };
+        let (actor, _) = Actor::spawn_linked(None, shard, (), hub).await?;
+        Ok(actor.get_cell())
+    }
+
+    /// Starts actors as they were before the hub was restarted.
+    pub async fn restore(
+        &self,
+        seeds: impl Iterator<Item = (B::Key, B::Seed)>,
+    ) -> Result<(), Unanswered> {
+        let mut shares: Vec<Vec<(B::Key, B::Seed)>> = (0..SHARDS).map(|_| Vec::new()).collect();
+        for (key, seed) in seeds {
+            shares[shard_of(&key)].push((key, seed));
+        }
+        let posts = shares.into_iter().enumerate().map(|(shard, seeds)| {
+            self.post(shard)
+                .ask(|reply| ShardMessage::Restore { seeds, reply })
+        });
+        futures_util::future::try_join_all(posts).await?;
+        Ok(())
     }
 
     /// The shard that a key belongs to.

@@ -1,6 +1,6 @@
 //! How things are started, restarted and retired, and whether the daemon is ready. Knows no component.
 //!
-//! A [`Shard`] is the only one that starts or retires the actors of its share of the keys, so two
+//! A shard is the only one that starts or retires the actors of its share of the keys, so two
 //! look-ups at once start an actor once. A directory entry goes before its actor does.
 
 mod alive;
@@ -19,5 +19,4 @@ pub use budget::{Budget, Spent};
 pub use handle::{SHARDS, ShardHandle, shard_of};
 pub use post::Post;
 pub use readiness::{Phase, Readiness};
-pub use shard::Shard;
 pub use wheel::{Wheel, Wheels};

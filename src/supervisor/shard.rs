@@ -31,15 +31,14 @@ const REST: Duration = WINDOW;
 
 /// The actor.
 #[derive(Debug)]
-pub struct Shard<B: Brood> {
-    pub brood: B,
-    pub index: usize,
-    pub shards: ShardHandle<B>,
+pub(super) struct Shard<B: Brood> {
+    pub(super) brood: B,
+    pub(super) index: usize,
+    pub(super) shards: ShardHandle<B>,
 }
 
 /// A shard's book.
-#[expect(missing_debug_implementations, reason = "reply ports have none")]
-pub struct ShardState<B: Brood> {
+pub(super) struct ShardState<B: Brood> {
     roster: Roster<B::Key, B::Handle, Waiter<B>>,
     children: HashMap<ActorId, B::Key>,
     cells: HashMap<B::Key, ActorCell>,
