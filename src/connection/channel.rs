@@ -172,16 +172,11 @@ impl Connection {
                 "data nests at most {DEPTH_MAX} arrays and objects"
             )));
         }
-        check_user(channel, &peer)?;
-        let outbound = self.outbound.clone();
-        let (_, published) = self
-            .ask_room(channel, |room| {
-                let (peer, data) = (Arc::clone(&peer), data.clone());
-                let outbound = outbound.clone();
-                async move { room.publish(id, peer, data, outbound).await }
-            })
-            .await?;
-        published
+        self.ask_for(&peer, channel, |room, peer, outbound| {
+            let data = data.clone();
+            async move { room.publish(id, peer, data, outbound).await }
+        })
+        .await
     }
 
     pub(super) async fn question(
@@ -191,15 +186,28 @@ impl Connection {
         question: Question,
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
-        check_user(channel, &peer)?;
-        let outbound = self.outbound.clone();
-        let (_, answered) = self
-            .ask_room(channel, |room| {
-                let (peer, question) = (Arc::clone(&peer), question.clone());
-                let outbound = outbound.clone();
-                async move { room.question(id, peer, question, outbound).await }
-            })
-            .await?;
+        self.ask_for(&peer, channel, |room, peer, outbound| {
+            let question = question.clone();
+            async move { room.question(id, peer, question, outbound).await }
+        })
+        .await
+    }
+
+    /// Asks the room of a channel for somebody, and has it queue the reply itself.
+    async fn ask_for<F>(
+        &self,
+        peer: &Arc<Peer>,
+        channel: &str,
+        question: impl Fn(RoomHandle, Arc<Peer>, Outbound) -> F,
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<Result<(), Failure>, Unanswered>>,
+    {
+        check_user(channel, peer)?;
+        let asked = self.ask_room(channel, |room| {
+            question(room, Arc::clone(peer), self.outbound.clone())
+        });
+        let (_, answered) = asked.await?;
         answered
     }
 

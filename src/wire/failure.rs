@@ -93,25 +93,9 @@ impl From<Refusal> for Failure {
     /// The message is the name; where only the detail tells what to mend, it follows the name.
     fn from(refusal: Refusal) -> Failure {
         let name = refusal.reason.name();
-        let message = match refusal.reason {
-            Reason::BadRequest => format!("{name}: {}", refusal.detail).into(),
-            Reason::RoomNotFound
-            | Reason::RoomFull
-            | Reason::RoomClosed
-            | Reason::SeatTaken
-            | Reason::SeatNotFound
-            | Reason::AlreadySeated
-            | Reason::NotSeated
-            | Reason::InvalidUserReference
-            | Reason::InsufficientCredits
-            | Reason::KeyReused
-            | Reason::UnknownKind
-            | Reason::TokenInvalid
-            | Reason::TokenExpired
-            | Reason::SessionEnded
-            | Reason::PermissionDenied
-            | Reason::RateLimited
-            | Reason::Unavailable => name.into(),
+        let message = match refusal.reason == Reason::BadRequest {
+            true => format!("{name}: {}", refusal.detail).into(),
+            false => name.into(),
         };
         Failure {
             code: refusal.reason.code(),
