@@ -15,6 +15,13 @@ on_both_databases!(
 /// Commands at a time: they meet in groups, as a commit takes longer than a request.
 const COMMANDS: usize = 64;
 
+/// A daemon with rooms whose seats cost 10 credits.
+async fn sells_seats(database: Database) -> Daemon {
+    let plan = Daemon::on(database).with_api_key();
+    let plan = plan.set("kind.paid.seats", "2").set("kind.paid.cost", "10");
+    plan.start().await
+}
+
 async fn make_user(daemon: &Daemon, id: &str) {
     let body = json!({ "user": { "id": id } });
     let answer = daemon.post_as_game("/v1/sessions", body).send().await;
@@ -61,12 +68,7 @@ async fn a_command_for_a_banned_user_fails_alone(database: Database) {
 }
 
 async fn a_seat_that_costs_more_than_the_user_has_is_not_sold(database: Database) {
-    let daemon = Daemon::on(database)
-        .with_api_key()
-        .set("kind.paid.seats", "2")
-        .set("kind.paid.cost", "10")
-        .start()
-        .await;
+    let daemon = sells_seats(database).await;
     make_user(&daemon, "poor").await;
 
     let answer = opens_for(&daemon, "poor", "paid").await;
@@ -77,12 +79,7 @@ async fn a_seat_that_costs_more_than_the_user_has_is_not_sold(database: Database
 }
 
 async fn credits_are_spent_once_however_many_ask_at_once(database: Database) {
-    let daemon = Daemon::on(database)
-        .with_api_key()
-        .set("kind.paid.seats", "2")
-        .set("kind.paid.cost", "10")
-        .start()
-        .await;
+    let daemon = sells_seats(database).await;
     make_user(&daemon, "rich").await;
     let gift = "UPDATE users SET credits = 35 WHERE id = 'rich'";
     daemon.store().execute(gift).await;

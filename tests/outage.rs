@@ -49,8 +49,12 @@ async fn rooms_play_on_while_the_database_is_away_and_seats_are_sold_again_after
     assert_eq!(data["seats"][0]["status"], "held");
 
     daemon.database_line().comes_up();
+    seats_are_sold_again(&daemon, &host).await;
+}
+
+async fn seats_are_sold_again(daemon: &Daemon, host: &Player) {
     eventually("seats are sold again", async || {
-        let answer = Player::tries_to_join(&daemon, &host.room, json!({})).await;
+        let answer = Player::tries_to_join(daemon, &host.room, json!({})).await;
         let is_sold = answer.status == 200;
         is_sold.then_some(()).ok_or(format!("{answer:?}"))
     })
@@ -67,12 +71,7 @@ async fn a_frozen_database_delays_nobody_beyond_the_deadline() {
     daemon.database_line().comes_up();
 
     assert_eq!(refused.refusal(), (503, "UNAVAILABLE"));
-    eventually("seats are sold again", async || {
-        let answer = Player::tries_to_join(&daemon, &host.room, json!({})).await;
-        let is_sold = answer.status == 200;
-        is_sold.then_some(()).ok_or(format!("{answer:?}"))
-    })
-    .await;
+    seats_are_sold_again(&daemon, &host).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,22 +188,25 @@ async fn what_is_under_way_when_the_daemon_stops_is_finished(database: Database)
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_daemon_that_stops_takes_nobody_new_and_lets_those_play_who_are_there() {
-    // One client a second, and more of them than the test waits for.
+/// A daemon that sends away one client a second, and more of them than a test waits for.
+async fn stops_slowly() -> (Daemon, Vec<Client>) {
     let daemon = Daemon::on(Database::Sqlite)
         .set("shutdown.clients_per_second", "1")
         .start()
         .await;
-    let ana = Player::opens(&daemon).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
-        clients.push(
-            Client::connect(daemon.address(), &Player::opens(&daemon).await.token)
-                .await
-                .0,
-        );
+        let player = Player::opens(&daemon).await;
+        let (client, _) = player.connects(&daemon).await;
+        clients.push(client);
     }
+    (daemon, clients)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_stops_takes_nobody_new_and_lets_those_play_who_are_there() {
+    let (daemon, mut clients) = stops_slowly().await;
+    let ana = Player::opens(&daemon).await;
     let bo = Player::joins(&daemon, &ana.room).await;
 
     daemon.begins_to_stop();
@@ -241,19 +244,8 @@ async fn a_daemon_that_stops_takes_nobody_new_and_lets_those_play_who_are_there(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_a_stop_at_once() {
-    let mut daemon = Daemon::on(Database::Sqlite)
-        .set("shutdown.clients_per_second", "1")
-        .start()
-        .await;
+    let (mut daemon, _clients) = stops_slowly().await;
     let player = Player::opens(&daemon).await;
-    let mut clients = Vec::new();
-    for _ in 0..20 {
-        clients.push(
-            Client::connect(daemon.address(), &Player::opens(&daemon).await.token)
-                .await
-                .0,
-        );
-    }
     daemon.begins_to_stop();
     stops_being_ready(&daemon).await;
 

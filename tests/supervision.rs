@@ -157,6 +157,14 @@ impl Table {
         self.clients[who] = client;
     }
 
+    /// The first one connects anew, and the second one if it was cut off as well.
+    async fn come_back(&mut self, daemon: &Daemon) {
+        self.comes_back(daemon, 0).await;
+        if !self.clients[1].is_open() {
+            self.comes_back(daemon, 1).await;
+        }
+    }
+
     /// Each hears what the other one says.
     async fn is_heard(&mut self) {
         let channel = self.channel().to_owned();
@@ -236,66 +244,12 @@ async fn while_others_play<T>(others: &mut Table, mended: impl Future<Output = T
     done
 }
 
-async fn a_room_that_fails_comes_back_with_everybody_in_their_seats(database: Database) {
-    let daemon = plan(database).start().await;
-    let mut table = Table::of(&daemon).await;
-    let mut others = Table::apart_from(&daemon, &table).await;
-    let before = counts(&daemon).await;
-
-    while_others_play(&mut others, async {
-        let room = json!({ "in": "room", "room": table.players[0].room });
-        daemon.has_a_panic_in(&room).await;
-        table.subscribes_again().await;
-        table.is_complete(&daemon).await;
-    })
-    .await;
-
-    table.is_heard().await;
-    counts_are_again(&daemon, &before).await;
-}
-
-async fn a_session_that_fails_sends_its_client_back_to_its_seat(database: Database) {
-    let daemon = plan(database).start().await;
-    let mut table = Table::of(&daemon).await;
-    let mut others = Table::apart_from(&daemon, &table).await;
-    let before = counts(&daemon).await;
-
-    while_others_play(&mut others, async {
-        let session = json!({ "in": "session", "session": table.players[0].session });
-        daemon.has_a_panic_in(&session).await;
-        assert_eq!(table.clients[0].closed().await.0, 3011);
-        table.comes_back(&daemon, 0).await;
-        table.is_complete(&daemon).await;
-    })
-    .await;
-
-    assert!(table.clients[1].is_open());
-    table.is_heard().await;
-    counts_are_again(&daemon, &before).await;
-}
-
-async fn a_connection_that_fails_sends_its_client_back_to_its_seat(database: Database) {
-    let daemon = plan(database).start().await;
-    let mut table = Table::of(&daemon).await;
-    let mut others = Table::apart_from(&daemon, &table).await;
-    let before = counts(&daemon).await;
-
-    while_others_play(&mut others, async {
-        let connection = json!({ "in": "connection", "connection": table.connections[0].0 });
-        daemon.has_a_panic_in(&connection).await;
-        assert_eq!(table.clients[0].closed().await.0, 3004);
-        table.comes_back(&daemon, 0).await;
-        table.is_complete(&daemon).await;
-    })
-    .await;
-
-    assert!(table.clients[1].is_open());
-    table.is_heard().await;
-    counts_are_again(&daemon, &before).await;
-}
-
-async fn the_rooms_of_a_supervisor_that_fails_come_back_with_everybody_in_their_seats(
+/// Has a part fail that serves a table, while others play on whom it does not serve. In the end both players of the
+/// table sit in their seats and hear each other, and nothing is left of the part that failed.
+async fn while_a_part_fails(
     database: Database,
+    part: impl Fn(&Table) -> Value,
+    comes_back: impl AsyncFnOnce(&mut Table, &Daemon),
 ) {
     let daemon = plan(database).start().await;
     let mut table = Table::of(&daemon).await;
@@ -303,61 +257,77 @@ async fn the_rooms_of_a_supervisor_that_fails_come_back_with_everybody_in_their_
     let before = counts(&daemon).await;
 
     while_others_play(&mut others, async {
-        let supervisor = json!({ "in": "room_supervisor", "room": table.players[0].room });
-        daemon.has_a_panic_in(&supervisor).await;
-        table.subscribes_again().await;
+        daemon.has_a_panic_in(&part(&table)).await;
+        comes_back(&mut table, &daemon).await;
         table.is_complete(&daemon).await;
     })
     .await;
 
     table.is_heard().await;
     counts_are_again(&daemon, &before).await;
+}
+
+async fn a_room_that_fails_comes_back_with_everybody_in_their_seats(database: Database) {
+    let room = |table: &Table| json!({ "in": "room", "room": table.players[0].room });
+    while_a_part_fails(database, room, async |table, _| {
+        table.subscribes_again().await;
+    })
+    .await;
+}
+
+async fn a_session_that_fails_sends_its_client_back_to_its_seat(database: Database) {
+    let session = |table: &Table| json!({ "in": "session", "session": table.players[0].session });
+    while_a_part_fails(database, session, async |table, daemon| {
+        assert_eq!(table.clients[0].closed().await.0, 3011);
+        table.comes_back(daemon, 0).await;
+        assert!(table.clients[1].is_open());
+    })
+    .await;
+}
+
+async fn a_connection_that_fails_sends_its_client_back_to_its_seat(database: Database) {
+    let connection =
+        |table: &Table| json!({ "in": "connection", "connection": table.connections[0].0 });
+    while_a_part_fails(database, connection, async |table, daemon| {
+        assert_eq!(table.clients[0].closed().await.0, 3004);
+        table.comes_back(daemon, 0).await;
+        assert!(table.clients[1].is_open());
+    })
+    .await;
+}
+
+async fn the_rooms_of_a_supervisor_that_fails_come_back_with_everybody_in_their_seats(
+    database: Database,
+) {
+    let rooms = |table: &Table| json!({ "in": "room_supervisor", "room": table.players[0].room });
+    while_a_part_fails(database, rooms, async |table, _| {
+        table.subscribes_again().await;
+    })
+    .await;
 }
 
 async fn the_sessions_of_a_supervisor_that_fails_come_back_to_their_seats(database: Database) {
-    let daemon = plan(database).start().await;
-    let mut table = Table::of(&daemon).await;
-    let mut others = Table::apart_from(&daemon, &table).await;
-    let before = counts(&daemon).await;
-
-    while_others_play(&mut others, async {
+    let sessions = |table: &Table| {
         let session = &table.players[0].session;
-        let supervisor = json!({ "in": "session_supervisor", "session": session });
-        daemon.has_a_panic_in(&supervisor).await;
+        json!({ "in": "session_supervisor", "session": session })
+    };
+    while_a_part_fails(database, sessions, async |table, daemon| {
         assert_eq!(table.clients[0].closed().await.0, 3011);
-        table.comes_back(&daemon, 0).await;
-        if !table.clients[1].is_open() {
-            table.comes_back(&daemon, 1).await;
-        }
-        table.is_complete(&daemon).await;
+        table.come_back(daemon).await;
     })
     .await;
-
-    table.is_heard().await;
-    counts_are_again(&daemon, &before).await;
 }
 
 async fn the_connections_of_a_supervisor_that_fails_come_back_to_their_seats(database: Database) {
-    let daemon = plan(database).start().await;
-    let mut table = Table::of(&daemon).await;
-    let mut others = Table::apart_from(&daemon, &table).await;
-    let before = counts(&daemon).await;
-
-    while_others_play(&mut others, async {
+    let connections = |table: &Table| {
         let connection = table.connections[0].0;
-        let supervisor = json!({ "in": "connection_supervisor", "connection": connection });
-        daemon.has_a_panic_in(&supervisor).await;
+        json!({ "in": "connection_supervisor", "connection": connection })
+    };
+    while_a_part_fails(database, connections, async |table, daemon| {
         assert_eq!(table.clients[0].closed().await.0, 3004);
-        table.comes_back(&daemon, 0).await;
-        if !table.clients[1].is_open() {
-            table.comes_back(&daemon, 1).await;
-        }
-        table.is_complete(&daemon).await;
+        table.come_back(daemon).await;
     })
     .await;
-
-    table.is_heard().await;
-    counts_are_again(&daemon, &before).await;
 }
 
 async fn persistence_that_fails_costs_those_who_play_nothing(database: Database) {

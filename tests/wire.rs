@@ -218,24 +218,22 @@ async fn a_durable_change_is_answered_before_the_next_command_is_read(database: 
     assert_eq!(client.hears_a_player(&host.channel).await["data"], "hello");
 }
 
-/// A player who has heard all of a room so far, and where its stream stands.
-async fn follows(daemon: &Daemon, player: &Player) -> (Client, String, u64) {
+/// A player who says numbers, from 0 on and so many, and where the stream of the room stood before.
+async fn says_numbers(daemon: &Daemon, player: &Player, count: u64) -> (Client, String, u64) {
     let (mut client, _) = player.connects(daemon).await;
     let start = client.subscribes(&player.channel).await.unwrap();
     let epoch = start["epoch"].as_str().unwrap().to_owned();
+    for number in 0..count {
+        let said = client.publishes(&player.channel, json!(number)).await;
+        said.unwrap();
+    }
     (client, epoch, start["offset"].as_u64().unwrap_or(0))
 }
 
 async fn what_was_missed_is_recovered_in_order(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let host = Player::opens(&daemon).await;
-    let (mut client, epoch, offset) = follows(&daemon, &host).await;
-    for number in 0..5 {
-        client
-            .publishes(&host.channel, json!(number))
-            .await
-            .unwrap();
-    }
+    let (mut client, epoch, offset) = says_numbers(&daemon, &host, 5).await;
 
     client.unsubscribes(&host.channel).await.unwrap();
     let some = client
@@ -266,13 +264,7 @@ async fn what_cannot_be_recovered_whole_is_said_to_be_lost(database: Database) {
         .start()
         .await;
     let host = Player::opens(&daemon).await;
-    let (mut client, epoch, offset) = follows(&daemon, &host).await;
-    for number in 0..10 {
-        client
-            .publishes(&host.channel, json!(number))
-            .await
-            .unwrap();
-    }
+    let (mut client, epoch, offset) = says_numbers(&daemon, &host, 10).await;
     let top = offset + 10;
 
     for (epoch, from) in [
@@ -300,13 +292,7 @@ async fn what_cannot_be_recovered_whole_is_said_to_be_lost(database: Database) {
 async fn history_is_read_in_pages(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let host = Player::opens(&daemon).await;
-    let (mut client, epoch, offset) = follows(&daemon, &host).await;
-    for number in 0..4 {
-        client
-            .publishes(&host.channel, json!(number))
-            .await
-            .unwrap();
-    }
+    let (mut client, epoch, offset) = says_numbers(&daemon, &host, 4).await;
     let since = |offset: u64, epoch: &str| json!({ "offset": offset, "epoch": epoch });
     let channel = &host.channel;
 
