@@ -19,10 +19,8 @@ const LOSSES: u64 = 100;
 /// The upgrade is answered in about so many bytes.
 const UPGRADE_BYTES: u64 = 129;
 
+/// With a seat token each of them is two commits, one after the other.
 const RACES: usize = 1_000;
-
-/// Each of these is two commits, one after the other.
-const SEAT_RACES: usize = 300;
 
 /// Numbers that look like chance and are the same each time.
 fn chance(round: u64) -> u64 {
@@ -97,21 +95,16 @@ async fn race(daemon: &Daemon, token: &str, round: usize) -> (Client, Value) {
     )
     .await;
     let (one_heard, other_heard) = join(one.connects(token), other.connects(token)).await;
-    let is_one_left = eventually("one of them is closed", async || {
-        match (one.is_open(), other.is_open()) {
-            (true, true) => Err("both are open".to_owned()),
-            (false, false) => {
-                panic!("round {round}: both are closed: {one_heard:?} {other_heard:?}")
-            }
-            (is_one_left, _) => Ok(is_one_left),
-        }
-    })
-    .await;
-    let (winner, heard, mut loser) = match is_one_left {
-        true => (one, one_heard, other),
-        false => (other, other_heard, one),
+    let (is_one_left, why) = tokio::select! {
+        why = one.closed() => (false, why),
+        why = other.closed() => (true, why),
     };
-    assert_eq!(loser.closed().await.0, 4501, "round {round}");
+    assert_eq!(why.0, 4501, "round {round}");
+    let (winner, heard) = match is_one_left {
+        true => (one, one_heard),
+        false => (other, other_heard),
+    };
+    assert!(winner.is_open(), "round {round}: both are closed");
     (winner, heard.unwrap()["data"].take())
 }
 
@@ -146,7 +139,7 @@ async fn two_clients_race_with_one_seat_token(database: Database) {
     let (_client, mut token) = seat_token(&daemon, &host).await;
     let mut winner = None;
 
-    for round in 0..SEAT_RACES {
+    for round in 0..RACES {
         let (client, data) = race(&daemon, &token, round).await;
         assert_eq!(data["seats"][0]["seat"], 0, "round {round}");
         token = token_of(&data);
