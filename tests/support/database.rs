@@ -49,6 +49,23 @@ pub(crate) enum Store {
     Postgres { server: String, name: String },
 }
 
+/// Holds up every commit of the daemon until it ends.
+#[derive(Debug)]
+pub(crate) enum Stall {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Stall {
+    pub(crate) async fn end(self) {
+        match self {
+            Stall::Sqlite(mut connection) => connection.execute("ROLLBACK").await.map(drop),
+            Stall::Postgres(mut connection) => connection.execute("ROLLBACK").await.map(drop),
+        }
+        .unwrap();
+    }
+}
+
 impl Store {
     /// A database that nobody has used, on `server` or on the one of all tests. The daemon makes the
     /// SQLite file itself.
@@ -187,6 +204,24 @@ impl Store {
             }
             Store::Postgres { .. } => {
                 self.open_postgres().await.execute(sql).await.unwrap();
+            }
+        }
+    }
+
+    /// Has the daemon commit nothing for a while, which must be shorter than `persistence.deadline`.
+    pub(crate) async fn stall(&self) -> Stall {
+        match self {
+            Store::Sqlite { .. } => {
+                let mut connection = self.open_sqlite().await;
+                connection.execute("BEGIN IMMEDIATE").await.unwrap();
+                Stall::Sqlite(connection)
+            }
+            Store::Postgres { .. } => {
+                let mut connection = self.open_postgres().await;
+                connection.execute("BEGIN").await.unwrap();
+                let lock = "LOCK TABLE commit_groups";
+                connection.execute(lock).await.unwrap();
+                Stall::Postgres(connection)
             }
         }
     }
