@@ -21,10 +21,13 @@ on_both_databases!(a_token_is_valid_at_once_however_slow_the_commit);
 /// Callers at a time: as many as a busy lobby has, and enough to make full groups of commits.
 const CALLERS: usize = 64;
 
+/// Creates, each followed by a connect with its token.
+const PAIRS: usize = 10_000;
+
 async fn a_token_is_valid_the_moment_it_is_returned(database: Database) {
     let daemon = Daemon::on(database).start().await;
 
-    create_and_connect(&daemon, 10_000).await;
+    create_and_connect(&daemon).await;
 }
 
 #[cfg(feature = "faults")]
@@ -34,11 +37,11 @@ async fn a_token_is_valid_at_once_however_slow_the_commit(database: Database) {
         .start()
         .await;
 
-    create_and_connect(&daemon, 2_000).await;
+    create_and_connect(&daemon).await;
 }
 
-async fn create_and_connect(daemon: &Daemon, pairs: usize) {
-    let tokens_not_found = stream::iter(0..pairs)
+async fn create_and_connect(daemon: &Daemon) {
+    let tokens_not_found = stream::iter(0..PAIRS)
         .map(|_| async {
             let player = Player::opens(daemon).await;
             let mut client = Client::dial(daemon.address()).await;
@@ -58,7 +61,7 @@ async fn create_and_connect(daemon: &Daemon, pairs: usize) {
         .fold(0, |sum, refused| async move { sum + refused })
         .await;
 
-    assert_eq!(tokens_not_found, 0, "of {pairs}");
+    assert_eq!(tokens_not_found, 0, "of {PAIRS}");
 }
 
 async fn a_new_room_comes_with_its_player_seat_and_session(database: Database) {
