@@ -220,6 +220,10 @@ async fn one_broadcast_reaches_exactly_the_members(database: Database) {
     let others = opens_hall(&daemon).await;
     let mut members = many_clients(&daemon, &host, 10).await;
     let mut strangers = many_clients(&daemon, &others, 10).await;
+    // They have a seat, and do not listen any more.
+    let mut leavers = many_clients(&daemon, &host, 10).await;
+    let leaving = leavers.iter_mut();
+    join_all(leaving.map(|leaver| leaver.unsubscribes(&host.channel))).await;
 
     let said = json!("to all");
     members[0]
@@ -246,6 +250,12 @@ async fn one_broadcast_reaches_exactly_the_members(database: Database) {
             marker
         );
         assert_eq!(stranger.heard_on(&host.channel), Vec::<Value>::new());
+    }
+    for leaver in &mut leavers {
+        leaver.calls("session.get", json!({})).await.unwrap();
+        let heard = leaver.heard_on(&host.channel);
+        let is_said = |publication: &Value| [&said, &marker].contains(&&publication["data"]);
+        assert!(!heard.iter().any(is_said), "{heard:?}");
     }
 }
 
