@@ -10,6 +10,7 @@ use crate::support::{
 
 on_both_databases!(
     a_bad_body_is_refused_on_every_route,
+    a_bad_body_is_refused_by_every_call_of_the_server_api,
     a_request_for_what_does_not_exist_says_so,
     a_token_that_is_none_of_ours_is_refused_everywhere,
     a_bad_command_gets_its_error,
@@ -27,7 +28,24 @@ const POSTS: [&str; 4] = [
     "/v1/quick-match",
 ];
 
-/// Counts the actors before and after what is done, which must be the same in the end.
+/// Calls of the game's own server.
+const CALLS: [&str; 13] = [
+    "publish",
+    "broadcast",
+    "subscribe",
+    "unsubscribe",
+    "disconnect",
+    "refresh",
+    "presence",
+    "presence_stats",
+    "history",
+    "history_remove",
+    "rpc",
+    "channels",
+    "batch",
+];
+
+/// Counts the actors before and after what is done, which must be the same in the end. Nothing may panic.
 async fn leaves_no_actor(daemon: &Daemon, deeds: impl Future<Output = ()>) {
     let before: Actors = daemon.actors().await;
     deeds.await;
@@ -39,11 +57,13 @@ async fn leaves_no_actor(daemon: &Daemon, deeds: impl Future<Output = ()>) {
             .ok_or(format!("{before:?} before, {after:?} after"))
     })
     .await;
+    assert!(!daemon.log().contains("panicked"));
 }
 
 async fn a_bad_body_is_refused_on_every_route(database: Database) {
-    let daemon = Daemon::on(database).start().await;
+    let daemon = Daemon::on(database).with_api_key().start().await;
     let host = Player::opens(&daemon).await;
+    let hold = format!("/v1/rooms/{}/seats/0/hold", host.room);
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let deep_field = format!("{{\"guest\":{{\"name\":\"A\"}},\"settings\":{deep}}}");
     let bodies: [&[u8]; 14] = [
@@ -74,6 +94,53 @@ async fn a_bad_body_is_refused_on_every_route(database: Database) {
             let long = json!({ "guest": { "name": "A" }, "padding": "x".repeat(70_000) });
             let answer = daemon.post(&path, long).send().await;
             assert_refused(&answer, (413, "BAD_REQUEST"), &path);
+        }
+        for seconds in [
+            "-1",
+            "1.5",
+            "1e300",
+            "18446744073709551616",
+            "\"60\"",
+            "[]",
+            &deep,
+        ] {
+            let body = format!("{{\"seconds\":{seconds}}}");
+            let request = daemon.post_as_game(&hold, Value::Null);
+            let answer = request.bytes(body.as_bytes()).send().await;
+            assert_refused(&answer, (400, "BAD_REQUEST"), &body[..body.len().min(60)]);
+        }
+    })
+    .await;
+}
+
+async fn a_bad_body_is_refused_by_every_call_of_the_server_api(database: Database) {
+    let daemon = Daemon::on(database).with_api_key().start().await;
+    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+    let bodies: [&[u8]; 7] = [
+        b"{",
+        b"[]",
+        b"7",
+        b"null",
+        b"{} trailing",
+        b"\xff\xff\xff\xff",
+        deep.as_bytes(),
+    ];
+
+    leaves_no_actor(&daemon, async {
+        for call in CALLS {
+            let path = format!("/api/{call}");
+            for body in bodies {
+                let answer = daemon.post_as_game(&path, Value::Null).bytes(body);
+                let answer = answer.send().await;
+                let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
+                assert_refused(&answer, (400, "BAD_REQUEST"), &format!("{path} {shown}"));
+            }
+        }
+        for call in ["publish", "presence", "history", "subscribe"] {
+            let wrong = json!({ "channel": { "deep": 7 }, "user": [], "limit": -1 });
+            let answer = daemon.post_as_game(&format!("/api/{call}"), wrong);
+            let answer = answer.send().await.expect(200);
+            assert_eq!(answer["error"]["code"], 107, "{call}: {answer}");
         }
     })
     .await;
@@ -173,18 +240,13 @@ async fn a_token_that_is_none_of_ours_is_refused_everywhere(database: Database) 
 /// Commands of a seated player in its own room, and the code each gets.
 fn bad_commands(host: &Player) -> Vec<(&'static str, Value, u64)> {
     let channel = &host.channel;
-    let rpc = |method: &str, data: Value| json!({ "method": method, "data": data });
-    let room = |code: &str| json!({ "room": code });
-    let deep = (0..200).fold(json!(0), |inner, _| json!([inner]));
+    let elsewhere = json!({ "channel": "table:ZZZZZZ" });
+    let deep = nested(200);
+    let foreign = format!("duel:{}", host.room);
     vec![
         ("publish", json!({ "channel": channel, "data": deep }), 107),
-        ("rpc", rpc("room.open", json!({ "settings": deep })), 107),
-        ("subscribe", json!({ "channel": "table:ZZZZZZ" }), 102),
-        (
-            "subscribe",
-            json!({ "channel": format!("duel:{}", host.room) }),
-            102,
-        ),
+        ("subscribe", elsewhere.clone(), 102),
+        ("subscribe", json!({ "channel": foreign }), 102),
         ("subscribe", json!({ "channel": "table:" }), 102),
         ("subscribe", json!({ "channel": "no-such:K7QX2P" }), 102),
         ("subscribe", json!({ "channel": "plain" }), 102),
@@ -195,49 +257,55 @@ fn bad_commands(host: &Player) -> Vec<(&'static str, Value, u64)> {
             json!({ "channel": "table:ZZZZZZ", "data": 1 }),
             102,
         ),
-        ("presence", json!({ "channel": "table:ZZZZZZ" }), 102),
-        ("history", json!({ "channel": "table:ZZZZZZ" }), 102),
+        ("presence", elsewhere.clone(), 102),
+        ("presence_stats", elsewhere.clone(), 102),
+        ("history", elsewhere, 102),
         (
             "history",
             json!({ "channel": channel, "limit": 1, "reverse": true, "since": { "offset": 0, "epoch": "" } }),
             107,
         ),
-        ("rpc", rpc("no.such", json!({})), 104),
-        ("rpc", rpc("", json!({})), 104),
-        ("rpc", rpc("room.get", room("ZZZZZZ")), 1001),
-        ("rpc", rpc("room.get", room("")), 1001),
-        ("rpc", rpc("room.get", json!({ "room": 7 })), 107),
-        ("rpc", rpc("room.get", json!([])), 107),
-        ("rpc", rpc("room.get", json!({})), 107),
-        ("rpc", rpc("room.join", room("ZZZZZZ")), 1001),
-        ("rpc", rpc("room.leave", room("ZZZZZZ")), 1001),
-        ("rpc", rpc("room.open", json!({ "kind": "no-such" })), 1011),
-        ("rpc", rpc("room.open", json!({ "kind": {} })), 107),
-        ("rpc", rpc("room.open", json!({ "settings": "x" })), 107),
-        ("rpc", rpc("room.open", json!({ "seat": 99 })), 1005),
-        (
-            "rpc",
-            rpc("seat.claim", json!({ "room": host.room, "seat": -1 })),
-            107,
-        ),
-        (
-            "rpc",
-            rpc("seat.claim", json!({ "room": host.room, "seat": 1e300 })),
-            107,
-        ),
-        (
-            "rpc",
-            rpc("seat.claim", json!({ "room": host.room, "seat": 5 })),
-            1006,
-        ),
-        ("rpc", rpc("seat.release", room("ZZZZZZ")), 1001),
-        (
-            "rpc",
-            rpc("match.quick", json!({ "kind": "no-such" })),
-            1011,
-        ),
-        ("rpc", rpc("match.quick", json!({ "kind": [] })), 107),
     ]
+}
+
+/// The same with the methods of `rpc`.
+fn bad_calls(host: &Player) -> Vec<(&'static str, Value, u64)> {
+    let code = &host.room;
+    let nowhere = || json!({ "room": "ZZZZZZ" });
+    vec![
+        ("no.such", json!({}), 104),
+        ("", json!({}), 104),
+        ("room.get", nowhere(), 1001),
+        ("room.get", json!({ "room": "" }), 1001),
+        ("room.get", json!({ "room": 7 }), 107),
+        ("room.get", json!([]), 107),
+        ("room.get", json!({}), 107),
+        ("room.join", nowhere(), 1001),
+        ("room.join", json!({ "room": [] }), 107),
+        ("room.join", json!({ "room": code, "spectate": 1 }), 107),
+        ("room.leave", nowhere(), 1001),
+        ("room.leave", json!({ "room": -1 }), 107),
+        ("room.open", json!({ "kind": "no-such" }), 1011),
+        ("room.open", json!({ "kind": {} }), 107),
+        ("room.open", json!({ "settings": "x" }), 107),
+        ("room.open", json!({ "settings": nested(200) }), 107),
+        ("room.open", json!({ "seat": 99 }), 1005),
+        ("seat.claim", json!({ "room": code, "seat": -1 }), 107),
+        ("seat.claim", json!({ "room": code, "seat": 1e300 }), 107),
+        ("seat.claim", json!({ "room": code, "seat": 5 }), 1006),
+        ("seat.release", nowhere(), 1001),
+        ("seat.release", json!({}), 107),
+        ("match.quick", json!({ "kind": "no-such" }), 1011),
+        ("match.quick", json!({ "kind": [] }), 107),
+        ("session.get", json!([]), 107),
+        ("session.end", json!("now"), 107),
+        ("session.end", json!({ "key": 7 }), 107),
+    ]
+}
+
+/// So many arrays within each other.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!(0), |inner, _| json!([inner]))
 }
 
 async fn a_bad_command_gets_its_error(database: Database) {
@@ -246,7 +314,10 @@ async fn a_bad_command_gets_its_error(database: Database) {
     let mut client = host.sits_down(&daemon).await;
 
     leaves_no_actor(&daemon, async {
-        for (command, body, code) in bad_commands(&host) {
+        let calls = bad_calls(&host).into_iter();
+        let calls = calls
+            .map(|(method, data, code)| ("rpc", json!({ "method": method, "data": data }), code));
+        for (command, body, code) in bad_commands(&host).into_iter().chain(calls) {
             let shown = format!("{command} {body}");
             let refusal = client.asks(command, body).await;
             let answered = refusal.as_ref().err().map(Refusal::code);
@@ -266,6 +337,8 @@ async fn a_frame_that_is_no_command_closes_the_socket(database: Database) {
         r#"{"id":1,"subscribe":{"channel":"lobby:x"}}"#,
         r#"{"id":1,"rpc":{"method":"session.get"}}"#,
         r#"{"id":1,"connect":{"token":7}}"#,
+        r#"{"id":1,"connect":[]}"#,
+        r#"{"id":1,"connect":{"subs":7}}"#,
         "",
         "{",
         "[]",
@@ -282,6 +355,17 @@ async fn a_frame_that_is_no_command_closes_the_socket(database: Database) {
         r#"{"id":2,"subscribe":{"channel":""}}"#.to_owned(),
         r#"{"id":2,"subscribe":{"channel":7}}"#.to_owned(),
         r#"{"id":2,"subscribe":{"channel":"x","offset":-1}}"#.to_owned(),
+        r#"{"id":2,"unsubscribe":{"channel":7}}"#.to_owned(),
+        r#"{"id":2,"publish":{"channel":[],"data":1}}"#.to_owned(),
+        r#"{"id":2,"presence":{"channel":7}}"#.to_owned(),
+        r#"{"id":2,"presence_stats":7}"#.to_owned(),
+        r#"{"id":2,"history":{"channel":"x","limit":1e300}}"#.to_owned(),
+        r#"{"id":2,"rpc":{"method":7}}"#.to_owned(),
+        r#"{"id":2,"refresh":{"token":7}}"#.to_owned(),
+        r#"{"id":2,"sub_refresh":{"channel":7,"token":"x"}}"#.to_owned(),
+        r#"{"id":2,"send":7}"#.to_owned(),
+        r#"{"id":2,"ping":7}"#.to_owned(),
+        r#"{"id":2,"no-such":{}}"#.to_owned(),
         r#"{"id":2}"#.to_owned(),
     ];
 
