@@ -84,6 +84,9 @@ async fn a_command_that_violates_a_constraint_fails_alone_in_a_full_group(databa
     assert_eq!(database.count("rooms").await, 511);
     assert_eq!(database.count("room_seats").await, 511);
     assert_eq!(database.count("session_tokens").await, 511 + 2);
+    // They were one group: its halves, and theirs, were committed as far as the culprit was in none of them.
+    let groups = database.count("commit_groups").await;
+    assert!((9..=16).contains(&groups), "{groups} groups");
 }
 
 async fn clashes_and_refusals_answer_their_own_command_only(database: Database) {
