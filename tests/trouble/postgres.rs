@@ -18,11 +18,8 @@ async fn evening() -> (Server, Daemon, Evening) {
     (server, daemon, evening)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgresql_that_was_stopped_at_once_is_waited_for() {
-    let (mut server, mut daemon, mut evening) = evening().await;
-
-    server.stop("immediate");
+/// The server has gone: everybody plays on without it, and all is well when it is back.
+async fn is_waited_for(mut server: Server, mut daemon: Daemon, mut evening: Evening) {
     let symptom = "the writer's connection is replaced";
     evening
         .goes_on_without(&daemon, Left::Nothing, symptom)
@@ -33,17 +30,21 @@ async fn a_postgresql_that_was_stopped_at_once_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_was_stopped_at_once_is_waited_for() {
+    let (mut server, daemon, evening) = evening().await;
+
+    server.stop("immediate");
+
+    is_waited_for(server, daemon, evening).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgresql_that_was_killed_is_waited_for() {
-    let (mut server, mut daemon, mut evening) = evening().await;
+    let (mut server, daemon, evening) = evening().await;
 
     server.kill();
-    let symptom = "the writer's connection is replaced";
-    evening
-        .goes_on_without(&daemon, Left::Nothing, symptom)
-        .await;
 
-    server.start_again().await;
-    evening.ends_well(&mut daemon).await;
+    is_waited_for(server, daemon, evening).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
