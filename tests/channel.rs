@@ -8,6 +8,7 @@ use crate::support::{Client, Daemon, Database, Player, on_both_databases};
 on_both_databases!(
     members_hear_who_comes_and_goes,
     who_cannot_be_told_any_more_has_left,
+    a_crowd_hears_all_that_is_said_in_order,
     a_client_hears_its_own_channel_without_asking,
     a_channel_for_some_users_is_closed_to_others,
     a_channel_of_no_kind_is_unknown,
@@ -83,6 +84,31 @@ async fn who_cannot_be_told_any_more_has_left(database: Database) {
         .asks("presence_stats", json!({ "channel": "plaza" }))
         .await;
     assert_eq!(presence, Ok(json!({ "num_clients": 1, "num_users": 1 })));
+}
+
+async fn a_crowd_hears_all_that_is_said_in_order(database: Database) {
+    let daemon = social(database).await;
+    let mut crowd = Vec::new();
+    for encoding in ENCODINGS.into_iter().cycle().take(80) {
+        let (mut client, _) = guest(&daemon, encoding).await;
+        client.subscribes("plaza").await.unwrap();
+        crowd.push(client);
+    }
+    let mut words = 0..;
+
+    // A word alone, then more at once than goes out together, then one alone again.
+    for count in [1, 30, 1] {
+        let said: Vec<u32> = words.by_ref().take(count).collect();
+        let word = |word: &u32| ("publish", json!({ "channel": "plaza", "data": word }));
+        let commands: Vec<_> = said.iter().map(word).collect();
+        crowd[0].says_in_one_frame(&commands).await;
+
+        for client in &mut crowd {
+            for word in &said {
+                assert_eq!(client.hears("plaza").await["data"], *word);
+            }
+        }
+    }
 }
 
 async fn a_client_hears_its_own_channel_without_asking(database: Database) {

@@ -6,4 +6,6 @@
 
 mod outbound;
 
-pub use outbound::{Drained, HeldBack, Inbox, Outbound, QueueLimits, Refused};
+pub use outbound::{
+    Drained, GATHERED_MAX, HeldBack, Inbox, Outbound, QueueLimits, Refused, Sleeper,
+};

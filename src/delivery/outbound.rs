@@ -16,6 +16,22 @@ pub struct QueueLimits {
     pub count_max: usize,
 }
 
+/// The most that may be left in a queue before its socket is woken: about what goes into one write.
+pub const GATHERED_MAX: QueueLimits = QueueLimits {
+    bytes_max: 8 << 10,
+    count_max: 8,
+};
+
+/// A queue that holds less than so many times [`GATHERED_MAX`] gathers nothing: it would be full too soon.
+const GATHERED_SHARE: usize = 4;
+
+impl QueueLimits {
+    fn has_room_to_gather(self) -> bool {
+        self.bytes_max / GATHERED_SHARE >= GATHERED_MAX.bytes_max
+            && self.count_max / GATHERED_SHARE >= GATHERED_MAX.count_max
+    }
+}
+
 /// The sending end: cheap to clone, never waits.
 #[derive(Debug, Clone)]
 pub struct Outbound(Arc<Queue>);
@@ -70,6 +86,16 @@ struct State {
     idle: Option<Waker>,
     /// The same, while it is stuck in a write.
     stuck: Option<Waker>,
+}
+
+/// The task of a socket that has something to write and was not told yet. Dropped, it is.
+#[derive(Debug)]
+pub struct Sleeper(Option<Waker>);
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        wake(self.0.take());
+    }
 }
 
 /// A queue that gathers without being written. Dropped, it forgets what has gathered.
@@ -160,11 +186,13 @@ impl Outbound {
 
     /// Queues a frame without waiting, so one slow reader cannot stall a room.
     pub fn offer(&self, frame: Frame) -> Result<(), Refused> {
-        self.offer_timed(frame, None)
+        self.leave(frame, None).map(drop)
     }
 
-    /// The same; with a moment, the time from then to the write to the socket is measured.
-    pub fn offer_timed(&self, frame: Frame, since: Option<Instant>) -> Result<(), Refused> {
+    /// The same, and lets the caller wake the socket's task, if it sleeps: what is queued until then, of which there must
+    /// be no more than [`GATHERED_MAX`], goes in the same write. With a moment, the time from then to the write is
+    /// measured.
+    pub fn leave(&self, frame: Frame, since: Option<Instant>) -> Result<Option<Sleeper>, Refused> {
         let mut state = self.0.state.lock();
         if state.is_closed || state.close.is_some() {
             return Err(Refused::Closed);
@@ -179,12 +207,11 @@ impl Outbound {
         state.frames.push(frame);
         state.sampled = state.sampled.or(since);
         if state.is_held_back {
-            return Ok(());
+            return Ok(None);
         }
-        let idle = state.idle.take();
+        let sleeper = state.idle.take().map(|idle| Sleeper(Some(idle)));
         drop(state);
-        wake(idle);
-        Ok(())
+        Ok(sleeper.filter(|_| self.0.limits.has_room_to_gather()))
     }
 
     /// Closes the connection after all that is queued.
@@ -381,6 +408,19 @@ mod tests {
         outbound.offer(frame("b")).unwrap();
 
         assert_eq!(inbox.next().await, Drained::Frames(vec![frame("b")]));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_holds_little_gathers_nothing() {
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
+        let woken = tokio::spawn(async move { inbox.next().await });
+        // It sleeps now.
+        tokio::task::yield_now().await;
+
+        let sleeper = outbound.leave(frame("a"), None).unwrap();
+
+        assert!(sleeper.is_none());
+        assert_eq!(woken.await.unwrap(), Drained::Frames(vec![frame("a")]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use super::brood::{Origin, RoomContext, RoomSeed};
+use super::crowd::Crowd;
 use super::halt::Halt;
 use super::handle::Audience;
 use super::journal::{Journal, PublishReply};
@@ -48,6 +49,7 @@ impl Actor for RoomActor {
             channel: seed.channel,
             kind: seed.kind,
             members: Members::new(),
+            crowd: Crowd::default(),
             audience,
             repeats: Repeats::default(),
             keep: None,
@@ -179,6 +181,7 @@ impl Room {
             }
             RoomMessage::Game(question) => room.answer_game(*question).await,
             RoomMessage::View { reply } => room.show(reply),
+            RoomMessage::Rouse => room.rouse().await,
             RoomMessage::Offer => room.offer(),
             RoomMessage::Wake(wake) => room.woken(wake).await,
             RoomMessage::Retire => room.retire(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::crowd::Crowd;
 use super::message::Asked;
 use super::notice::Epoch;
 use crate::delivery::Outbound;
@@ -239,17 +240,26 @@ impl Members {
         }
     }
 
-    /// Queues a frame for everybody, and says for how many. Who cannot take it is out: its
-    /// connection is closing.
-    pub(super) fn tell<F>(&mut self, mut shared: Shared<F>, timed: Option<Instant>) -> usize
-    where
+    /// Queues a frame for everybody. Who cannot take it is out: its connection is closing. The sockets of a
+    /// crowd are not woken yet.
+    pub(super) fn tell<F>(
+        &mut self,
+        mut shared: Shared<F>,
+        timed: Option<Instant>,
+        mut crowd: Option<&mut Crowd>,
+    ) where
         F: Fn(Encoding) -> Frame,
     {
         self.retain(|member| {
             let frame = shared.frame(member.outbound.encoding()).clone();
-            member.outbound.offer_timed(frame, timed).is_ok()
+            match (member.outbound.leave(frame, timed), &mut crowd) {
+                (Ok(sleeper), Some(crowd)) => crowd.leave(sleeper),
+                // Dropped, it wakes.
+                (Ok(sleeper), None) => drop(sleeper),
+                (Err(_), _) => return false,
+            }
+            true
         });
-        self.present.len()
     }
 
     /// Tells those of a member who want to know who comes and goes.

@@ -114,6 +114,8 @@ pub(super) enum RoomMessage {
         result: Result<Committed, WriteError>,
     },
     Wake(Wake),
+    /// The room looks after what has gathered for a crowd.
+    Rouse,
     /// The matchmaker has forgotten what the room has to offer.
     Offer,
     /// The shard asks whether the room can go.
@@ -154,6 +156,7 @@ impl RoomMessage {
             | RoomMessage::Past(_)
             | RoomMessage::Ask { .. }
             | RoomMessage::View { .. }
+            | RoomMessage::Rouse
             | RoomMessage::Offer
             | RoomMessage::Retire
             | RoomMessage::Pause

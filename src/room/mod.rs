@@ -10,6 +10,7 @@
 
 mod actor;
 mod brood;
+mod crowd;
 mod deed;
 mod directory;
 mod game;

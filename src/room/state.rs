@@ -8,6 +8,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::RoomContext;
+use super::crowd::Crowd;
 use super::game::Keep;
 use super::halt::Halt;
 use super::handle::{Audience, RoomKey};
@@ -44,6 +45,7 @@ pub(super) struct Room {
     pub(super) profile: Option<Profile>,
     pub(super) seating: Seating,
     pub(super) members: Members,
+    pub(super) crowd: Crowd,
     pub(super) stream: Stream,
     /// How many members others see from outside.
     pub(super) audience: Audience,
@@ -222,10 +224,35 @@ impl Room {
             true => None,
             false => self.share.timed(since),
         };
-        let delivered = self.members.tell(frames, timed);
+        if Crowd::is(self.members.len()) {
+            let bytes = publication.data.len();
+            self.members.tell(frames, timed, Some(&mut self.crowd));
+            if self.crowd.gather(bytes) {
+                self.look_after_crowd();
+            }
+        } else {
+            self.members.tell(frames, timed, None);
+        }
         let metrics = &self.context.metrics;
         metrics.published.increment(1);
-        metrics.delivered.increment(delivered as u64);
+        metrics.delivered.increment(self.members.len() as u64);
+    }
+
+    /// Looks whether somebody in a crowd is about to say more. If not, the sockets are woken.
+    pub(super) async fn rouse(&mut self) {
+        if self.crowd.has_more() {
+            // Whoever is about to say more gets in before the next look.
+            tokio::task::yield_now().await;
+            self.look_after_crowd();
+        } else {
+            self.crowd.rouse();
+        }
+    }
+
+    fn look_after_crowd(&mut self) {
+        if self.me.cast(RoomMessage::Rouse).is_err() {
+            self.crowd.rouse();
+        }
     }
 
     /// A seat as its holder's session is told of it. None in an open channel.
