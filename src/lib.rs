@@ -26,7 +26,7 @@
 //! - [`wire`]: what travels on a socket, as values: commands, replies, pushes, refusals, closes.
 //! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
-//! - [`persistence`]: the only door to the database: the lock, the one writer, the readers, the schema.
+//! - [`persistence`]: the only door to the database: the lock, the writers, the readers, the schema.
 //! - [`auth`]: who somebody is, by a signed token of the game's own login.
 //! - [`matchmaking`]: which room a quick match goes to.
 //! - [`room`]: who sits where, who hears what, and what was said last.

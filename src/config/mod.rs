@@ -126,7 +126,7 @@ pub struct DatabaseConfig {
 pub struct PersistenceConfig {
     /// Commands in one transaction.
     pub batch_max: usize,
-    /// Commands waiting for their transaction; past it the answer is UNAVAILABLE.
+    /// Commands waiting for their transaction with one writer; past it the answer is UNAVAILABLE.
     pub queue_max: usize,
     /// Time a command may take in all, retries included. Below the 5 s that the clients' SDKs wait.
     pub deadline: Duration,

@@ -1,19 +1,19 @@
-//! The shell: holds the reply ports and deadlines, and hands the commands to the writer task.
+//! The shell: holds the reply ports and deadlines, and hands the commands to the writer tasks.
 //!
-//! A mailbox can neither drain a batch nor push back; so the writer has a bounded queue of its own.
+//! A mailbox can neither drain a batch nor push back; so each writer has a bounded queue of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::message::PersistenceMessage;
 use super::queue::{Answer, Item, Job, Settle, Ticket, Work};
 use super::store::{Shared, Store};
-use super::{Refused, Write, writer};
+use super::{Refused, Write, lane, writer};
 
 /// After so long it is worth asking again: a full queue drains in less, a lost database may be back.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -35,7 +35,8 @@ struct Shell;
 
 /// The commands that wait for an answer.
 struct Waiting {
-    queue: mpsc::Sender<Work>,
+    /// One for each lane.
+    queues: Vec<mpsc::Sender<Work>>,
     deadline: Duration,
     next: u64,
     ports: HashMap<u64, (Settle, Ticket)>,
@@ -55,13 +56,17 @@ impl Actor for Shell {
         myself: ActorRef<PersistenceMessage>,
         shared: Arc<Shared>,
     ) -> Result<Waiting, ActorProcessingErr> {
-        let (queue, taken) = mpsc::channel(shared.settings.queue_max.max(1));
+        let mut queues = Vec::with_capacity(shared.lanes.len());
+        for lane in 0..shared.lanes.len() {
+            let (queue, taken) = mpsc::channel(shared.settings.queue_max.max(1));
+            queues.push(queue);
+            tokio::spawn(writer::run(shared.clone(), lane, taken, myself.clone()));
+        }
         let deadline = shared.settings.deadline;
-        *shared.queue.write() = Some(queue.downgrade());
-        tokio::spawn(writer::run(shared.clone(), taken, myself.clone()));
+        *shared.queues.write() = queues.iter().map(mpsc::Sender::downgrade).collect();
         *shared.shell.write() = Some(myself);
         Ok(Waiting {
-            queue,
+            queues,
             deadline,
             next: 0,
             ports: HashMap::new(),
@@ -115,6 +120,7 @@ impl Waiting {
         self.next += 1;
         let ticket = Ticket::default();
         let deadline = submitted + self.deadline;
+        let queue = &self.queues[lane::of(&write, self.queues.len())];
         let item = Item {
             number,
             command: write.command,
@@ -122,7 +128,7 @@ impl Waiting {
             news: write.news,
             deadline,
         };
-        match self.queue.try_send(Work::Write(item, ticket.clone())) {
+        match queue.try_send(Work::Write(item, ticket.clone())) {
             Ok(()) => {
                 self.ports.insert(number, (settle, ticket));
                 // At the end, unless the command has waited elsewhere before.
@@ -140,8 +146,18 @@ impl Waiting {
     }
 
     fn hand_over_job(&mut self, job: Job) {
+        let [first, others @ ..] = self.queues.as_slice() else {
+            return;
+        };
+        let mut before = Vec::with_capacity(others.len());
+        for queue in others {
+            let (settle, settled) = oneshot::channel();
+            // Refused by a full queue it is dropped, which tells the first writer.
+            let _ = queue.try_send(Work::Settle(settle));
+            before.push(settled);
+        }
         // Refused by a full queue it is dropped with its reply, which tells the asker.
-        let _ = self.queue.try_send(Work::Job(job));
+        let _ = first.try_send(Work::Job(job, before));
     }
 
     fn settle(&mut self, answers: Vec<(u64, Answer)>) {

@@ -70,6 +70,16 @@ pub enum UserWrite {
     Account { id: UserId, name: Option<Arc<str>> },
 }
 
+impl UserWrite {
+    pub(super) fn id(&self) -> &UserId {
+        match self {
+            UserWrite::Known(id) | UserWrite::Guest { id, .. } | UserWrite::Account { id, .. } => {
+                id
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum SessionWrite {
     Known(SessionId),

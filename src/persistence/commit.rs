@@ -34,7 +34,7 @@ pub(super) fn immediate() -> TransactionOptions {
 /// The commands and marks of one transaction. It keeps its id through everything that is asked about it.
 pub(super) struct Group {
     pub(super) id: Uuid,
-    pub(super) items: Arc<[Item]>,
+    pub(super) items: Arc<Vec<Item>>,
     pub(super) marks: Arc<[SoftWrite]>,
     pub(super) now: HubTime,
     /// Test hook: waited before COMMIT.

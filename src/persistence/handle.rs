@@ -254,8 +254,9 @@ impl Persistence {
     /// Looks at the queue of the writer and at the connections for reading.
     pub fn measure(&self) {
         let metrics = &self.shared.metrics;
-        let (depth, _) = self.shared.queue_depth();
-        metrics.queue_depth.set(depth as f64);
+        let depths = self.shared.queue_depths();
+        let waiting: usize = depths.iter().map(|(depth, _)| depth).sum();
+        metrics.queue_depth.set(waiting as f64);
         let (in_use, idle) = self.shared.readers.connections();
         metrics.in_use.set(f64::from(in_use));
         metrics.idle.set(f64::from(idle));
@@ -263,14 +264,14 @@ impl Persistence {
 
     /// How the writing half is: it needs nobody's answer.
     pub fn writing(&self) -> Writing {
-        let (depth, max) = self.shared.queue_depth();
+        let depths = self.shared.queue_depths();
         let shell = self.shared.shell.read();
         Writing {
             is_here: shell
                 .as_ref()
                 .is_some_and(|shell| shell.get_status() < ActorStatus::Draining),
             is_committing: self.shared.lock.is_held() && self.shared.writes.is_well(),
-            is_queue_full: depth >= max,
+            is_queue_full: depths.iter().any(|(depth, max)| depth >= max),
         }
     }
 
@@ -284,11 +285,13 @@ impl Persistence {
             // The last answers are still in its mailbox. One that is gone has nothing left to say.
             let _ = shell.drain();
         }
-        // The writer ends when the shell has.
-        let writer = self.shared.writer.lock().await;
         // Everything is committed: a connection that does not close properly costs nothing.
         let _ = self.readers().close_by_ref().await;
-        let _ = writer.connection().close_by_ref().await;
+        for lane in &self.shared.lanes {
+            // The writer ends when the shell has.
+            let writer = lane.writer.lock().await;
+            let _ = writer.connection().close_by_ref().await;
+        }
         self.shared.lock.release().await;
     }
 

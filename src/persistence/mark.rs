@@ -106,10 +106,6 @@ impl Marks {
         }
         waiting.due = Some(Instant::now() + ALONE_AFTER);
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().marks.is_empty()
-    }
 }
 
 fn patience(mark: &SoftWrite) -> Duration {
@@ -170,7 +166,7 @@ mod tests {
             matches!(taken[..], [SoftWrite::Heartbeat { at: HubTime(2) }]),
             "{taken:?}"
         );
-        assert!(marks.is_empty());
+        assert!(marks.take().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

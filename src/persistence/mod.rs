@@ -1,8 +1,9 @@
 //! The only door to the database.
 //!
-//! **Owns** the database's lock and connections, the queue of all writes and its one writer task.
+//! **Owns** the database's lock and connections, and the lanes of writing: a queue, a connection and a writer
+//! task each.
 //! **Supervised by** the hub, which starts [`PersistenceActor`] again with the same [`Store`].
-//! **On failure** of the shell or the writer, the commands that were in their hands are told as lost: what
+//! **On failure** of the shell or a writer, the commands that were in their hands are told as lost: what
 //! is stored is then to be read, and the next writer settles the last group before it answers a read of truth.
 
 mod actor;
@@ -14,6 +15,8 @@ mod condition;
 mod error;
 mod group;
 mod handle;
+mod job;
+mod lane;
 mod lock;
 mod mark;
 mod message;

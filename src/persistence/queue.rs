@@ -24,11 +24,17 @@ pub(super) struct Item {
     pub(super) deadline: Instant,
 }
 
-/// Everything the writer is asked to do, in the order of the queue.
+/// Everything a writer is asked to do, in the order of its queue.
 pub(super) enum Work {
     Write(Item, Ticket),
-    Job(Job),
+    /// For the first writer, once the others have settled what was queued with them before.
+    Job(Job, Vec<Settled>),
+    /// For the others.
+    Settle(oneshot::Sender<()>),
 }
+
+/// Comes when another writer has settled everything that was queued with it before. Dropped, that writer is gone.
+pub(super) type Settled = oneshot::Receiver<()>;
 
 /// What is done alone, after everything that was queued before it.
 pub(super) enum Job {

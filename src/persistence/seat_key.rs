@@ -11,7 +11,7 @@ impl Store {
     ///
     /// PostgreSQL does, so that tokens outlive the machine that signed them.
     pub async fn seat_token_key(&self, fresh: &str) -> Result<Option<String>, OpenError> {
-        let writer = self.shared.writer.lock().await;
+        let writer = self.shared.lanes[0].writer.lock().await;
         let connection = writer.connection();
         if connection.get_database_backend() != DbBackend::Postgres {
             return Ok(None);

@@ -10,13 +10,12 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::address::Address;
 use super::backoff::Backoff;
-use super::commit::Writer;
 use super::condition::WriteCondition;
 use super::error::Cause;
+use super::lane::{self, Lane};
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
 use super::message::PersistenceMessage;
@@ -54,10 +53,8 @@ pub(super) struct Shared {
     /// Test hook: waited before each COMMIT in builds with `faults`.
     pub(super) commit_delay: Duration,
     pub(super) readers: Readers,
-    /// Held by the one writer task for its life, so a next one begins when the last has ended.
-    pub(super) writer: Arc<tokio::sync::Mutex<Writer>>,
-    /// The group whose outcome is not known yet.
-    pub(super) in_flight: Mutex<Option<Uuid>>,
+    /// At least one.
+    pub(super) lanes: Vec<Lane>,
     pub(super) marks: Marks,
     pub(super) writes: WriteCondition,
     pub(super) taken_over: Mutex<TakenOver>,
@@ -66,8 +63,8 @@ pub(super) struct Shared {
     pub(super) metrics: PersistenceMetrics,
     /// The kinds that are configured without a durable history.
     pub(super) memory_kinds: Arc<[String]>,
-    /// The queue of the writer, to look at.
-    pub(super) queue: RwLock<Option<mpsc::WeakSender<Work>>>,
+    /// The queues of the lanes, to look at. None while nobody takes writes.
+    pub(super) queues: RwLock<Vec<mpsc::WeakSender<Work>>>,
 }
 
 impl Store {
@@ -86,7 +83,7 @@ impl Store {
         let give_up = Instant::now() + within;
         let is_in_use = Instant::now() + within.min(LOCK_LEFT_OVER);
         let mut backoff = Backoff::new();
-        let (lock, writer, readers) = loop {
+        let (lock, writers, readers) = loop {
             match connect(&address, config).await {
                 Ok(parts) => break parts,
                 Err(Unlocked::Refused(OpenError::DatabaseInUse)) if Instant::now() < is_in_use => {
@@ -104,7 +101,9 @@ impl Store {
                 }
             }
         };
-        schema::prepare(&writer, config.database.migrate).await?;
+        schema::prepare(&writers[0], config.database.migrate).await?;
+        let lanes = writers.into_iter();
+        let lanes = lanes.map(|connection| Lane::new(address.clone(), connection));
         let commit_delay = if config.dev {
             config.faults.commit_delay
         } else {
@@ -115,8 +114,7 @@ impl Store {
             settings: config.persistence.clone(),
             commit_delay,
             readers,
-            writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, writer))),
-            in_flight: Mutex::new(None),
+            lanes: lanes.collect(),
             marks: Marks::default(),
             writes: WriteCondition::default(),
             taken_over: Mutex::default(),
@@ -124,7 +122,7 @@ impl Store {
             lock,
             metrics: PersistenceMetrics::new(),
             memory_kinds: memory_kinds(config),
-            queue: RwLock::new(None),
+            queues: RwLock::default(),
         });
         keep_lock(&shared);
         keep_awake(&shared, config.database.keepalive);
@@ -145,16 +143,15 @@ impl fmt::Debug for Store {
 }
 
 impl Shared {
-    /// Commands that wait for the writer, and how many may. While there is none, nothing waits.
-    pub(super) fn queue_depth(&self) -> (usize, usize) {
-        let queue = self.queue.read().as_ref().and_then(|queue| queue.upgrade());
-        match queue {
-            Some(queue) => {
-                let max = queue.max_capacity();
-                (max - queue.capacity(), max)
-            }
-            None => (0, self.settings.queue_max),
-        }
+    /// Commands that wait for each writer, and how many may. While there is no writer, nothing waits.
+    pub(super) fn queue_depths(&self) -> Vec<(usize, usize)> {
+        let queues = self.queues.read();
+        let queues = queues.iter().filter_map(mpsc::WeakSender::upgrade);
+        let depth = |queue: mpsc::Sender<Work>| {
+            let max = queue.max_capacity();
+            (max - queue.capacity(), max)
+        };
+        queues.map(depth).collect()
     }
 }
 
@@ -167,15 +164,18 @@ fn memory_kinds(config: &Config) -> Arc<[String]> {
 async fn connect(
     address: &Address,
     config: &Config,
-) -> Result<(DaemonLock, DatabaseConnection, Readers), Unlocked> {
+) -> Result<(DaemonLock, Vec<DatabaseConnection>, Readers), Unlocked> {
     let lock = DaemonLock::take(address).await?;
     let away = |error| address.away(error);
-    let writer = address.connect_writer().await.map_err(away)?;
-    refuse_old(&writer).await?;
+    let mut writers = vec![address.connect_writer().await.map_err(away)?];
+    refuse_old(&writers[0]).await?;
+    while writers.len() < lane::count(address.backend()) {
+        writers.push(address.connect_writer().await.map_err(away)?);
+    }
     let readers = Readers::connect(address.clone(), &config.database)
         .await
         .map_err(away)?;
-    Ok((lock, writer, readers))
+    Ok((lock, writers, readers))
 }
 
 async fn refuse_old(connection: &DatabaseConnection) -> Result<(), Unlocked> {

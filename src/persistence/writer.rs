@@ -1,4 +1,4 @@
-//! The writer task: takes what has collected while it was committing, and commits it as one group.
+//! The writer task of a lane: takes what has collected while it was committing, and commits it as one group.
 //!
 //! There is no timer: the previous commit is the wait. The task talks to the database outside of every
 //! `select!`, because a cancelled BEGIN leaves a connection inside a transaction.
@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use ractor::ActorRef;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -15,29 +16,29 @@ use uuid::Uuid;
 
 use super::actor::unavailable;
 use super::backoff::Backoff;
-use super::commit::{Attempt, Group, Interrupted, Writer};
-use super::error::{Class, classify};
+use super::commit::{Attempt, Group, Writer};
 use super::group::{self, Outcome};
 use super::message::PersistenceMessage;
-use super::queue::{Answer, CleanStop, Item, Job, Work};
-use super::run::{self, RunStart};
+use super::queue::{Answer, Item, Work};
 use super::store::Shared;
-use super::{Refused, WriteError};
+use super::{Refused, SoftWrite, job};
 
 /// Commands in one group at most, whatever the configuration says: with nine columns a row they stay below
 /// SQLite's 32,766 parameters, and beyond it a group only gets slower, not more efficient.
 const BATCH_LARGEST: usize = 2048;
 
-/// Runs until its queue is closed. Begins when the writer before it has ended.
+/// Runs until its queue is closed. Begins when the writer of this lane before it has ended.
 pub(super) async fn run(
     shared: Arc<Shared>,
+    lane: usize,
     queue: mpsc::Receiver<Work>,
     shell: ActorRef<PersistenceMessage>,
 ) {
     let _farewell = Farewell(shell.clone());
-    let writer = shared.writer.clone().lock_owned().await;
+    let writer = shared.lanes[lane].writer.clone().lock_owned().await;
     let mut committer = Committer {
         shared,
+        lane,
         writer,
         shell,
     };
@@ -55,9 +56,11 @@ impl Drop for Farewell {
     }
 }
 
-struct Committer {
-    shared: Arc<Shared>,
-    writer: OwnedMutexGuard<Writer>,
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    /// Which lane it serves.
+    lane: usize,
+    pub(super) writer: OwnedMutexGuard<Writer>,
     shell: ActorRef<PersistenceMessage>,
 }
 
@@ -74,7 +77,7 @@ impl Committer {
                         break;
                     }
                 }
-                () = self.shared.marks.due() => {}
+                () = self.shared.marks.due(), if self.has_marks() => {}
             }
             if batch.is_empty() {
                 self.commit(Vec::new()).await;
@@ -93,9 +96,16 @@ impl Committer {
                         items.push(item);
                     }
                 }
-                Work::Job(job) => {
+                Work::Job(job, before) => {
                     self.commit(std::mem::take(&mut items)).await;
-                    self.carry_out(job).await;
+                    if job::may_begin(before).await {
+                        self.carry_out(job).await;
+                    }
+                }
+                Work::Settle(settled) => {
+                    self.commit(std::mem::take(&mut items)).await;
+                    // Who asked may be gone.
+                    let _ = settled.send(());
                 }
             }
         }
@@ -104,8 +114,25 @@ impl Committer {
         }
     }
 
+    /// The marks that wait go with what goes through the first lane.
+    fn has_marks(&self) -> bool {
+        self.lane == 0
+    }
+
+    fn take_marks(&self) -> Vec<SoftWrite> {
+        if self.has_marks() {
+            self.shared.marks.take()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn in_flight(&self) -> &Mutex<Option<Uuid>> {
+        &self.shared.lanes[self.lane].in_flight
+    }
+
     /// Commits the commands in as few groups as their order allows, and the waiting marks with the first.
-    async fn commit(&mut self, mut items: Vec<Item>) {
+    pub(super) async fn commit(&mut self, mut items: Vec<Item>) {
         let mut groups = VecDeque::new();
         loop {
             let rest = items.split_off(group::cut(&items));
@@ -116,9 +143,7 @@ impl Committer {
             }
         }
         while let Some(group) = groups.pop_front() {
-            if !group.is_empty() || !self.shared.marks.is_empty() {
-                self.settle_group(group, &mut groups).await;
-            }
+            self.settle_group(group, &mut groups).await;
         }
     }
 
@@ -127,7 +152,7 @@ impl Committer {
         let mut backoff = Backoff::new();
         loop {
             items = self.refuse_late(items);
-            let marks = self.shared.marks.take();
+            let marks = self.take_marks();
             if items.is_empty() && marks.is_empty() {
                 return;
             }
@@ -136,10 +161,10 @@ impl Committer {
                 return self.refuse_all(items, &unavailable());
             }
             let id = Uuid::now_v7();
-            let shared: Arc<[Item]> = items.into();
+            let shared = Arc::new(items);
             let marks: Arc<[_]> = marks.into();
             let attempt = self.attempt(id, &shared, &marks).await;
-            items = shared.to_vec();
+            items = Arc::unwrap_or_clone(shared);
             match attempt {
                 Attempt::Committed(outcomes) => {
                     return self.settle_outcomes(items, outcomes, groups);
@@ -176,8 +201,8 @@ impl Committer {
     async fn attempt(
         &mut self,
         id: Uuid,
-        items: &Arc<[Item]>,
-        marks: &Arc<[super::SoftWrite]>,
+        items: &Arc<Vec<Item>>,
+        marks: &Arc<[SoftWrite]>,
     ) -> Attempt {
         let group = Group {
             id,
@@ -187,7 +212,7 @@ impl Committer {
             commit_delay: self.shared.commit_delay,
         };
         if !items.is_empty() {
-            *self.shared.in_flight.lock() = Some(id);
+            *self.in_flight().lock() = Some(id);
         }
         let started = Instant::now();
         self.shared.writes.wants();
@@ -197,18 +222,18 @@ impl Committer {
         match &attempt {
             Attempt::Unknown(_) => {}
             Attempt::Committed(_) => {
-                *self.shared.in_flight.lock() = None;
+                *self.in_flight().lock() = None;
                 self.shared.writes.answers();
                 metrics.commits.increment(1);
                 metrics.group_size.record(as_f64(items.len()));
             }
             Attempt::Permanent(_) | Attempt::MarksRefused(_) => {
-                *self.shared.in_flight.lock() = None;
+                *self.in_flight().lock() = None;
                 self.shared.writes.answers();
                 metrics.rollbacks.increment(1);
             }
             Attempt::Transient(_) => {
-                *self.shared.in_flight.lock() = None;
+                *self.in_flight().lock() = None;
                 metrics.rollbacks.increment(1);
             }
         }
@@ -222,7 +247,7 @@ impl Committer {
             match self.writer.is_stored(id, self.shared.clock.now()).await {
                 Ok(is_stored) => {
                     info!(is_stored, "the outcome of an unanswered COMMIT is known");
-                    *self.shared.in_flight.lock() = None;
+                    *self.in_flight().lock() = None;
                     self.shared.writes.answers();
                     return is_stored;
                 }
@@ -237,7 +262,7 @@ impl Committer {
 
     /// A writer before this one may have left a group open: later truth must not change any more.
     async fn settle_left_over(&mut self) {
-        let left = *self.shared.in_flight.lock();
+        let left = *self.in_flight().lock();
         if let Some(id) = left {
             self.find_out(id).await;
         }
@@ -304,114 +329,6 @@ impl Committer {
         }
         // If the shell is gone, its reply ports have told that the answers are lost.
         let _ = self.shell.cast(PersistenceMessage::Settled(answers));
-    }
-
-    async fn carry_out(&mut self, job: Job) {
-        // Who asked may have stopped waiting: then nobody needs the answer.
-        match job {
-            #[cfg(feature = "faults")]
-            Job::Panic => panic!("ordered"),
-            Job::Barrier(reply) => {
-                let _ = reply.send(());
-            }
-            Job::BeginRun(reply) => {
-                let _ = reply.send(self.begin_run().await);
-            }
-            Job::CleanStop(stop, reply) => {
-                let _ = reply.send(self.clean_stop(stop).await);
-            }
-            Job::Drain(reply) => {
-                self.commit(Vec::new()).await;
-                self.checkpoint().await;
-                let _ = reply.send(());
-            }
-        }
-    }
-
-    async fn begin_run(&mut self) -> Result<RunStart, WriteError> {
-        let mut last = None;
-        let give_up = Instant::now() + self.shared.settings.deadline;
-        let mut backoff = Backoff::new();
-        while last.is_none() || Instant::now() < give_up {
-            let connection = self.writer.connection().clone();
-            let now = self.shared.clock.now();
-            let kinds = Arc::clone(&self.shared.memory_kinds);
-            let begun = self
-                .writer
-                .guarded(async move { run::begin(&connection, &kinds, now).await })
-                .await;
-            match said(begun) {
-                Ok((start, taken_over)) => {
-                    *self.shared.taken_over.lock() = taken_over;
-                    return Ok(start);
-                }
-                Err(error) => {
-                    warn!(%error, "the run could not begin");
-                    self.writer.look_after_connection(&error).await;
-                    let is_final = classify(&error) == Class::Permanent;
-                    last = Some(error);
-                    if is_final {
-                        break;
-                    }
-                    backoff.wait().await;
-                }
-            }
-        }
-        Err(WriteError::Lost)
-    }
-
-    async fn clean_stop(&mut self, stop: CleanStop) -> Result<(), WriteError> {
-        let streams: Arc<[_]> = stop.streams.into();
-        let mut backoff = Backoff::new();
-        loop {
-            // The marks first: they are part of what the next run finds.
-            self.commit(Vec::new()).await;
-            let (connection, streams) = (self.writer.connection().clone(), Arc::clone(&streams));
-            let now = self.shared.clock.now();
-            let stopped = self
-                .writer
-                .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
-                .await;
-            match said(stopped) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    warn!(%error, "the planned stop could not be recorded");
-                    if classify(&error) == Class::Permanent || Instant::now() >= stop.give_up {
-                        return Err(WriteError::Lost);
-                    }
-                    backoff.wait().await;
-                }
-            }
-        }
-    }
-
-    /// Empties SQLite's log into its database, so that the file alone is whole.
-    async fn checkpoint(&mut self) {
-        let connection = self.writer.connection().clone();
-        if connection.get_database_backend() == sea_orm::DbBackend::Postgres {
-            return;
-        }
-        let result = self
-            .writer
-            .guarded(async move {
-                connection
-                    .execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
-                    .await
-            })
-            .await;
-        if let Err(error) = said(result) {
-            warn!(%error, "the log was not checkpointed; the next start does it");
-        }
-    }
-}
-
-fn said<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
-    match result {
-        Ok(result) => result,
-        Err(Interrupted::Cut) => Err(DbErr::ConnectionAcquire(
-            sea_orm::ConnAcquireErr::ConnectionClosed,
-        )),
-        Err(Interrupted::Panicked) => Err(DbErr::Custom("the transaction panicked".into())),
     }
 }
 

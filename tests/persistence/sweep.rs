@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::database::{Database, Hub};
 use super::on_both;
-use super::vocabulary::{Player, Room, ends};
+use super::vocabulary::{Player, Room, ends, sweeps_nothing};
 
 on_both!(
     sessions_that_are_over_go_with_all_that_is_theirs,
@@ -250,10 +250,14 @@ async fn pages_lead_through_all_sessions_and_name_the_dead(database: Database) {
 /// It has no transaction of its own, so it holds nobody up: what it removes is bounded.
 async fn a_sweep_rides_with_the_commands_of_players(database: Database) {
     let hub = database.start().await;
+    let room = Room::new();
+    let opened = hub.persistence.write(Player::new().opens(&room)).await;
+    opened.unwrap();
+    let before = database.count("commit_groups").await;
     let stalled = database.stall().await;
     let first = tokio::spawn({
         let persistence = hub.persistence.clone();
-        async move { persistence.write(Player::new().opens_session()).await }
+        async move { persistence.write(sweeps_nothing()).await }
     });
     // The writer has the first one in hand; what comes now goes with the next transaction.
     sleep(Duration::from_millis(100)).await;
@@ -264,12 +268,12 @@ async fn a_sweep_rides_with_the_commands_of_players(database: Database) {
         })
     };
     let commands = [
-        Player::new().opens(&Room::new()),
+        Player::new().claims(&room, 1),
         sweep(Litter::Groups),
-        Player::new().opens_session(),
+        Player::new().claims(&room, 2),
         sweep(Litter::Keys),
         sweep(Litter::Sessions(vec![SessionId::new()])),
-        Player::new().opens(&Room::new()),
+        Player::new().claims(&room, 3),
     ];
     let answers: Vec<_> = commands
         .into_iter()
@@ -290,5 +294,5 @@ async fn a_sweep_rides_with_the_commands_of_players(database: Database) {
             Committed::Player { .. } | Committed::Swept(_)
         ));
     }
-    assert_eq!(database.count("commit_groups").await, 2);
+    assert_eq!(database.count("commit_groups").await, before + 2);
 }

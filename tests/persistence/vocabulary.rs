@@ -5,8 +5,8 @@ use std::time::Duration;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    ClaimSeat, Command, EndSession, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
-    OpenSession, ReleaseSeat, SessionWrite, UserWrite,
+    ClaimSeat, Command, EndSession, Litter, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
+    OpenSession, ReleaseSeat, SessionWrite, Sweep, UserWrite,
 };
 use holdfast::token::Generations;
 
@@ -125,6 +125,14 @@ impl Room {
             stream_epoch: "first".into(),
         }
     }
+}
+
+/// A command that changes nothing, in the lane of all that exists.
+pub(super) fn sweeps_nothing() -> Command {
+    Command::Sweep(Sweep {
+        what: Litter::Groups,
+        before: HubTime(0),
+    })
 }
 
 /// Ends a session that sits in no room with a durable stream, as far as it knows.

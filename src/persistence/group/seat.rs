@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::Outcomes;
 use super::entry::Entry;
-use super::user::user_id;
 use crate::clock::{HubTime, millis};
 use crate::persistence::Refused;
 use crate::persistence::rows::{Columns, Rows, Type};
@@ -103,7 +102,7 @@ pub(super) async fn claim(
             i64::from(seat.number).into(),
             seat.team.as_deref().map(str::to_owned).into(),
             entry.session.id().0.into(),
-            user_id(entry.user).as_str().into(),
+            entry.user.id().as_str().into(),
             if is_away { "away" } else { "held" }.into(),
             now.0.into(),
             is_away.then_some(now.0).into(),
@@ -154,7 +153,7 @@ pub(super) async fn enrol(
     let mut rows = Rows::new(PARTICIPANT);
     for entry in entries {
         if let Some((room, _)) = entry.seat {
-            let user = user_id(entry.user).as_str().into();
+            let user = entry.user.id().as_str().into();
             rows.push([room.0.into(), user, now.0.into()]);
         }
     }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::Outcomes;
 use super::entry::{Entry, Session};
-use super::user::user_id;
 use crate::clock::HubTime;
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
@@ -40,7 +39,7 @@ pub(super) async fn refuse_ended(
     let mut rows = Rows::new(KNOWN);
     for entry in entries.iter() {
         if let Session::Known(id) = entry.session {
-            rows.push([id.0.into(), user_id(entry.user).as_str().into()]);
+            rows.push([id.0.into(), entry.user.id().as_str().into()]);
         }
     }
     if rows.is_empty() {
@@ -86,7 +85,7 @@ pub(super) async fn open(
         };
         sessions.push([
             session.id.0.into(),
-            user_id(entry.user).as_str().into(),
+            entry.user.id().as_str().into(),
             now.0.into(),
             session.expires_at.0.into(),
         ]);

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::Outcomes;
 use super::entry::Entry;
-use super::user::user_id;
 use crate::clock::HubTime;
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
@@ -49,7 +48,7 @@ pub(super) async fn confirm(
             taken.room.0.into(),
             i64::from(taken.seat).into(),
             taken.from.0.into(),
-            user_id(entry.user).as_str().into(),
+            entry.user.id().as_str().into(),
             taken.session.id.0.into(),
             taken.tokens.confirmed.into(),
             taken.tokens.ended.into(),

@@ -101,7 +101,7 @@ impl Users {
     }
 
     fn check(&mut self, entry: &Entry<'_>) -> Result<(), Refused> {
-        let id = user_id(entry.user);
+        let id = entry.user.id();
         let (is_made, account) = match entry.user {
             UserWrite::Guest { .. } => (true, None),
             UserWrite::Account { .. } => (true, self.stored.get_mut(id)),
@@ -161,7 +161,7 @@ impl Users {
         let mut guests = Rows::new(NEW);
         let mut names: HashMap<&UserId, Arc<str>> = HashMap::new();
         for entry in entries {
-            let id = user_id(entry.user);
+            let id = entry.user.id();
             let name = match entry.user {
                 UserWrite::Guest { name, .. } => {
                     let row = [
@@ -257,12 +257,6 @@ impl Users {
         )
         .await?;
         Ok(())
-    }
-}
-
-pub(super) fn user_id(user: &UserWrite) -> &UserId {
-    match user {
-        UserWrite::Known(id) | UserWrite::Guest { id, .. } | UserWrite::Account { id, .. } => id,
     }
 }
 

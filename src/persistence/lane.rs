@@ -1,0 +1,181 @@
+//! The lanes of writing: a connection each, and a writer task.
+//!
+//! What concerns anything that exists goes through the first lane, in the order of its arrival. A player who arrives
+//! makes what nobody else can name before the answer is given: its order means nothing, so on PostgreSQL, of
+//! which each connection uses one core, it goes through lanes beside the first, and a storm of arrivals
+//! holds up no seat and no publication. SQLite writes through one connection at a time, so it has one lane.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sea_orm::{DatabaseConnection, DbBackend};
+use uuid::Uuid;
+
+use super::address::Address;
+use super::commit::Writer;
+use super::{Command, SessionWrite, Write};
+use crate::id::UserId;
+
+/// Lanes for arrivals beside the first, on PostgreSQL. Two keep two cores of the server busy; more make smaller
+/// groups, of which each costs a commit.
+const ARRIVAL_LANES: usize = 2;
+
+/// One lane, as it outlives its writer task.
+pub(super) struct Lane {
+    /// Held by the one writer task for its life, so a next one begins when the last has ended.
+    pub(super) writer: Arc<tokio::sync::Mutex<Writer>>,
+    /// The group whose outcome is not known yet.
+    pub(super) in_flight: Mutex<Option<Uuid>>,
+}
+
+impl Lane {
+    pub(super) fn new(address: Address, connection: DatabaseConnection) -> Lane {
+        Lane {
+            writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, connection))),
+            in_flight: Mutex::new(None),
+        }
+    }
+}
+
+/// How many lanes a database has.
+pub(super) fn count(backend: DbBackend) -> usize {
+    if backend == DbBackend::Postgres {
+        1 + ARRIVAL_LANES
+    } else {
+        1
+    }
+}
+
+/// Which of so many lanes a command goes through.
+pub(super) fn of(write: &Write, lanes: usize) -> usize {
+    match arrival(write) {
+        // Two arrivals of one user stay in their order, and never wait for each other's rows.
+        Some(user) if lanes > 1 => {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
+            1 + usize::try_from(hash % (lanes as u64 - 1)).expect("less than the lanes")
+        }
+        Some(_) | None => 0,
+    }
+}
+
+/// Whose arrival a command is: it makes a session, perhaps with a room and a seat in it, and changes nothing that
+/// others may be changing. A key may have been used for something else.
+fn arrival(write: &Write) -> Option<&UserId> {
+    if write.once.is_some() {
+        return None;
+    }
+    match &write.command {
+        Command::OpenSession(open) => Some(open.user.id()),
+        Command::OpenRoom(open) if is_new(&open.session) && open.cost <= 0 => Some(open.user.id()),
+        Command::OpenRoom(_)
+        | Command::ClaimSeat(_)
+        | Command::ReleaseSeat(_)
+        | Command::HoldSeat(_)
+        | Command::ConfirmToken(_)
+        | Command::EndTokens(_)
+        | Command::EndSession(_)
+        | Command::CloseRoom(_)
+        | Command::Publish(_)
+        | Command::RemoveHistory(_)
+        | Command::AddToken(_)
+        | Command::Sweep(_)
+        | Command::Nothing => None,
+    }
+}
+
+fn is_new(session: &SessionWrite) -> bool {
+    match session {
+        SessionWrite::New(_) => true,
+        SessionWrite::Known(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::HubTime;
+    use crate::id::{RoomCode, RoomId, SessionId};
+    use crate::persistence::{ClaimSeat, NewRoom, NewSeat, NewSession, OpenRoom, UserWrite};
+    use crate::token::Generations;
+
+    const LANES: usize = 1 + ARRIVAL_LANES;
+
+    fn user(id: UserId) -> UserWrite {
+        UserWrite::Account { id, name: None }
+    }
+
+    fn new_session() -> SessionWrite {
+        SessionWrite::New(NewSession {
+            id: SessionId::new(),
+            token: None,
+            expires_at: HubTime(0),
+        })
+    }
+
+    fn seat() -> NewSeat {
+        NewSeat {
+            number: 0,
+            team: None,
+            hold_until: None,
+            tokens: Generations::begin(HubTime(0)),
+        }
+    }
+
+    fn opens(id: UserId, session: SessionWrite, cost: i64) -> Write {
+        Command::OpenRoom(Box::new(OpenRoom {
+            room: NewRoom {
+                id: RoomId::new(),
+                code: RoomCode::random(),
+                kind: "table".into(),
+                settings: "{}".into(),
+                grace: Duration::ZERO,
+                stream_epoch: "e".into(),
+            },
+            user: user(id),
+            session,
+            seat: seat(),
+            cost,
+        }))
+        .into()
+    }
+
+    #[test]
+    fn all_arrivals_of_a_user_go_through_one_lane_and_those_of_many_through_all() {
+        let lane = |id: &UserId| of(&opens(id.clone(), new_session(), 0), LANES);
+        let mut used: Vec<usize> = (0..64)
+            .map(|_| {
+                let id = UserId::guest();
+                assert_eq!(lane(&id), lane(&id));
+                lane(&id)
+            })
+            .collect();
+
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used, (1..LANES).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_concerns_anything_that_exists_goes_through_the_first_lane() {
+        let known = SessionWrite::Known(SessionId::new());
+        let claim = Command::ClaimSeat(Box::new(ClaimSeat {
+            room: RoomId::new(),
+            user: user(UserId::guest()),
+            session: new_session(),
+            seat: seat(),
+            cost: 0,
+        }));
+
+        assert_eq!(of(&opens(UserId::guest(), known, 0), LANES), 0);
+        assert_eq!(of(&opens(UserId::guest(), new_session(), 1), LANES), 0);
+        assert_eq!(of(&claim.into(), LANES), 0);
+    }
+
+    #[test]
+    fn a_single_lane_takes_everything() {
+        assert_eq!(of(&opens(UserId::guest(), new_session(), 0), 1), 0);
+    }
+}
