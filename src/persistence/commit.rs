@@ -43,7 +43,11 @@ pub(super) struct Group {
 
 /// How an attempt to commit a group ended.
 pub(super) enum Attempt {
-    Committed(Vec<Outcome>),
+    Committed {
+        outcomes: Vec<Outcome>,
+        /// Marks that go with another group as well.
+        left: Vec<SoftWrite>,
+    },
     /// Nothing is stored, and it will fail again.
     Permanent(DbErr),
     /// Nothing is stored because of the marks.
@@ -110,7 +114,7 @@ impl Writer {
             .await;
         let outcomes = Arc::unwrap_or_clone(at_commit).into_inner();
         match (result, outcomes) {
-            (Ok(Ok(())), Some(outcomes)) => Attempt::Committed(outcomes),
+            (Ok(Ok(left)), Some(outcomes)) => Attempt::Committed { outcomes, left },
             (Ok(Err(failure)), outcomes) => {
                 self.look_after_connection(&failure.error).await;
                 judge(failure, outcomes)
@@ -120,7 +124,7 @@ impl Writer {
                 Attempt::Permanent(DbErr::Custom("the transaction panicked".into()))
             }
             (Err(_), Some(outcomes)) => Attempt::Unknown(outcomes),
-            (Ok(Ok(())), None) => Attempt::Permanent(DbErr::Custom("nothing was sent".into())),
+            (Ok(Ok(_)), None) => Attempt::Permanent(DbErr::Custom("nothing was sent".into())),
         }
     }
 
@@ -211,12 +215,13 @@ impl Writer {
     }
 }
 
-/// The one place where BEGIN and COMMIT meet: COMMIT is sent only if every statement succeeded.
+/// The one place where BEGIN and COMMIT meet: COMMIT is sent only if every statement succeeded. Gives the marks of
+/// which something is left to do.
 async fn transact(
     connection: &DatabaseConnection,
     group: &Group,
     at_commit: &OnceLock<Vec<Outcome>>,
-) -> Result<(), Failure> {
+) -> Result<Vec<SoftWrite>, Failure> {
     let transaction = connection
         .begin_with_options(immediate())
         .await
@@ -231,7 +236,7 @@ async fn transact(
             .await
             .map_err(Failure::work)?;
     }
-    group::apply_marks(&transaction, &group.marks)
+    let left = group::apply_marks(&transaction, &group.marks)
         .await
         .map_err(|error| Failure {
             phase: Phase::Marks,
@@ -248,7 +253,8 @@ async fn transact(
     transaction.commit().await.map_err(|error| Failure {
         phase: Phase::Commit,
         error,
-    })
+    })?;
+    Ok(left)
 }
 
 fn judge(failure: Failure, outcomes: Option<Vec<Outcome>>) -> Attempt {

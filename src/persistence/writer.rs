@@ -166,7 +166,8 @@ impl Committer {
             let attempt = self.attempt(id, &shared, &marks).await;
             items = Arc::unwrap_or_clone(shared);
             match attempt {
-                Attempt::Committed(outcomes) => {
+                Attempt::Committed { outcomes, left } => {
+                    self.shared.marks.restore(left);
                     return self.settle_outcomes(items, outcomes, groups);
                 }
                 Attempt::Unknown(outcomes) => {
@@ -221,7 +222,7 @@ impl Committer {
         metrics.commit_duration.record(started.elapsed());
         match &attempt {
             Attempt::Unknown(_) => {}
-            Attempt::Committed(_) => {
+            Attempt::Committed { .. } => {
                 *self.in_flight().lock() = None;
                 self.shared.writes.answers();
                 metrics.commits.increment(1);

@@ -29,16 +29,16 @@ const HISTORY: Columns = &[
     ("below", Type::Int),
 ];
 
-/// Publications that one group drops, so that much at once holds nobody up. What is left goes with the
-/// next mark of its stream, or with its room.
-const PRUNED_MAX: usize = 4096;
+/// Publications that one group drops, so that much at once holds nobody up. What is left goes with a later group.
+const PRUNED_MAX: u64 = 4096;
 
 const CLOCK: Columns = &[("node", Type::Text), ("at", Type::Int)];
 
+/// Writes the marks. Gives back those of which something is left to do.
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     marks: &[SoftWrite],
-) -> Result<(), DbErr> {
+) -> Result<Vec<SoftWrite>, DbErr> {
     let mut seats = Rows::new(SEAT);
     let mut sessions = Rows::new(SESSION);
     let mut histories = Rows::new(HISTORY);
@@ -101,8 +101,22 @@ pub(super) async fn apply(
              WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
         )
         .await?;
-    prune(transaction, histories).await?;
-    beat(transaction, clock).await
+    beat(transaction, clock).await?;
+    if prune(transaction, histories).await? {
+        return Ok(Vec::new());
+    }
+    let left = marks.iter().filter(|mark| is_prune(mark));
+    Ok(left.cloned().collect())
+}
+
+fn is_prune(mark: &SoftWrite) -> bool {
+    match mark {
+        SoftWrite::PruneHistory { .. } => true,
+        SoftWrite::SeatAway { .. }
+        | SoftWrite::SeatBack { .. }
+        | SoftWrite::SessionSeen { .. }
+        | SoftWrite::Heartbeat { .. } => false,
+    }
 }
 
 async fn beat(transaction: &DatabaseTransaction, clock: Rows) -> Result<(), DbErr> {
@@ -117,13 +131,13 @@ async fn beat(transaction: &DatabaseTransaction, clock: Rows) -> Result<(), DbEr
     Ok(())
 }
 
-async fn prune(transaction: &DatabaseTransaction, histories: Rows) -> Result<(), DbErr> {
+/// Says whether there is nothing more to drop.
+async fn prune(transaction: &DatabaseTransaction, histories: Rows) -> Result<bool, DbErr> {
     let sql = format!(
         "DELETE FROM room_publications WHERE (room_id, epoch, \"offset\") IN \
          (SELECT p.room_id, p.epoch, p.\"offset\" FROM v CROSS JOIN room_publications p \
          WHERE p.room_id = v.room_id AND p.epoch = v.epoch AND p.\"offset\" < v.below \
          LIMIT {PRUNED_MAX})"
     );
-    histories.execute(transaction, &sql).await?;
-    Ok(())
+    Ok(histories.execute(transaction, &sql).await? < PRUNED_MAX)
 }

@@ -90,11 +90,11 @@ impl Outcomes {
     }
 }
 
-/// Writes the marks of a group.
+/// Writes the marks of a group. Gives back those of which something is left to do.
 pub(super) async fn apply_marks(
     transaction: &DatabaseTransaction,
     marks: &[SoftWrite],
-) -> Result<(), DbErr> {
+) -> Result<Vec<SoftWrite>, DbErr> {
     mark::apply(transaction, marks).await
 }
 
