@@ -1,18 +1,19 @@
 //! The client protocol in both encodings: what one says, the other hears.
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use holdfast::wire::Encoding;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{
-    Client, Daemon, Database, PATIENCE, Player, Refusal, on_both_databases, protobuf,
+    Client, Daemon, Database, Issuer, PATIENCE, Player, Refusal, on_both_databases, protobuf,
 };
 
 on_both_databases!(
@@ -22,6 +23,7 @@ on_both_databases!(
     a_protobuf_frame_that_is_no_command_closes_the_socket,
     a_client_chooses_its_encoding_by_subprotocol_or_address,
     an_id_that_is_used_again_is_answered_again,
+    what_follows_a_refused_connect_in_its_frame_is_let_be,
 );
 
 const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
@@ -261,4 +263,73 @@ async fn an_id_that_is_used_again_is_answered_again(database: Database) {
     }
 
     assert_eq!(is_well, [true, false, true]);
+}
+
+/// Client libraries send their connect and all their subscribes in one frame. Refused, they come again as the error
+/// says: a close with 3501 would keep them away for good.
+async fn what_follows_a_refused_connect_in_its_frame_is_let_be(database: Database) {
+    const SECRET: &str = "a-secret-of-thirty-two-characters";
+    let daemon = Daemon::on(database)
+        .set("auth.hmac_secret", SECRET)
+        .start()
+        .await;
+    let expired = Issuer::secret(jsonwebtoken::Algorithm::HS256, SECRET);
+    let expired = expired.signs(json!({ "sub": "u1", "exp": 1 }));
+    for encoding in ENCODINGS {
+        let mut socket = dials(&daemon, encoding).await;
+        let commands = [
+            json!({ "id": 1, "connect": { "token": expired } }),
+            json!({ "id": 2, "subscribe": { "channel": "lobby:a" } }),
+            json!({ "id": 3, "publish": { "channel": "lobby:a", "data": 1 } }),
+        ];
+        socket.send(framed(encoding, &commands)).await.unwrap();
+
+        let refused = next(&mut socket).await.into_data();
+        let refused = match encoding {
+            Encoding::Json => serde_json::from_slice(&refused).unwrap(),
+            Encoding::Protobuf => protobuf::replies(&refused).remove(0),
+        };
+        assert_eq!(
+            refused,
+            json!({ "id": 1, "error": { "code": 109, "message": "TOKEN_EXPIRED" } })
+        );
+        socket.send(Message::Ping(Bytes::new())).await.unwrap();
+        assert!(next(&mut socket).await.is_pong());
+        // What it says when it knows better is its own fault.
+        let late = json!({ "id": 4, "subscribe": { "channel": "lobby:a" } });
+        socket.send(framed(encoding, &[late])).await.unwrap();
+        let closed = next(&mut socket).await;
+        assert!(
+            matches!(&closed, Message::Close(Some(why)) if u16::from(why.code) == 3501),
+            "{closed:?}"
+        );
+    }
+}
+
+async fn dials(daemon: &Daemon, encoding: Encoding) -> WebSocketStream<TcpStream> {
+    let query = match encoding {
+        Encoding::Json => "",
+        Encoding::Protobuf => "?format=protobuf",
+    };
+    let url = format!("ws://{}/connection/websocket{query}", daemon.address());
+    let stream = TcpStream::connect(daemon.address()).await.unwrap();
+    client_async(url, stream).await.unwrap().0
+}
+
+fn framed(encoding: Encoding, commands: &[Value]) -> Message {
+    match encoding {
+        Encoding::Json => {
+            let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
+            Message::text(lines.join("\n"))
+        }
+        Encoding::Protobuf => {
+            let messages = commands.iter().map(protobuf::command);
+            Message::binary(messages.collect::<Vec<_>>().concat())
+        }
+    }
+}
+
+async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {
+    let next = timeout(PATIENCE, socket.next()).await;
+    next.unwrap().unwrap().unwrap()
 }

@@ -114,7 +114,12 @@ impl Connection {
                     }
                     served.has_pong |= command.request == Request::Pong;
                     self.context.metrics.received(&command.request);
+                    let is_first = matches!(self.stage, Stage::New);
                     self.carry_out(command).await;
+                    // The rest was said in the belief that it would be connected: it is not the client's fault.
+                    if is_first && matches!(self.stage, Stage::Refused) {
+                        break;
+                    }
                 }
             }
             Err(error) => {
