@@ -242,16 +242,8 @@ fn bad_commands(host: &Player) -> Vec<(&'static str, Value, u64)> {
     let channel = &host.channel;
     let elsewhere = json!({ "channel": "table:ZZZZZZ" });
     let deep = nested(200);
-    let foreign = format!("duel:{}", host.room);
     vec![
         ("publish", json!({ "channel": channel, "data": deep }), 107),
-        ("subscribe", elsewhere.clone(), 102),
-        ("subscribe", json!({ "channel": foreign }), 102),
-        ("subscribe", json!({ "channel": "table:" }), 102),
-        ("subscribe", json!({ "channel": "no-such:K7QX2P" }), 102),
-        ("subscribe", json!({ "channel": "plain" }), 102),
-        ("subscribe", json!({ "channel": "x".repeat(300) }), 107),
-        ("subscribe", json!({ "channel": channel }), 105),
         (
             "publish",
             json!({ "channel": "table:ZZZZZZ", "data": 1 }),
@@ -308,6 +300,36 @@ fn nested(depth: usize) -> Value {
     (0..depth).fold(json!(0), |inner, _| json!([inner]))
 }
 
+/// Subscriptions that this player cannot have, and the code each gets.
+fn bad_subscribes(host: &Player) -> Vec<(&'static str, Value, u64)> {
+    let channel = &host.channel;
+    vec![
+        ("subscribe", json!({ "channel": "table:ZZZZZZ" }), 102),
+        (
+            "subscribe",
+            json!({ "channel": format!("duel:{}", host.room) }),
+            102,
+        ),
+        ("subscribe", json!({ "channel": "table:" }), 102),
+        ("subscribe", json!({ "channel": "no-such:K7QX2P" }), 102),
+        ("subscribe", json!({ "channel": "plain" }), 102),
+        ("subscribe", json!({ "channel": "x".repeat(300) }), 107),
+        ("subscribe", json!({ "channel": channel }), 105),
+        ("subscribe", json!({ "channel": "lobby:é" }), 107),
+        (
+            "subscribe",
+            json!({ "channel": format!("lobby:{}", "x".repeat(250)) }),
+            107,
+        ),
+        ("subscribe", json!({ "channel": "lobby:x", "tf": {} }), 107),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 1 }), 103),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 2 }), 103),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 3 }), 103),
+        ("subscribe", json!({ "channel": "lobby:x", "type": 4 }), 108),
+        ("subscribe", json!({ "channel": "$lobby:x" }), 103),
+    ]
+}
+
 async fn a_bad_command_gets_its_error(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let host = Player::opens(&daemon).await;
@@ -317,7 +339,8 @@ async fn a_bad_command_gets_its_error(database: Database) {
         let calls = bad_calls(&host).into_iter();
         let calls = calls
             .map(|(method, data, code)| ("rpc", json!({ "method": method, "data": data }), code));
-        for (command, body, code) in bad_commands(&host).into_iter().chain(calls) {
+        let commands = bad_commands(&host).into_iter().chain(bad_subscribes(&host));
+        for (command, body, code) in commands.chain(calls) {
             let shown = format!("{command} {body}");
             let refusal = client.asks(command, body).await;
             let answered = refusal.as_ref().err().map(Refusal::code);
@@ -325,6 +348,11 @@ async fn a_bad_command_gets_its_error(database: Database) {
         }
         let alive = client.publishes(&host.channel, json!("still here")).await;
         assert_eq!(alive, Ok(json!({})));
+        // The longest name that there is, and what an offer of deltas looks like.
+        let longest = format!("lobby:{}", "x".repeat(249));
+        let body = json!({ "channel": longest, "delta": "fossil", "type": 0, "flag": 1 });
+        client.asks("subscribe", body).await.unwrap();
+        client.unsubscribes(&longest).await.unwrap();
     })
     .await;
 }
@@ -367,6 +395,17 @@ async fn a_frame_that_is_no_command_closes_the_socket(database: Database) {
         r#"{"id":2,"ping":7}"#.to_owned(),
         r#"{"id":2,"no-such":{}}"#.to_owned(),
         r#"{"id":2}"#.to_owned(),
+        r#"{"id":2,"subscribe":{"channel":"lobby:x","delta":"xdelta"}}"#.to_owned(),
+        r#"{"id":2,"refresh":{}}"#.to_owned(),
+    ];
+    let pings: String = (3..303)
+        .map(|id| format!("{{\"id\":{id},\"ping\":{{}}}}\n"))
+        .collect();
+    let sends = [
+        r#"{"send":{"data":1}}"#.to_owned(),
+        r#"{"id":2,"send":{}}"#.to_owned(),
+        // Beyond the rate as well, where other commands are answered with an error.
+        format!("{pings}{{\"send\":{{}}}}"),
     ];
 
     leaves_no_actor(&daemon, async {
@@ -377,6 +416,10 @@ async fn a_frame_that_is_no_command_closes_the_socket(database: Database) {
         for text in connected {
             let (client, _) = host.connects(&daemon).await;
             assert_closed(client, Message::text(text), 3501).await;
+        }
+        for text in sends {
+            let (client, _) = host.connects(&daemon).await;
+            assert_closed(client, Message::text(text), 3508).await;
         }
         let (client, _) = host.connects(&daemon).await;
         assert_closed(client, Message::binary(vec![0xff; 64]), 3501).await;

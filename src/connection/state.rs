@@ -148,6 +148,8 @@ impl Connection {
                     self.outbound.close(Close::PolicyViolation);
                 }
             }
+            // It has no answer either, not even that it comes too often.
+            (Stage::Connected(_), Request::Send) => self.outbound.close(Close::NotAvailable),
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
                 let outcome = match self.allowance.take() {
@@ -197,11 +199,7 @@ impl Connection {
                 self.answer(id, &PingResult {});
                 Ok(())
             }
-            Request::Send => {
-                self.outbound.close(Close::NotAvailable);
-                Ok(())
-            }
-            Request::Pong | Request::Connect(_) => Ok(()),
+            Request::Send | Request::Pong | Request::Connect(_) => Ok(()),
         }
     }
 
