@@ -6,11 +6,12 @@ use tokio::sync::watch;
 
 use futures_util::future::join_all;
 
-use crate::support::{Client, Daemon, Database, Player, on_both_databases};
+use crate::support::{Client, Daemon, Database, Issuer, Player, on_both_databases};
 
 on_both_databases!(
     no_push_overtakes_a_subscribe_reply_or_follows_an_unsubscribe_reply,
     a_recovery_of_more_than_half_the_queue_is_told_as_none,
+    a_history_that_no_queue_holds_is_read_in_pages,
 );
 
 /// Subscriptions that each listener begins and ends.
@@ -139,5 +140,77 @@ async fn a_recovery_of_more_than_half_the_queue_is_told_as_none(database: Databa
             listener.unsubscribes(&host.channel).await.unwrap();
         }
         assert!(listener.is_open());
+    }
+}
+
+async fn a_history_that_no_queue_holds_is_read_in_pages(database: Database) {
+    const WORDS: usize = 60;
+    let daemon = Daemon::on(database)
+        .set("client.message_max", "2KiB")
+        .set("client.queue_bytes_max", "64KiB")
+        .start()
+        .await;
+    for kind in ["table", "duel"] {
+        let host = Player::opens_with(&daemon, json!({ "kind": kind })).await;
+        let (mut client, _) = host.connects(&daemon).await;
+        let start = client.subscribes(&host.channel).await.unwrap();
+        client.unsubscribes(&host.channel).await.unwrap();
+        for number in 0..WORDS {
+            let word = json!([number, "x".repeat(1_900)]);
+            client.publishes(&host.channel, word).await.unwrap();
+        }
+        client.subscribes(&host.channel).await.unwrap();
+
+        let (mut read, mut pages) = (Vec::new(), 0);
+        let mut since = start["offset"].as_u64().unwrap_or(0);
+        loop {
+            let since_then = json!({ "epoch": start["epoch"], "offset": since });
+            let body = json!({ "channel": host.channel, "limit": -1, "since": since_then });
+            let page = client.asks("history", body).await.unwrap();
+            let publications = page["publications"].as_array().unwrap();
+            let Some(last) = publications.last() else {
+                assert_eq!(page["offset"], since);
+                break;
+            };
+            since = last["offset"].as_u64().unwrap();
+            read.extend(
+                publications
+                    .iter()
+                    .filter_map(|one| one["data"][0].as_u64()),
+            );
+            pages += 1;
+        }
+
+        assert_eq!(read, (0..WORDS as u64).collect::<Vec<_>>(), "{kind}");
+        assert!(pages > 1, "{kind}: all of it came at once");
+        assert!(client.is_open());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_presence_that_no_queue_holds_is_refused() {
+    const SECRET: &str = "a-secret-of-thirty-two-characters";
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .set("client.message_max", "8KiB")
+        .set("client.queue_bytes_max", "16KiB")
+        .start()
+        .await;
+    let game = Issuer::secret(jsonwebtoken::Algorithm::HS256, SECRET);
+    let mut members = Vec::new();
+    for number in 0..5 {
+        let info = json!({ "about": "x".repeat(4_000) });
+        let token = game.signs(json!({ "sub": format!("u{number}"), "info": info }));
+        let (mut client, _) = Client::connect(daemon.address(), &token).await;
+        client.subscribes("lobby:a").await.unwrap();
+        members.push(client);
+        let asked = json!({ "channel": "lobby:a" });
+
+        let present = members[0].asks("presence", asked.clone()).await;
+        let count = members[0].asks("presence_stats", asked).await.unwrap();
+
+        let code = present.err().map_or(0, |refusal| refusal.code());
+        assert_eq!(code, if number < 3 { 0 } else { 106 }, "{number}");
+        assert_eq!(count["num_clients"], number + 1);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::state::Connection;
 use crate::room::{Asked, Grant, Peer};
 use crate::wire::{
-    Encoding, ErrorCode, Failure, Frame, Position, Push, SubscribeRequest, SubscribeResult, push,
+    Encoding, ErrorCode, Failure, Frame, Position, Publication, Push, SubscribeRequest,
+    SubscribeResult, push,
 };
 
 /// What a client is to hear without asking, and with what right.
@@ -48,6 +49,7 @@ impl Connection {
             return Err(Unsubscribed::TooMany);
         }
         let mut results = BTreeMap::new();
+        let mut left = self.outbound.half().bytes_max;
         for Wanted { channel, grant } in wanted {
             let request = SubscribeRequest {
                 recover: positions.remove(&channel),
@@ -55,7 +57,9 @@ impl Connection {
             };
             let entered = self.enter(Asked::ByHub, Arc::clone(peer), request, grant);
             let result = entered.await.map_err(Unsubscribed::Failed)?;
-            results.insert(channel.into(), result.unwrap_or_default());
+            let mut result = result.unwrap_or_default();
+            left = left.saturating_sub(fit(&mut result, left));
+            results.insert(channel.into(), result);
         }
         Ok(results)
     }
@@ -99,6 +103,19 @@ impl Connection {
             subscription.end(Asked::ByHub, self.outbound.clone()).await;
         }
     }
+}
+
+/// Takes out of a result what was missed, if that has more than so many bytes: it is told as not recovered then. Gives
+/// the bytes of what is left in it. All channels of a connect are told in one reply, which no queue bounds.
+fn fit(result: &mut SubscribeResult, bytes_max: usize) -> usize {
+    let bytes = result.publications.iter().map(Publication::weight).sum();
+    if bytes <= bytes_max {
+        return bytes;
+    }
+    let missed = std::mem::take(&mut result.publications);
+    result.offset = missed.last().map_or(result.offset, |last| last.offset);
+    result.recovered = false;
+    0
 }
 
 /// A push of the subscription, then one for each publication that was missed: the former cannot carry the latter.

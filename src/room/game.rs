@@ -25,6 +25,9 @@ use crate::wire::{
 /// with the histories that ship; beyond it, what is said to nobody is forgotten.
 pub(super) const UNHEARD_MAX: usize = 4_096;
 
+/// The most of a history in one answer: a game's server reads it whole before it reads on.
+const HISTORY_BYTES_MAX: usize = 4 << 20;
+
 /// Something that a game's server says.
 #[derive(Debug, Clone)]
 pub struct Word {
@@ -188,7 +191,8 @@ impl Room {
                 answer(reply, self.present(Room::presence_stats));
             }
             GameQuestion::History { request, reply } => {
-                answer(reply, self.history(&request).map_err(Failure::from));
+                let page = self.history(&request, HISTORY_BYTES_MAX);
+                answer(reply, page.map_err(Failure::from));
             }
         }
         self.rest_if_unheard();

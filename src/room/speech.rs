@@ -16,7 +16,7 @@ use crate::id::ConnectionId;
 use crate::wire::{
     ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, Overrides, PresenceResult,
     PresenceStatsResult, Push, Refusal, Shared, SubscribeRequest, SubscribeResult,
-    UnsubscribeResult, push,
+    UnsubscribeResult, push, result,
 };
 
 impl Room {
@@ -39,9 +39,11 @@ impl Room {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let half = outbound.half();
+        let (_, waiting) = outbound.depth();
         let limits = QueueLimits {
+            // Who comes back to several rooms at once gets half a queue of all of them together.
+            bytes_max: half.bytes_max.saturating_sub(waiting),
             count_max: half.count_max.min(self.context.recovery_max),
-            ..half
         };
         let recover = request.recover.is_some();
         let request = without_recovery(request, grant.overrides)?;
@@ -181,9 +183,19 @@ impl Room {
         }
         // Full or closed: nobody is there to hear the answer.
         let _ = match question {
-            Question::Presence => outbound.answer(id, &self.presence()),
+            Question::Presence => {
+                let frame = result(outbound.encoding(), id, &self.presence());
+                // More than the queue ever holds: its client would be cut off for it.
+                if frame.len() > 2 * outbound.half().bytes_max {
+                    return Err(ErrorCode::LimitExceeded.into());
+                }
+                outbound.offer(frame)
+            }
             Question::PresenceStats => outbound.answer(id, &self.presence_stats()),
-            Question::History(request) => outbound.answer(id, &self.history(request)?),
+            Question::History(request) => {
+                let bytes_max = outbound.half().bytes_max;
+                outbound.answer(id, &self.history(request, bytes_max)?)
+            }
         };
         Ok(())
     }
@@ -206,11 +218,19 @@ impl Room {
         }
     }
 
-    pub(super) fn history(&mut self, request: &HistoryRequest) -> Result<HistoryResult, ErrorCode> {
+    /// A page of at most so many bytes, and `client.recovery_max` publications.
+    pub(super) fn history(
+        &mut self,
+        request: &HistoryRequest,
+        bytes_max: usize,
+    ) -> Result<HistoryResult, ErrorCode> {
         let now = self.now();
-        let count_max = self.context.recovery_max;
+        let limits = QueueLimits {
+            bytes_max,
+            count_max: self.context.recovery_max,
+        };
         Ok(HistoryResult {
-            publications: self.stream.page(request, count_max, now)?,
+            publications: self.stream.page(request, limits, now)?,
             epoch: Arc::clone(self.stream.epoch()),
             offset: self.stream.top(),
         })

@@ -15,10 +15,6 @@ use crate::wire::{
     ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest, SubscribeResult,
 };
 
-/// What a publication weighs in memory beside its payload; a rough measure, so that a history of
-/// empty messages is bounded as well.
-const OVERHEAD_BYTES: usize = 128;
-
 /// The stream of one room. A kind without history numbers nothing.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -150,11 +146,11 @@ impl Stream {
         Ok(result)
     }
 
-    /// A page of the past.
+    /// A page of the past: as much of it as is asked for and one answer has.
     pub(super) fn page(
         &mut self,
         request: &HistoryRequest,
-        count_max: usize,
+        limits: QueueLimits,
         now: HubTime,
     ) -> Result<Vec<Publication>, ErrorCode> {
         if !self.has_history() {
@@ -171,19 +167,16 @@ impl Stream {
         if request.is_reverse && since == Some(0) {
             return Err(ErrorCode::BadRequest);
         }
+        let count_max = limits.count_max;
         let count = usize::try_from(request.limit).map_or(count_max, |limit| limit.min(count_max));
         let kept = self.kept.iter();
         Ok(if request.is_reverse {
-            kept.rev()
-                .filter(|publication| since.is_none_or(|since| publication.offset < since))
-                .take(count)
-                .cloned()
-                .collect()
+            let earlier = kept.rev();
+            let earlier = earlier.filter(|one| since.is_none_or(|since| one.offset < since));
+            within(limits.bytes_max, earlier.take(count))
         } else {
-            kept.filter(|publication| publication.offset > since.unwrap_or(0))
-                .take(count)
-                .cloned()
-                .collect()
+            let later = kept.filter(|one| one.offset > since.unwrap_or(0));
+            within(limits.bytes_max, later.take(count))
         })
     }
 
@@ -270,7 +263,7 @@ impl Stream {
         }
         for stored in past.into_iter().rev() {
             let publication = restored(stored);
-            self.bytes += weight(&publication);
+            self.bytes += publication.weight();
             self.kept.push_front(publication);
         }
         self.prune(now);
@@ -354,7 +347,7 @@ impl Stream {
             .range(self.kept.len() - count..)
             .cloned()
             .collect();
-        let bytes: usize = missed.iter().map(weight).sum();
+        let bytes: usize = missed.iter().map(Publication::weight).sum();
         (bytes <= limits.bytes_max).then_some(missed)
     }
 
@@ -369,12 +362,12 @@ impl Stream {
 
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.kept.pop_front() {
-            self.bytes -= weight(&oldest);
+            self.bytes -= oldest.weight();
         }
     }
 
     fn keep(&mut self, publication: Publication) {
-        self.bytes += weight(&publication);
+        self.bytes += publication.weight();
         self.kept.push_back(publication);
     }
 
@@ -403,14 +396,19 @@ impl Durable {
     }
 }
 
-fn weight(publication: &Publication) -> usize {
-    let info = publication.info.as_deref().map_or(0, |info| {
-        let raw = [&info.conn_info, &info.chan_info].into_iter().flatten();
-        info.user.len() + info.client.len() + raw.map(|raw| raw.get().len()).sum::<usize>()
+/// The first of these that have so many bytes together, or one that has more alone: whoever pages gets on.
+fn within<'a>(
+    bytes_max: usize,
+    publications: impl Iterator<Item = &'a Publication>,
+) -> Vec<Publication> {
+    let mut bytes = 0;
+    let fitting = publications.enumerate().take_while(|(index, publication)| {
+        bytes += publication.weight();
+        *index == 0 || bytes <= bytes_max
     });
-    let tags = publication.tags.iter().flat_map(|tags| tags.iter());
-    let tags: usize = tags.map(|(name, value)| name.len() + value.len()).sum();
-    publication.data.len() + info + tags + OVERHEAD_BYTES
+    fitting
+        .map(|(_, publication)| publication.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -472,7 +470,7 @@ mod tests {
             }),
             is_reverse,
         };
-        offsets(&stream.page(&request, 300, NOW).unwrap())
+        offsets(&stream.page(&request, LIMITS, NOW).unwrap())
     }
 
     #[test]

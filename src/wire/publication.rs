@@ -57,7 +57,22 @@ pub struct Publication {
     pub time: HubTime,
 }
 
+/// What a publication weighs beside its payload; a rough measure, so that a history of empty messages is bounded as
+/// well.
+const OVERHEAD_BYTES: usize = 128;
+
 impl Publication {
+    /// About what it takes in memory, and on its way to a client, in bytes.
+    pub fn weight(&self) -> usize {
+        let info = self.info.as_deref().map_or(0, |info| {
+            let raw = [&info.conn_info, &info.chan_info].into_iter().flatten();
+            info.user.len() + info.client.len() + raw.map(|raw| raw.get().len()).sum::<usize>()
+        });
+        let tags = self.tags.iter().flat_map(|tags| tags.iter());
+        let tags: usize = tags.map(|(name, value)| name.len() + value.len()).sum();
+        self.data.len() + info + tags + OVERHEAD_BYTES
+    }
+
     /// Appends the publication as a JSON object. The payload goes as it came, unparsed: it was read when it came.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"data\":");

@@ -231,6 +231,56 @@ async fn one_that_stops_reading_is_not_noticed_by_the_others_and_comes_back_to_i
     comes_back(&daemon, &sleeper, &mut hall).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_to_many_channels_and_reads_slowly_is_not_cut_off_for_it() {
+    const CHANNELS: usize = 10;
+    const WORDS: usize = 8;
+    let daemon = Daemon::on(Database::Sqlite)
+        .with_api_key()
+        .set("kind.lobby.history_bytes", "4MiB")
+        .set("client.ping", PATIENT_PING)
+        .start()
+        .await;
+    let player = Player::opens(&daemon).await;
+    let word = "x".repeat(60_000);
+    let mut commands = Vec::new();
+    for number in 0..CHANNELS {
+        let channel = format!("lobby:{number}");
+        let said = json!({ "publish": { "channel": channel, "data": word } });
+        let body = json!({ "commands": vec![said; WORDS] });
+        let said = daemon.post_as_game("/api/batch", body).send().await;
+        let epoch = &said.expect(200)["replies"][0]["publish"]["epoch"];
+        let body = json!({ "channel": channel, "recover": true, "epoch": epoch, "offset": 0 });
+        commands.push(json!({ "id": 3 + number, "subscribe": body }).to_string());
+    }
+    let mut raw = sleeps(&daemon, &player).await;
+
+    // Each alone is less than half the queue; together they are more than all of it.
+    raw.commands(&commands.join("\n")).await;
+    eventually("all of them are told", async || {
+        let metrics = daemon.metrics().await;
+        let told = metrics.sum("holdfast_recoveries_total");
+        (told == CHANNELS as f64)
+            .then_some(())
+            .ok_or(format!("{told}"))
+    })
+    .await;
+
+    for number in 0..CHANNELS {
+        let (_, reply) = raw.hears().await.expect("it is not closed");
+        let reply: Value = serde_json::from_slice(&reply).expect("it is not closed");
+        let told = &reply["subscribe"];
+        assert_eq!(reply["id"], 3 + number);
+        assert_eq!(told["was_recovering"], true);
+        let missed = told["publications"].as_array().map_or(0, Vec::len);
+        assert_eq!(told["recovered"] == true, missed == WORDS, "{number}");
+        let offset = if missed == 0 { WORDS } else { 0 };
+        assert_eq!(told["offset"].as_u64().unwrap_or(0), offset as u64);
+    }
+    let slow = "holdfast_connections_closed_total{reason=\"slow\"}";
+    assert_eq!(daemon.metric(slow).await, 0);
+}
+
 /// It is told that it missed something, reads it up, and hears what is said from then on.
 async fn comes_back(daemon: &Daemon, sleeper: &Player, hall: &mut Hall) {
     let (mut client, data) = sleeper.connects(daemon).await;

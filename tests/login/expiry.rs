@@ -368,3 +368,50 @@ async fn a_token_subscribes_its_bearer_from_the_start() {
     let (_client, told) = Client::connect(daemon.address(), &game().signs(list)).await;
     assert_eq!(told["subs"].as_object().unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_channels_of_a_connect_recover_half_a_queue_together() {
+    let daemon = Daemon::on(Database::Sqlite)
+        .with_api_key()
+        .set("auth.hmac_secret", SECRET)
+        .set("client.message_max", "2KiB")
+        .set("client.queue_bytes_max", "64KiB")
+        .start()
+        .await;
+    let channels = ["lobby:a", "lobby:b", "lobby:c", "lobby:d"];
+    let token = game().signs(json!({ "sub": "u1", "channels": channels }));
+    let say = async |channel: &str, bytes: usize| {
+        let body = json!({ "channel": channel, "data": "x".repeat(bytes) });
+        let answer = daemon.post_as_game("/api/publish", body).send().await;
+        answer.expect(200)["result"].clone()
+    };
+    let mut subs = json!({});
+    for (channel, words) in channels.into_iter().zip([10, 10, 10, 1]) {
+        for _ in 0..words {
+            let place = say(channel, 1_900).await;
+            subs[channel] = json!({ "recover": true, "epoch": place["epoch"], "offset": 0 });
+        }
+    }
+
+    let mut client = Client::dial(daemon.address()).await;
+    let body = json!({ "token": token, "subs": subs });
+    let told = client.asks("connect", body).await.unwrap();
+
+    // Half of it is room for one of the long ones and the short one.
+    for (channel, top, missed) in [
+        ("lobby:a", 10, 10),
+        ("lobby:b", 10, 0),
+        ("lobby:c", 10, 0),
+        ("lobby:d", 1, 1),
+    ] {
+        let sub = &told["subs"][channel];
+        let count = sub["publications"].as_array().map_or(0, Vec::len);
+        assert_eq!(sub["was_recovering"], true, "{channel}");
+        assert_eq!(count, missed, "{channel}");
+        assert_eq!(sub["recovered"] == true, missed > 0, "{channel}");
+        let position = if missed > 0 { 0 } else { top };
+        assert_eq!(sub["offset"].as_u64().unwrap_or(0), position, "{channel}");
+        say(channel, 1).await;
+        assert_eq!(client.hears(channel).await["offset"], top + 1);
+    }
+}
