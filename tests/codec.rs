@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast::clock::HubTime;
 use holdfast::wire::{
-    ClientInfo, Encoding, Failure, HistoryResult, PresenceResult, Publication, Push,
-    SubscribeResult, failure, push, raw_json, result,
+    ClientInfo, ConnectResult, Empty, Encoding, Failure, HistoryResult, PingResult, PresenceResult,
+    PresenceStatsResult, Publication, PublishResult, Push, RefreshResult, RpcResult,
+    SubRefreshResult, SubscribeResult, UnsubscribeResult, failure, push, raw_json, result,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -179,6 +180,73 @@ proptest! {
             both(|encoding| failure(encoding, id, &Failure::bad_request("no such thing"))),
         ] {
             prop_assert_eq!(&json["id"], id);
+            prop_assert_eq!(says_something(json), says_something(protobuf));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_push_reads_the_same_in_both_encodings(
+        channel in ".{0,20}",
+        info in any_info(),
+        data in any_data(),
+        code in 2_000_u32..3_000,
+        flags in any::<[bool; 3]>(),
+        epoch in "[a-z]{0,6}",
+        ttl in any::<u32>(),
+    ) {
+        let [expires, recoverable, positioned] = flags;
+        let data = raw_json(&data);
+        let subscribed = SubscribeResult {
+            recoverable, positioned,
+            epoch: epoch.as_str().into(),
+            offset: u64::from(ttl),
+            data: Some(Arc::clone(&data)),
+            ..SubscribeResult::default()
+        };
+        for what in [
+            Push::Join { info: &info },
+            Push::Leave { info: &info },
+            Push::Unsubscribe { code, reason: "insufficient state" },
+            Push::Message { data: &data },
+            Push::Subscribe(&subscribed),
+            Push::Refresh { expires, ttl },
+        ] {
+            let (json, protobuf) = both(|encoding| push(encoding, &channel, &what));
+            prop_assert_eq!(json["push"].as_object().unwrap().len(), 1 + usize::from(!channel.is_empty()));
+            prop_assert_eq!(says_something(json), says_something(protobuf));
+        }
+    }
+
+    #[test]
+    fn what_each_command_is_answered_reads_the_same_in_both_encodings(
+        id in 1_u32..,
+        data in any_data(),
+        expires in any::<bool>(),
+        numbers in any::<[u32; 2]>(),
+        time in 1..OFFSET_MAX as i64,
+    ) {
+        let [ttl, ping] = numbers;
+        let subs = BTreeMap::from([("#u1".into(), SubscribeResult { ttl, ..SubscribeResult::default() })]);
+        let connected = ConnectResult {
+            client: "c", version: "0.1.0", pong: true, expires, ttl, ping, subs, time, data: &data,
+        };
+        let refreshed = RefreshResult { client: "c", version: "0.1.0", expires, ttl };
+        let (num_clients, num_users) = (ttl, ping);
+        for (name, (json, protobuf)) in [
+            ("connect", both(|encoding| result(encoding, id, &connected))),
+            ("refresh", both(|encoding| result(encoding, id, &refreshed))),
+            ("sub_refresh", both(|encoding| result(encoding, id, &SubRefreshResult { expires, ttl }))),
+            ("presence_stats", both(|encoding| result(encoding, id, &PresenceStatsResult { num_clients, num_users }))),
+            ("rpc", both(|encoding| result(encoding, id, &RpcResult { data: &data }))),
+            ("rpc", both(|encoding| result(encoding, id, &RpcResult { data: Empty {} }))),
+            ("publish", both(|encoding| result(encoding, id, &PublishResult {}))),
+            ("unsubscribe", both(|encoding| result(encoding, id, &UnsubscribeResult {}))),
+            ("ping", both(|encoding| result(encoding, id, &PingResult {}))),
+        ] {
+            // Client libraries look into it unasked, however little it says.
+            prop_assert!(json[name].is_object() && protobuf[name].is_object(), "{}", name);
             prop_assert_eq!(says_something(json), says_something(protobuf));
         }
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::encoding::{Encoding, Frame};
 use super::protobuf;
 use super::publication::{ClientInfo, Publication, field};
-use super::reply::SubscribeResult;
+use super::reply::{SubscribeResult, is_zero};
 
 /// One push. All but [`Push::Message`] and [`Push::Refresh`] belong to a channel.
 #[derive(Debug, Serialize)]
@@ -33,8 +33,10 @@ pub enum Push<'a> {
     Subscribe(&'a SubscribeResult),
     /// The connection's expiry has been moved by the game's server.
     Refresh {
+        #[serde(skip_serializing_if = "is_zero")]
         expires: bool,
         /// Seconds.
+        #[serde(skip_serializing_if = "is_zero")]
         ttl: u32,
     },
 }
@@ -123,6 +125,20 @@ mod tests {
             "a:b",
             &push,
             r#"{"push":{"channel":"a:b","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
+        );
+    }
+
+    #[test]
+    fn what_is_zero_is_left_out_of_a_refresh() {
+        let (expires, ttl) = (false, 0);
+        let endless = Push::Refresh { expires, ttl };
+        check("", &endless, r#"{"push":{"refresh":{}}}"#);
+        let (expires, ttl) = (true, 60);
+        let ends = Push::Refresh { expires, ttl };
+        check(
+            "",
+            &ends,
+            r#"{"push":{"refresh":{"expires":true,"ttl":60}}}"#,
         );
     }
 

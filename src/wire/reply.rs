@@ -156,7 +156,7 @@ fn json<T: Serialize>(id: u32, name: &str, body: &T) -> Frame {
     out.into()
 }
 
-fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+pub(super) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
