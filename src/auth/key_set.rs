@@ -256,6 +256,8 @@ fn key(value: serde_json::Value) -> Option<(Option<String>, Key)> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     /// From RFC 8037 (Ed25519) and RFC 7515 (P-256).
@@ -316,6 +318,38 @@ mod tests {
             assert!(matches!(read, Err(FetchError::Form(_))), "{bytes}");
         }
         assert!(matches!(read(&[]), Err(FetchError::Empty)));
+    }
+
+    /// Lets time pass until something is so, but no more than it may take.
+    async fn within_two_refreshes(is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !is_so() {
+                sleep(RETRY_FIRST).await;
+            }
+        };
+        timeout(2 * REFRESH_EVERY, looking).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_taken_out_of_the_set_is_believed_for_minutes_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys.json");
+        let write = |kid: &str| {
+            let set = format!(r#"{{"keys":[{ED},"kid":"{kid}"}}]}}"#);
+            std::fs::write(&file, set).unwrap();
+        };
+        write("old");
+        let set = Arc::new(KeySet::new(&KeySetSource::File(file.clone())).unwrap());
+        let kept = Arc::clone(&set);
+        let keeping = tokio::spawn(async move { kept.keep_fresh().await });
+        let has = |kid| set.known.read().may_have(Some(kid));
+        within_two_refreshes(|| has("old")).await;
+
+        write("new");
+        within_two_refreshes(|| has("new")).await;
+
+        assert!(!has("old"));
+        keeping.abort();
     }
 
     #[test]

@@ -50,3 +50,6 @@ pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;
 pub use stream::new_epoch;
 pub use view::opened_view;
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,34 @@ fn status_of(failure: &Failure) -> StatusCode {
         _ => StatusCode::BAD_REQUEST,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{ErrorCode, Reason, Refusal};
+
+    #[test]
+    fn each_error_has_its_status() {
+        for (code, status) in [
+            (ErrorCode::Internal, 500),
+            (ErrorCode::UnknownChannel, 404),
+            (ErrorCode::PermissionDenied, 403),
+            (ErrorCode::MethodNotFound, 404),
+            (ErrorCode::LimitExceeded, 400),
+            (ErrorCode::BadRequest, 400),
+            (ErrorCode::NotAvailable, 400),
+            (ErrorCode::TooManyRequests, 429),
+            (ErrorCode::UnrecoverablePosition, 416),
+        ] {
+            assert_eq!(status_of(&code.into()).as_u16(), status, "{code:?}");
+        }
+        for (reason, status) in [
+            (Reason::Unavailable, 500),
+            (Reason::RoomNotFound, 404),
+            (Reason::RoomClosed, 410),
+        ] {
+            let failure = Refusal::new(reason, "").into();
+            assert_eq!(status_of(&failure).as_u16(), status, "{reason:?}");
+        }
+    }
+}
