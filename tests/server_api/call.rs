@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{calls, error, guest, hub, result};
-use crate::support::{Daemon, Database, on_both_databases};
+use crate::support::{Daemon, Database, Player, on_both_databases};
 
 on_both_databases!(calls_are_counted_by_method_and_by_what_became_of_them);
 
@@ -79,6 +79,27 @@ history   | {"channel":"lobby:a","since":5}                          | 107 | sin
 rpc       | {}                                                       | 107 | method must be
 rpc       | {"method":"getSettings","params":{}}                     | 108 | not available
 batch     | {"commands":{}}                                          | 107 | commands must be a list
+subscribe | {"user":5,"channel":"lobby:a"}                           | 107 | user must be text
+subscribe | {"user":"u","channel":"lobby:a","recover_since":5}       | 107 | recover_since must be
+subscribe | {"user":"u","channel":"lobby:a","recover_since":{"offset":-1}} | 107 | offset must be
+subscribe | {"user":"u","channel":"lobby:a","override":5}            | 107 | override must be
+unsubscribe | {"channel":"lobby:a"}                                    | 107 | user must be
+unsubscribe | {"user":"u"}                                             | 107 | channel must be
+disconnect | {"user":"u","whitelist":"x"}                             | 107 | whitelist must be
+disconnect | {"user":"u","disconnect":5}                              | 107 | disconnect must be
+refresh   | {"user":"u","expired":"yes"}                             | 107 | expired must be
+refresh   | {"user":"u","expire_at":"soon"}                          | 107 | expire_at must be
+presence  | {}                                                       | 107 | channel must be
+presence_stats | {}                                                       | 107 | channel must be
+history   | {}                                                       | 107 | channel must be
+history   | {"channel":"lobby:a","reverse":1}                        | 107 | reverse must be
+history   | {"channel":"lobby:a","limit":1,"reverse":true,"since":{"offset":0}} | 107 | bad request
+history_remove | {}                                                       | 107 | channel must be
+channels  | {"pattern":5}                                            | 107 | pattern must be text
+publish   | {"channel":"lobby:a","data":1,"idempotency_key":5}       | 107 | idempotency_key must be
+broadcast | {"channels":["lobby:a"]}                                 | 107 | data must be
+broadcast | {"channels":[1],"data":1}                                | 107 | channels must be
+batch     | {"commands":[],"parallel":"yes"}                         | 107 | parallel must be
 "#;
 
 #[tokio::test]
@@ -180,6 +201,50 @@ async fn a_batch_is_answered_in_its_order_without_a_result_around_it() {
     }
     let answer = calls(&daemon, "batch", json!({})).await.expect(200);
     assert_eq!(answer, json!({ "replies": [] }));
+}
+
+#[tokio::test]
+async fn each_call_of_a_batch_waits_for_the_one_before_it() {
+    let daemon = hub(Database::Sqlite)
+        .set("faults.commit_delay", "200ms")
+        .start()
+        .await;
+    let host = Player::opens_with(&daemon, json!({ "kind": "duel" })).await;
+    let publish = json!({ "publish": { "channel": host.channel, "data": 1 } });
+    let history = json!({ "history": { "channel": host.channel } });
+    let commands = [&publish, &history, &publish, &history];
+
+    let body = json!({ "commands": commands });
+    let answer = calls(&daemon, "batch", body).await.expect(200);
+
+    // Asked at the same time, a history would not have what is still being written.
+    let replies = answer["replies"].as_array().unwrap();
+    for pair in replies.chunks(2) {
+        let place = &pair[0]["publish"]["offset"];
+        assert!(place.is_u64(), "{answer}");
+        assert_eq!(&pair[1]["history"]["offset"], place, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn each_answer_of_a_parallel_batch_is_that_of_its_own_call() {
+    const CALLS: u64 = 40;
+    let daemon = hub(Database::Sqlite).start().await;
+    let publish = |data: u64| json!({ "publish": { "channel": "lobby:a", "data": data } });
+    let commands: Vec<Value> = (0..CALLS).map(publish).collect();
+
+    let body = json!({ "commands": commands, "parallel": true });
+    let answer = calls(&daemon, "batch", body).await.expect(200);
+
+    let all = json!({ "channel": "lobby:a", "limit": -1 });
+    let all = result(&daemon, "history", all).await;
+    let replies = answer["replies"].as_array().unwrap();
+    assert_eq!(replies.len() as u64, CALLS);
+    for (data, reply) in (0..CALLS).zip(replies) {
+        let offset = reply["publish"]["offset"].as_u64().unwrap();
+        let index = usize::try_from(offset - 1).unwrap();
+        assert_eq!(all["publications"][index]["data"], data, "{offset}");
+    }
 }
 
 async fn calls_are_counted_by_method_and_by_what_became_of_them(database: Database) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{error, guest, hub, result, user};
+use super::{error, guest, hub, result, session_of, user};
 use crate::support::{Client, Daemon, Database, Player, eventually, on_both_databases};
 
 on_both_databases!(
@@ -37,6 +37,15 @@ async fn a_game_server_sees_who_is_in_a_room(database: Database) {
     let presence = result(&daemon, "presence", json!({ "channel": "lobby:a" })).await;
     let own = connected["client"].as_str().unwrap();
     assert_eq!(presence["presence"][own]["user"], user(&connected));
+    let mut twice = Vec::new();
+    for _ in 0..2 {
+        let token = session_of(&daemon, "ana").await;
+        let (mut client, _) = Client::connect(daemon.address(), &token).await;
+        client.subscribes("lobby:b").await.unwrap();
+        twice.push(client);
+    }
+    let stats = result(&daemon, "presence_stats", json!({ "channel": "lobby:b" })).await;
+    assert_eq!(stats, json!({ "num_clients": 2, "num_users": 1 }));
 
     for method in ["presence", "presence_stats"] {
         for (channel, code) in [

@@ -106,6 +106,40 @@ async fn what_is_ordered_of_a_user_reaches_all_its_sessions(database: Database) 
     }
 }
 
+#[tokio::test]
+async fn an_order_reaches_the_one_connection_that_it_names() {
+    let daemon = hub(Database::Sqlite).start().await;
+    let mut clients = Vec::new();
+    let mut connects = Vec::new();
+    for _ in 0..2 {
+        let token = session_of(&daemon, "ana").await;
+        let (client, connected) = Client::connect(daemon.address(), &token).await;
+        clients.push(client);
+        connects.push(connected);
+    }
+    let client = &connects[0]["client"];
+    let session = &connects[0]["data"]["session"]["id"];
+
+    for (method, more) in [
+        ("subscribe", json!({ "client": client })),
+        ("refresh", json!({ "session": session })),
+        ("unsubscribe", json!({ "user": "ana", "session": session })),
+    ] {
+        let mut body = more;
+        body["channel"] = json!("lobby:a");
+        assert_eq!(result(&daemon, method, body).await, json!({}), "{method}");
+        let channel = if method == "refresh" { "" } else { "lobby:a" };
+        clients[0].hears_push(channel, method, |_| true).await;
+    }
+
+    clients[1].calls("session.get", json!({})).await.unwrap();
+    let told = clients[1].heard_in_order();
+    assert!(
+        told.iter().all(|frame| frame.get("push").is_none()),
+        "{told:?}"
+    );
+}
+
 async fn a_user_who_comes_without_a_session_is_the_one_that_sits_there(database: Database) {
     let daemon = hub(database).start().await;
     let ana = json!({ "user": { "id": "ana" } });
