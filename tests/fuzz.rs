@@ -1,5 +1,5 @@
-//! One fuzz target for each decoder of what strangers send. Whatever comes, it answers, and what it lets through
-//! means the same when it is written and read again.
+//! One fuzz target for each decoder of what strangers send. Whatever comes, it answers, and keeps within its limits;
+//! payloads, codes and tokens that it lets through are the same when they are written and read again.
 //!
 //! `cargo test` tries each for a moment, with valid input that is cut and changed at random; `HOLDFAST_FUZZ_SECONDS`
 //! says for how long. The same targets run under a fuzzer that is led by coverage:

@@ -1,5 +1,7 @@
 //! What a raw client may rely on, frame by frame.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -172,6 +174,7 @@ async fn a_guest_may_connect_without_a_token(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let mut client = Client::dial(daemon.address()).await;
 
+    let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let result = client.asks("connect", json!({})).await.unwrap();
     let token = result["data"]["session"]["token"].as_str().unwrap();
     let opened = client.calls("room.open", json!({})).await.unwrap();
@@ -185,6 +188,9 @@ async fn a_guest_may_connect_without_a_token(database: Database) {
     );
     assert_eq!(result["ping"], 25);
     assert_eq!(result["pong"], true);
+    // Milliseconds, and not seconds or anything else.
+    let ahead = u128::from(result["time"].as_u64().unwrap()).abs_diff(asked.as_millis());
+    assert!(ahead < 3_600_000, "{result}");
     assert_eq!(opened["seat"]["status"], "held");
     let data = &again["data"];
     assert_eq!(data["session"]["id"], result["data"]["session"]["id"]);
@@ -289,28 +295,43 @@ async fn what_cannot_be_recovered_whole_is_said_to_be_lost(database: Database) {
     }
 }
 
+/// What is asked of a history of which the first word is at `first`, and the words that come.
+fn pages(channel: &str, epoch: &str, first: u64) -> Vec<(Value, Vec<u64>)> {
+    let since = |after: u64, epoch: &str| json!({ "offset": first - 1 + after, "epoch": epoch });
+    let all = [
+        (json!({}), vec![]),
+        (json!({ "limit": 2, "since": since(0, epoch) }), vec![0, 1]),
+        (json!({ "limit": -1, "since": since(2, epoch) }), vec![2, 3]),
+        (json!({ "limit": 2, "reverse": true }), vec![3, 2]),
+        (
+            json!({ "limit": 2, "reverse": true, "since": since(4, epoch) }),
+            vec![2, 1],
+        ),
+        (
+            json!({ "limit": 1_000_000, "since": since(0, "") }),
+            vec![0, 1, 2, 3],
+        ),
+        (
+            json!({ "limit": i32::MIN, "since": since(1, epoch) }),
+            vec![1, 2, 3],
+        ),
+        (json!({ "limit": -1, "since": since(4, epoch) }), vec![]),
+        (json!({ "limit": -1, "since": since(99, epoch) }), vec![]),
+        (json!({ "since": since(0, epoch), "reverse": true }), vec![]),
+    ];
+    let with_channel = all.map(|(mut request, words)| {
+        request["channel"] = json!(channel);
+        (request, words)
+    });
+    with_channel.to_vec()
+}
+
 async fn history_is_read_in_pages(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let host = Player::opens(&daemon).await;
     let (mut client, epoch, offset) = says_numbers(&daemon, &host, 4).await;
-    let since = |offset: u64, epoch: &str| json!({ "offset": offset, "epoch": epoch });
-    let channel = &host.channel;
 
-    for (request, expected) in [
-        (json!({ "channel": channel }), vec![]),
-        (
-            json!({ "channel": channel, "limit": 2, "since": since(offset, &epoch) }),
-            vec![0, 1],
-        ),
-        (
-            json!({ "channel": channel, "limit": -1, "since": since(offset + 2, &epoch) }),
-            vec![2, 3],
-        ),
-        (
-            json!({ "channel": channel, "limit": 2, "reverse": true }),
-            vec![3, 2],
-        ),
-    ] {
+    for (request, expected) in pages(&host.channel, &epoch, offset + 1) {
         let page = client.asks("history", request.clone()).await.unwrap();
         let publications = page["publications"].as_array().unwrap();
         let data: Vec<u64> = publications
@@ -321,8 +342,16 @@ async fn history_is_read_in_pages(database: Database) {
         assert_eq!(page["offset"], offset + 4);
         assert_eq!(page["epoch"], epoch);
     }
-    let stale = json!({ "channel": channel, "limit": 1, "since": since(1, "another") });
-    assert_eq!(client.asks("history", stale).await.unwrap_err().code(), 112);
+    for (since, is_reverse, code) in [
+        (json!({ "offset": 1, "epoch": "another" }), false, 112),
+        (json!({ "offset": 0, "epoch": epoch }), true, 107),
+    ] {
+        let request = json!({
+            "channel": host.channel, "limit": 1, "since": since, "reverse": is_reverse,
+        });
+        let refused = client.asks("history", request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{request}");
+    }
 }
 
 async fn a_socket_that_never_connects_is_closed(database: Database) {

@@ -37,13 +37,17 @@ async fn twenty_pings_are_answered_and_the_twenty_first_closes_the_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pongs_that_nobody_asked_for_close_the_socket() {
+async fn some_pongs_that_nobody_asked_for_are_ignored_and_many_close_the_socket() {
     let daemon = start().await;
     let honest = Honest::play(&daemon).await;
     let player = Player::opens(&daemon).await;
     let before = Vitals::of(&daemon).await;
 
     let mut raw = Raw::connect(daemon.address(), &player.token).await;
+    raw.commands(&"{}\n".repeat(CONTROLS_MAX)).await;
+    raw.commands("{\"id\":2,\"ping\":{}}").await;
+    let (_, reply) = raw.hears().await.expect("it is not closed");
+    assert_eq!(reply, b"{\"id\":2,\"ping\":{}}");
     raw.commands(&"{}\n".repeat(100)).await;
     assert_eq!(raw.close_code().await, Some(1008));
 

@@ -370,6 +370,66 @@ async fn a_token_subscribes_its_bearer_from_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_be_subscribed_to_all_that_its_token_names_is_not_connected() {
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .set("client.channels_max", "3")
+        .start()
+        .await;
+    let long = "x".repeat(256);
+    for (channels, expected) in [
+        (
+            json!(["lobby:a", "undefined:a"]),
+            Refusal::error(102, "unknown channel"),
+        ),
+        (
+            json!(["table:222222"]),
+            Refusal::error(102, "unknown channel"),
+        ),
+        (
+            json!([long]),
+            Refusal::error(107, "bad request: a channel has 1 to 255 ASCII characters"),
+        ),
+        (
+            json!(["lobby:a", "lobby:b", "lobby:c", "lobby:d"]),
+            Refusal::Closed {
+                code: 3505,
+                reason: "channel limit".to_owned(),
+            },
+        ),
+    ] {
+        let token = game().signs(json!({ "sub": "u1", "channels": channels }));
+        let mut client = Client::dial(daemon.address()).await;
+        let refused = client.connects(&token).await.unwrap_err();
+        assert_eq!(refused, expected, "{channels}");
+    }
+    let all = json!({ "sub": "u1", "channels": ["lobby:a", "lobby:b", "lobby:c"] });
+    let (mut client, _) = Client::connect(daemon.address(), &game().signs(all)).await;
+    let further = client.subscribes("lobby:d").await.unwrap_err();
+    assert_eq!(further.code(), 106);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_what_its_token_subscribed_it_to_is_to_connect_again() {
+    let daemon = daemon().await;
+    let mut host = connected(&daemon, "u2").await;
+    let opened = host.calls("room.open", json!({})).await.unwrap();
+    let room = opened["room"]["channel"].as_str().unwrap();
+    let claims = json!({ "sub": "u1", "channels": [room] });
+    let token = game().signs(claims);
+    let (mut client, _) = Client::connect(daemon.address(), &token).await;
+
+    daemon
+        .has_a_panic_in(&json!({ "in": "room", "room": opened["room"]["code"] }))
+        .await;
+
+    let lost = (3010, "insufficient state".to_owned());
+    assert_eq!(client.closed().await, lost);
+    let (_client, told) = Client::connect(daemon.address(), &token).await;
+    assert!(told["subs"][room].is_object(), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_channels_of_a_connect_recover_half_a_queue_together() {
     let daemon = Daemon::on(Database::Sqlite)
         .with_api_key()

@@ -17,6 +17,7 @@ use super::proxy::{Fate, Proxy};
 use super::run::restore;
 use super::vocabulary::{Player, Room};
 use super::write::write_as_one_group;
+use crate::support::eventually;
 
 on_both!(
     publications_get_the_offsets_that_follow_and_outlive_a_crash,
@@ -25,6 +26,7 @@ on_both!(
     a_batch_with_a_bad_row_fails_alone,
     a_history_is_read_from_its_newest_end_within_its_bounds,
     what_is_no_longer_kept_is_dropped_by_a_mark,
+    much_that_is_no_longer_kept_is_dropped_in_steps,
     a_removed_history_leaves_epoch_and_top,
     a_planned_stop_leaves_durable_streams_alone,
     a_kind_that_lost_its_durability_begins_anew,
@@ -296,6 +298,35 @@ async fn what_is_no_longer_kept_is_dropped_by_a_mark(database: Database) {
         left(&rooms[2]).await,
     ];
     assert_eq!(left, [3, 1, 4]);
+}
+
+async fn much_that_is_no_longer_kept_is_dropped_in_steps(database: Database) {
+    const BATCHES: u64 = 5;
+    let hub = database.start().await;
+    let room = open(&hub.persistence).await;
+    for batch in 0..BATCHES {
+        let many = (0..1_000).map(|_| said("x"));
+        let begins_after = (batch == 0).then_some(0);
+        let batch = publish(stream(&room, begins_after), many);
+        hub.persistence.write(batch).await.unwrap();
+    }
+    let prune = || {
+        hub.persistence.mark(SoftWrite::PruneHistory {
+            room: room.id,
+            epoch: "first".into(),
+            below: BATCHES * 1_000 + 1,
+        });
+    };
+
+    // As much as holds up nobody for long; the rest with the next one.
+    for (before, after) in [(5_000, 904), (904, 0)] {
+        prune();
+        let rows = eventually("a step is done", async || {
+            let rows = database.count("room_publications").await;
+            (rows != before).then_some(rows).ok_or(rows.to_string())
+        });
+        assert_eq!(rows.await, after);
+    }
 }
 
 async fn a_removed_history_leaves_epoch_and_top(database: Database) {
