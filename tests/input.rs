@@ -17,6 +17,7 @@ on_both_databases!(
     a_frame_that_is_no_command_closes_the_socket,
     a_foreign_page_may_not_open_a_socket,
     too_many_channels_are_refused,
+    channels_that_have_ended_make_room_for_others,
     too_many_commands_are_refused,
 );
 
@@ -470,6 +471,32 @@ async fn too_many_channels_are_refused(database: Database) {
     assert_eq!(refusal.code(), 106);
     client.unsubscribes("lobby:a").await.unwrap();
     client.subscribes("lobby:c").await.unwrap();
+}
+
+/// Whoever plays on one connection all evening hears more rooms than it may at once.
+async fn channels_that_have_ended_make_room_for_others(database: Database) {
+    let daemon = Daemon::on(database)
+        .set("client.channels_max", "2")
+        .start()
+        .await;
+    let mut client = Client::dial(daemon.address()).await;
+    client.connects("").await.unwrap();
+
+    for _ in 0..5 {
+        let opened = client.calls("room.open", json!({})).await.unwrap();
+        let channel = opened["room"]["channel"].as_str().unwrap();
+        client.subscribes(channel).await.unwrap();
+        let room = json!({ "room": opened["room"]["code"] });
+        client.calls("room.leave", room).await.unwrap();
+        let ended = client.hears_push(channel, "unsubscribe", |_| true).await;
+        assert_eq!(ended["code"], 2000);
+    }
+
+    for channel in ["lobby:a", "lobby:b"] {
+        client.subscribes(channel).await.unwrap();
+    }
+    let refusal = client.subscribes("lobby:c").await.unwrap_err();
+    assert_eq!(refusal.code(), 106);
 }
 
 async fn too_many_commands_are_refused(database: Database) {

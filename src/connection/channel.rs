@@ -9,7 +9,9 @@ use super::state::Connection;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, UserId};
 use crate::mailbox::Unanswered;
-use crate::room::{Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, USERS};
+use crate::room::{
+    Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, Tie, USERS,
+};
 use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,
@@ -23,6 +25,8 @@ const FOSSIL: &str = "fossil";
 pub(super) struct Subscription {
     room: RoomHandle,
     connection: ConnectionId,
+    /// With the member, unless the room has ended it: the client was told, and nobody else.
+    tie: Tie,
     is_over: bool,
     /// Whether the hub made it, without a command of the client.
     pub(super) is_by_hub: bool,
@@ -46,6 +50,11 @@ impl Subscription {
     /// Tells the room what others see of the client from here on.
     pub(super) fn renew(&self, peer: &Arc<Peer>) {
         self.room.renew(Arc::clone(peer));
+    }
+
+    /// Whether the room has ended it itself.
+    pub(super) fn is_ended(&self) -> bool {
+        self.tie.is_alone()
     }
 
     /// The room has ended it itself.
@@ -76,16 +85,25 @@ impl Connection {
             return Ok(());
         }
         check_sort(&request)?;
-        let is_known = self.channels.contains_key(channel);
-        if !is_known && self.channels.len() >= self.context.client.channels_max {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
+        self.check_has_room_for(channel)?;
         let Some(grant) = self.grant(&request, &peer).await? else {
             return Ok(());
         };
         let asked = Asked::ByClient { id };
         self.enter(asked, peer, request, grant).await?;
         Ok(())
+    }
+
+    /// Refuses a channel too many. Those that their rooms have ended count no more.
+    pub(super) fn check_has_room_for(&mut self, channel: &str) -> Result<(), Failure> {
+        let most = self.context.client.channels_max;
+        if self.channels.len() >= most {
+            self.channels.retain(|_, one| !one.is_ended());
+        }
+        match self.channels.len() < most || self.channels.contains_key(channel) {
+            true => Ok(()),
+            false => Err(ErrorCode::LimitExceeded.into()),
+        }
     }
 
     /// What a client brings along to subscribe with. None: the connection is closed for it.
@@ -113,12 +131,14 @@ impl Connection {
     ) -> Result<Option<SubscribeResult>, Failure> {
         let channel = request.channel.clone();
         let (expires, is_by_hub) = (self.until(grant.ttl), asked == Asked::ByHub);
+        let tie = Tie::default();
         let subscribing = Subscribing {
             asked,
             peer,
             request,
             grant,
             outbound: self.outbound.clone(),
+            tie: tie.clone(),
         };
         let (room, subscribed) = self
             .ask_room(&channel, |room| {
@@ -130,6 +150,7 @@ impl Connection {
         let subscription = Subscription {
             room,
             connection: self.id,
+            tie,
             is_over: false,
             is_by_hub,
             expires,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
+use super::channel::Subscription;
 use super::connect::{granted, shown};
 use super::state::Connection;
 use crate::auth::{SubscriptionError, TokenError};
@@ -117,7 +118,8 @@ impl Connection {
         token: &str,
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
-        if !self.channels.contains_key(channel) {
+        let subscription = self.channels.get(channel);
+        if subscription.is_none_or(Subscription::is_ended) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         if token.is_empty() {
@@ -209,6 +211,8 @@ impl Connection {
     /// A client that subscribed by itself does so again; one that the hub subscribed, by a new connection.
     fn end_expired(&mut self, channel: &str) {
         match self.channels.remove(channel) {
+            // It was over before.
+            Some(subscription) if subscription.is_ended() => {}
             Some(subscription) if subscription.is_by_hub => {
                 self.outbound.close(Close::SubscriptionExpired);
             }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::state::Connection;
 use crate::room::{Asked, Grant, Peer};
 use crate::wire::{
-    Encoding, ErrorCode, Failure, Frame, Position, Publication, Push, SubscribeRequest,
-    SubscribeResult, push,
+    Encoding, Failure, Frame, Position, Publication, Push, SubscribeRequest, SubscribeResult, push,
 };
 
 /// What a client is to hear without asking, and with what right.
@@ -73,10 +72,7 @@ impl Connection {
         let Some(peer) = self.peer() else {
             return Ok(());
         };
-        let is_known = self.channels.contains_key(&wanted.channel);
-        if !is_known && self.channels.len() >= self.context.client.channels_max {
-            return Err(ErrorCode::LimitExceeded.into());
-        }
+        self.check_has_room_for(&wanted.channel)?;
         let channel = wanted.channel;
         let request = SubscribeRequest {
             recover,

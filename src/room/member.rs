@@ -22,6 +22,16 @@ const UNSUBSCRIBE_EXPIRED: u32 = 2501;
 /// The client hears the channel no more, and knows it.
 const UNSUBSCRIBE_FINAL: u32 = 2000;
 
+/// Held by a subscription and by its member in the room: whoever holds it alone is the one that is left.
+#[derive(Debug, Clone, Default)]
+pub struct Tie(Arc<()>);
+
+impl Tie {
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
 /// Somebody at a connection, as a room needs to know them.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -82,6 +92,7 @@ pub(super) struct Member {
     channel: Arc<str>,
     outbound: Outbound,
     is_dismissed: bool,
+    _tie: Tie,
 }
 
 impl Drop for Member {
@@ -119,6 +130,7 @@ impl Member {
         right: Right,
         channel: Arc<str>,
         outbound: Outbound,
+        tie: Tie,
     ) -> Member {
         Member {
             is_seated: seat.is_some(),
@@ -130,6 +142,7 @@ impl Member {
             channel,
             outbound,
             is_dismissed: false,
+            _tie: tie,
             peer,
         }
     }

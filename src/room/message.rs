@@ -12,7 +12,7 @@ use super::deed::Parting;
 use super::game::GameQuestion;
 use super::halt::Handout;
 use super::journal::Publisher;
-use super::member::Peer;
+use super::member::{Peer, Tie};
 use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
 use crate::clock::HubTime;
@@ -199,6 +199,7 @@ pub struct Subscribing {
     pub request: SubscribeRequest,
     pub grant: Grant,
     pub outbound: Outbound,
+    pub tie: Tie,
 }
 
 /// What a member may want to know.

@@ -44,7 +44,7 @@ pub use game::Word;
 pub use handle::{Claimant, RoomHandle, RoomKey};
 pub use journal::Placed;
 pub use kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE, USERS};
-pub use member::Peer;
+pub use member::{Peer, Tie};
 pub use message::{Asked, Claimed, Grant, Kept, Memo, Question, Sitter, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;

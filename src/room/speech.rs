@@ -31,6 +31,7 @@ impl Room {
             request,
             grant,
             outbound,
+            tie,
         } = subscribing;
         if self.members.get(peer.connection).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
@@ -73,7 +74,7 @@ impl Room {
             overrides: grant.overrides,
             has_join_leave: self.kind.config.join_leave,
         };
-        let member = Member::new(asked, peer, seat, right, channel, outbound);
+        let member = Member::new(asked, peer, seat, right, channel, outbound, tie);
         let told_of = member.is_told_of().then(|| Arc::clone(&member.info));
         self.members.add(member);
         self.remember();

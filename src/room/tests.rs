@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::Peer;
 use super::member::{Member, Members, Right};
 use super::message::Asked;
 use super::notice::Epoch;
+use super::{Peer, Tie};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::wire::{Encoding, Overrides, Shared, UserView, raw_json};
@@ -35,7 +35,15 @@ fn member(encoding: Encoding) -> (Member, Inbox) {
         has_join_leave: true,
     };
     let asked = Asked::ByClient { id: 1 };
-    let member = Member::new(asked, peer, None, right, "lobby:a".into(), outbound);
+    let member = Member::new(
+        asked,
+        peer,
+        None,
+        right,
+        "lobby:a".into(),
+        outbound,
+        Tie::default(),
+    );
     (member, inbox)
 }
 

@@ -332,6 +332,18 @@ async fn a_subscription_is_refreshed_by_a_good_token_for_it_only() {
         assert_eq!(refreshed.unwrap_err().code(), code, "{body}");
     }
 
+    // One that its room has ended is none.
+    let mut client = connected(&daemon, "u1").await;
+    let opened = client.calls("room.open", json!({})).await.unwrap();
+    let channel = opened["room"]["channel"].as_str().unwrap();
+    client.subscribes(channel).await.unwrap();
+    let room = json!({ "room": opened["room"]["code"] });
+    client.calls("room.leave", room).await.unwrap();
+    client.hears_push(channel, "unsubscribe", |_| true).await;
+    let token = refresh(channel, for_channel(channel, json!({})));
+    let refreshed = client.asks("sub_refresh", token).await;
+    assert_eq!(refreshed.unwrap_err().code(), 103);
+
     let mut client = connected(&daemon, "u1").await;
     client.subscribes("lobby:all").await.unwrap();
     let late = refresh("lobby:all", for_channel("lobby:all", json!({ "exp": 1 })));
