@@ -98,9 +98,9 @@ impl Connection {
     pub(super) fn check_has_room_for(&mut self, channel: &str) -> Result<(), Failure> {
         let most = self.context.client.channels_max;
         if self.channels.len() >= most {
-            self.channels.retain(|_, one| !one.is_ended());
+            self.channels.drop_ended();
         }
-        match self.channels.len() < most || self.channels.contains_key(channel) {
+        match self.channels.len() < most || self.channels.get(channel).is_some() {
             true => Ok(()),
             false => Err(ErrorCode::LimitExceeded.into()),
         }

@@ -64,7 +64,7 @@ impl Connection {
             info,
             ..Peer::clone(peer)
         });
-        for subscription in self.channels.values() {
+        for (_, subscription) in self.channels.iter() {
             subscription.renew(&peer);
         }
         self.become_peer(peer);
@@ -176,7 +176,7 @@ impl Connection {
 
     /// Has itself woken when the next thing is over, if it is not woken earlier.
     pub(super) async fn wake_next(&mut self) {
-        let ends = self.channels.values().filter_map(|one| one.expires);
+        let ends = self.channels.iter().filter_map(|(_, one)| one.expires);
         let Some(next) = ends.chain(self.expires).min() else {
             return;
         };
@@ -200,7 +200,7 @@ impl Connection {
         let channels = self.channels.iter();
         let over: Vec<String> = channels
             .filter(|(_, subscription)| is_over(subscription.expires))
-            .map(|(channel, _)| channel.clone())
+            .map(|(channel, _)| channel.to_owned())
             .collect();
         for channel in over {
             self.end_expired(&channel);

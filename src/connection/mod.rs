@@ -9,6 +9,7 @@ mod admission;
 mod allowance;
 mod call;
 mod channel;
+mod channels;
 mod connect;
 mod directory;
 mod doze;

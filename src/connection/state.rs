@@ -1,6 +1,5 @@
 //! What a connection does with each command, in the order they come.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +10,7 @@ use ractor::ActorRef;
 
 use super::Context;
 use super::allowance::{Allowance, Verdict};
-use super::channel::Subscription;
+use super::channels::Channels;
 use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
 use crate::delivery::Outbound;
@@ -29,7 +28,7 @@ pub(super) struct Connection {
     pub(super) address: IpAddr,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
-    pub(super) channels: HashMap<String, Subscription>,
+    pub(super) channels: Channels,
     pub(super) stage: Stage,
     /// When its login is over. None: never.
     pub(super) expires: Option<Instant>,
@@ -83,7 +82,7 @@ impl Connection {
             outbound.close(Close::Shutdown);
         }
         Connection {
-            channels: HashMap::new(),
+            channels: Channels::default(),
             stage: Stage::New,
             expires: None,
             wakes: None,
