@@ -63,7 +63,7 @@ pub(super) struct Shared {
     pub(super) metrics: PersistenceMetrics,
     /// The kinds that are configured without a durable history.
     pub(super) memory_kinds: Arc<[String]>,
-    /// The queues of the lanes, to look at. None while nobody takes writes.
+    /// The queues of the lanes, to look at. They are gone while nobody takes writes.
     pub(super) queues: RwLock<Vec<mpsc::WeakSender<Work>>>,
 }
 

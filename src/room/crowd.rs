@@ -33,7 +33,7 @@ impl Crowd {
         self.sleepers.extend(sleeper);
     }
 
-    /// Something of so many bytes was said. Whether the room has to look after it, as it does not do so yet.
+    /// Something that weighs so many bytes was said. Whether the room has to look after it, as it does not do so yet.
     pub(super) fn gather(&mut self, bytes: usize) -> bool {
         self.count += 1;
         self.bytes += bytes;

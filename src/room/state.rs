@@ -225,9 +225,8 @@ impl Room {
             false => self.share.timed(since),
         };
         if Crowd::is(self.members.len()) {
-            let bytes = publication.data.len();
             self.members.tell(frames, timed, Some(&mut self.crowd));
-            if self.crowd.gather(bytes) {
+            if self.crowd.gather(publication.weight()) {
                 self.look_after_crowd();
             }
         } else {
