@@ -35,7 +35,7 @@ pub(super) enum Type {
 pub(super) type Columns = &'static [(&'static str, Type)];
 
 /// Rows to be written or looked for by one statement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rows {
     columns: Columns,
     values: Vec<Value>,

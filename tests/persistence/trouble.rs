@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use holdfast::persistence::{Committed, PersistenceActor, ReadError, Refused, WriteError};
+use holdfast::id::UserId;
+use holdfast::persistence::{
+    Committed, PersistenceActor, ReadError, Refused, UserWrite, WriteError,
+};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -159,7 +162,7 @@ async fn a_commit_whose_answer_is_cut_off_is_neither_doubled_nor_told_wrongly() 
     let user = Player::new();
     hub.persistence.write(user.opens_session()).await.unwrap();
     database.sql("UPDATE users SET credits = 100").await;
-    let user = holdfast::persistence::UserWrite::Known(user.user);
+    let user = UserWrite::Known(user.user);
 
     for round in 1..=5 {
         proxy.swallow_next_commit(Fate::Cut);
@@ -300,6 +303,44 @@ async fn who_arrives_does_not_wait_for_a_seat_that_is_held_up() {
     assert_eq!(database.count("room_seats").await, 1);
     stalled.rollback().await.unwrap();
     claim.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_who_arrive_and_sit_down_at_once_do_not_lock_each_other_out() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let hub = database.start().await;
+    let mut users = Vec::new();
+
+    // By turns all of them are new, and all have another name.
+    for (round, name) in (0..60).zip(["Ana", "Bo"].into_iter().cycle()) {
+        if round % 2 == 0 {
+            users = (0..60).map(|_| UserId::guest()).collect::<Vec<_>>();
+        }
+        let room = Room::new();
+        let opened = hub.persistence.write(Player::new().opens(&room)).await;
+        opened.unwrap();
+        let account = |id: &UserId| UserWrite::Account {
+            id: id.clone(),
+            name: Some(name.into()),
+        };
+        let writes = users.iter().zip(1..).flat_map(|(id, seat)| {
+            let player = Player::new();
+            let claim = player.claims_as(&room, seat, account(id), 0);
+            [Player::new().opens_session_as(account(id)), claim]
+        });
+        let answers = join_all(writes.map(|write| hub.persistence.write(write))).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    // A connection that is closed has told what it has seen.
+    hub.persistence.drain().await;
+    let others = "SELECT COUNT(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until(&database, others, 0).await;
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(database.number(deadlocks).await, 0);
 }
 
 async fn until(database: &Database, sql: &str, expected: i64) {

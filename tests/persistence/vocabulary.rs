@@ -49,8 +49,12 @@ impl Player {
     }
 
     pub(super) fn opens_session(&self) -> Command {
+        self.opens_session_as(self.guest())
+    }
+
+    pub(super) fn opens_session_as(&self, user: UserWrite) -> Command {
         Command::OpenSession(OpenSession {
-            user: self.guest(),
+            user,
             session: self.new_session(),
         })
     }

@@ -1,6 +1,6 @@
 //! Users: whether they may, what they pay, what they are called.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
@@ -22,6 +22,9 @@ const NEW: Columns = &[
 ];
 
 const NAME: Columns = &[("id", Type::Text), ("name", Type::Text)];
+
+/// Takes users, on PostgreSQL, to change them, in the same order in each lane.
+const IN_ORDER: &str = " ORDER BY u.id FOR NO KEY UPDATE OF u";
 
 const CHARGE: Columns = &[("id", Type::Text), ("sum", Type::Int)];
 
@@ -69,7 +72,7 @@ impl Users {
         let lock = if transaction.get_database_backend() != DbBackend::Postgres {
             ""
         } else if entries.iter().any(|entry| entry.cost > 0) {
-            " FOR NO KEY UPDATE OF u"
+            IN_ORDER
         } else {
             " FOR KEY SHARE OF u"
         };
@@ -159,7 +162,8 @@ impl Users {
         outcomes: &mut Outcomes,
     ) -> Result<(), DbErr> {
         let mut guests = Rows::new(NEW);
-        let mut names: HashMap<&UserId, Arc<str>> = HashMap::new();
+        // In the same order in each lane, or two that make or name the same users would wait for each other.
+        let mut names: BTreeMap<&UserId, Arc<str>> = BTreeMap::new();
         for entry in entries {
             let id = entry.user.id();
             let name = match entry.user {
@@ -209,7 +213,7 @@ impl Users {
     async fn write_accounts(
         &self,
         transaction: &DatabaseTransaction,
-        names: HashMap<&UserId, Arc<str>>,
+        names: BTreeMap<&UserId, Arc<str>>,
         now: HubTime,
     ) -> Result<(), DbErr> {
         let mut new = Rows::new(NEW);
@@ -235,6 +239,10 @@ impl Users {
              SELECT id, name, is_guest, true, 0, at FROM v WHERE true ON CONFLICT DO NOTHING",
         )
         .await?;
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            let sql = format!("SELECT u.id FROM v JOIN users u ON u.id = v.id{IN_ORDER}");
+            renamed.clone().query(transaction, &sql).await?;
+        }
         renamed
             .execute(
                 transaction,
