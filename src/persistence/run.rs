@@ -151,7 +151,7 @@ async fn shift(
     let left = "(hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END)";
     let sql = format!(
         "UPDATE room_seats SET status = 'away', \
-         away_since = CASE WHEN status = 'held' OR hold_until <= $1 THEN $2 \
+         away_since = CASE WHEN status = 'held' OR hold_until <= $1 OR away_since > $1 THEN $2 \
          ELSE away_since + $3 END, \
          hold_until = $2 + CASE WHEN status = 'held' OR hold_until <= $1 THEN r.grace \
          WHEN {left} >= r.least THEN {left} ELSE r.least END \

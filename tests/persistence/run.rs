@@ -18,6 +18,7 @@ on_both!(
     a_seat_held_at_a_crash_is_away_with_its_whole_hold,
     a_hold_that_ended_while_the_hub_ran_begins_anew,
     who_may_have_been_back_at_a_crash_has_time_to_come_back,
+    a_crash_soon_after_a_crash_takes_nothing_from_a_hold,
     a_restart_restores_every_room_and_session_with_a_seat,
     a_planned_stop_hands_memory_histories_to_the_next_run_once,
     a_room_whose_stream_was_not_written_out_begins_a_new_one,
@@ -106,6 +107,22 @@ async fn a_hold_that_ended_while_the_hub_ran_begins_anew(database: Database) {
 
     let room = hub.persistence.room_by_code(room.code).await.unwrap();
     assert_left(room.unwrap().seats[0].hold_until, hub.clock.now(), GRACE);
+}
+
+async fn a_crash_soon_after_a_crash_takes_nothing_from_a_hold(database: Database) {
+    // Away 30 s after the hub's last sign of life, for 100 s.
+    let seat = "status = 'away', away_since = 1030000, hold_until = 1130000";
+    let (_, room) = crash_with(&database, seat).await;
+    let hub = database.start().await;
+    hub.persistence.begin_run().await.unwrap();
+    hub.stop().await;
+
+    let hub = database.start().await;
+    hub.persistence.begin_run().await.unwrap();
+
+    let room = hub.persistence.room_by_code(room.code).await.unwrap();
+    let hold_until = room.unwrap().seats[0].hold_until;
+    assert_left(hold_until, hub.clock.now(), Duration::from_secs(100));
 }
 
 async fn who_may_have_been_back_at_a_crash_has_time_to_come_back(database: Database) {
