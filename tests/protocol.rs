@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{
-    Client, Daemon, Database, Issuer, PATIENCE, Player, Refusal, on_both_databases, protobuf,
+    Client, Daemon, Database, Issuer, PATIENCE, Player, Refusal, frame, on_both_databases, protobuf,
 };
 
 on_both_databases!(
@@ -282,7 +282,7 @@ async fn what_follows_a_refused_connect_in_its_frame_is_let_be(database: Databas
             json!({ "id": 2, "subscribe": { "channel": "lobby:a" } }),
             json!({ "id": 3, "publish": { "channel": "lobby:a", "data": 1 } }),
         ];
-        socket.send(framed(encoding, &commands)).await.unwrap();
+        socket.send(frame(encoding, &commands)).await.unwrap();
 
         let refused = next(&mut socket).await.into_data();
         let refused = match encoding {
@@ -297,7 +297,7 @@ async fn what_follows_a_refused_connect_in_its_frame_is_let_be(database: Databas
         assert!(next(&mut socket).await.is_pong());
         // What it says when it knows better is its own fault.
         let late = json!({ "id": 4, "subscribe": { "channel": "lobby:a" } });
-        socket.send(framed(encoding, &[late])).await.unwrap();
+        socket.send(frame(encoding, &[late])).await.unwrap();
         let closed = next(&mut socket).await;
         assert!(
             matches!(&closed, Message::Close(Some(why)) if u16::from(why.code) == 3501),
@@ -314,19 +314,6 @@ async fn dials(daemon: &Daemon, encoding: Encoding) -> WebSocketStream<TcpStream
     let url = format!("ws://{}/connection/websocket{query}", daemon.address());
     let stream = TcpStream::connect(daemon.address()).await.unwrap();
     client_async(url, stream).await.unwrap().0
-}
-
-fn framed(encoding: Encoding, commands: &[Value]) -> Message {
-    match encoding {
-        Encoding::Json => {
-            let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
-            Message::text(lines.join("\n"))
-        }
-        Encoding::Protobuf => {
-            let messages = commands.iter().map(protobuf::command);
-            Message::binary(messages.collect::<Vec<_>>().concat())
-        }
-    }
 }
 
 async fn next(socket: &mut WebSocketStream<TcpStream>) -> Message {

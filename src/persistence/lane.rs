@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use super::address::Address;
 use super::commit::Writer;
-use super::{Command, SessionWrite, Write};
-use crate::id::UserId;
+use super::{Write, group};
 
 /// Lanes for arrivals beside the first, on PostgreSQL. Two keep two cores of the server busy; more make smaller
 /// groups, of which each costs a commit.
@@ -49,7 +48,12 @@ pub(super) fn count(backend: DbBackend) -> usize {
 
 /// Which of so many lanes a command goes through.
 pub(super) fn of(write: &Write, lanes: usize) -> usize {
-    match arrival(write) {
+    // A key may have been used for something else.
+    let arrival = match write.once {
+        Some(_) => None,
+        None => group::arrival(&write.command),
+    };
+    match arrival {
         // Two arrivals of one user stay in their order, and never wait for each other's rows.
         Some(user) if lanes > 1 => {
             let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
@@ -59,46 +63,17 @@ pub(super) fn of(write: &Write, lanes: usize) -> usize {
     }
 }
 
-/// Whose arrival a command is: it makes a session, perhaps with a room and a seat in it, and changes nothing that
-/// others may be changing. A key may have been used for something else.
-fn arrival(write: &Write) -> Option<&UserId> {
-    if write.once.is_some() {
-        return None;
-    }
-    match &write.command {
-        Command::OpenSession(open) => Some(open.user.id()),
-        Command::OpenRoom(open) if is_new(&open.session) && open.cost <= 0 => Some(open.user.id()),
-        Command::OpenRoom(_)
-        | Command::ClaimSeat(_)
-        | Command::ReleaseSeat(_)
-        | Command::HoldSeat(_)
-        | Command::ConfirmToken(_)
-        | Command::EndTokens(_)
-        | Command::EndSession(_)
-        | Command::CloseRoom(_)
-        | Command::Publish(_)
-        | Command::RemoveHistory(_)
-        | Command::AddToken(_)
-        | Command::Sweep(_)
-        | Command::Nothing => None,
-    }
-}
-
-fn is_new(session: &SessionWrite) -> bool {
-    match session {
-        SessionWrite::New(_) => true,
-        SessionWrite::Known(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::clock::HubTime;
-    use crate::id::{RoomCode, RoomId, SessionId};
-    use crate::persistence::{ClaimSeat, NewRoom, NewSeat, NewSession, OpenRoom, UserWrite};
+    use crate::id::{CommandKey, RoomCode, RoomId, SessionId, UserId};
+    use crate::persistence::{
+        ClaimSeat, Command, NewRoom, NewSeat, NewSession, Once, OpenRoom, Scope, SessionWrite,
+        UserWrite,
+    };
     use crate::token::Generations;
 
     const LANES: usize = 1 + ARRIVAL_LANES;
@@ -172,6 +147,22 @@ mod tests {
         assert_eq!(of(&opens(UserId::guest(), known, 0), LANES), 0);
         assert_eq!(of(&opens(UserId::guest(), new_session(), 1), LANES), 0);
         assert_eq!(of(&claim.into(), LANES), 0);
+    }
+
+    #[test]
+    fn what_has_a_key_goes_through_the_lane_of_whatever_else_may_have_it() {
+        let arrival = opens(UserId::guest(), new_session(), 0);
+        let once = Once {
+            scope: Scope::Guest,
+            key: CommandKey::parse("move-17").unwrap().hash(),
+            content: [0; 32],
+            answer: None,
+        };
+
+        assert_eq!(
+            of(&Write::once(arrival.command, Some(Arc::new(once))), LANES),
+            0
+        );
     }
 
     #[test]

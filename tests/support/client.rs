@@ -167,7 +167,7 @@ impl Client {
     pub(crate) async fn says(&mut self, command: &str, body: Value) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        self.sends(self.frame(&[json!({ "id": id, command: body })]))
+        self.sends(frame(self.encoding, &[json!({ "id": id, command: body })]))
             .await;
         u64::from(id)
     }
@@ -182,22 +182,8 @@ impl Client {
             lines.push(json!({ "id": id, *command: body }));
             ids.push(u64::from(id));
         }
-        self.sends(self.frame(&lines)).await;
+        self.sends(frame(self.encoding, &lines)).await;
         ids
-    }
-
-    /// Commands as a frame of the client's encoding.
-    fn frame(&self, commands: &[Value]) -> Message {
-        match self.encoding {
-            Encoding::Json => {
-                let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
-                Message::text(lines.join("\n"))
-            }
-            Encoding::Protobuf => {
-                let messages = commands.iter().map(protobuf::command);
-                Message::binary(messages.collect::<Vec<_>>().concat())
-            }
-        }
     }
 
     pub(crate) async fn reply(&mut self, id: u64, command: &str) -> Result<Value, Refusal> {
@@ -352,6 +338,20 @@ impl Refusal {
         match self {
             Refusal::Error { code, .. } => *code,
             Refusal::Closed { code, .. } => u64::from(*code),
+        }
+    }
+}
+
+/// Commands as a frame of an encoding.
+pub(crate) fn frame(encoding: Encoding, commands: &[Value]) -> Message {
+    match encoding {
+        Encoding::Json => {
+            let lines: Vec<String> = commands.iter().map(Value::to_string).collect();
+            Message::text(lines.join("\n"))
+        }
+        Encoding::Protobuf => {
+            let messages = commands.iter().map(protobuf::command);
+            Message::binary(messages.collect::<Vec<_>>().concat())
         }
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-pub(crate) use client::{Client, Refusal};
+pub(crate) use client::{Client, Refusal, frame};
 pub(crate) use daemon::{API_KEY, Actors, Daemon, Plan};
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use disk::Disk;

@@ -54,7 +54,7 @@ pub(super) fn of(items: &[Item]) -> Vec<Entry<'_>> {
         .collect()
 }
 
-fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
+pub(super) fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
     match command {
         Command::OpenSession(open) => Some(Entry {
             index,

@@ -26,7 +26,7 @@ use super::queue::{Answer, Item};
 use super::{Committed, Farewell, Offsets, Refused, SoftWrite};
 use crate::clock::HubTime;
 
-pub(super) use order::cut;
+pub(super) use order::{arrival, cut};
 
 /// What became of a command, provided that the transaction commits.
 #[derive(Debug, Clone)]

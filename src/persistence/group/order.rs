@@ -1,4 +1,4 @@
-//! Which commands may share a group without changing what their order means.
+//! Which commands may share a group without changing what their order means, and which have none.
 
 use std::collections::HashSet;
 
@@ -73,6 +73,15 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
         }
     }
     items.len()
+}
+
+/// Whose arrival a command is: it makes a session, perhaps with a room and a seat in it, and of all that exists it
+/// changes its user's name at most.
+pub(in crate::persistence) fn arrival(command: &Command) -> Option<&UserId> {
+    let entry = entry::entry(0, command)?;
+    let is_alone = entry.taken.is_none() && entry.room.is_some() == entry.seat.is_some();
+    let is_arrival = is_alone && entry.cost == 0 && matches!(entry.session, Session::New(_));
+    is_arrival.then(|| entry.user.id())
 }
 
 /// Whether a command that brings no player has to wait for those before it.
