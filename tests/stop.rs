@@ -260,6 +260,52 @@ async fn a_second_signal_ends_a_stop_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_takes_its_time_charges_nobody_who_is_away_for_it() {
+    let mut daemon = Daemon::on(Database::Sqlite)
+        .set("shutdown.clients_per_second", "1")
+        .set("kind.table.grace", "100s")
+        .start()
+        .await;
+    let away = Player::opens(&daemon).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Player::opens(&daemon).await.sits_down(&daemon).await);
+    }
+    let seen = Instant::now();
+    let left_before = left_of_hold(&daemon, &away).await;
+
+    daemon.begins_to_stop();
+    eventually("the first client is sent away", async || {
+        let all_are_here = clients.iter().all(Client::is_open);
+        (!all_are_here).then_some(()).ok_or("not yet".to_owned())
+    })
+    .await;
+    let ran_before = seen.elapsed();
+    let sent_away = Instant::now();
+    daemon.stopped().await;
+    let took = sent_away.elapsed();
+    let started = Instant::now();
+    daemon.restart().await;
+    let left_after = left_of_hold(&daemon, &away).await;
+
+    assert!(took > Duration::from_secs(3), "{took:?}");
+    // What is left is told in whole seconds.
+    let ran = ran_before + started.elapsed() + Duration::from_secs(2);
+    assert!(
+        left_after + ran >= left_before,
+        "{left_before:?} before, {left_after:?} after; it ran for {ran:?}"
+    );
+}
+
+/// What is left of the hold of a player who is away.
+async fn left_of_hold(daemon: &Daemon, player: &Player) -> Duration {
+    let answer = daemon.get("/v1/session").by(&player.token).send().await;
+    let seat = answer.expect(200)["seats"][0].take();
+    assert_eq!(seat["status"], "away", "{seat}");
+    Duration::from_secs(seat["hold_seconds"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_without_its_database_ends_in_time_and_says_so() {
     for goes in ["down", "silent"] {
         let limit = Duration::from_secs(5);

@@ -32,7 +32,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Everything that the daemon is made of.
 pub(super) struct Parts {
     store: Store,
-    clock: HubClock,
+    pub(super) clock: HubClock,
     pub(super) persistence: Persistence,
     pub(super) matchmaker: Matchmaker,
     pub(super) rooms: Rooms,

@@ -87,7 +87,7 @@ impl Actor for Shell {
                 submitted,
                 settle,
             } => waiting.hand_over(write, submitted, settle),
-            PersistenceMessage::Job(job) => waiting.hand_over_job(job),
+            PersistenceMessage::Job(job) => hand_over_job(&waiting.queues, job),
             PersistenceMessage::Settled(answers) => waiting.settle(answers),
             PersistenceMessage::DeadlinePassed => {
                 waiting.timer = None;
@@ -145,21 +145,6 @@ impl Waiting {
         }
     }
 
-    fn hand_over_job(&mut self, job: Job) {
-        let [first, others @ ..] = self.queues.as_slice() else {
-            return;
-        };
-        let mut before = Vec::with_capacity(others.len());
-        for queue in others {
-            let (settle, settled) = oneshot::channel();
-            // Refused by a full queue it is dropped, which tells the first writer.
-            let _ = queue.try_send(Work::Settle(settle));
-            before.push(settled);
-        }
-        // Refused by a full queue it is dropped with its reply, which tells the asker.
-        let _ = first.try_send(Work::Job(job, before));
-    }
-
     fn settle(&mut self, answers: Vec<(u64, Answer)>) {
         for (number, answer) in answers {
             if let Some((settle, _)) = self.ports.remove(&number) {
@@ -200,6 +185,26 @@ impl Waiting {
             self.timer = Some(*deadline);
         }
     }
+}
+
+/// Gives a job to the first writer, behind what is queued in each lane. Full queues are waited for: their writers
+/// empty them, and the end of a run must not be lost for want of room. The shell itself waits for none of it.
+fn hand_over_job(queues: &[mpsc::Sender<Work>], job: Job) {
+    let [first, others @ ..] = queues else {
+        return;
+    };
+    let (first, others) = (first.clone(), others.to_vec());
+    tokio::spawn(async move {
+        let mut before = Vec::with_capacity(others.len());
+        for queue in others {
+            let (settle, settled) = oneshot::channel();
+            // A writer that is gone drops it, which tells the first one.
+            let _ = queue.send(Work::Settle(settle)).await;
+            before.push(settled);
+        }
+        // A writer that is gone drops it with its reply, which tells the asker.
+        let _ = first.send(Work::Job(job, before)).await;
+    });
 }
 
 pub(super) fn unavailable() -> Refused {

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use super::OpenError;
 use super::error::is_damaged;
 use super::lock::Unlocked;
+use super::transaction::never_nested;
 use crate::config::DatabaseConfig;
 
 /// How long a SQLite connection waits for a lock of another program, such as a backup: as PostgreSQL does,
@@ -208,6 +209,7 @@ impl Address {
             }
         };
         single(&mut options);
+        never_nested(&mut options);
         options
     }
 }

@@ -4,10 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 use tokio::task::JoinError;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -16,20 +13,14 @@ use super::SoftWrite;
 use super::address::Address;
 use super::error::{Class, classify, is_definite_at_commit, is_out_of_connections};
 use super::group::{self, Outcome};
+use super::progress::Progress;
 use super::queue::Item;
+use super::transaction::begin;
 use crate::clock::HubTime;
 
-/// A group that takes so long talks to a frozen server: no statement may take more than 5 s there, and the
-/// commands have been told to wait 4 s. The connection is cut from outside.
+/// A group, or a step of a longer piece of work, that takes so long talks to a frozen server: no statement may take
+/// more than 5 s there, and commands wait 4 s at most. The connection is cut from outside.
 const CUT_AFTER: Duration = Duration::from_secs(10);
-
-/// Transactions of the writer never begin as readers: an upgrade fails at once when somebody else wrote.
-pub(super) fn immediate() -> TransactionOptions {
-    TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    }
-}
 
 /// The commands and marks of one transaction. It keeps its id through everything that is asked about it.
 pub(super) struct Group {
@@ -152,11 +143,20 @@ impl Writer {
         &mut self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Interrupted> {
+        self.guarded_while(Progress::default(), work).await
+    }
+
+    /// As [`guarded`](Self::guarded), for work of many statements: it may take as long as it makes progress.
+    pub(super) async fn guarded_while<T: Send + 'static>(
+        &mut self,
+        progress: Progress,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Interrupted> {
         let mut task = tokio::spawn(work);
         let result = if self.address.backend() == DbBackend::Postgres {
-            match tokio::time::timeout(CUT_AFTER, &mut task).await {
-                Ok(result) => result,
-                Err(_) => {
+            match progress.watch(&mut task, CUT_AFTER).await {
+                Some(result) => result,
+                None => {
                     task.abort();
                     let result = task.await;
                     self.replace_connection().await;
@@ -177,29 +177,11 @@ impl Writer {
         })
     }
 
-    /// Replaces a connection that is not fit for another transaction.
-    ///
-    /// On PostgreSQL one that cannot be had: on its way back to the pool it may have been stuck. On SQLite
-    /// one whose transaction the database may have taken back by itself, as it does when the disk is
-    /// full: the ROLLBACK then fails, sqlx takes the transaction for open, and what looks like the next
-    /// one is a savepoint whose release says yes and stores nothing.
+    /// Replaces a connection to PostgreSQL that cannot be had: on its way back to the pool it may have been stuck.
+    /// One that is inside a transaction its pool replaces by itself.
     pub(super) async fn look_after_connection(&mut self, error: &DbErr) {
-        if self.address.backend() == DbBackend::Postgres {
-            if is_out_of_connections(error) {
-                self.replace_connection().await;
-            }
-        } else if classify(error) == Class::Transient {
-            self.reopen_file().await;
-        }
-    }
-
-    async fn reopen_file(&mut self) {
-        // Closed or not, nothing is written through it any more: a closed pool gives no connection, so
-        // the next attempt comes back here.
-        let _ = self.connection.close_by_ref().await;
-        match self.address.connect_writer().await {
-            Ok(connection) => self.connection = connection,
-            Err(error) => warn!(%error, "the database's file could not be opened again"),
+        if self.address.backend() == DbBackend::Postgres && is_out_of_connections(error) {
+            self.replace_connection().await;
         }
     }
 
@@ -222,10 +204,7 @@ async fn transact(
     group: &Group,
     at_commit: &OnceLock<Vec<Outcome>>,
 ) -> Result<Vec<SoftWrite>, Failure> {
-    let transaction = connection
-        .begin_with_options(immediate())
-        .await
-        .map_err(Failure::work)?;
+    let transaction = begin(connection).await.map_err(Failure::work)?;
     if !group.items.is_empty() {
         let sql = "INSERT INTO commit_groups (id, is_void, created_at) VALUES ($1, false, $2)";
         let values = [group.id.into(), group.now.0.into()];

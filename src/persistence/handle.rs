@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ractor::{ActorStatus, MessagingErr};
 use sea_orm::{DatabaseConnection, DbErr};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -15,14 +15,16 @@ use super::actor::unavailable;
 use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
 use super::metric::ATTEMPTS;
-use super::queue::{CleanStop, Job, Settle};
+use super::queue::{Job, Settle};
 use super::restore::{self, Interrupted};
 use super::run::RunStart;
+use super::stop::CleanStop;
 use super::store::Shared;
 use super::{
     Committed, HistoryWindow, ReadError, SoftWrite, StoredPublication, StoredRoom, StoredSession,
     StoredStream, StoredUser, Write, WriteError, publication, read,
 };
+use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 
 /// The longest that a read may take, under the 5 s after which a client gives up.
@@ -31,6 +33,10 @@ const READ_WITHIN: Duration = Duration::from_secs(4);
 /// The wait before the writer is asked again that was not there or had no room: about what its restart
 /// takes.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// A planned stop that has begun to write goes on as long as each commit comes within this: a connection that is
+/// silent is cut after 10 s, and the next one must have the time to do the work.
+const STOP_STALLED_AFTER: Duration = Duration::from_secs(20);
 
 /// The longest that a question of health may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -229,17 +235,36 @@ impl Persistence {
     }
 
     /// Ends a run as planned: after everything queued before, writes the memory histories out and marks
-    /// the stop. Tried again for `within` while the database is away. A room that is left out begins a
-    /// new stream.
+    /// the stop. `since` is when players were no longer let in: no hold is charged for the time after it. A room that
+    /// is left out begins a new stream.
+    ///
+    /// It takes as long as it makes progress. It is given up where nothing is committed for `within`, or, once it has
+    /// begun to write, for [`STOP_STALLED_AFTER`] if that is longer.
     pub async fn clean_stop(
         &self,
         streams: Vec<(RoomId, StoredStream)>,
+        since: HubTime,
         within: Duration,
     ) -> Result<(), WriteError> {
-        let give_up = Instant::now() + within;
-        self.ask(|reply| Job::CleanStop(CleanStop { streams, give_up }, reply))
-            .await
-            .unwrap_or(Err(WriteError::Lost))
+        let (progress, mut commits) = watch::channel(0);
+        let stop = CleanStop {
+            streams,
+            since,
+            progress,
+        };
+        let stopped = self.ask(|reply| Job::CleanStop(stop, reply));
+        tokio::pin!(stopped);
+        let mut give_up = Instant::now() + within;
+        loop {
+            tokio::select! {
+                biased;
+                stopped = &mut stopped => return stopped.unwrap_or(Err(WriteError::Lost)),
+                Ok(()) = commits.changed() => {
+                    give_up = Instant::now() + within.max(STOP_STALLED_AFTER);
+                }
+                () = tokio::time::sleep_until(give_up) => return Err(WriteError::Lost),
+            }
+        }
     }
 
     /// Asks the database now, for at most 2 s, and says how long it took.

@@ -1,4 +1,4 @@
-//! What the first writer does alone: the begin and the end of a run, and answers that wait for all that was written.
+//! What the first writer does alone: the begin of a run, and answers that wait for all that was written.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::WriteError;
 use super::backoff::Backoff;
 use super::commit::Interrupted;
 use super::error::{Class, classify};
-use super::queue::{CleanStop, Job, Settled};
+use super::queue::{Job, Settled};
 use super::run::{self, RunStart};
 use super::writer::Committer;
 
@@ -27,10 +27,11 @@ impl Committer {
                 let _ = reply.send(self.begin_run().await);
             }
             Job::CleanStop(stop, reply) => {
-                let _ = reply.send(self.clean_stop(stop).await);
+                self.clean_stop(stop, reply).await;
             }
             Job::Drain(reply) => {
-                self.commit(Vec::new()).await;
+                // More than one commit takes, as long as the database takes them.
+                while self.shared.marks.are_waiting() && self.commit(Vec::new()).await {}
                 self.checkpoint().await;
                 let _ = reply.send(());
             }
@@ -69,31 +70,6 @@ impl Committer {
         Err(WriteError::Lost)
     }
 
-    async fn clean_stop(&mut self, stop: CleanStop) -> Result<(), WriteError> {
-        let streams: Arc<[_]> = stop.streams.into();
-        let mut backoff = Backoff::new();
-        loop {
-            // The marks first: they are part of what the next run finds.
-            self.commit(Vec::new()).await;
-            let (connection, streams) = (self.writer.connection().clone(), Arc::clone(&streams));
-            let now = self.shared.clock.now();
-            let stopped = self
-                .writer
-                .guarded(async move { run::stop_cleanly(&connection, &streams, now).await })
-                .await;
-            match said(stopped) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    warn!(%error, "the planned stop could not be recorded");
-                    if classify(&error) == Class::Permanent || Instant::now() >= stop.give_up {
-                        return Err(WriteError::Lost);
-                    }
-                    backoff.wait().await;
-                }
-            }
-        }
-    }
-
     /// Empties SQLite's log into its database, so that the file alone is whole.
     async fn checkpoint(&mut self) {
         let connection = self.writer.connection().clone();
@@ -125,7 +101,7 @@ pub(super) async fn may_begin(settled: Vec<Settled>) -> bool {
     true
 }
 
-fn said<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
+pub(super) fn said<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
     match result {
         Ok(result) => result,
         Err(Interrupted::Cut) => Err(DbErr::ConnectionAcquire(

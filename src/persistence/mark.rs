@@ -46,6 +46,8 @@ struct Waiting {
     marks: HashMap<Key, SoftWrite>,
     /// When they go alone. None while there are none.
     due: Option<Instant>,
+    /// The same, of those alone that arrived after the last were taken.
+    arrived_due: Option<Instant>,
 }
 
 impl Marks {
@@ -59,10 +61,16 @@ impl Marks {
         }
         let due = Instant::now() + patience(&mark);
         waiting.marks.insert(key, mark);
+        waiting.arrived_due = earlier(waiting.arrived_due, due);
         if waiting.due.is_none_or(|earlier| due < earlier) {
             waiting.due = Some(due);
             self.arrived.notify_one();
         }
+    }
+
+    /// Whether any mark waits.
+    pub(super) fn are_waiting(&self) -> bool {
+        !self.waiting.lock().marks.is_empty()
     }
 
     /// Returns when marks have waited long enough for a group.
@@ -83,6 +91,7 @@ impl Marks {
     /// Takes marks for one group.
     pub(super) fn take(&self) -> Vec<SoftWrite> {
         let mut waiting = self.waiting.lock();
+        waiting.arrived_due = None;
         if waiting.marks.len() <= PER_GROUP_MAX {
             waiting.due = None;
             return waiting.marks.drain().map(|(_, mark)| mark).collect();
@@ -93,7 +102,8 @@ impl Marks {
             .collect()
     }
 
-    /// Takes marks back that did not reach the database. One that arrived meanwhile is newer.
+    /// Takes marks back that did not reach the database, to be tried again a second later. One that arrived meanwhile is
+    /// newer, and keeps its own time.
     pub(super) fn restore(&self, marks: Vec<SoftWrite>) {
         if marks.is_empty() {
             return;
@@ -104,8 +114,12 @@ impl Marks {
                 place.insert(mark);
             }
         }
-        waiting.due = Some(Instant::now() + ALONE_AFTER);
+        waiting.due = earlier(waiting.arrived_due, Instant::now() + ALONE_AFTER);
     }
+}
+
+fn earlier(due: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(due.map_or(other, |due| due.min(other)))
 }
 
 fn patience(mark: &SoftWrite) -> Duration {
@@ -169,6 +183,44 @@ mod tests {
         assert!(marks.take().is_empty());
     }
 
+    fn back() -> SoftWrite {
+        SoftWrite::SeatBack {
+            room: RoomId::new(),
+            seat: 0,
+            session: SessionId::new(),
+            at: HubTime(1),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_who_is_back_while_marks_fail_does_not_wait_with_them() {
+        let marks = Marks::default();
+        marks.leave(heartbeat(1));
+        let failing = marks.take();
+        let arrived = Instant::now();
+        marks.leave(back());
+        marks.restore(failing);
+
+        marks.due().await;
+
+        assert!(arrived.elapsed() < ALONE_AFTER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marks_that_fail_are_tried_again_a_second_later_however_many_they_are() {
+        let marks = Marks::default();
+        for _ in 0..=PER_GROUP_MAX {
+            marks.leave(back());
+        }
+        marks.due().await;
+        let failed = Instant::now();
+        marks.restore(marks.take());
+
+        marks.due().await;
+
+        assert!(failed.elapsed() >= ALONE_AFTER);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_mark_goes_alone_a_second_after_it_arrived() {
         let marks = Marks::default();
@@ -191,12 +243,7 @@ mod tests {
                 started.elapsed()
             },
             async {
-                marks.leave(SoftWrite::SeatBack {
-                    room: RoomId::new(),
-                    seat: 0,
-                    session: SessionId::new(),
-                    at: HubTime(1),
-                });
+                marks.leave(back());
             }
         );
 

@@ -23,6 +23,7 @@ mod message;
 mod metric;
 mod news;
 mod once;
+mod progress;
 mod publication;
 mod queue;
 mod read;
@@ -32,8 +33,10 @@ mod rows;
 mod run;
 mod schema;
 mod seat_key;
+mod stop;
 mod store;
 mod sweep;
+mod transaction;
 mod writer;
 
 pub use actor::PersistenceActor;

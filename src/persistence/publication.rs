@@ -9,8 +9,11 @@ use super::{HistoryWindow, StoredPublication};
 use crate::clock::HubTime;
 use crate::id::RoomId;
 
-/// Publications in one statement: a message has 64 KiB at most by default.
+/// Publications in one statement, as long as they are small.
 const PER_STATEMENT: usize = 256;
+
+/// Bytes after which a statement takes no further publication: it is on its way for moments, also over a slow line.
+const STATEMENT_BYTES: usize = 1 << 20;
 
 /// Publications read at a time: few enough to stop early, enough to make a whole history cheap.
 const PAGE: usize = 256;
@@ -28,6 +31,7 @@ const COLUMNS: Columns = &[
 /// Publications on their way into the database.
 pub(super) struct Insert {
     rows: Rows,
+    bytes: usize,
     sql: &'static str,
 }
 
@@ -36,6 +40,7 @@ impl Insert {
     pub(super) fn durable() -> Insert {
         Insert {
             rows: Rows::new(COLUMNS),
+            bytes: 0,
             sql: "INSERT INTO room_publications \
                   (room_id, epoch, \"offset\", data, info, tags, time) \
                   SELECT room_id, epoch, offset_, data, info, tags, at FROM v",
@@ -46,6 +51,7 @@ impl Insert {
     pub(super) fn written_out() -> Insert {
         Insert {
             rows: Rows::new(COLUMNS),
+            bytes: 0,
             sql: "INSERT INTO room_publications \
                   (room_id, epoch, \"offset\", data, info, tags, time) \
                   SELECT v.room_id, v.epoch, v.offset_, v.data, v.info, v.tags, v.at \
@@ -71,7 +77,8 @@ impl Insert {
             publication.tags.as_ref().map(|tags| tags.to_vec()).into(),
             publication.time.0.into(),
         ]);
-        if self.rows.len() >= PER_STATEMENT {
+        self.bytes += publication.data.len();
+        if self.rows.len() >= PER_STATEMENT || self.bytes >= STATEMENT_BYTES {
             self.flush(transaction).await?;
         }
         Ok(())
@@ -80,6 +87,7 @@ impl Insert {
     /// Writes what is left.
     pub(super) async fn flush(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
         let full = std::mem::replace(&mut self.rows, Rows::new(COLUMNS));
+        self.bytes = 0;
         full.execute(transaction, self.sql).await?;
         Ok(())
     }

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::run::RunStart;
-use super::{Command, Committed, News, Once, Refused, StoredStream, WriteError};
-use crate::id::RoomId;
+use super::stop::CleanStop;
+use super::{Command, Committed, News, Once, Refused, WriteError};
 
 /// What a command is answered with. Definite, either way.
 pub(super) type Answer = Result<Committed, Refused>;
@@ -47,13 +47,6 @@ pub(super) enum Job {
     Panic,
     /// Answers when the marks are written too and the log is checkpointed.
     Drain(oneshot::Sender<()>),
-}
-
-/// What a planned stop leaves behind.
-pub(super) struct CleanStop {
-    pub(super) streams: Vec<(RoomId, StoredStream)>,
-    /// Until then it is tried again.
-    pub(super) give_up: Instant,
 }
 
 const QUEUED: u8 = 0;

@@ -1,16 +1,14 @@
-//! The start and the planned end of a run: what time without a hub does to holds, and where streams stand.
+//! The start of a run: what time without a hub does to holds, and where streams stand.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement, TransactionTrait,
-    Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement, Value,
 };
 
-use super::publication::{Insert, publication, stored_offset};
-use super::rows::{Columns, Rows, Type};
-use super::{StoredPublication, StoredStream};
+use super::StoredPublication;
+use super::publication::publication;
 use crate::clock::HubTime;
 use crate::id::RoomId;
 
@@ -20,12 +18,6 @@ pub(super) const NODE: &str = "main";
 /// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
 /// holder was back may not have been written. The SDKs wait no longer between two tries.
 const HOLD_MIN: Duration = Duration::from_secs(20);
-
-const STREAM: Columns = &[
-    ("room_id", Type::Uuid),
-    ("epoch", Type::Text),
-    ("top", Type::Int),
-];
 
 /// What the start of a run found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +44,7 @@ pub(super) async fn begin(
     memory_kinds: &[String],
     now: HubTime,
 ) -> Result<(RunStart, TakenOver), DbErr> {
-    let transaction = writer
-        .begin_with_options(super::commit::immediate())
-        .await?;
+    let transaction = super::transaction::begin(writer).await?;
     let stored = run(
         &transaction,
         "SELECT last_heartbeat_at, clean_stop FROM hub_clock WHERE node = $1",
@@ -92,49 +82,6 @@ pub(super) async fn begin(
         down_for: now.since(last),
     };
     Ok((start, taken))
-}
-
-/// Writes memory histories out and marks the stop as planned.
-pub(super) async fn stop_cleanly(
-    writer: &DatabaseConnection,
-    streams: &[(RoomId, StoredStream)],
-    now: HubTime,
-) -> Result<(), DbErr> {
-    let transaction = writer
-        .begin_with_options(super::commit::immediate())
-        .await?;
-    // A room that is left out must not go on under an epoch whose offsets it has used.
-    run(
-        &transaction,
-        "UPDATE rooms SET stream_epoch = '', stream_top = 0 \
-         WHERE closed_at IS NULL AND NOT stream_durable",
-        [],
-    )
-    .execute()
-    .await?;
-    let mut tops = Rows::new(STREAM);
-    let mut publications = Insert::written_out();
-    for (room, stream) in streams {
-        tops.push([
-            room.0.into(),
-            (&*stream.epoch).into(),
-            stored_offset(stream.top),
-        ]);
-        for publication in &stream.publications {
-            publications
-                .push(&transaction, *room, &stream.epoch, publication)
-                .await?;
-        }
-    }
-    publications.flush(&transaction).await?;
-    tops.execute(
-        &transaction,
-        "UPDATE rooms SET stream_epoch = v.epoch, stream_top = v.top FROM v \
-         WHERE rooms.id = v.room_id AND NOT rooms.stream_durable",
-    )
-    .await?;
-    write_clock(&transaction, now, true).await?;
-    transaction.commit().await
 }
 
 async fn shift(
@@ -217,7 +164,7 @@ async fn end_durability(
     Ok(())
 }
 
-async fn write_clock(
+pub(super) async fn write_clock(
     transaction: &DatabaseTransaction,
     now: HubTime,
     clean_stop: bool,

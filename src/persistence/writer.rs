@@ -131,8 +131,9 @@ impl Committer {
         &self.shared.lanes[self.lane].in_flight
     }
 
-    /// Commits the commands in as few groups as their order allows, and the waiting marks with the first.
-    pub(super) async fn commit(&mut self, mut items: Vec<Item>) {
+    /// Commits the commands in as few groups as their order allows, and the waiting marks with the first. False if
+    /// marks are left that the database did not take.
+    pub(super) async fn commit(&mut self, mut items: Vec<Item>) -> bool {
         let mut groups = VecDeque::new();
         loop {
             let rest = items.split_off(group::cut(&items));
@@ -142,23 +143,36 @@ impl Committer {
                 break;
             }
         }
+        let mut are_marks_stored = true;
         while let Some(group) = groups.pop_front() {
-            self.settle_group(group, &mut groups).await;
+            are_marks_stored = self.settle_group(group, &mut groups).await;
         }
+        are_marks_stored
     }
 
-    /// Tries until each of the commands is settled or has been moved to a group in front of `groups`.
-    async fn settle_group(&mut self, mut items: Vec<Item>, groups: &mut VecDeque<Vec<Item>>) {
+    /// Tries until each of the commands is settled or has been moved to a group in front of `groups`. False if marks
+    /// are left that the database did not take.
+    async fn settle_group(
+        &mut self,
+        mut items: Vec<Item>,
+        groups: &mut VecDeque<Vec<Item>>,
+    ) -> bool {
         let mut backoff = Backoff::new();
+        let is_for_marks = items.is_empty();
         loop {
             items = self.refuse_late(items);
+            if items.is_empty() && !is_for_marks {
+                // The marks alone can wait: commands that may still be in time are in the queue.
+                return true;
+            }
             let marks = self.take_marks();
             if items.is_empty() && marks.is_empty() {
-                return;
+                return true;
             }
             if !self.shared.lock.is_held() {
                 self.shared.marks.restore(marks);
-                return self.refuse_all(items, &unavailable());
+                self.refuse_all(items, &unavailable());
+                return false;
             }
             let id = Uuid::now_v7();
             let shared = Arc::new(items);
@@ -168,12 +182,14 @@ impl Committer {
             match attempt {
                 Attempt::Committed { outcomes, left } => {
                     self.shared.marks.restore(left);
-                    return self.settle_outcomes(items, outcomes, groups);
+                    self.settle_outcomes(items, outcomes, groups);
+                    return true;
                 }
                 Attempt::Unknown(outcomes) => {
                     self.shared.metrics.unknown.increment(1);
                     if self.find_out(id).await {
-                        return self.settle_outcomes(items, outcomes, groups);
+                        self.settle_outcomes(items, outcomes, groups);
+                        return true;
                     }
                     self.shared.marks.restore(marks.to_vec());
                 }
@@ -182,7 +198,8 @@ impl Committer {
                 }
                 Attempt::Permanent(error) => {
                     self.shared.marks.restore(marks.to_vec());
-                    return self.split(items, &error, groups);
+                    self.split(items, &error, groups);
+                    return true;
                 }
                 Attempt::Transient(error) => {
                     warn!(%error, commands = items.len(), "a commit failed and is tried again");
@@ -190,7 +207,7 @@ impl Committer {
                     self.shared.marks.restore(marks.to_vec());
                     if items.is_empty() {
                         // Marks alone: they are due again in a second.
-                        return;
+                        return false;
                     }
                     self.shared.metrics.retries.increment(1);
                     backoff.wait().await;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -196,14 +197,16 @@ impl Rooms {
     }
 
     /// Takes the streams of all rooms, at the end of a planned stop. Those that do not answer are left
-    /// out, and begin anew.
-    pub async fn freeze(&self) -> Vec<(RoomId, StoredStream)> {
-        stream::iter(self.0.directory.all())
+    /// out, and begin anew. So are those that are left when no room has answered for `within`.
+    pub async fn freeze(&self, within: Duration) -> Vec<(RoomId, StoredStream)> {
+        let mut answers = stream::iter(self.0.directory.all())
             .map(|room| async move { room.freeze().await.ok().flatten() })
-            .buffer_unordered(FREEZES_AT_ONCE)
-            .filter_map(|stream| async move { stream })
-            .collect()
-            .await
+            .buffer_unordered(FREEZES_AT_ONCE);
+        let mut streams = Vec::new();
+        while let Ok(Some(answer)) = tokio::time::timeout(within, answers.next()).await {
+            streams.extend(answer);
+        }
+        streams
     }
 
     /// Has a room fail.

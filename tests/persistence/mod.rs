@@ -7,6 +7,7 @@ mod news;
 mod open;
 mod proxy;
 mod run;
+mod stop;
 mod stream;
 mod sweep;
 mod trouble;

@@ -205,7 +205,8 @@ async fn a_planned_stop_hands_memory_histories_to_the_next_run_once(database: Da
     };
     let stop = vec![(room.id, stream)];
     let within = Duration::from_secs(4);
-    hub.persistence.clean_stop(stop, within).await.unwrap();
+    let now = hub.clock.now();
+    hub.persistence.clean_stop(stop, now, within).await.unwrap();
     hub.stop().await;
 
     let hub = database.start().await;
@@ -235,7 +236,8 @@ async fn a_room_whose_stream_was_not_written_out_begins_a_new_one(database: Data
     hub.persistence.begin_run().await.unwrap();
     hub.persistence.write(player.opens(&room)).await.unwrap();
     let within = Duration::from_secs(4);
-    hub.persistence.clean_stop(vec![], within).await.unwrap();
+    let now = hub.clock.now();
+    hub.persistence.clean_stop(vec![], now, within).await.unwrap();
     hub.stop().await;
 
     let hub = database.start().await;

@@ -365,7 +365,8 @@ async fn a_planned_stop_leaves_durable_streams_alone(database: Database) {
         }],
     };
     let streams = vec![(memory.id, written_out)];
-    let stopped = hub.persistence.clean_stop(streams, PATIENCE).await;
+    let now = hub.clock.now();
+    let stopped = hub.persistence.clean_stop(streams, now, PATIENCE).await;
     stopped.unwrap();
     hub.stop().await;
 

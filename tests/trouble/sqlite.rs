@@ -2,10 +2,14 @@
 
 use std::fs;
 
+use serde_json::json;
 use sqlx::{Connection, Executor};
 
 use super::{Evening, Left};
-use crate::support::{Daemon, Database, Disk, Player};
+use crate::support::{Daemon, Database, Disk, Player, eventually};
+
+/// Messages of 15 KB, of which a stop has more to write than the log of the database has room for.
+const WORDS: usize = 150;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_another_program_has_locked_is_waited_for() {
@@ -36,6 +40,48 @@ async fn a_full_disk_is_waited_for_until_there_is_room() {
 
     disk.make_room();
     evening.ends_well(&mut daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_on_a_full_disk_waits_for_room_and_loses_no_history() {
+    let Some(disk) = Disk::mount() else {
+        return;
+    };
+    let mut daemon = Daemon::on(Database::Sqlite)
+        .on_disk(&disk)
+        .set("kind.table.history_bytes", "8MiB")
+        .start()
+        .await;
+    let player = Player::opens(&daemon).await;
+    let (mut client, _) = player.connects(&daemon).await;
+    let subscribed = client.subscribes(&player.channel).await.unwrap();
+    let epoch = subscribed["epoch"].as_str().unwrap();
+    let word = json!("m".repeat(15_000));
+    for _ in 0..WORDS {
+        let publishing = client.publishes(&player.channel, word.clone());
+        publishing.await.unwrap();
+    }
+    let heard = client.heard_on(&player.channel);
+    let top = heard.last().unwrap()["offset"].as_u64().unwrap();
+
+    disk.fill();
+    daemon.begins_to_stop();
+    let symptom = "a step of the planned stop was not stored";
+    eventually("the stop is tried three times", async || {
+        let tries = daemon.log().matches(symptom).count();
+        (tries >= 3).then_some(()).ok_or(format!("{tries} times"))
+    })
+    .await;
+    disk.make_room();
+    let status = daemon.stopped().await;
+    daemon.restart().await;
+
+    assert_eq!(status.code(), Some(0));
+    let (mut client, _) = player.connects(&daemon).await;
+    let recovered = client.recovers(&player.channel, epoch, top - 5).await;
+    let recovered = recovered.unwrap();
+    assert_eq!(recovered["recovered"], true, "{recovered}");
+    assert!(recovered["publications"].as_array().unwrap().len() >= 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
