@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::support::{Daemon, Database, PATIENCE, Proxy, eventually, on_both_databases};
+use crate::support::{
+    Daemon, Database, ErrorOutput, PATIENCE, Proxy, eventually, on_both_databases, output, program,
+};
 
 on_both_databases!(ten_refreshes_of_each_player_lose_and_double_nothing);
 
@@ -29,6 +31,7 @@ struct Browser {
     orders: Option<ChildStdin>,
     answers: mpsc::Receiver<Value>,
     _folder: TempDir,
+    _errors: ErrorOutput,
 }
 
 /// One of the two players of a tab.
@@ -66,7 +69,9 @@ impl Browser {
     fn start(address: SocketAddr) -> Browser {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new("node")
+        let mut command = program("node");
+        let errors = ErrorOutput::of(&mut command);
+        let mut child = command
             .arg(root.join("tests/browser/playground.mjs"))
             .arg(root.join(".cache/node"))
             .arg(folder.path())
@@ -93,6 +98,7 @@ impl Browser {
             orders,
             answers,
             _folder: folder,
+            _errors: errors,
         }
     }
 
@@ -536,7 +542,7 @@ async fn who_lost_the_session_comes_back_with_the_seat_token() {
 #[test]
 fn the_rules_of_the_client_file_hold() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/client.mjs");
-    let ran = Command::new("node").arg(script).output().unwrap();
+    let ran = output(program("node").arg(script)).unwrap();
 
     let told = String::from_utf8_lossy(&ran.stdout);
     assert!(

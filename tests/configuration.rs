@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::Issuer;
+use crate::support::{Issuer, output, program};
 
 const SAMPLE: &str = include_str!("../config/holdfast.toml");
 
@@ -49,12 +49,11 @@ impl Machine {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        let mut command = program(env!("CARGO_BIN_EXE_holdfast"));
         command
             .env_clear()
             .envs(self.environment.iter().cloned())
             .current_dir(self.folder.path())
-            .stdin(Stdio::null())
             .args(arguments);
         command
     }
@@ -64,7 +63,7 @@ impl Machine {
             status,
             stdout,
             stderr,
-        } = self.command(arguments).output().expect("the binary runs");
+        } = output(&mut self.command(arguments)).expect("the binary runs");
         Ended {
             code: status.code().unwrap_or(-1),
             out: String::from_utf8(stdout).expect("text"),

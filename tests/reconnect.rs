@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::sdk::SdkPlayer;
-use crate::support::{Client, Daemon, Database, Dice, Player, Proxy, on_both_databases};
+use crate::support::{Client, Daemon, Database, Dice, Player, Proxy, on_both_databases, program};
 
 on_both_databases!(a_thousand_reconnects_lose_no_seat_and_no_publication);
 
@@ -106,7 +105,7 @@ async fn arrive(daemon: &Daemon) -> Vec<Member> {
 
 fn start(members: &[Member]) -> SdkPlayer {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new("node");
+    let mut command = program("node");
     command
         .arg(root.join("tests/sdk/crowd.mjs"))
         .arg(root.join(".cache/node"));

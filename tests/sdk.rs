@@ -14,7 +14,9 @@ use tokio::time::timeout;
 use tokio_centrifuge::client::Client as Centrifuge;
 use tokio_centrifuge::config::Config;
 
-use crate::support::{Client, Daemon, Database, PATIENCE, Player, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, ErrorOutput, PATIENCE, Player, on_both_databases, output, program,
+};
 
 on_both_databases!(
     javascript_players_come_back_into_their_seats_after_a_crash,
@@ -35,6 +37,7 @@ pub(crate) struct SdkPlayer {
     told: mpsc::Receiver<Value>,
     /// Everything it told so far, for a failing test.
     log: Vec<Value>,
+    _errors: ErrorOutput,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +51,12 @@ type Stock = (Sdk, Encoding);
 impl SdkPlayer {
     fn start((sdk, encoding): Stock, daemon: &Daemon, player: &Player) -> SdkPlayer {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (program, script) = match sdk {
+        let (name, script) = match sdk {
             Sdk::Javascript => ("node".into(), "player.mjs"),
             Sdk::Python => (root.join(".cache/python/bin/python"), "player.py"),
         };
         let url = format!("ws://{}/connection/websocket", daemon.address());
-        let mut command = Command::new(program);
+        let mut command = program(name);
         command
             .arg(root.join("tests/sdk").join(script))
             .arg(root.join(".cache/node"))
@@ -67,6 +70,7 @@ impl SdkPlayer {
 
     /// Starts a script that plays.
     pub(crate) fn run(command: &mut Command) -> SdkPlayer {
+        let errors = ErrorOutput::of(command);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -88,6 +92,7 @@ impl SdkPlayer {
             orders,
             told,
             log: Vec::new(),
+            _errors: errors,
         }
     }
 
@@ -363,13 +368,13 @@ async fn the_python_sdk_passes_its_own_tests(database: Database) {
     let suite = suite_for(&daemon);
 
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/python/bin/python");
-    let mut suite_run = Command::new("timeout");
+    let mut suite_run = program("timeout");
     suite_run
         .arg(SUITE_WITHIN.as_secs().to_string())
         .arg(python)
         .args(["-m", "unittest", "-v", "tests.test_client"])
         .current_dir(suite.path());
-    let ran = tokio::task::spawn_blocking(move || suite_run.output()).await;
+    let ran = tokio::task::spawn_blocking(move || output(&mut suite_run)).await;
     let ran = ran.unwrap().expect("the suite starts");
 
     let said = String::from_utf8_lossy(&ran.stderr);

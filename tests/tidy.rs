@@ -294,6 +294,20 @@ fn nothing_unfinished_is_left_in_the_code() {
     report(&faults);
 }
 
+/// A program that shares the report's file may make it non-blocking, and the report is cut off.
+#[test]
+fn programs_that_tests_start_have_output_of_their_own() {
+    let start = concat!("Command::", "new(");
+    let mut faults = Vec::new();
+    for file in rust_files("tests") {
+        let is_helper = file.ends_with("support/program.rs");
+        if !is_helper && read(&file).contains(start) {
+            faults.push(format!("{} starts one without `program`", file.display()));
+        }
+    }
+    report(&faults);
+}
+
 #[test]
 fn every_test_file_is_run() {
     let main = read(Path::new("tests/main.rs"));

@@ -1,6 +1,5 @@
 //! Connections that come and go, and a daemon that may open no more files.
 
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::vitals::{files, processor};
 use super::{Honest, Raw, Vitals, start};
-use crate::support::{Daemon, Player, eventually};
+use crate::support::{Daemon, Player, eventually, program};
 
 /// Connections open at one time during a storm.
 const AT_ONCE: usize = 50;
@@ -95,7 +94,7 @@ fn allow_files(daemon: &Daemon, limit: usize) -> usize {
         .lines()
         .find(|line| line.starts_with("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().nth(3));
-    let set = Command::new("prlimit")
+    let set = program("prlimit")
         .arg(format!("--pid={process}"))
         .arg(format!("--nofile={limit}:"))
         .status()

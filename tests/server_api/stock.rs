@@ -1,10 +1,9 @@
 //! The stock library for Python, as a game's server uses it.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use super::{guest, hub, user};
-use crate::support::Database;
+use crate::support::{Database, output, program};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_of_the_stock_library_is_served() {
@@ -12,18 +11,17 @@ async fn every_method_of_the_stock_library_is_served() {
     let (mut client, connected) = guest(&daemon).await;
     client.subscribes("lobby:main").await.unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = root.join(".cache/python/bin/python");
-    let mut script = Command::new(&program);
+    let python = root.join(".cache/python/bin/python");
+    let mut script = program(&python);
     script
         .arg(root.join("tests/sdk/server.py"))
         .arg(format!("http://{}/api", daemon.address()))
-        .args([daemon.api_key(), user(&connected)])
-        .stdin(Stdio::null());
+        .args([daemon.api_key(), user(&connected)]);
 
-    let run = tokio::task::spawn_blocking(move || script.output());
+    let run = tokio::task::spawn_blocking(move || output(&mut script));
     let output = run.await.unwrap().unwrap_or_else(|error| {
-        let program = program.display();
-        panic!("{program}: {error}; start the tests with tests/run")
+        let python = python.display();
+        panic!("{python}: {error}; start the tests with tests/run")
     });
 
     let words = String::from_utf8_lossy(&output.stderr);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::server::run;
+use super::program::{program, run};
 
 /// The library in C: what stands between a program and the system's clock can be written in no other way.
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c");
@@ -25,7 +25,7 @@ impl WallClock {
             library: folder.join("clock.so"),
             skew: folder.join("skew"),
         };
-        let mut compiler = Command::new("cc");
+        let mut compiler = program("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
         run(compiler.arg(&clock.library).arg(LIBRARY));
         fs::write(&clock.skew, 0_i64.to_ne_bytes()).unwrap();

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::thread;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::clock::WallClock;
 use super::database::Store;
 use super::metrics::Metrics;
+use super::program::program;
 use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
 /// The exit code for a port that is taken.
@@ -337,7 +338,7 @@ impl Daemon {
     /// Asks it to stop (SIGTERM).
     pub(crate) fn begins_to_stop(&self) {
         let child = self.child.as_ref().expect("the daemon runs");
-        let told = Command::new("sh")
+        let told = program("sh")
             .args(["-c", &format!("kill -TERM {}", child.id())])
             .status()
             .unwrap();
@@ -378,7 +379,7 @@ impl Daemon {
     }
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        let mut command = program(env!("CARGO_BIN_EXE_holdfast"));
         command.args(["serve", "--dev"]);
         command.args(self.is_respawned.then_some("--respawn"));
         // Few connections each, as many daemons share one PostgreSQL.
@@ -411,7 +412,6 @@ impl Daemon {
         let log = open_log(&self.log);
         command
             .current_dir(self.folder.path())
-            .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()

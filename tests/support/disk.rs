@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::server::{is_root, run};
+use super::program::{program, run};
+use super::server::is_root;
 
 /// More than the databases of these tests need, and quick to fill.
 const SIZE: &str = "size=48m";
@@ -30,7 +30,7 @@ impl Disk {
         }
         let folder = tempfile::tempdir().unwrap();
         let options = ["-t", "tmpfs", "-o", SIZE, "holdfast-test"];
-        run(Command::new("mount").args(options).arg(folder.path()));
+        run(program("mount").args(options).arg(folder.path()));
         Some(Disk { folder })
     }
 
@@ -59,13 +59,13 @@ impl Disk {
         } else {
             "remount,rw"
         };
-        run(Command::new("mount").args(["-o", options]).arg(self.path()));
+        run(program("mount").args(["-o", options]).arg(self.path()));
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, so that it goes even if something still has a file open there.
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+        let _ = program("umount").arg("-l").arg(self.path()).status();
     }
 }

@@ -4,12 +4,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::daemon::free_address;
+use super::program::{program, run};
 use super::{STARTS_MAX, eventually};
 
 /// A server, running or not. It goes with its data when it is dropped.
@@ -37,9 +38,7 @@ impl Server {
         };
         // PostgreSQL refuses to run as root, so root lends it the packaged user.
         if is_root() {
-            run(Command::new("chown")
-                .arg("postgres:")
-                .arg(server.folder.path()));
+            run(program("chown").arg("postgres:").arg(server.folder.path()));
         }
         let data = server.data();
         let options = ["--no-sync", "--auth=trust", "-U", "postgres", "--locale=C"];
@@ -114,7 +113,7 @@ impl Server {
             postgres.arg("-c").arg(setting);
         }
         let output = log.try_clone().unwrap();
-        postgres.stdin(Stdio::null()).stdout(output).stderr(log);
+        postgres.stdout(output).stderr(log);
         self.process = Some(postgres.spawn().unwrap());
         eventually("PostgreSQL answers or ends", async || {
             let process = self.process.as_mut().expect("just started");
@@ -138,14 +137,14 @@ impl Server {
     }
 
     fn program(&self, name: &str) -> Command {
-        let program = self.programs.join(name);
+        let path = self.programs.join(name);
         let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
+            let mut command = program("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-            command.arg(program);
+            command.arg(path);
             command
         } else {
-            Command::new(program)
+            program(path)
         };
         command.current_dir(self.folder.path());
         command
@@ -212,19 +211,7 @@ pub(crate) fn is_root() -> bool {
 fn signal(name: &str, processes: &[u32]) {
     let processes: Vec<String> = processes.iter().map(u32::to_string).collect();
     // One that has ended by itself meanwhile needs no signal.
-    let _ = Command::new("sh")
+    let _ = program("sh")
         .args(["-c", &format!("kill -{name} {}", processes.join(" "))])
-        .stderr(Stdio::null())
         .status();
-}
-
-#[track_caller]
-pub(crate) fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,6 +12,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
+
+use super::program::{program, run};
 
 /// What a certificate says: this machine, and that it signs no others.
 const PROFILE: &str = "[req]\nprompt = no\ndistinguished_name = name\nx509_extensions = about\n\
@@ -32,7 +33,7 @@ impl Certificate {
     pub(crate) fn make() -> Certificate {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("profile"), PROFILE).unwrap();
-        let made = Command::new("openssl")
+        run(program("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
             .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args([
@@ -43,10 +44,7 @@ impl Certificate {
                 "-out",
                 "certificate",
             ])
-            .current_dir(folder.path())
-            .output()
-            .expect("openssl is installed");
-        assert!(made.status.success(), "{made:?}");
+            .current_dir(folder.path()));
         Certificate {
             file: folder.path().join("certificate"),
             folder,
