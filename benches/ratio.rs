@@ -1,13 +1,16 @@
-//! What the hub delivers for a second of its processor time, held against a bare hub in the same run: in 1,000
-//! rooms of 8, and in one room of 5,000.
+//! What the hub delivers for a second of its processor time, and how soon, held against a bare hub in the same run: in
+//! 1,000 rooms of 8 and in one room of 5,000 that talk as fast as they are heard, both hubs on all cores; and in the
+//! rooms with either hub alone on one core, as fast as they are heard and at 3,000 messages a second.
 //!
-//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and 5,000.
+//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and 5,000;
+//! `SCENE=name` for one of `rooms`, `fanout`, `one-core` and `one-core-at-3000`.
 //! Hub and generator hold a file descriptor for each player: `ulimit -n 10000`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
+use tokio::runtime::Builder;
 
 use support::daemon::Daemon;
 use support::machine::{facts, median, rounded};
@@ -27,10 +30,18 @@ const BARE: &str = "bare-hub";
 
 const GOAL: f64 = 0.8;
 
+/// On one core, as fast as they are heard: no message waits much longer than the mean.
+const P99_BY_MEAN_GOAL: f64 = 3.0;
+
+/// On one core at a set rate: p99 of the delay against the bare hub's.
+const P99_GOAL: f64 = 1.3;
+
 /// What players do, as arguments of `holdfast bench`.
 struct Scene {
     name: &'static str,
     arguments: Vec<String>,
+    /// Whether the hub has the first core, and the generator the others.
+    is_on_one_core: bool,
 }
 
 /// A hub under load.
@@ -50,19 +61,42 @@ impl Drop for BareHub {
     }
 }
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    // On one core as the daemon does it there.
+    let mut builder = match std::thread::available_parallelism().map(usize::from) {
+        Ok(1) => Builder::new_current_thread(),
+        Ok(_) | Err(_) => Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build().expect("a runtime");
     if std::env::args().nth(1).as_deref() == Some(BARE) {
-        return support::bare::serve().await;
+        runtime.block_on(support::bare::serve());
+    } else {
+        runtime.block_on(compare());
     }
+}
+
+async fn compare() {
     let rooms = number("ROOMS", 1_000).to_string();
     let members = number("MEMBERS", 5_000).to_string();
+    let in_rooms = ["rooms", "--kind", "bench", "--rooms", &rooms];
+    let as_heard = ["--rate", "0"];
     let scenes = [
-        Scene::new("rooms", &["--kind", "bench", "--rooms", &rooms]),
-        Scene::new("fanout", &["--clients", &members]),
+        Scene::new("rooms", &[&in_rooms[..], &as_heard].concat()),
+        Scene::new(
+            "fanout",
+            &[&["fanout", "--clients", &members][..], &as_heard].concat(),
+        ),
+        Scene::new("one-core", &[&in_rooms[..], &as_heard].concat()).on_one_core(),
+        Scene::new(
+            "one-core-at-3000",
+            &[&in_rooms[..], &["--rate", "3000"]].concat(),
+        )
+        .on_one_core(),
     ];
+    let chosen = std::env::var("SCENE").ok();
+    let is_chosen = |scene: &Scene| chosen.as_ref().is_none_or(|name| scene.name == name);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for scene in scenes {
+    for scene in scenes.into_iter().filter(is_chosen) {
         let mut rounds: Vec<[Value; 2]> = Vec::new();
         for round in 0..number("ROUNDS", 3) {
             // Each is first as often as the other: a machine is not the same all the time.
@@ -80,6 +114,16 @@ async fn main() {
             let values = rounds.iter().map(|pair| pair[which][key].as_f64());
             rounded(median(values.map(|value| value.unwrap_or(0.0))), 0)
         };
+        let delay = |which: usize, key: &str| {
+            let values = rounds
+                .iter()
+                .map(|pair| pair[which]["delay_us"][key].as_f64());
+            rounded(median(values.map(|value| value.unwrap_or(0.0))), 0)
+        };
+        let p99_ratios = rounds.iter().map(|pair| {
+            let [hub, bare] = pair.each_ref().map(|run| run["delay_us"]["p99"].as_f64());
+            hub.unwrap_or(f64::INFINITY) / bare.unwrap_or(0.0)
+        });
         let per_cpu = "deliveries_per_hub_cpu_second";
         let line = json!({
             "bench": "ratio",
@@ -91,6 +135,13 @@ async fn main() {
             "bare_per_cpu_second": of(1, per_cpu),
             "hub_per_second": of(0, "deliveries_per_second"),
             "bare_per_second": of(1, "deliveries_per_second"),
+            "hub_cores": rounds.first().map(|pair| pair[0]["hub_cores"].clone()),
+            "hub_delay_us": { "p50": delay(0, "p50"), "p99": delay(0, "p99"), "mean": delay(0, "mean") },
+            "bare_delay_us": { "p50": delay(1, "p50"), "p99": delay(1, "p99"), "mean": delay(1, "mean") },
+            "p99_by_mean": rounded(median(rounds.iter().map(|pair| pair[0]["p99_by_mean"].as_f64().unwrap_or(0.0))), 2),
+            "p99_by_mean_goal": P99_BY_MEAN_GOAL,
+            "p99_ratio": rounded(median(p99_ratios), 2),
+            "p99_ratio_goal": P99_GOAL,
             "cut": rounds.iter().flatten().map(|run| run["cut"].as_u64()).collect::<Vec<_>>(),
             "lost": rounds.iter().flatten().map(|run| run["lost"].as_u64()).collect::<Vec<_>>(),
             "machine": facts(folder.path()),
@@ -102,17 +153,27 @@ async fn main() {
 impl Scene {
     fn new(name: &'static str, arguments: &[&str]) -> Scene {
         let seconds = format!("{}s", number("SECONDS", 8));
-        let common = ["--rate", "0", "--json", "--duration", &seconds];
-        let arguments = [&[name], arguments, &common].concat();
+        let common = ["--json", "--duration", &seconds];
+        let arguments = [arguments, &common].concat();
         Scene {
             name,
             arguments: arguments.into_iter().map(str::to_owned).collect(),
+            is_on_one_core: false,
         }
+    }
+
+    fn on_one_core(mut self) -> Scene {
+        self.is_on_one_core = true;
+        self
     }
 
     /// Runs the generator against one of the two, in processes of their own.
     async fn perform(&self, is_bare: bool) -> Value {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let last_core = cores() - 1;
+        if self.is_on_one_core {
+            keep_to("0");
+        }
         let target = match is_bare {
             true => bare(),
             false => {
@@ -121,6 +182,9 @@ impl Scene {
                 Target::Daemon(Box::new(daemon))
             }
         };
+        if self.is_on_one_core {
+            keep_to(&format!("{}-{last_core}", 1.min(last_core)));
+        }
         let (address, pid) = match &target {
             Target::Daemon(daemon) => (daemon.address.to_string(), daemon.child.id()),
             Target::Bare(hub, address) => (address.clone(), hub.0.id()),
@@ -132,9 +196,31 @@ impl Scene {
             .stderr(Stdio::inherit())
             .output()
             .expect("cargo has built it");
+        if self.is_on_one_core {
+            keep_to(&format!("0-{last_core}"));
+        }
         let answer = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the generator said: {answer}"))
     }
+}
+
+/// Cores of this machine.
+fn cores() -> usize {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = online.trim().rsplit(['-', ',']).next();
+    last.and_then(|last| last.parse::<usize>().ok())
+        .map_or(1, |last| last + 1)
+}
+
+/// Has this process, and what it starts from now on, run on these cores alone.
+fn keep_to(cores: &str) {
+    let this = std::process::id().to_string();
+    let set = Command::new("taskset")
+        .args(["-a", "-c", "-p", cores, &this])
+        .stdout(Stdio::null())
+        .status()
+        .expect("taskset, of util-linux, is installed");
+    assert!(set.success(), "the cores {cores} cannot be chosen");
 }
 
 fn bare() -> Target {

@@ -1,10 +1,10 @@
 //! `holdfast bench`: what it measures, and what it says when it cannot.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, Database, on_both_databases};
+use crate::support::{Daemon, Database, on_both_databases, output, program};
 
 on_both_databases!(a_hub_that_runs_is_measured_at_its_address);
 
@@ -73,6 +73,30 @@ async fn idle_players_cost_memory() {
 }
 
 #[tokio::test]
+async fn a_hub_on_one_core_is_measured_on_one_core() {
+    let heard = measured("rooms --rate 0 --rooms 40 --duration 2s --hub-cores 1").await;
+
+    assert_all_was_heard(&heard);
+    assert_eq!(heard["silent_rooms"], 0, "{heard}");
+    assert_eq!(heard["hub_cores"], 1, "{heard}");
+    assert!(number(&heard["delay_us"]["mean"]) > 0.0, "{heard}");
+    assert!(number(&heard["p99_by_mean"]) > 0.0, "{heard}");
+}
+
+#[tokio::test]
+async fn two_programs_are_compared_in_turn_with_an_interval() {
+    let bench = "create --clients 2 --duration 200ms --warm-up 0s";
+    let compare = format!("compare {PROGRAM} {PROGRAM} --pairs 3 --json -- {bench}");
+    let compared = reported(&compare).await;
+
+    assert_eq!(compared["pairs"], 3, "{compared}");
+    assert_eq!(compared["benchmark"], bench, "{compared}");
+    let figure = &compared["creates_per_second"];
+    let [low, ratio, high] = ["low", "ratio", "high"].map(|key| number(&figure[key]));
+    assert!(0.0 < low && low <= ratio && ratio <= high, "{compared}");
+}
+
+#[tokio::test]
 async fn after_a_storm_everybody_is_back() {
     let storm = measured("storm --clients 24").await;
 
@@ -115,6 +139,9 @@ async fn options_that_make_no_sense_are_usage_errors() {
         ("storm --address 127.0.0.1:1", "--address"),
         ("create --pid 7", "--address"),
         ("idle --address 127.0.0.1:1 --set a=b", "--set"),
+        ("idle --address 127.0.0.1:1 --hub-cores 1", "--hub-cores"),
+        ("rooms --hub-cores 0", "1..=65535"),
+        ("compare old new -- chess", "`chess` cannot be compared"),
     ] {
         refuses(arguments, 2, word).await;
     }
@@ -159,7 +186,12 @@ async fn more_clients_than_file_descriptors_are_refused_beforehand() {
 
 /// Runs a benchmark that succeeds, and reads its line of JSON.
 async fn measured(arguments: &str) -> Value {
-    let output = bench(&format!("{arguments} --json")).await;
+    reported(&format!("{arguments} --json")).await
+}
+
+/// The same of a benchmark whose arguments ask for that line.
+async fn reported(arguments: &str) -> Value {
+    let output = bench(arguments).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "bench {arguments}: {said}");
     let line = String::from_utf8(output.stdout).unwrap();
@@ -180,8 +212,8 @@ async fn bench(arguments: &str) -> Output {
     run(PROGRAM, arguments.map(str::to_owned).collect()).await
 }
 
-async fn run(program: &'static str, arguments: Vec<String>) -> Output {
-    let run = move || Command::new(program).args(arguments).output();
+async fn run(name: &'static str, arguments: Vec<String>) -> Output {
+    let run = move || output(program(name).args(arguments));
     tokio::task::spawn_blocking(run).await.unwrap().unwrap()
 }
 

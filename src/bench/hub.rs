@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::error::BenchError;
 use super::option::{OwnOptions, TargetOptions};
-use super::process::{Process, lacking_files};
+use super::process::{self, Process, lacking_files};
 
 /// A hub that takes longer to be ready than this does not start at all.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -36,8 +36,17 @@ pub(super) struct Hub {
 #[derive(Debug)]
 struct Own {
     child: Child,
-    settings: Vec<String>,
+    recipe: Recipe,
     folder: TempDir,
+}
+
+/// How it is started, each time.
+#[derive(Debug)]
+struct Recipe {
+    program: PathBuf,
+    /// Cores that it may run on; all of them if none are named.
+    cores: Option<u16>,
+    settings: Vec<String>,
 }
 
 impl Hub {
@@ -65,12 +74,22 @@ impl Hub {
             None => tempfile::tempdir()?,
         };
         let own = settings.iter().map(ToString::to_string);
-        let settings: Vec<String> = own.chain(options.set.iter().cloned()).collect();
+        let recipe = Recipe {
+            program: match &options.program {
+                Some(program) => fs::canonicalize(program)?,
+                None => std::env::current_exe()?,
+            },
+            cores: options.hub_cores,
+            settings: own.chain(options.set.iter().cloned()).collect(),
+        };
+        if let Some(cores) = recipe.cores {
+            process::leave_cores(cores)?;
+        }
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let child = spawn(folder.path(), any, &settings)?;
+        let child = recipe.spawn(folder.path(), any)?;
         let mut own = Own {
             child,
-            settings,
+            recipe,
             folder,
         };
         let address = own.ready().await?;
@@ -118,7 +137,7 @@ impl Hub {
         let killed = Instant::now();
         own.child.kill()?;
         own.child.wait()?;
-        own.child = spawn(own.folder.path(), self.address, &own.settings)?;
+        own.child = own.recipe.spawn(own.folder.path(), self.address)?;
         self.process = Some(Process::of(own.child.id()));
         own.ready().await?;
         Ok(killed.elapsed())
@@ -158,36 +177,38 @@ impl Drop for Own {
     }
 }
 
-/// Starts the hub with a log of its own, in place of the one before.
-fn spawn(folder: &Path, address: SocketAddr, settings: &[String]) -> io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let data = folder.join("data");
-    command.args(["serve", "--dev", "--set"]);
-    command.arg(format!("data_dir={}", data.display()));
-    let listen = [
-        format!("server.listen={address}"),
-        "admin.listen=127.0.0.1:0".to_owned(),
-        "log.format=json".to_owned(),
-    ];
-    for setting in listen.iter().chain(settings) {
-        command.args(["--set", setting]);
-    }
-    // It tells its address when it is ready, whatever else is not to be told.
-    let level = level_of(settings);
-    command.arg("--set");
-    command.arg(format!("log.level={level},holdfast::telemetry=info"));
-    // What is set for another hub on this machine is not meant for this one.
-    for (key, _) in std::env::vars_os() {
-        if key.to_string_lossy().starts_with("HOLDFAST_") {
-            command.env_remove(key);
+impl Recipe {
+    /// Starts the hub with a log of its own, in place of the one before.
+    fn spawn(&self, folder: &Path, address: SocketAddr) -> io::Result<Child> {
+        let mut command = process::on_cores(&self.program, self.cores);
+        let data = folder.join("data");
+        command.args(["serve", "--dev", "--set"]);
+        command.arg(format!("data_dir={}", data.display()));
+        let listen = [
+            format!("server.listen={address}"),
+            "admin.listen=127.0.0.1:0".to_owned(),
+            "log.format=json".to_owned(),
+        ];
+        for setting in listen.iter().chain(&self.settings) {
+            command.args(["--set", setting]);
         }
+        // It tells its address when it is ready, whatever else is not to be told.
+        let level = level_of(&self.settings);
+        command.arg("--set");
+        command.arg(format!("log.level={level},holdfast::telemetry=info"));
+        // What is set for another hub on this machine is not meant for this one.
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("HOLDFAST_") {
+                command.env_remove(key);
+            }
+        }
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log_of(folder))?)
+            .spawn()
     }
-    command
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(log_of(folder))?)
-        .spawn()
 }
 
 fn log_of(folder: &Path) -> PathBuf {

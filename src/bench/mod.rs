@@ -4,6 +4,7 @@
 //! its data in a folder of its own, so that the processor time of the two is told apart.
 
 mod client;
+mod compare;
 mod create;
 mod error;
 mod frame;
@@ -35,6 +36,7 @@ pub async fn run(verb: BenchVerb) -> Result<(), BenchError> {
             BenchVerb::Fanout(options) => talk::fanout(&options).await,
             BenchVerb::Storm(options) => storm::measure(&options).await,
             BenchVerb::Create(options) => create::measure(&options).await,
+            BenchVerb::Compare(options) => compare::measure(&options).await,
         }
     };
     let report: Report = tokio::select! {

@@ -32,13 +32,15 @@ pub enum BenchVerb {
     Storm(StormOptions),
     /// Durable creates: room, player, seat and session in one commit
     Create(CreateOptions),
+    /// Two builds of the hub under the same load in turn: the ratio of what they do, and how sure it is
+    Compare(CompareOptions),
 }
 
 /// The hub to measure.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetOptions {
     /// A running hub [default: one is started, and its data thrown away]
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["data", "set"])]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["data", "set", "program", "hub_cores"])]
     pub(super) address: Option<String>,
     /// The process of that hub, if it runs here: its processor time and memory are measured
     #[arg(long, requires = "address", value_parser = value_parser!(u32).range(1..))]
@@ -56,6 +58,12 @@ pub(super) struct OwnOptions {
     /// A setting of the hub that is started, as for `serve`
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
+    /// The program of the hub that is started [default: this one]
+    #[arg(long, value_name = "FILE")]
+    pub(super) program: Option<PathBuf>,
+    /// Cores for the hub that is started; this process takes those that are left, if any are [default: all, shared]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..))]
+    pub(super) hub_cores: Option<u16>,
 }
 
 /// Players who sit together.
@@ -195,6 +203,35 @@ pub struct CreateOptions {
     pub(super) output: OutputOptions,
 }
 
+/// A gate of "not worse" needs so many pairs, each run before and after the other as often.
+const PAIRS: u32 = 12;
+
+#[derive(Debug, Clone, Args)]
+pub struct CompareOptions {
+    /// The program of the hub as it was
+    pub(super) old: PathBuf,
+    /// The program of the hub as it is
+    pub(super) new: PathBuf,
+    /// Pairs of runs
+    #[arg(long, default_value_t = PAIRS, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub(super) pairs: u32,
+    /// The benchmark and its options, after `--` [default: rooms --rate 0]
+    #[arg(last = true, value_name = "BENCHMARK")]
+    bench: Vec<String>,
+    #[command(flatten)]
+    pub(super) output: OutputOptions,
+}
+
+impl CompareOptions {
+    /// Returns the benchmark to run, with its options.
+    pub(super) fn bench(&self) -> Vec<String> {
+        if self.bench.is_empty() {
+            return ["rooms", "--rate", "0"].map(str::to_owned).to_vec();
+        }
+        self.bench.clone()
+    }
+}
+
 impl BenchVerb {
     pub(super) fn output(&self) -> OutputOptions {
         match self {
@@ -203,6 +240,7 @@ impl BenchVerb {
             BenchVerb::Fanout(options) => options.output,
             BenchVerb::Storm(options) => options.output,
             BenchVerb::Create(options) => options.output,
+            BenchVerb::Compare(options) => options.output,
         }
     }
 }

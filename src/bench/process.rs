@@ -1,6 +1,10 @@
 //! What a process uses, as the kernel tells it. Nothing is known on other systems than Linux.
 
 use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 /// The kernel's unit of processor time, as it shows it to programs on every architecture in use.
@@ -33,6 +37,16 @@ impl Process {
         Some(TICK * (user + system))
     }
 
+    /// Cores that it may run on.
+    pub(super) fn cores(self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+        let bits = mask.chars().filter_map(|digit| digit.to_digit(16));
+        Some(bits.map(|digit| u64::from(digit.count_ones())).sum())
+    }
+
     /// Resident memory, in KiB.
     pub(super) fn resident_kib(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
@@ -41,6 +55,41 @@ impl Process {
             .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse().ok()
     }
+}
+
+/// Returns the command of a program that may run on so many of the first cores alone.
+pub(super) fn on_cores(program: &Path, cores: Option<u16>) -> Command {
+    let Some(cores) = cores else {
+        return Command::new(program);
+    };
+    // It puts the program in its own place, so that the id of the process is the program's.
+    let mut command = Command::new("taskset");
+    command
+        .arg("-c")
+        .arg(format!("0-{}", cores - 1))
+        .arg(program);
+    command
+}
+
+/// Has this process leave so many of the first cores to another one, if there are more.
+///
+/// # Errors
+/// If `taskset` (of util-linux) cannot be run.
+pub(super) fn leave_cores(cores: u16) -> io::Result<()> {
+    let all = thread::available_parallelism()?.get();
+    if usize::from(cores) >= all {
+        return Ok(());
+    }
+    let left = format!("{cores}-{}", all - 1);
+    // All threads of this process, as those of the runtime are there already.
+    let set = Command::new("taskset")
+        .args(["-a", "-c", "-p", &left, &std::process::id().to_string()])
+        .output()?;
+    if set.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&set.stderr).trim().to_owned();
+    Err(io::Error::other(words))
 }
 
 /// Descriptors that a process needs for so many clients, if that is more than it may have: then both
@@ -68,6 +117,12 @@ mod tests {
             number = std::hint::black_box(number.wrapping_add(1));
         }
         assert!(this.resident_kib().unwrap() > 1_000);
+    }
+
+    #[test]
+    fn a_process_has_as_many_cores_as_it_may_use() {
+        let cores = thread::available_parallelism().unwrap().get() as u64;
+        assert!(Process::this().cores().unwrap() >= cores);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a benchmark tells at its end: a table for people, or one line of JSON.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -51,6 +52,21 @@ impl Report {
         self.add(key, label, json!(rounded), shown);
     }
 
+    /// A ratio, with the interval in which it lies.
+    pub(super) fn ratio(
+        &mut self,
+        key: &'static str,
+        label: &'static str,
+        ratio: f64,
+        interval: RangeInclusive<f64>,
+    ) {
+        let [ratio, low, high] =
+            [ratio, *interval.start(), *interval.end()].map(|number| rounded(number, 3));
+        let value = json!({ "ratio": ratio, "low": low, "high": high });
+        let shown = format!("{ratio:.3} x ({low:.3} to {high:.3})");
+        self.add(key, label, value, shown);
+    }
+
     pub(super) fn text(&mut self, key: &'static str, label: &'static str, text: &str) {
         self.add(key, label, text.into(), text.to_owned());
     }
@@ -64,18 +80,20 @@ impl Report {
     ) {
         let at = |share: f64| spread.value_at_quantile(share);
         let (p50, p90, p99, p999) = (at(0.5), at(0.9), at(0.99), at(0.999));
+        let mean = spread.mean().round() as u64;
         let max = if spread.is_empty() { 0 } else { spread.max() };
         let value = json!({
-            "p50": p50, "p90": p90, "p99": p99, "p99_9": p999, "max": max, "count": spread.len(),
+            "p50": p50, "p90": p90, "p99": p99, "p99_9": p999, "max": max, "mean": mean, "count": spread.len(),
         });
         let millis = |micros: u64| format!("{:.2}", micros as f64 / 1000.0);
         let shown = format!(
-            "p50 {}  p90 {}  p99 {}  p99.9 {}  max {} ms",
+            "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  mean {} ms",
             millis(p50),
             millis(p90),
             millis(p99),
             millis(p999),
-            millis(max)
+            millis(max),
+            millis(mean)
         );
         self.add(key, label, value, shown);
     }

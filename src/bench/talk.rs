@@ -111,8 +111,12 @@ impl Script<'_> {
                 why.unwrap_or_else(|| "no reason is known".to_owned()),
             ));
         }
-        self.tell(&mut report, &measured);
-        report.spread("delay_us", "from due to heard", &stage.tally.delays());
+        self.tell(hub, &mut report, &measured);
+        let delays = stage.tally.delays();
+        report.spread("delay_us", "from due to heard", &delays);
+        // How unevenly the hub serves its rooms: a fair queue has little more than 1 under full load.
+        let unevenness = delays.value_at_quantile(0.99) as f64 / delays.mean().max(1.0);
+        report.number("p99_by_mean", "p99 by the mean", Some(unevenness), 2);
         if let Some(trouble) = stage.tally.trouble() {
             report.text("trouble", "first trouble", &trouble);
         }
@@ -201,7 +205,7 @@ impl Script<'_> {
         }
     }
 
-    fn tell(&self, report: &mut Report, measured: &Measured) {
+    fn tell(&self, hub: &Hub, report: &mut Report, measured: &Measured) {
         let [before, after] = measured.counts;
         let seconds = measured.took.as_secs_f64();
         let heard = (after.heard - before.heard) as f64;
@@ -253,6 +257,9 @@ impl Script<'_> {
             share(measured.own_cpu),
             1,
         );
+        if let Some(cores) = hub.process().and_then(Process::cores) {
+            report.count("hub_cores", "cores for the hub", cores);
+        }
         report.count("lost", "deliveries lost", measured.lost);
         report.count("silent_rooms", "rooms without a sound", measured.silent);
         report.count("refused", "messages refused", after.refused);
