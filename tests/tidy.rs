@@ -350,7 +350,7 @@ fn the_guide_for_clients_has_every_code_and_no_other() {
 }
 
 /// Every reason that there is; the test below counts them.
-const REASONS: [Reason; 18] = [
+const REASONS: [Reason; 19] = [
     Reason::RoomNotFound,
     Reason::RoomFull,
     Reason::RoomClosed,
@@ -362,6 +362,7 @@ const REASONS: [Reason; 18] = [
     Reason::InsufficientCredits,
     Reason::KeyReused,
     Reason::UnknownKind,
+    Reason::UserNotFound,
     Reason::BadRequest,
     Reason::TokenInvalid,
     Reason::TokenExpired,

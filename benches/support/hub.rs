@@ -51,6 +51,7 @@ impl Hub {
             id: SessionId::new(),
             token: Some(SessionToken::random().hash()),
             expires_at: self.clock.now().plus(HOUR),
+            login_until: None,
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Model {
     pub expires_at: i64,
     /// Milliseconds of hub time; none while the session lives.
     pub ended_at: Option<i64>,
+    /// Milliseconds of hub time; none where no login with an end made the session.
+    pub login_until: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

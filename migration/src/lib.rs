@@ -18,6 +18,7 @@ mod m20261120_000010_create_hub_clock;
 mod m20261121_000001_add_stream_durable;
 mod m20261121_000002_add_tokens_ended;
 mod m20261121_000003_create_seat_token_keys;
+mod m20261130_000001_add_login_until;
 mod schema;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_add_stream_durable::Migration),
             Box::new(m20261121_000002_add_tokens_ended::Migration),
             Box::new(m20261121_000003_create_seat_token_keys::Migration),
+            Box::new(m20261130_000001_add_login_until::Migration),
         ]
     }
 }

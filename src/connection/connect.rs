@@ -82,7 +82,10 @@ impl Connection {
                 return self.cannot_subscribe(id, unsubscribed);
             }
         };
-        let ttl = login.and_then(|login| login.ttl);
+        let ttl = match login {
+            Some(login) => login.ttl,
+            None => self.context.actions.login_ttl(&established.session),
+        };
         self.lasts(ttl).await;
         let client = self.id.to_string();
         let ping = self.context.client.ping.as_secs();
@@ -219,8 +222,8 @@ impl Connection {
                 let actions = self.context.actions.clone();
                 let returning = actions.returning_user(&login.user);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
-                let (user, name) = (login.user.clone(), login.name.clone());
-                let opening = async move { actions.open_login(user, name).await };
+                let (user, name, ttl) = (login.user.clone(), login.name.clone(), login.ttl);
+                let opening = async move { actions.open_login(user, name, ttl).await };
                 let (session, token) = self.context.change(opening).await?;
                 Ok(Found {
                     session,
@@ -280,6 +283,7 @@ impl Connection {
             | Reason::InsufficientCredits
             | Reason::KeyReused
             | Reason::UnknownKind
+            | Reason::UserNotFound
             | Reason::BadRequest
             | Reason::TokenExpired
             | Reason::RateLimited

@@ -45,7 +45,11 @@ impl Connection {
                 return Ok(());
             }
         };
+        self.context.actions.check_active(&login.user).await?;
         self.lasts(login.ttl).await;
+        if let Some(session) = self.session() {
+            self.context.actions.renew_login(session, login.ttl);
+        }
         self.shows(shown(Some(&login), &peer.user), &peer);
         let client = self.id.to_string();
         let renewed = RefreshResult {
@@ -76,6 +80,12 @@ impl Connection {
             return;
         };
         self.lasts(ttl).await;
+        // A session without a login needs none: its token stays as good as it was.
+        if let Some(session) = self.session()
+            && session.login_until().is_some()
+        {
+            self.context.actions.renew_login(session, ttl);
+        }
         if let Some(info) = info {
             self.shows(info, &peer);
         }

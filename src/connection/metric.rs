@@ -135,7 +135,8 @@ impl Resume {
                 | Reason::InvalidUserReference
                 | Reason::InsufficientCredits
                 | Reason::KeyReused
-                | Reason::UnknownKind,
+                | Reason::UnknownKind
+                | Reason::UserNotFound,
             ) => "refused",
         }
     }

@@ -171,13 +171,22 @@ impl Claim {
             Claim::Session(token) => Caller::Session(actions.identify(&token).await?),
             Claim::Login(token, verifier) => {
                 let login = verifier.login(token.expose_secret()).await?;
-                actions.log_in(login.user, login.name).await?
+                actions.log_in(login.user, login.name, login.ttl).await?
             }
-            Claim::Account(AccountRequest { id, name }, api_key) => Caller::Account {
-                id,
-                name,
-                api_key: Some(api_key),
-            },
+            Claim::Account(account, api_key) => {
+                let AccountRequest { id, name, until } = account;
+                if let Some(until) = until.filter(|until| *until <= actions.now()) {
+                    let until = until.to_rfc3339();
+                    let detail = format!("expires_at must be a moment to come, {until} has passed");
+                    return Err(Refusal::bad_request(detail));
+                }
+                Caller::Account {
+                    id,
+                    name,
+                    api_key: Some(api_key),
+                    until,
+                }
+            }
             Claim::Guest { name } => Caller::Guest { name },
         })
     }

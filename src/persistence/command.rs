@@ -92,6 +92,8 @@ pub struct NewSession {
     /// None for a session that nobody will ask a token of.
     pub token: Option<TokenHash>,
     pub expires_at: HubTime,
+    /// None without a login, or with one that has no end.
+    pub login_until: Option<HubTime>,
 }
 
 #[derive(Debug, Clone)]
@@ -302,6 +304,7 @@ pub enum SoftWrite {
         session: SessionId,
         at: HubTime,
         expires_at: HubTime,
+        login_until: Option<HubTime>,
     },
     /// What a durable stream keeps no longer: everything below an offset.
     PruneHistory {
@@ -320,6 +323,7 @@ pub struct StoredSession {
     pub user: UserId,
     pub user_name: Arc<str>,
     pub expires_at: HubTime,
+    pub login_until: Option<HubTime>,
     pub is_ended: bool,
     pub tokens: Vec<TokenHash>,
     pub seats: Vec<StoredSeat>,

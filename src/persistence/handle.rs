@@ -168,6 +168,17 @@ impl Persistence {
             .await
     }
 
+    /// Sessions of a user that have not ended, `count_max` of them at most.
+    pub async fn open_sessions_of_user(
+        &self,
+        user: &UserId,
+        count_max: u32,
+    ) -> Result<Vec<SessionId>, ReadError> {
+        let (readers, user) = (self.readers(), user.clone());
+        self.read(async move { read::open_sessions_of_user(&readers, &user, count_max).await })
+            .await
+    }
+
     /// The room with this code, open or closed, with its seats and without its publications.
     pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
         let readers = self.readers();

@@ -87,6 +87,7 @@ mod tests {
             id: SessionId::new(),
             token: None,
             expires_at: HubTime(0),
+            login_until: None,
         })
     }
 

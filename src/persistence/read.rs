@@ -25,7 +25,7 @@ const SEATS: &str = "SELECT s.room_id, r.code, r.kind, s.seat, s.team, s.session
                      FROM room_seats s JOIN rooms r ON r.id = s.room_id \
                      JOIN users u ON u.id = s.user_id";
 
-const SESSIONS: &str = "SELECT a.id, a.user_id, u.name, a.expires_at, a.ended_at \
+const SESSIONS: &str = "SELECT a.id, a.user_id, u.name, a.expires_at, a.ended_at, a.login_until \
                         FROM app_sessions a JOIN users u ON u.id = a.user_id";
 
 const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, stream_epoch, \
@@ -65,6 +65,20 @@ pub(super) async fn seated_session_of_user(
         .await?
         .map(|row| row.try_get_by_index(0).map(SessionId))
         .transpose()
+}
+
+/// Sessions of a user that have not ended, a few of them.
+pub(super) async fn open_sessions_of_user(
+    readers: &DatabaseConnection,
+    user: &UserId,
+    count_max: u32,
+) -> Result<Vec<SessionId>, DbErr> {
+    let sql = "SELECT id FROM app_sessions WHERE user_id = $1 AND ended_at IS NULL LIMIT $2";
+    let values = [user.as_str().into(), i64::from(count_max).into()];
+    let rows = all(readers, sql, values).await?;
+    rows.iter()
+        .map(|row| row.try_get_by_index(0).map(SessionId))
+        .collect()
 }
 
 pub(super) async fn room_by_code(
@@ -126,6 +140,7 @@ async fn complete_session(
         user_name: row.try_get_by_index::<String>(2)?.into(),
         expires_at: HubTime(row.try_get_by_index(3)?),
         is_ended: row.try_get_by_index::<Option<i64>>(4)?.is_some(),
+        login_until: row.try_get_by_index::<Option<i64>>(5)?.map(HubTime),
         tokens,
         seats: seats(readers, &sql, [id.into()]).await?,
     }))

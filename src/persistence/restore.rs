@@ -32,7 +32,7 @@ const ROOM_SEATS: &str = "SELECT s.room_id, s.seat, s.team, s.session_id, s.user
                           ORDER BY s.room_id, s.seat";
 
 /// Sessions with a row for each of their tokens.
-const SESSIONS: &str = "SELECT a.id, a.expires_at, t.hash FROM app_sessions a \
+const SESSIONS: &str = "SELECT a.id, a.expires_at, t.hash, a.login_until FROM app_sessions a \
                         LEFT JOIN session_tokens t ON t.session_id = a.id \
                         WHERE a.ended_at IS NULL AND a.id IN (SELECT session_id FROM room_seats) \
                         ORDER BY a.id";
@@ -248,6 +248,7 @@ fn session(
         user: first.user.clone(),
         user_name: first.user_name.clone(),
         expires_at: HubTime(row.try_get_by_index(1)?),
+        login_until: row.try_get_by_index::<Option<i64>>(3)?.map(HubTime),
         is_ended: false,
         tokens: Vec::new(),
         seats,

@@ -48,6 +48,8 @@ pub enum Caller {
         name: Option<Arc<str>>,
         /// With which the game's server asks for the user. None: the user has logged in.
         api_key: Option<ApiKeyHash>,
+        /// The moment until which the login, or the game's server, lets the user in. None: without end.
+        until: Option<HubTime>,
     },
 }
 
@@ -107,10 +109,14 @@ impl Actions {
     /// Whose token this is. A look-up that cannot be made says nothing about the token.
     ///
     /// # Errors
-    /// TOKEN_INVALID, SESSION_ENDED, UNAVAILABLE.
+    /// TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, INVALID_USER_REFERENCE, UNAVAILABLE.
     pub async fn identify(&self, token: &SessionToken) -> Result<SessionHandle, Refusal> {
         match self.find(token).await? {
-            Found::Session(session) => Ok(session),
+            Found::Session(session) => {
+                self.check_login(&session)?;
+                self.check_active(&session.user().id).await?;
+                Ok(session)
+            }
             Found::Ended(_) => Err(session_ended()),
         }
     }
@@ -250,7 +256,10 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<(), Refusal> {
         match self.find(token).await? {
-            Found::Session(session) => self.end_session(&session, None, key).await,
+            Found::Session(session) => {
+                self.check_login(&session)?;
+                self.end_session(&session, None, key).await
+            }
             Found::Ended(session) => self.recall_end(session, key.as_ref()).await,
         }
     }

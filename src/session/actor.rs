@@ -105,6 +105,7 @@ impl Session {
                 reply,
             }),
             SessionMessage::EndSettled(result) => self.end_settled(result),
+            SessionMessage::LoggedIn { until } => self.logged_in(until),
             SessionMessage::Found { room } => self.found(room),
             SessionMessage::Missing { room, epoch } => self.missing(room, epoch),
             SessionMessage::CatchUp => self.catch_up(),

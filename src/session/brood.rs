@@ -10,6 +10,7 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use super::actor::SessionActor;
 use super::directory::SessionDirectory;
 use super::handle::{Known, SessionHandle};
+use super::login_end::LoginEnd;
 use super::message::SessionMessage;
 use super::metric::SessionMetrics;
 use crate::clock::{HubClock, HubTime};
@@ -113,6 +114,7 @@ pub(super) struct SessionSeed {
     pub(super) user: UserView,
     pub(super) tokens: Vec<TokenHash>,
     pub(super) expires_at: HubTime,
+    pub(super) login_until: Option<HubTime>,
     pub(super) seats: Vec<Holding>,
     /// Whether it was live before, and failed.
     pub(super) is_rebuilt: bool,
@@ -284,6 +286,7 @@ impl From<StoredSession> for SessionSeed {
             },
             tokens: stored.tokens,
             expires_at: stored.expires_at,
+            login_until: stored.login_until,
             seats: stored.seats.into_iter().map(holding).collect(),
             is_rebuilt: false,
         }
@@ -324,6 +327,7 @@ impl Brood for SessionBrood {
             id: seed.id,
             user: seed.user.clone(),
             tokens: seed.tokens.clone(),
+            login: LoginEnd::new(seed.login_until),
         });
         let arguments = (Arc::clone(&self.0), Arc::clone(&known), seed);
         let (actor, _) = Actor::spawn_linked(None, SessionActor, arguments, shard).await?;

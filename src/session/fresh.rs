@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::actions::{Actions, Caller, SessionReport};
 use super::brood::SessionSeed;
 use super::handle::SessionHandle;
+use super::login_end::token_until;
 use crate::clock::HubTime;
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{NewSession, UserWrite};
@@ -16,6 +17,7 @@ pub(super) struct Fresh {
     pub(super) id: SessionId,
     pub(super) token: SessionToken,
     pub(super) expires_at: HubTime,
+    pub(super) login_until: Option<HubTime>,
     pub(super) user: UserView,
     pub(super) user_write: UserWrite,
 }
@@ -23,7 +25,7 @@ pub(super) struct Fresh {
 impl Actions {
     /// The session that an action makes for a caller who has none; else the caller's own.
     pub(super) fn fresh(&self, caller: Caller) -> Result<Fresh, SessionHandle> {
-        let (user, user_write) = match caller {
+        let (user, user_write, login_until) = match caller {
             Caller::Session(session) | Caller::Player(session) => return Err(session),
             Caller::Guest { name } => {
                 let id = UserId::guest();
@@ -31,9 +33,14 @@ impl Actions {
                     id: id.clone(),
                     name: Arc::clone(&name),
                 };
-                (user, UserWrite::Guest { id, name })
+                (user, UserWrite::Guest { id, name }, None)
             }
-            Caller::Account { id, name, .. } => {
+            Caller::Account {
+                id,
+                name,
+                until,
+                api_key: _,
+            } => {
                 let user = UserView {
                     id: id.clone(),
                     // Until the commit tells the stored one.
@@ -44,13 +51,14 @@ impl Actions {
                 } else {
                     UserWrite::Known(id)
                 };
-                (user, write)
+                (user, write, until)
             }
         };
         Ok(Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
             expires_at: self.now().plus(self.sessions.context().ttl),
+            login_until,
             user,
             user_write,
         })
@@ -58,12 +66,13 @@ impl Actions {
 }
 
 impl Actions {
-    /// The session with which a user comes back to a seat.
-    pub(super) fn fresh_of(&self, user: UserId) -> Fresh {
+    /// The session with which a user comes back to a seat, under the login that let it sit there.
+    pub(super) fn fresh_of(&self, user: UserId, login_until: Option<HubTime>) -> Fresh {
         Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
             expires_at: self.now().plus(self.sessions.context().ttl),
+            login_until,
             user: UserView {
                 id: user.clone(),
                 // Until the commit tells the stored one.
@@ -80,6 +89,7 @@ impl Fresh {
             id: self.id,
             token: Some(self.token.hash()),
             expires_at: self.expires_at,
+            login_until: self.login_until,
         }
     }
 
@@ -89,6 +99,7 @@ impl Fresh {
             user,
             tokens: vec![self.token.hash()],
             expires_at: self.expires_at,
+            login_until: self.login_until,
             seats,
             is_rebuilt: false,
         }
@@ -107,7 +118,7 @@ impl Fresh {
         SessionView {
             id: self.id,
             token: Some(self.token.clone()),
-            expires_at: self.expires_at,
+            expires_at: token_until(self.expires_at, self.login_until),
         }
     }
 }

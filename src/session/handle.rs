@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
 
+use super::login_end::LoginEnd;
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{SessionId, TokenHash};
 use crate::mailbox::{Unanswered, ask};
@@ -21,12 +23,13 @@ pub struct SessionHandle {
     actor: ActorRef<SessionMessage>,
 }
 
-/// What never changes while a session is live.
+/// What never changes while a session is live, but for the end of its login.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) id: SessionId,
     pub(super) user: UserView,
     pub(super) tokens: Vec<TokenHash>,
+    pub(super) login: LoginEnd,
 }
 
 impl SessionHandle {
@@ -40,6 +43,16 @@ impl SessionHandle {
 
     pub fn user(&self) -> &UserView {
         &self.known.user
+    }
+
+    /// The moment until which its login lets the session in; none without a login, or with one that has no end.
+    pub fn login_until(&self) -> Option<HubTime> {
+        self.known.login.get()
+    }
+
+    /// Moves the end of the login that lets the session in.
+    pub(super) fn logged_in(&self, until: Option<HubTime>) {
+        self.tell(SessionMessage::LoggedIn { until });
     }
 
     pub(super) fn tokens(&self) -> &[TokenHash] {

@@ -42,6 +42,10 @@ pub(super) enum SessionMessage {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
+    /// The user has logged in anew: the session's token is good until then.
+    LoggedIn {
+        until: Option<HubTime>,
+    },
     /// A room is there again, or knows what became of a seat: it is told how the session stands.
     Found {
         room: RoomId,

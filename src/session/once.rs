@@ -34,6 +34,8 @@ enum Asker<'a> {
     Known,
     Guest(&'a str),
     Account(&'a str, Option<&'a str>),
+    /// With the moment until which the game lets the user in.
+    AccountUntil(&'a str, Option<&'a str>, i64),
 }
 
 /// The answer to a request that may have a key.
@@ -74,15 +76,21 @@ impl Keyed {
                 id,
                 api_key: None,
                 name: _,
+                until: _,
             } => (Scope::User(id.clone()), Asker::Known),
             Caller::Account {
                 id,
                 api_key: Some(api_key),
                 name,
-            } => (
-                Scope::ApiKey(*api_key),
-                Asker::Account(id.as_str(), name.as_deref()),
-            ),
+                until,
+            } => {
+                let (id, name) = (id.as_str(), name.as_deref());
+                let asker = match until {
+                    None => Asker::Account(id, name),
+                    Some(until) => Asker::AccountUntil(id, name, until.0),
+                };
+                (Scope::ApiKey(*api_key), asker)
+            }
             Caller::Guest { name } => {
                 check_strong(&key)?;
                 (Scope::Guest, Asker::Guest(name))

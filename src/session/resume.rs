@@ -143,7 +143,7 @@ impl Actions {
     /// it gives it up, and its connection closes.
     ///
     /// # Errors
-    /// TOKEN_INVALID, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
+    /// TOKEN_INVALID, TOKEN_EXPIRED, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
     pub async fn resume_seat(&self, proof: SeatProof) -> Result<Resumed, Refusal> {
         self.resume(proof, None).await
     }
@@ -151,7 +151,7 @@ impl Actions {
     /// The same, for who comes without a connection.
     ///
     /// # Errors
-    /// Those, and TOKEN_EXPIRED, KEY_REUSED.
+    /// Those, and KEY_REUSED.
     pub async fn open_session_with(
         &self,
         seat_token: &str,
@@ -176,13 +176,14 @@ impl Actions {
         keyed: Option<Keyed>,
     ) -> Result<Resumed, Refusal> {
         self.check_open()?;
+        let login_until = self.login_of_seat(&claims).await?;
         let key = RoomKey::Code(claims.code);
         let (fresh, taken) = self
             .rooms
             .ask(&key, |room| {
                 let claims = claims.clone();
                 // One for each try: the first may be committed, though its room failed before it said so.
-                let fresh = self.fresh_of(claims.user.clone());
+                let fresh = self.fresh_of(claims.user.clone(), login_until);
                 let memo = keyed.clone().map(|keyed| keyed.resumed(fresh.view()));
                 async move { Ok((room.take(claims, fresh.row(), memo).await?, fresh)) }
             })

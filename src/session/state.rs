@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, Known};
+use super::login_end::token_until;
 use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
 use super::seats::Seats;
@@ -324,7 +325,7 @@ impl Session {
 
     pub(super) fn report(&self) -> Report {
         Report {
-            expires_at: self.expires_at,
+            expires_at: self.token_until(),
             seats: self.seats.iter().map(|seat| self.show(seat)).collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,
@@ -386,7 +387,21 @@ impl Session {
             session: self.known.id,
             at,
             expires_at: self.expires_at,
+            login_until: self.known.login.get(),
         });
+    }
+
+    /// The user has logged in anew. Should a crash lose the mark, the token ends with the login before.
+    pub(super) fn logged_in(&mut self, until: Option<HubTime>) {
+        if self.is_live() {
+            self.known.login.set(until);
+            self.seen();
+        }
+    }
+
+    /// The moment until which the session's token is good.
+    pub(super) fn token_until(&self) -> HubTime {
+        token_until(self.expires_at, self.known.login.get())
     }
 
     fn is_idle(&self) -> bool {

@@ -112,6 +112,7 @@ impl Idler {
             },
             tokens: Vec::new(),
             expires_at: HubTime(i64::MAX),
+            login_until: None,
             seats: Vec::new(),
             is_rebuilt: false,
         };

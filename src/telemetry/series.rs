@@ -79,6 +79,7 @@ pub(super) const SERVER_METHODS: &[&str] = &[
     "unsubscribe",
     "disconnect",
     "refresh",
+    "session_end",
     "presence",
     "presence_stats",
     "history",

@@ -21,6 +21,7 @@ pub enum Reason {
     InsufficientCredits,
     KeyReused,
     UnknownKind,
+    UserNotFound,
     BadRequest,
     /// Unknown, expired, swept or malformed.
     TokenInvalid,
@@ -47,6 +48,7 @@ impl Reason {
             Reason::InsufficientCredits => "INSUFFICIENT_CREDITS",
             Reason::KeyReused => "KEY_REUSED",
             Reason::UnknownKind => "UNKNOWN_KIND",
+            Reason::UserNotFound => "USER_NOT_FOUND",
             Reason::BadRequest => "BAD_REQUEST",
             Reason::TokenInvalid => "TOKEN_INVALID",
             Reason::TokenExpired => "TOKEN_EXPIRED",
@@ -71,6 +73,7 @@ impl Reason {
             Reason::InsufficientCredits => 1009,
             Reason::KeyReused => 1010,
             Reason::UnknownKind => 1011,
+            Reason::UserNotFound => 1018,
             Reason::BadRequest => 107,
             Reason::TokenInvalid | Reason::SessionEnded => 101,
             Reason::TokenExpired => 109,
@@ -88,7 +91,10 @@ impl Reason {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Reason::RoomNotFound | Reason::SeatNotFound | Reason::UnknownKind => 404,
+            Reason::RoomNotFound
+            | Reason::SeatNotFound
+            | Reason::UnknownKind
+            | Reason::UserNotFound => 404,
             Reason::RoomFull | Reason::SeatTaken | Reason::AlreadySeated => 409,
             Reason::RoomClosed => 410,
             Reason::NotSeated | Reason::InsufficientCredits | Reason::PermissionDenied => 403,

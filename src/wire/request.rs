@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::refusal::{Reason, Refusal};
+use crate::clock::HubTime;
 use crate::id::{CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
 
 /// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
@@ -73,6 +74,8 @@ pub struct QuickMatchRequest {
 pub struct AccountRequest {
     pub id: UserId,
     pub name: Option<Arc<str>>,
+    /// The moment until which a session that this request makes is let in. None: without end.
+    pub until: Option<HubTime>,
 }
 
 /// The fields of a request, not yet read one by one.
@@ -98,6 +101,8 @@ pub struct Fields<'a> {
     guest: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_at: Option<&'a RawValue>,
     #[serde(borrow)]
     seat_token: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -262,7 +267,19 @@ impl<'a> Fields<'a> {
         Ok(Some(AccountRequest {
             id,
             name: name.transpose()?,
+            until: self.expires_at()?,
         }))
+    }
+
+    /// The moment until which the account's session is let in.
+    fn expires_at(&self) -> Result<Option<HubTime>, Refusal> {
+        let kind = "a moment in RFC 3339, such as 2030-01-31T12:00:00Z";
+        let Some(raw) = self.expires_at else {
+            return Ok(None);
+        };
+        let text: String = typed("expires_at", raw.get(), kind)?;
+        let until = HubTime::from_rfc3339(&text);
+        until.map(Some).ok_or_else(|| expected("expires_at", kind))
     }
 
     /// The key of an rpc, under which it may be repeated.

@@ -5,6 +5,7 @@ mod claim;
 mod expiry;
 mod key_set;
 mod overrides;
+mod session;
 mod user;
 
 use serde_json::Value;

@@ -45,6 +45,7 @@ impl Player {
             id: self.session,
             token: Some(self.token.hash()),
             expires_at: EXPIRES,
+            login_until: None,
         }
     }
 

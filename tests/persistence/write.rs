@@ -273,6 +273,7 @@ async fn marks_arrive_within_seconds(database: Database) {
         session: player.session,
         at: now,
         expires_at: HubTime(77),
+        login_until: Some(HubTime(78)),
     });
 
     let deadline = Instant::now() + PATIENCE;
@@ -285,6 +286,7 @@ async fn marks_arrive_within_seconds(database: Database) {
         sleep(std::time::Duration::from_millis(20)).await;
     };
     assert_eq!(session.expires_at, HubTime(77));
+    assert_eq!(session.login_until, Some(HubTime(78)));
     assert_eq!(session.seats[0].hold_until, Some(hold));
     let heartbeat = "SELECT last_heartbeat_at FROM hub_clock WHERE node = 'main'";
     assert_eq!(database.number(heartbeat).await, now.0);

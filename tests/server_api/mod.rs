@@ -1,6 +1,7 @@
 //! What a game's own server does over `POST /api/<method>`.
 
 mod call;
+mod end;
 mod look;
 mod order;
 mod say;

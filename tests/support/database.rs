@@ -187,6 +187,7 @@ impl Store {
             ("app_sessions", "created_at"),
             ("app_sessions", "last_seen_at"),
             ("app_sessions", "expires_at"),
+            ("app_sessions", "login_until"),
         ] {
             self.execute(&format!(
                 "UPDATE {table} SET {column} = {column} - {millis}"

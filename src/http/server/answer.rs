@@ -84,7 +84,7 @@ fn status_of(failure: &Failure) -> StatusCode {
     match failure.code {
         100 => StatusCode::INTERNAL_SERVER_ERROR,
         103 => StatusCode::FORBIDDEN,
-        102 | 104 | 1001 => StatusCode::NOT_FOUND,
+        102 | 104 | 1001 | 1018 => StatusCode::NOT_FOUND,
         111 => StatusCode::TOO_MANY_REQUESTS,
         112 => StatusCode::RANGE_NOT_SATISFIABLE,
         113 => StatusCode::CONFLICT,
@@ -117,6 +117,7 @@ mod tests {
             (Reason::Unavailable, 500),
             (Reason::RoomNotFound, 404),
             (Reason::RoomClosed, 410),
+            (Reason::UserNotFound, 404),
         ] {
             let failure = Refusal::new(reason, "").into();
             assert_eq!(status_of(&failure).as_u16(), status, "{reason:?}");

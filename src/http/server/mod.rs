@@ -4,6 +4,7 @@
 
 mod answer;
 mod batch;
+mod end;
 mod fields;
 mod look;
 mod metric;
@@ -68,6 +69,7 @@ enum Method {
     Unsubscribe,
     Disconnect,
     Refresh,
+    SessionEnd,
     Presence,
     PresenceStats,
     History,
@@ -79,13 +81,14 @@ enum Method {
 }
 
 impl Method {
-    const ALL: [Method; 14] = [
+    const ALL: [Method; 15] = [
         Method::Publish,
         Method::Broadcast,
         Method::Subscribe,
         Method::Unsubscribe,
         Method::Disconnect,
         Method::Refresh,
+        Method::SessionEnd,
         Method::Presence,
         Method::PresenceStats,
         Method::History,
@@ -109,6 +112,7 @@ impl Method {
             Method::Unsubscribe => "unsubscribe",
             Method::Disconnect => "disconnect",
             Method::Refresh => "refresh",
+            Method::SessionEnd => "session_end",
             Method::Presence => "presence",
             Method::PresenceStats => "presence_stats",
             Method::History => "history",
@@ -166,6 +170,7 @@ impl ServerApi {
             Method::Unsubscribe => self.unsubscribe(fields).await,
             Method::Disconnect => self.disconnect(fields),
             Method::Refresh => self.refresh(fields).await,
+            Method::SessionEnd => self.session_end(fields).await,
             Method::Presence => self.presence(fields).await,
             Method::PresenceStats => self.presence_stats(fields).await,
             Method::History => self.history(fields).await,

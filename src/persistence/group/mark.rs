@@ -21,6 +21,7 @@ const SESSION: Columns = &[
     ("id", Type::Uuid),
     ("seen_at", Type::Int),
     ("expires_at", Type::Int),
+    ("login_until", Type::IntOrNull),
 ];
 
 const HISTORY: Columns = &[
@@ -78,7 +79,13 @@ pub(super) async fn apply(
                 session,
                 at,
                 expires_at,
-            } => sessions.push([session.0.into(), at.0.into(), expires_at.0.into()]),
+                login_until,
+            } => sessions.push([
+                session.0.into(),
+                at.0.into(),
+                expires_at.0.into(),
+                login_until.map(|until| until.0).into(),
+            ]),
             SoftWrite::PruneHistory { room, epoch, below } => {
                 histories.push([room.0.into(), (&**epoch).into(), stored_offset(*below)]);
             }
@@ -97,7 +104,8 @@ pub(super) async fn apply(
     sessions
         .execute(
             transaction,
-            "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at FROM v \
+            "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at, \
+             login_until = v.login_until FROM v \
              WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
         )
         .await?;

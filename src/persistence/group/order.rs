@@ -232,6 +232,7 @@ mod tests {
                     id: SessionId::new(),
                     token: None,
                     expires_at: HubTime(0),
+                    login_until: None,
                 },
                 hold_until: HubTime(0),
                 tokens: Generations::begin(HubTime(0)),
@@ -256,6 +257,7 @@ mod tests {
                     id: SessionId::new(),
                     token: None,
                     expires_at: HubTime(0),
+                    login_until: None,
                 },
             }))
         };

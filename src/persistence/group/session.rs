@@ -22,6 +22,7 @@ const SESSION: Columns = &[
     ("user_id", Type::Text),
     ("at", Type::Int),
     ("expires_at", Type::Int),
+    ("login_until", Type::IntOrNull),
 ];
 
 const TOKEN: Columns = &[
@@ -88,6 +89,7 @@ pub(super) async fn open(
             entry.user.id().as_str().into(),
             now.0.into(),
             session.expires_at.0.into(),
+            session.login_until.map(|until| until.0).into(),
         ]);
         if let Some(token) = &session.token {
             tokens.push([token.0.to_vec().into(), session.id.0.into(), now.0.into()]);
@@ -96,8 +98,8 @@ pub(super) async fn open(
     sessions
         .execute(
             transaction,
-            "INSERT INTO app_sessions (id, user_id, created_at, last_seen_at, expires_at) \
-             SELECT id, user_id, at, at, expires_at FROM v",
+            "INSERT INTO app_sessions (id, user_id, created_at, last_seen_at, expires_at, login_until) \
+             SELECT id, user_id, at, at, expires_at, login_until FROM v",
         )
         .await?;
     tokens
