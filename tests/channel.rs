@@ -1,9 +1,12 @@
 //! Open channels: who may enter them, who hears of whom, and those that the hub enters for a client.
 
 use holdfast::wire::Encoding;
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Database, Player, Refusal, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, Issuer, Player, Refusal, in_seconds, on_both_databases,
+};
 
 on_both_databases!(
     members_hear_who_comes_and_goes,
@@ -172,6 +175,50 @@ async fn a_channel_for_some_users_is_closed_to_others(database: Database) {
     ] {
         let refused = ben.asks(command, body.clone()).await.unwrap_err();
         assert_eq!(refused.code(), 103, "{command} {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_channel_is_for_members_alone_whatever_its_kind_says() {
+    const SECRET: &str = "a-secret-of-thirty-two-characters";
+    let daemon = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .set("kind.news.seats", "0")
+        .set("kind.news.publish", "anyone")
+        .set("kind.news.read", "anyone")
+        .start()
+        .await;
+    let game = Issuer::secret(Algorithm::HS256, SECRET);
+    let (mut ana, _) = Client::connect(daemon.address(), &game.lets_in("ana")).await;
+    let (mut ben, _) = guest(&daemon, Encoding::Json).await;
+    let tries = |channel: &str| {
+        [
+            ("publish", json!({ "channel": channel, "data": 1 })),
+            ("presence", json!({ "channel": channel })),
+            ("presence_stats", json!({ "channel": channel })),
+            ("history", json!({ "channel": channel, "limit": 10 })),
+        ]
+    };
+
+    for (private, open) in [("$news:vip", "news:all"), ("$news:vip#ana,ben", "news:b")] {
+        let token = json!({ "sub": "ana", "channel": private, "exp": in_seconds(3600) });
+        let body = json!({ "channel": private, "token": game.signs(token) });
+        ana.asks("subscribe", body).await.unwrap();
+        for (command, body) in tries(private) {
+            ana.asks(command, body.clone()).await.unwrap();
+            let refused = ben.asks(command, body.clone()).await.unwrap_err();
+            assert_eq!(refused.code(), 103, "{command} {body}");
+        }
+        for (command, body) in tries(open) {
+            ben.asks(command, body).await.unwrap();
+        }
+        assert_eq!(ana.heard_on(private).len(), 1);
+        // Who is a member no longer is one of the others.
+        ana.unsubscribes(private).await.unwrap();
+        for (command, body) in tries(private) {
+            let refused = ana.asks(command, body.clone()).await.unwrap_err();
+            assert_eq!(refused.code(), 103, "{command} {body}");
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::game::Keep;
 use super::halt::Halt;
 use super::handle::{Audience, RoomKey};
 use super::journal::Journal;
-use super::kind::Kind;
+use super::kind::{Kind, PRIVATE};
 use super::member::{Members, Peer};
 use super::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wake};
 use super::metric::Share;
@@ -269,14 +269,17 @@ impl Room {
         })
     }
 
+    /// Returns whether somebody has a right. A private channel lets in by token alone, so `anyone` there means its
+    /// members, whatever the kind says.
     pub(super) fn is_allowed(&self, permission: Permission, peer: &Peer) -> bool {
         if self.seating.is_outdated(peer.session, peer.epoch) {
             return false;
         }
+        let is_member = || self.members.get(peer.connection).is_some();
         match permission {
             Permission::Seated => self.seating.seat_of(peer.session).is_some(),
-            Permission::Members => self.members.get(peer.connection).is_some(),
-            Permission::Anyone => true,
+            Permission::Members => is_member(),
+            Permission::Anyone => !self.channel.starts_with(PRIVATE) || is_member(),
             Permission::Server => false,
         }
     }
