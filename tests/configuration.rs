@@ -737,6 +737,20 @@ fn a_public_admin_listener_needs_a_token() {
 }
 
 #[test]
+fn a_hub_to_try_things_with_is_for_this_machine_alone() {
+    for (key, open) in [
+        ("server.listen", "0.0.0.0:0"),
+        ("server.listen", "[::]:0"),
+        ("admin.listen", "192.0.2.1:0"),
+    ] {
+        let machine =
+            Machine::new().with("HOLDFAST_ADMIN__TOKEN", "a-token-of-the-operator-00000001");
+        let said = machine.refused(&["serve", "--dev", "--set", &format!("{key}={open}")]);
+        says(&said, &[&format!("{key} is {open}"), "--dev", "127.0.0.1"]);
+    }
+}
+
+#[test]
 fn config_init_writes_the_commented_file_and_never_over_another() {
     let machine = Machine::new();
 

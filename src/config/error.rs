@@ -145,6 +145,14 @@ pub enum ConfigError {
          (HOLDFAST_ADMIN__TOKEN or HOLDFAST_ADMIN__TOKEN_FILE), or listen on 127.0.0.1"
     )]
     AdminWithoutToken { listen: std::net::SocketAddr },
+    #[error(
+        "{key} is {listen}, which others can reach: --dev lets guests in and has a playground, so it listens on \
+         loopback alone (127.0.0.1 or [::1]); start without --dev to listen elsewhere"
+    )]
+    DevInTheOpen {
+        key: &'static str,
+        listen: std::net::SocketAddr,
+    },
 }
 
 fn lines(problems: &[Problem]) -> String {

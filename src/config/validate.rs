@@ -1,5 +1,7 @@
 //! Rules between keys, and what a hub must have before it may be served to players.
 
+use std::net::SocketAddr;
+
 use super::error::{ConfigError, Origin, Wrong};
 use super::reader::Reader;
 use super::unit::{show_duration, show_size};
@@ -130,10 +132,10 @@ fn shown(bytes: usize) -> String {
 impl Config {
     /// Refuses to serve a hub that nobody could log in to, or whose private side is open to everybody.
     ///
-    /// With `--dev` both are the user's own business.
+    /// With `--dev` both are the user's own business, and of this machine alone.
     pub fn check_safe_start(&self) -> Result<(), ConfigError> {
         if self.dev {
-            return Ok(());
+            return self.check_dev_is_local();
         }
         let auth = &self.auth;
         let has_jwt_key =
@@ -142,10 +144,28 @@ impl Config {
             return Err(ConfigError::NobodyCanLogIn);
         }
         let listen = self.admin.listen;
-        // An IPv4 address written as IPv6 is judged by what it stands for.
-        if !listen.ip().to_canonical().is_loopback() && self.admin.token.is_none() {
+        if !is_loopback(listen) && self.admin.token.is_none() {
             return Err(ConfigError::AdminWithoutToken { listen });
         }
         Ok(())
     }
+
+    fn check_dev_is_local(&self) -> Result<(), ConfigError> {
+        let listeners = [
+            ("server.listen", self.server.listen),
+            ("admin.listen", self.admin.listen),
+        ];
+        match listeners
+            .into_iter()
+            .find(|(_, listen)| !is_loopback(*listen))
+        {
+            Some((key, listen)) => Err(ConfigError::DevInTheOpen { key, listen }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An IPv4 address written as IPv6 is judged by what it stands for.
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }

@@ -77,6 +77,8 @@ pub struct Listener {
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// The address of this machine that it came to.
+    pub(super) local: SocketAddr,
     pub(super) slot: Arc<Slot>,
 }
 
@@ -176,8 +178,13 @@ impl Serving {
                 return;
             }
         };
+        // The other side has hung up already.
+        let Ok(local) = stream.local_addr() else {
+            return;
+        };
         let peer = Peer {
             address,
+            local,
             slot: Arc::clone(&slot),
         };
         match Socket::new(stream, slot) {

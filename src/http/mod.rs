@@ -8,6 +8,7 @@ mod address;
 mod api;
 mod body;
 mod caller;
+mod guard;
 mod health;
 mod key;
 mod limit;
@@ -37,6 +38,7 @@ use crate::connection::{Admission, Connections, WrongCodes};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
+pub use guard::{HostRule, caller_address, check_host, is_of_own_page};
 pub use health::{
     DatabaseAnswers, Health, HealthReport, HealthStatus, PartHealth, PartsAnswer, livez, readyz,
 };
@@ -141,6 +143,8 @@ pub fn router(
         false => Router::new(),
     };
     let name = server.listen.to_string();
+    let check_origin = from_fn_with_state(origins.clone(), guard::check_origin);
+    let check_host = from_fn_with_state(HostRule::new(server), check_host);
     let api = Api {
         server: ServerApi::new(
             name,
@@ -180,6 +184,8 @@ pub fn router(
         .merge(playground)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
+        .layer(check_origin)
+        .layer(check_host)
         .layer(from_fn_with_state(
             RequestCounts::of_routes(ROUTES),
             observe,

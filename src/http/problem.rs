@@ -59,6 +59,19 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
     }
 
+    /// The request names a host that is none of this hub's.
+    pub(super) fn misdirected(host: &str) -> Problem {
+        let detail = format!(
+            "a request to the loopback interface must name localhost, an address, or the host of one of \
+             server.allowed_origins as its host, not {host:?}"
+        );
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "MISDIRECTED_REQUEST",
+            detail,
+        )
+    }
+
     pub(super) fn body_too_large(bytes_max: usize) -> Problem {
         let detail = format!("a body has at most {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", detail)

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Extension;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -14,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::time::sleep;
 
+use super::guard::is_from_here;
+use super::listener::Peer;
 use super::origin::is_own_page;
 use super::problem::Problem;
 use crate::wire::{Reason, Refusal};
@@ -51,13 +54,16 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(kill: Option<Kill>) -> Ro
     };
     files(page.replacen(BODY, BODY_WITH_KILL, 1)).route(
         KILL,
-        post(async move |headers: HeaderMap| kill_hub(&headers, kill)),
+        post(async move |peer: Extension<Peer>, headers: HeaderMap| {
+            kill_hub(&peer, &headers, kill)
+        }),
     )
 }
 
-/// For the playground's own button: another page, or a form on it, cannot name this origin as its own.
-fn kill_hub(headers: &HeaderMap, kill: Kill) -> Result<StatusCode, Problem> {
-    if !is_own_page(headers) {
+/// For the playground's own button on this machine: another page, or a form on it, cannot name this origin as its own,
+/// and one that is served under a name of its own does not name this machine.
+fn kill_hub(peer: &Peer, headers: &HeaderMap, kill: Kill) -> Result<StatusCode, Problem> {
+    if !is_own_page(headers) || !is_from_here(peer, headers) {
         let detail = "only the playground may have the hub killed";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }

@@ -39,6 +39,13 @@ impl Request {
         }
     }
 
+    /// Names another host than the address that it goes to.
+    pub(crate) fn for_host(mut self, host: &str) -> Request {
+        let own = format!("host: {}\r\n", self.address);
+        self.headers = self.headers.replace(&own, &format!("host: {host}\r\n"));
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Request {
         self.headers.push_str(&format!("{name}: {value}\r\n"));
         self
@@ -51,6 +58,12 @@ impl Request {
 
     pub(crate) fn json(self, body: &Value) -> Request {
         self.bytes(body.to_string().as_bytes())
+    }
+
+    /// JSON that does not say so.
+    pub(crate) fn text(mut self, body: &Value) -> Request {
+        self.body = body.to_string().into_bytes();
+        self
     }
 
     /// A body that says it is JSON, whatever it is.

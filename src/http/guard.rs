@@ -1,0 +1,190 @@
+//! What each request is held to before a route takes it: the host that it names, and the page that sends it.
+//!
+//! A web page whose own name is made to point to 127.0.0.1 (DNS rebinding) is of the same origin as a hub there, for
+//! its browser. Such a request names the page's host, which is how it is told from others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::address::asker;
+use super::listener::Peer;
+use super::origin::{OriginRule, is_own_page};
+use super::problem::Problem;
+use crate::config::ServerConfig;
+use crate::connection::subscriber;
+use crate::wire::{Reason, Refusal};
+
+/// Characters of a host that a refusal repeats.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// The hosts that a request through the loopback interface may name. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HostRule {
+    /// Those of the allowed origins, in lower case.
+    allowed: Arc<[String]>,
+    is_any_allowed: bool,
+    is_logged: Arc<AtomicBool>,
+}
+
+impl HostRule {
+    pub fn new(config: &ServerConfig) -> HostRule {
+        let origins = config.allowed_origins.iter();
+        let hosts = origins.filter_map(|origin| origin.split_once("://"));
+        HostRule {
+            allowed: hosts
+                .map(|(_, rest)| name(rest.trim_end_matches('/')))
+                .filter(|host| !host.is_empty())
+                .collect(),
+            is_any_allowed: config.allowed_origins.iter().any(|origin| origin == "*"),
+            is_logged: Arc::default(),
+        }
+    }
+
+    /// Returns the host that a request must not name, if it names one.
+    fn foreign(&self, request: &Request) -> Option<String> {
+        // Only a router that is called without a listener has no peer.
+        let peer = request.extensions().get::<Peer>()?;
+        if self.is_any_allowed || !is_loopback(peer.local) {
+            return None;
+        }
+        let is_foreign = |host: &String| !is_own_name(host) && !self.allowed.contains(host);
+        hosts(request.headers(), request.uri().host()).find(is_foreign)
+    }
+
+    /// Once: a proxy that passes the public name on needs to be told of it, and a rebound page repeats itself.
+    fn log(&self, host: &str) {
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                host,
+                key = "server.allowed_origins",
+                "a request to the loopback interface named another host and was refused (421); if a proxy passes this \
+                 name on, add its origin to server.allowed_origins"
+            );
+        }
+    }
+}
+
+/// Refuses requests through the loopback interface that name a host which is none of this hub's.
+pub async fn check_host(State(rule): State<HostRule>, request: Request, next: Next) -> Response {
+    match rule.foreign(&request) {
+        None => next.run(request).await,
+        Some(host) => {
+            let host: String = host.chars().take(SHOWN_CHARS_MAX).collect();
+            rule.log(&host);
+            Problem::misdirected(&host).into_response()
+        }
+    }
+}
+
+/// Refuses changes that a page of a foreign origin asks for, as the upgrade to a socket does.
+pub(super) async fn check_origin(
+    State(rule): State<OriginRule>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method().is_safe() || rule.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let detail =
+        "this origin may not ask for changes; server.allowed_origins says which origins may";
+    Problem::from(Refusal::new(Reason::PermissionDenied, detail)).into_response()
+}
+
+/// Whether a page of the host that is asked sent a request, as its browser says.
+pub fn is_of_own_page(headers: &HeaderMap) -> bool {
+    is_own_page(headers)
+}
+
+/// The address that a request comes from, as limits count it. None if it came through no socket.
+pub fn caller_address(request: &Request) -> Option<IpAddr> {
+    asker(request).map(subscriber)
+}
+
+/// Whether a request comes from this machine, and names it: what a rebound page cannot do.
+pub(super) fn is_from_here(peer: &Peer, headers: &HeaderMap) -> bool {
+    is_loopback(peer.address) && hosts(headers, None).all(|host| is_own_name(&host))
+}
+
+/// The hosts that a request names. A browser names one; a client that names none is no page.
+fn hosts(headers: &HeaderMap, of_target: Option<&str>) -> impl Iterator<Item = String> {
+    let of_header = headers.get_all(HOST).into_iter();
+    // What is no text is no host, and an empty one is none.
+    let of_header = of_header.map(|host| host.to_str().unwrap_or("?"));
+    let named = of_header.chain(of_target).map(name);
+    let named: Vec<String> = named.filter(|host| !host.is_empty()).collect();
+    named.into_iter()
+}
+
+/// The name in `name[:port]`, in lower case.
+fn name(authority: &str) -> String {
+    let end = match authority.rfind(']') {
+        Some(bracket) => bracket + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let name = authority[..end].trim().to_ascii_lowercase();
+    name.strip_suffix('.').map(str::to_owned).unwrap_or(name)
+}
+
+/// An address, or a name that never leaves this machine: no page can have it from elsewhere.
+fn is_own_name(host: &str) -> bool {
+    let inside = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || inside.unwrap_or(host).parse::<IpAddr>().is_ok()
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_without_its_port() {
+        for (text, expected) in [
+            ("localhost:7450", "localhost"),
+            ("LOCALHOST", "localhost"),
+            ("localhost.", "localhost"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:7450", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("evil.example:7450", "evil.example"),
+            ("", ""),
+        ] {
+            assert_eq!(name(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_and_a_loopback_name_are_this_machines_and_nothing_like_them() {
+        for own in [
+            "localhost",
+            "game.localhost",
+            "127.0.0.1",
+            "10.1.2.3",
+            "[::1]",
+        ] {
+            assert!(is_own_name(own), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evillocalhost",
+            "evil@127.0.0.1",
+            "?",
+            "[evil]",
+        ] {
+            assert!(!is_own_name(foreign), "{foreign}");
+        }
+    }
+}
