@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::config::AdminConfig;
-use crate::http::{Problem, RequestCounts, Secret, bearer, observe};
+use super::door::{Door, guard};
+use crate::http::{HostRule, Problem, RequestCounts, check_host, observe};
 use crate::wire::{Reason, Refusal};
 
 const PANIC: &str = "/faults/panic";
@@ -37,45 +37,34 @@ pub enum Fault {
 pub type Faults = Arc<dyn Fn(Fault) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-struct Door {
-    token: Option<Secret>,
+struct FaultState {
     is_dev: bool,
     faults: Faults,
 }
 
-/// Makes the router of the one door for faults.
-pub fn fault_router(config: &AdminConfig, is_dev: bool, faults: Faults) -> Router {
-    let door = Door {
-        token: config.token.as_ref().map(Secret::new),
-        is_dev,
-        faults,
-    };
+/// Makes the router of the one route for faults.
+pub fn fault_router(door: &Door, hosts: HostRule, is_dev: bool, faults: Faults) -> Router {
     Router::new()
         .route(PANIC, post(panic))
+        .layer(from_fn_with_state(door.clone(), guard))
+        .layer(from_fn_with_state(hosts, check_host))
         .layer(from_fn_with_state(
             RequestCounts::of_routes(&[PANIC]),
             observe,
         ))
-        .with_state(door)
+        .with_state(FaultState { is_dev, faults })
 }
 
 async fn panic(
-    State(door): State<Door>,
-    headers: HeaderMap,
+    State(state): State<FaultState>,
     fault: Result<Json<Fault>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    if let Some(token) = &door.token
-        && !bearer(&headers).is_some_and(|given| token.is(given.as_bytes()))
-    {
-        let detail = "faults want Authorization: Bearer with the admin token";
-        return Err(Refusal::new(Reason::TokenInvalid, detail).into());
-    }
-    if !door.is_dev {
+    if !state.is_dev {
         let detail = "faults are ordered with --dev alone";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }
     let Json(fault) = fault.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    if (door.faults)(fault) {
+    if (state.faults)(fault) {
         Ok(StatusCode::ACCEPTED)
     } else {
         Err(Problem::not_found())
@@ -89,16 +78,17 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::config::Config;
 
     async fn status(is_dev: bool, body: &'static str) -> StatusCode {
-        let config = AdminConfig {
-            listen: ([127, 0, 0, 1], 0).into(),
-            token: None,
-        };
+        let door = Door::new(&"the-admin-token".into());
+        let hosts = HostRule::new(&Config::default().server);
         let faults: Faults = Arc::new(|fault| matches!(fault, Fault::Writer));
-        let request = Request::post(PANIC).header("content-type", "application/json");
+        let request = Request::post(PANIC)
+            .header("authorization", "Bearer the-admin-token")
+            .header("content-type", "application/json");
         let request = request.body(Body::from(body)).unwrap();
-        let router = fault_router(&config, is_dev, faults);
+        let router = fault_router(&door, hosts, is_dev, faults);
         router.oneshot(request).await.unwrap().status()
     }
 

@@ -1,8 +1,8 @@
 //! The data folder: made for this user only, and found out to be usable before anything relies on it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Config;
@@ -12,6 +12,9 @@ const FOLDER_MODE: u32 = 0o700;
 
 /// As for the folder.
 const FILE_MODE: u32 = 0o600;
+
+/// The rights of everybody but the owner.
+const OTHERS: u32 = 0o077;
 
 /// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,24 @@ impl Config {
         try_to_write(path).map_err(|source| FolderError::Write {
             path: path.clone(),
             source,
-        })
+        })?;
+        warn_if_open(path);
+        Ok(())
+    }
+}
+
+/// The files of the hub are private wherever they are; in a folder of others they can still be replaced or removed.
+fn warn_if_open(folder: &Path) {
+    let Ok(found) = fs::metadata(folder) else {
+        return;
+    };
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        tracing::warn!(
+            folder = %folder.display(),
+            mode = format_args!("{mode:o}"),
+            "the data folder is open to other users of this machine; mode 700 keeps them out"
+        );
     }
 }
 
@@ -58,6 +78,48 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<fs::File> {
         .create_new(true)
         .mode(FILE_MODE)
         .open(path)
+}
+
+/// The text in a private file of the folder. `fresh` is kept there (mode 600), whole or not at all, if there is no such
+/// file yet; one that others may read is made private.
+pub(crate) fn own_file(folder: &Path, name: &str, fresh: &str) -> io::Result<String> {
+    let path = folder.join(name);
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            keep(folder, &path, fresh).map(|()| fresh.to_owned())
+        }
+        Ok(text) => {
+            if let Err(error) = make_private(&path) {
+                tracing::warn!(path = %path.display(), %error, "others may read this file, and cannot be kept from it");
+            }
+            Ok(text)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the rights of everybody else from a file that is there.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let rights = fs::metadata(path)?.permissions();
+    match rights.mode() & OTHERS {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, Permissions::from_mode(FILE_MODE)),
+    }
+}
+
+/// Half a key would stop every later start.
+fn keep(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_file(&unfinished) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let mut file = create_private_file(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    fs::File::open(folder)?.sync_all()
 }
 
 fn try_to_write(folder: &Path) -> io::Result<()> {

@@ -28,7 +28,7 @@ use secrecy::SecretString;
 
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use folder::FolderError;
-pub(crate) use folder::create_private_file;
+pub(crate) use folder::{create_private_file, make_private, own_file};
 pub use key_set::KeySetSource;
 pub use load::{Flags, Loaded};
 pub use public_key::{PublicKey, PublicKeyError};
@@ -98,7 +98,8 @@ pub struct ServerConfig {
 pub struct AdminConfig {
     /// Address and port of metrics, health and the dashboard.
     pub listen: SocketAddr,
-    /// What an administrator presents. Needed if the listener can be reached from elsewhere.
+    /// What an operator presents. None: one that the hub makes itself and keeps in the data folder; it must be set if
+    /// the listener can be reached from elsewhere, or if there is no data folder.
     pub token: Option<SecretString>,
 }
 

@@ -10,6 +10,7 @@ mod sweeper;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::admin;
+use crate::admin::{self, Door};
 use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::{Config, ConfigError, FolderError};
-use crate::http::{self, Health, Limits, Listener};
+use crate::http::{self, Health, HostRule, Limits, Listener};
 use crate::persistence::{OpenError, Store};
 use crate::supervisor::Readiness;
 use crate::telemetry;
@@ -53,6 +54,12 @@ pub enum StartError {
     SecondDaemon(String),
     #[error(transparent)]
     DataFolder(#[from] FolderError),
+    #[error(
+        "{0}; without a data folder admin.token must be set (HOLDFAST_ADMIN__TOKEN or HOLDFAST_ADMIN__TOKEN_FILE)"
+    )]
+    NoFolder(FolderError),
+    #[error("the admin token in {} is empty: remove the file, and the next start makes another", path.display())]
+    AdminTokenEmpty { path: PathBuf },
     #[error(transparent)]
     Configuration(#[from] ConfigError),
     #[error(transparent)]
@@ -70,10 +77,13 @@ impl StartError {
         match self {
             StartError::Failure(_) => 1,
             StartError::Port { .. } | StartError::Database(_) | StartError::SecondDaemon(_) => 69,
-            StartError::DataFolder(_) | StartError::SeatTokenKey(KeyError::Own { .. }) => 77,
-            StartError::Configuration(_) | StartError::SeatTokenKey(_) | StartError::Address(_) => {
-                78
-            }
+            StartError::DataFolder(_)
+            | StartError::NoFolder(_)
+            | StartError::SeatTokenKey(KeyError::Own { .. }) => 77,
+            StartError::Configuration(_)
+            | StartError::SeatTokenKey(_)
+            | StartError::AdminTokenEmpty { .. }
+            | StartError::Address(_) => 78,
         }
     }
 }
@@ -101,7 +111,8 @@ impl From<OpenError> for StartError {
 /// The sockets are bound first, so that a port that is taken stops the start before anything else
 /// happens; they are answered when all is restored.
 pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartError> {
-    config.prepare_data_folder()?;
+    start::prepare_folder(&config)?;
+    let door = Door::new(&start::admin_token(&config)?);
     let metrics = telemetry::install_metrics();
     tokio::spawn(telemetry::keep_up_metrics(metrics.clone()));
     let mut signals = Signals::listen().map_err(failure)?;
@@ -147,10 +158,12 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         tracker.clone(),
         kill,
     );
-    let admin = admin::router(&config.admin, health, metrics, measure(&parts));
+    let hosts = HostRule::new(&config.server);
+    let admin = admin::router(&door, hosts.clone(), health, metrics, measure(&parts));
     #[cfg(feature = "faults")]
     let admin = admin.merge(admin::fault_router(
-        &config.admin,
+        &door,
+        hosts,
         config.dev,
         fault::faults(&parts, &hub),
     ));

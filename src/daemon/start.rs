@@ -1,13 +1,18 @@
 //! Brings back what was there before the hub stopped.
 
+use std::io;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use super::StartError;
 use super::hub::Parts;
-use crate::config::Config;
+use crate::config::{Config, FolderError, own_file};
+use crate::id::random_bytes;
 use crate::mailbox::Unanswered;
 use crate::persistence::{ReadError, Store, WriteError};
 use crate::token::{Keyring, new_key, own_key_file};
@@ -24,6 +29,43 @@ pub(super) enum RestoreError {
     Read(#[from] ReadError),
     #[error("the rooms and sessions could not be started: {0}")]
     Start(#[from] Unanswered),
+}
+
+/// The file in the data folder with the admin token that the hub made itself.
+const ADMIN_TOKEN_FILE: &str = "admin.token";
+
+/// Makes the data folder ready. A hub whose database is elsewhere and whose admin token is configured keeps nothing in
+/// it, and needs none.
+pub(super) fn prepare_folder(config: &Config) -> Result<(), StartError> {
+    let is_database_elsewhere = !config.database.url.expose_secret().starts_with("sqlite:");
+    match (config.prepare_data_folder(), &config.admin.token) {
+        (Ok(()), _) => Ok(()),
+        (Err(error), Some(_)) if is_database_elsewhere => {
+            info!(%error, "there is no data folder: nothing is kept on this machine");
+            Ok(())
+        }
+        (Err(error), None) if is_database_elsewhere => Err(StartError::NoFolder(error)),
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+/// The admin token: the configured one, else the hub's own, made at its first start.
+pub(super) fn admin_token(config: &Config) -> Result<SecretString, StartError> {
+    if let Some(token) = &config.admin.token {
+        return Ok(token.clone());
+    }
+    let fresh = URL_SAFE_NO_PAD.encode(random_bytes::<32>()) + "\n";
+    let path = config.data_dir.join(ADMIN_TOKEN_FILE);
+    let text = own_file(&config.data_dir, ADMIN_TOKEN_FILE, &fresh);
+    match text.as_deref().map(str::trim) {
+        Ok("") => Err(StartError::AdminTokenEmpty { path }),
+        Ok(token) => Ok(token.into()),
+        Err(source) => Err(FolderError::Write {
+            path,
+            source: io::Error::new(source.kind(), source.to_string()),
+        }
+        .into()),
+    }
 }
 
 /// The keys of seat tokens: those that are configured, else the hub's own, made at its first start.

@@ -1,6 +1,7 @@
 //! Keeps a second daemon away from the database.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::OpenError;
 use super::address::Address;
+use super::private::{PRIVATE, keep_private};
 
 /// The key of the advisory lock: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
@@ -208,10 +210,17 @@ fn lock_file(database: &Path) -> Result<DaemonLock, OpenError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(PRIVATE)
         .open(path)
         .map_err(file_error)?;
     match file.try_lock() {
-        Ok(()) => Ok(DaemonLock::File(file)),
+        Ok(()) => {
+            keep_private(database).map_err(|cause| OpenError::File {
+                path: database.to_owned(),
+                cause,
+            })?;
+            Ok(DaemonLock::File(file))
+        }
         Err(TryLockError::WouldBlock) => Err(OpenError::FileInUse {
             path: database.to_owned(),
         }),

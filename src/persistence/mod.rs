@@ -23,6 +23,7 @@ mod message;
 mod metric;
 mod news;
 mod once;
+mod private;
 mod progress;
 mod publication;
 mod queue;

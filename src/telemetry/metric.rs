@@ -257,6 +257,11 @@ pub const FAMILIES: &[Family] = &[
         "calls of the server API, those within a batch included",
     ),
     counts(
+        "holdfast_admin_refused_total",
+        &[label("reason", &["wrong_token", "limited", "foreign_page"])],
+        "requests to the admin listener refused for their token, or for the page that sent them",
+    ),
+    counts(
         "holdfast_wrong_codes_limited_total",
         &[],
         "questions for a room refused because their address had guessed too often",

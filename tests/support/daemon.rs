@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     /// None: a folder among the test's own.
     data_dir: Option<PathBuf>,
     is_respawned: bool,
+    is_umask_open: bool,
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -50,6 +51,7 @@ pub(crate) struct Daemon {
     log: PathBuf,
     database_line: Option<Proxy>,
     is_respawned: bool,
+    is_umask_open: bool,
     trusted: Option<PathBuf>,
     clock: Option<WallClock>,
     /// Dropped after the process has ended, and before the folder.
@@ -107,6 +109,18 @@ impl Plan {
         self
     }
 
+    /// Keeps its data in a folder that the test has made.
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Plan {
+        self.data_dir = Some(folder.to_owned());
+        self
+    }
+
+    /// Has it make files that anybody may read and write, where it asks for nothing else.
+    pub(crate) fn with_open_umask(mut self) -> Plan {
+        self.is_umask_open = true;
+        self
+    }
+
     /// Has a parent start it again whenever it is killed.
     pub(crate) fn respawned(mut self) -> Plan {
         self.is_respawned = true;
@@ -131,6 +145,7 @@ impl Plan {
             log: folder.path().join("log"),
             database_line,
             is_respawned: self.is_respawned,
+            is_umask_open: self.is_umask_open,
             trusted: self.trusted,
             clock: self.has_clock.then(|| WallClock::make(folder.path())),
             store,
@@ -158,6 +173,7 @@ impl Daemon {
             server: None,
             data_dir: None,
             is_respawned: false,
+            is_umask_open: false,
         }
     }
 
@@ -218,9 +234,24 @@ impl Daemon {
         answer.expect(200)["room"].take()
     }
 
+    /// The private listener.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The admin token: the configured one, else the one that the daemon made itself.
+    pub(crate) fn admin_token(&self) -> String {
+        let mut settings = self.settings.iter().rev();
+        if let Some((_, token)) = settings.find(|(key, _)| key == "admin.token") {
+            return token.clone();
+        }
+        let text = fs::read_to_string(self.data_dir.join("admin.token")).unwrap();
+        text.trim().to_owned()
+    }
+
     /// A request to the admin listener.
     pub(crate) fn get_as_operator(&self, path: &str) -> Request {
-        Request::new(self.admin, "GET", path)
+        Request::new(self.admin, "GET", path).by(&self.admin_token())
     }
 
     /// What the admin listener says of the daemon's metrics.
@@ -263,6 +294,7 @@ impl Daemon {
     /// The same, in a daemon that may be going down.
     pub(crate) async fn tries_a_panic_in(&self, part: &Value) -> Result<Answer, String> {
         let request = Request::new(self.admin, "POST", "/faults/panic");
+        let request = request.by(&self.admin_token());
         request.json(part).try_send().await
     }
 
@@ -379,7 +411,14 @@ impl Daemon {
     }
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
-        let mut command = program(env!("CARGO_BIN_EXE_holdfast"));
+        let binary = env!("CARGO_BIN_EXE_holdfast");
+        let mut command = if self.is_umask_open {
+            let mut shell = program("sh");
+            shell.args(["-c", "umask 0; exec \"$0\" \"$@\"", binary]);
+            shell
+        } else {
+            program(binary)
+        };
         command.args(["serve", "--dev"]);
         command.args(self.is_respawned.then_some("--respawn"));
         // Few connections each, as many daemons share one PostgreSQL.
