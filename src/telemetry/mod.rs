@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
 use crate::config::{Config, LogConfig, LogFormat, shown_database_url};
 
@@ -21,6 +22,9 @@ pub use metric::{FAMILIES, Family, Label, Measure};
 
 /// Libraries that log each message or query at `info` or below. The configured level may say otherwise.
 const QUIET: &str = "ractor=warn,sqlx=warn,sea_orm=warn";
+
+/// Libraries that log at `trace` what they read and write: frames with tokens in them, and any bytes of a client.
+const SHOWS_TRAFFIC: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
 
 /// Upper bounds of `*_seconds`: from a step inside the hub (100 µs) to past the deadline of a command (4 s).
 const SECONDS: [f64; 14] = [
@@ -50,19 +54,27 @@ pub enum LogError {
 /// Sends log lines to standard error: text on a terminal (colours unless `NO_COLOR` is set), otherwise JSON.
 pub fn start_log(log: &LogConfig) -> Result<(), LogError> {
     let filter = EnvFilter::builder().parse(format!("{QUIET},{}", log.level))?;
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
-    if is_text(log.format) {
-        // On a terminal the library decides, and it honours NO_COLOR.
-        if io::stderr().is_terminal() {
-            lines.finish().try_init()?;
-        } else {
-            lines.with_ansi(false).finish().try_init()?;
-        }
-    } else {
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = if !is_text(log.format) {
         let lines = lines.json().flatten_event(true).with_current_span(false);
-        lines.finish().try_init()?;
-    }
+        lines.boxed()
+    } else if io::stderr().is_terminal() {
+        // On a terminal the library decides, and it honours NO_COLOR.
+        lines.boxed()
+    } else {
+        lines.with_ansi(false).boxed()
+    };
+    let log = registry().with(lines).with(filter).with(secrets_kept());
+    log.try_init()?;
     Ok(())
+}
+
+/// Keeps back the lines of libraries that would show what clients send, whatever level is configured.
+fn secrets_kept<S: Subscriber>() -> impl Layer<S> {
+    filter_fn(|line| {
+        let crate_name = line.target().split("::").next().unwrap_or_default();
+        *line.level() != Level::TRACE || !SHOWS_TRAFFIC.contains(&crate_name)
+    })
 }
 
 fn is_text(format: LogFormat) -> bool {
