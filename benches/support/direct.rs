@@ -67,6 +67,7 @@ impl Direct {
             last_seen_at: Set(now),
             expires_at: Set(now + HOUR_MILLIS),
             ended_at: Set(None),
+            login_until: Set(None),
         };
         let token = session_token::ActiveModel {
             hash: Set(SessionToken::random().hash().0.to_vec()),

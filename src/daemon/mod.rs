@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -158,15 +159,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         tracker.clone(),
         kill,
     );
-    let hosts = HostRule::new(&config.server);
-    let admin = admin::router(&door, hosts.clone(), health, metrics, measure(&parts));
-    #[cfg(feature = "faults")]
-    let admin = admin.merge(admin::fault_router(
-        &door,
-        hosts,
-        config.dev,
-        fault::faults(&parts, &hub),
-    ));
+    let admin = private_router(&config, &door, &parts, &hub, health, metrics);
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
     tokio::spawn(public.serve(router, limits, tracker.clone(), listening.clone()));
@@ -231,6 +224,31 @@ fn public_router(
         kill,
     };
     http::router(&config.server, &config.auth, &config.client, parts)
+}
+
+/// What operators reach.
+#[cfg_attr(
+    not(feature = "faults"),
+    expect(unused_variables, reason = "the hub is for fail points")
+)]
+fn private_router(
+    config: &Config,
+    door: &Door,
+    parts: &Arc<Parts>,
+    hub: &HubHandle,
+    health: Health,
+    metrics: PrometheusHandle,
+) -> Router {
+    let hosts = HostRule::new(&config.server);
+    let router = admin::router(door, hosts.clone(), health, metrics, measure(parts));
+    #[cfg(feature = "faults")]
+    let router = router.merge(admin::fault_router(
+        door,
+        hosts,
+        config.dev,
+        fault::faults(parts, hub),
+    ));
+    router
 }
 
 /// Why the daemon stops.

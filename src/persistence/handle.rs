@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::active::ActiveUsers;
 use super::actor::unavailable;
 use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
@@ -374,6 +375,10 @@ impl Persistence {
             // Nothing else can happen to a message between actors of one process.
             Ok(()) | Err(MessagingErr::ChannelClosed | MessagingErr::InvalidActorType) => None,
         }
+    }
+
+    pub(super) fn active_users(&self) -> &ActiveUsers {
+        &self.shared.active_users
     }
 
     pub(super) fn readers(&self) -> DatabaseConnection {

@@ -6,6 +6,7 @@
 //! **On failure** of the shell or a writer, the commands that were in their hands are told as lost: what
 //! is stored is then to be read, and the next writer settles the last group before it answers a read of truth.
 
+mod active;
 mod actor;
 mod address;
 mod backoff;

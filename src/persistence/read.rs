@@ -1,9 +1,13 @@
 //! Questions to the database: single autocommit statements, so that dropping one leaves nothing open.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement, Value};
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value,
+};
 
 use super::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::clock::HubTime;
@@ -112,6 +116,31 @@ pub(super) async fn user(
             })
         })
         .transpose()
+}
+
+/// Which of these users exist and are active.
+pub(super) async fn active_users(
+    readers: &DatabaseConnection,
+    ids: HashSet<String>,
+) -> Result<HashSet<String>, DbErr> {
+    let backend = readers.get_database_backend();
+    let (condition, values): (String, Vec<Value>) = if backend == DbBackend::Postgres {
+        // One text, and so one prepared plan, for any number of users.
+        let ids = ids.into_iter().map(Value::from).collect();
+        let ids = Value::Array(ArrayType::String, Some(Box::new(ids)));
+        ("= ANY($1)".to_owned(), vec![ids])
+    } else {
+        let marks = vec!["?"; ids.len()].join(", ");
+        (
+            format!("IN ({marks})"),
+            ids.into_iter().map(Value::from).collect(),
+        )
+    };
+    let sql = format!("SELECT id FROM users WHERE is_active AND id {condition}");
+    let rows = readers
+        .query_all_raw(Statement::from_sql_and_values(backend, sql, values))
+        .await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
 pub(super) async fn ping(readers: &DatabaseConnection) -> Result<(), DbErr> {

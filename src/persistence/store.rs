@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::active::ActiveUsers;
 use super::address::Address;
 use super::backoff::Backoff;
 use super::condition::WriteCondition;
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     /// At least one.
     pub(super) lanes: Vec<Lane>,
     pub(super) marks: Marks,
+    pub(super) active_users: ActiveUsers,
     pub(super) writes: WriteCondition,
     pub(super) taken_over: Mutex<TakenOver>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
@@ -116,6 +118,7 @@ impl Store {
             readers,
             lanes: lanes.collect(),
             marks: Marks::default(),
+            active_users: ActiveUsers::default(),
             writes: WriteCondition::default(),
             taken_over: Mutex::default(),
             shell: RwLock::new(None),

@@ -101,13 +101,12 @@ impl Actions {
         if !self.persistence.writing().is_committing {
             return Ok(());
         }
-        match timeout(ACTIVE_TIMEOUT, self.persistence.user(user)).await {
-            Ok(Ok(Some(user))) if user.is_active => Ok(()),
-            Ok(Ok(Some(_) | None)) => {
+        match timeout(ACTIVE_TIMEOUT, self.persistence.is_active(user)).await {
+            Ok(Ok(false)) => {
                 let detail = "the user does not exist or is not active";
                 Err(Refusal::new(Reason::InvalidUserReference, detail))
             }
-            Ok(Err(_)) | Err(_) => Ok(()),
+            Ok(Ok(true) | Err(_)) | Err(_) => Ok(()),
         }
     }
 

@@ -64,6 +64,7 @@ async fn a_stop_writes_all_marks_however_many_they_are(database: Database) {
             session,
             at,
             expires_at,
+            login_until: None,
         });
     }
 

@@ -101,14 +101,7 @@ pub(super) async fn apply(
              AND room_seats.session_id = v.session_id",
         )
         .await?;
-    sessions
-        .execute(
-            transaction,
-            "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at, \
-             login_until = v.login_until FROM v \
-             WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
-        )
-        .await?;
+    slide(transaction, sessions).await?;
     beat(transaction, clock).await?;
     if prune(transaction, histories).await? {
         return Ok(Vec::new());
@@ -125,6 +118,19 @@ fn is_prune(mark: &SoftWrite) -> bool {
         | SoftWrite::SessionSeen { .. }
         | SoftWrite::Heartbeat { .. } => false,
     }
+}
+
+/// Moves the ends of sessions that were used.
+async fn slide(transaction: &DatabaseTransaction, sessions: Rows) -> Result<(), DbErr> {
+    sessions
+        .execute(
+            transaction,
+            "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at, \
+             login_until = v.login_until FROM v \
+             WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
+        )
+        .await?;
+    Ok(())
 }
 
 async fn beat(transaction: &DatabaseTransaction, clock: Rows) -> Result<(), DbErr> {
