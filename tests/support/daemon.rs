@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     /// None: a folder among the test's own.
     data_dir: Option<PathBuf>,
     is_respawned: bool,
+    wrapper: &'static [&'static str],
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -50,6 +51,7 @@ pub(crate) struct Daemon {
     log: PathBuf,
     database_line: Option<Proxy>,
     is_respawned: bool,
+    wrapper: &'static [&'static str],
     trusted: Option<PathBuf>,
     clock: Option<WallClock>,
     /// Dropped after the process has ended, and before the folder.
@@ -113,6 +115,12 @@ impl Plan {
         self
     }
 
+    /// Has another command start it, such as `nohup`, with the daemon's own as its further arguments.
+    pub(crate) fn under(mut self, wrapper: &'static [&'static str]) -> Plan {
+        self.wrapper = wrapper;
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
@@ -131,6 +139,7 @@ impl Plan {
             log: folder.path().join("log"),
             database_line,
             is_respawned: self.is_respawned,
+            wrapper: self.wrapper,
             trusted: self.trusted,
             clock: self.has_clock.then(|| WallClock::make(folder.path())),
             store,
@@ -158,6 +167,7 @@ impl Daemon {
             server: None,
             data_dir: None,
             is_respawned: false,
+            wrapper: &[],
         }
     }
 
@@ -337,9 +347,14 @@ impl Daemon {
 
     /// Asks it to stop (SIGTERM).
     pub(crate) fn begins_to_stop(&self) {
+        self.signals("TERM");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signals(&self, name: &str) {
         let child = self.child.as_ref().expect("the daemon runs");
         let told = program("sh")
-            .args(["-c", &format!("kill -TERM {}", child.id())])
+            .args(["-c", &format!("kill -{name} {}", child.id())])
             .status()
             .unwrap();
         assert!(told.success());
@@ -379,8 +394,10 @@ impl Daemon {
     }
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
-        let mut command = program(env!("CARGO_BIN_EXE_holdfast"));
-        command.args(["serve", "--dev"]);
+        let binary = env!("CARGO_BIN_EXE_holdfast");
+        let mut words = self.wrapper.iter().copied().chain([binary]);
+        let mut command = program(words.next().expect("the binary at least"));
+        command.args(words).args(["serve", "--dev"]);
         command.args(self.is_respawned.then_some("--respawn"));
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
@@ -447,7 +464,7 @@ fn open_log(path: &PathBuf) -> File {
 }
 
 /// An address that nobody listens on at this moment.
-pub(super) fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
