@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -15,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Certificate, Request, STARTS_MAX, eventually, free_address};
+use crate::support::{
+    Certificate, ErrorOutput, Request, STARTS_MAX, eventually, free_address, program,
+};
 
 const PAGE: &str = include_str!("../../docs/proxies.md");
 
@@ -34,6 +36,7 @@ pub(super) struct Front {
     proxy: Child,
     address: SocketAddr,
     tunnel: AbortHandle,
+    _log: ErrorOutput,
     _folder: TempDir,
 }
 
@@ -45,12 +48,13 @@ impl Front {
             let port = free_address();
             let folder = tempfile::tempdir().unwrap();
             let configuration = product.configure(port, hub, &certificate, folder.path());
-            let proxy = product.run(&configuration, folder.path());
+            let (proxy, log) = product.run(&configuration, folder.path());
             let (address, tunnel) = tunnel_to(port, &certificate).await;
             let mut front = Front {
                 proxy,
                 address,
                 tunnel,
+                _log: log,
                 _folder: folder,
             };
             if front.is_ready(product).await {
@@ -144,21 +148,24 @@ impl Product {
         file
     }
 
-    fn run(self, configuration: &Path, folder: &Path) -> Child {
-        let (program, flags): (_, &[&str]) = match self {
+    fn run(self, configuration: &Path, folder: &Path) -> (Child, ErrorOutput) {
+        let (name, flags): (_, &[&str]) = match self {
             Product::Nginx => ("nginx", &["-e", "stderr", "-c"]),
             Product::Haproxy => ("haproxy", &["-db", "-f"]),
         };
         let path = std::env::var("PATH").unwrap_or_default();
-        Command::new(program)
+        let mut command = program(name);
+        command
             // Where a Debian system keeps servers.
             .env("PATH", format!("{path}:/usr/sbin"))
             .args(flags)
             .arg(configuration)
-            .current_dir(folder)
-            .stdin(Stdio::null())
+            .current_dir(folder);
+        let log = ErrorOutput::of(&mut command);
+        let proxy = command
             .spawn()
-            .unwrap_or_else(|error| panic!("{program} is not installed: {error}"))
+            .unwrap_or_else(|error| panic!("{name} is not installed: {error}"));
+        (proxy, log)
     }
 }
 
