@@ -586,9 +586,49 @@ fn variables_of_tests_and_of_kubernetes_are_not_taken_for_keys() {
         .with("HOLDFAST_SERVICE_HOST", "10.0.0.1")
         .with("HOLDFAST_SERVICE_PORT", "7450")
         .with("HOLDFAST_PORT", "tcp://10.0.0.1:7450")
-        .with("HOLDFAST_PORT_7450_TCP_ADDR", "10.0.0.1");
+        .with("HOLDFAST_PORT_7450_TCP_ADDR", "10.0.0.1")
+        // Of its own database, as a Helm release named holdfast has it.
+        .with("HOLDFAST_POSTGRESQL_SERVICE_HOST", "10.96.13.7")
+        .with("HOLDFAST_POSTGRESQL_SERVICE_PORT", "5432")
+        .with("HOLDFAST_POSTGRESQL_SERVICE_PORT_TCP_POSTGRESQL", "5432")
+        .with("HOLDFAST_POSTGRESQL_PORT", "tcp://10.96.13.7:5432")
+        .with("HOLDFAST_POSTGRESQL_PORT_5432_TCP", "tcp://10.96.13.7:5432")
+        .with("HOLDFAST_POSTGRESQL_PORT_5432_TCP_PROTO", "tcp")
+        .with("HOLDFAST_ADMIN_PORT_53_UDP_ADDR", "10.96.13.8")
+        .with("HOLDFAST_HEADLESS_PORT", "sctp://[fd00::7]:9");
 
     machine.shown(&[]);
+}
+
+#[test]
+fn a_key_with_a_typo_is_refused_also_where_it_resembles_a_variable_of_kubernetes() {
+    for (name, value) in [
+        ("HOLDFAST_SERVER__PORT", "7450"),
+        ("HOLDFAST_SERVER_PORT", "7450"),
+        ("HOLDFAST_SERVER__SERVICE_PORT", "7450"),
+        ("HOLDFAST_DATABASE__POSTGRESQL_SERVICE_HOST", "10.96.13.7"),
+    ] {
+        let ended = Machine::new().with(name, value).run(&["config", "check"]);
+        assert_eq!(ended.code, 78, "{name}: {}", ended.out);
+        says(&ended.err, &[name, "unknown key"]);
+    }
+}
+
+#[test]
+fn an_origin_of_any_kind_of_page_can_be_named_and_one_that_no_browser_sends_cannot() {
+    let named = "https://game.example,chrome-extension://abc,ionic+x.y://localhost,file://,null";
+    let machine = Machine::new().with("HOLDFAST_SERVER__ALLOWED_ORIGINS", named);
+    let shown = machine.shown(&[]);
+    assert!(shown.contains("\"chrome-extension://abc\""), "{shown}");
+    for origin in [
+        "https://game.example/path",
+        "https://*.game.example",
+        "https://",
+        "1a://x",
+        "https://bücher.example",
+    ] {
+        refuses("server.allowed_origins", origin, "https://game.example");
+    }
 }
 
 #[test]

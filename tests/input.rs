@@ -450,9 +450,15 @@ async fn a_foreign_page_may_not_open_a_socket(database: Database) {
 
     let foreign = upgrade("https://evil.example").send().await;
     let plain = daemon.get("/connection/websocket").send().await;
+    let posted = daemon.post("/connection/websocket", json!({})).send().await;
 
     assert_refused(&foreign, (403, "PERMISSION_DENIED"), "a foreign page");
-    assert!((400..500).contains(&plain.status), "{plain:?}");
+    assert_refused(&plain, (426, "BAD_REQUEST"), "no handshake");
+    assert_eq!(plain.headers["upgrade"], "websocket");
+    assert!(plain.headers["connection"].contains("Upgrade"), "{plain:?}");
+    assert_eq!(plain.headers["sec-websocket-version"], "13");
+    assert_eq!(posted.status, 405);
+    assert!(posted.headers["allow"].contains("GET"), "{posted:?}");
 }
 
 async fn too_many_channels_are_refused(database: Database) {

@@ -242,6 +242,59 @@ async fn a_daemon_that_stops_takes_nobody_new_and_lets_those_play_who_are_there(
     assert_eq!(refused.code(), 100);
 }
 
+/// A shell and the kernel each send SIGHUP when a terminal is closed, so the second is no order to hurry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_that_closes_is_a_planned_stop() {
+    let mut daemon = Daemon::on(Database::Sqlite)
+        // However these tests were started themselves.
+        .under(&["env", "--default-signal=HUP"])
+        .set("shutdown.clients_per_second", "1")
+        .set("shutdown.timeout", "10s")
+        .start()
+        .await;
+    let player = Player::opens(&daemon).await;
+    let mut client = player.sits_down(&daemon).await;
+    let said = client.publishes(&player.channel, json!("e2e4")).await;
+    said.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        let other = Player::opens(&daemon).await;
+        others.push(other.sits_down(&daemon).await);
+    }
+
+    daemon.signals("HUP");
+    stops_being_ready(&daemon).await;
+    daemon.signals("HUP");
+    let status = daemon.stopped().await;
+
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(client.closed().await.0, 3001);
+    daemon.restart().await;
+    let (mut client, data) = player.connects(&daemon).await;
+    assert_eq!(data["seats"][0]["room"], player.room);
+    client.subscribes(&player.channel).await.unwrap();
+    let history = json!({ "channel": player.channel, "limit": 100 });
+    let history = client.asks("history", history).await.unwrap();
+    assert!(history.to_string().contains("e2e4"), "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_under_nohup_outlives_its_terminal() {
+    let mut daemon = Daemon::on(Database::Sqlite)
+        .under(&["env", "--ignore-signal=HUP"])
+        .start()
+        .await;
+
+    daemon.signals("HUP");
+    let player = Player::opens(&daemon).await;
+    let mut client = player.sits_down(&daemon).await;
+    let said = client.publishes(&player.channel, json!("e2e4")).await;
+
+    assert!(said.is_ok(), "{said:?}");
+    assert_eq!(daemon.get("/readyz").send().await.status, 200);
+    assert_eq!(daemon.stop().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_a_stop_at_once() {
     let (mut daemon, _clients) = stops_slowly().await;

@@ -99,7 +99,7 @@ impl Hub {
                         return Ok(End { status, was_asked });
                     }
                 },
-                () = signals.next() => {
+                () = first_or_second(signals, was_asked) => {
                     if was_asked {
                         self.child.kill()?;
                     }
@@ -108,5 +108,14 @@ impl Hub {
                 }
             }
         }
+    }
+}
+
+/// Waits for the signal to stop, or after it for the one to stop at once.
+async fn first_or_second(signals: &mut Signals, was_asked: bool) {
+    if was_asked {
+        signals.urged().await;
+    } else {
+        signals.next().await;
     }
 }

@@ -5,10 +5,12 @@
 
 mod error;
 mod folder;
+mod foreign;
 mod key_set;
 mod kind;
 mod load;
 mod nearest;
+mod page_origin;
 mod public_key;
 mod reader;
 mod redact;
@@ -31,6 +33,7 @@ pub use folder::FolderError;
 pub(crate) use folder::{create_private_file, make_private, own_file};
 pub use key_set::KeySetSource;
 pub use load::{Flags, Loaded};
+pub(crate) use page_origin::PageOrigin;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use reader::Setting;
 pub use redact::shown_database_url;
@@ -80,8 +83,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port of the WebSocket and the client API. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Origins of web pages that may connect, such as `https://game.example`; `*` allows all.
-    /// Empty: only pages of the host that is asked.
+    /// Origins of web pages that may connect, such as `https://game.example`; `*` allows all. Pages of the host that
+    /// is asked always may.
     pub allowed_origins: Vec<String>,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,

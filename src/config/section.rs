@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::{Origin, Wrong};
 use super::key_set::KeySetSource;
+use super::page_origin::PageOrigin;
 use super::public_key::PublicKey;
 use super::reader::Reader;
 use super::redact::shown_database_url;
@@ -63,7 +64,7 @@ pub(super) fn server(reader: &mut Reader) -> ServerConfig {
         listen: address(reader, "server.listen", 7450),
         allowed_origins: reader.list(
             "server.allowed_origins",
-            "a list of origins such as \"https://game.example\", without a path, or \"*\"",
+            "a list of origins such as \"https://game.example\", without a path, \"file://\", \"null\", or \"*\"",
             origin,
         ),
         trusted_proxies: reader.list(
@@ -276,15 +277,9 @@ fn public_keys(reader: &mut Reader) -> Vec<PublicKey> {
     keys
 }
 
+/// A list with an entry that no browser could send would be right and do nothing.
 fn origin(text: &str) -> Option<String> {
-    if text == "*" {
-        return Some(text.to_owned());
-    }
-    let (scheme, host) = text.split_once("://")?;
-    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric());
-    let is_host = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
-    // Browsers send an origin in lower case.
-    (is_scheme && is_host).then(|| text.to_ascii_lowercase())
+    (text == "*" || PageOrigin::parse(text).is_some()).then(|| text.to_owned())
 }
 
 fn network(text: &str) -> Option<IpNet> {

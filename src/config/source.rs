@@ -11,6 +11,7 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
 use super::error::{ConfigError, Origin, Problem, Wrong};
+use super::foreign::is_foreign;
 
 /// What every environment variable of the configuration begins with.
 const PREFIX: &str = "HOLDFAST_";
@@ -183,19 +184,6 @@ pub(super) fn exists(path: &Path) -> bool {
 
 fn is_teams(key: &str) -> bool {
     key.starts_with("kind.") && key.ends_with(".teams") && key.matches('.').count() == 2
-}
-
-/// Variables that begin like ours and are not for the configuration.
-fn is_foreign(rest: &str, value: Option<&str>) -> bool {
-    // Kubernetes gives each container the addresses of a service named `holdfast` under such names.
-    let is_service = rest == "SERVICE_HOST"
-        || rest == "SERVICE_PORT"
-        || rest.starts_with("SERVICE_PORT_")
-        || rest
-            .strip_prefix("PORT_")
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-        || (rest == "PORT" && value.is_some_and(|value| value.contains("://")));
-    rest == "CONFIG" || rest.starts_with("TEST_") || is_service
 }
 
 /// A TOML error without the line it shows: the line may hold a secret.

@@ -124,7 +124,7 @@ impl Connection {
             Err(error) => {
                 tracing::debug!(connection = %self.id, %error, "unreadable frame");
                 self.context.metrics.unreadable.increment(1);
-                self.outbound.close(Close::BadRequest);
+                self.outbound.close(Close::unreadable(&error));
             }
         }
         served.is_connected = matches!(self.stage, Stage::Connected(_));

@@ -4,6 +4,7 @@
 mod fault;
 mod hub;
 mod parent;
+mod signal;
 mod start;
 mod stop;
 mod sweeper;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,7 @@ use self::hub::{HubHandle, Parts};
 use self::stop::Stop;
 
 pub use self::parent::Parent;
+pub(crate) use self::signal::Signals;
 
 /// How long the database has to answer a health check before it counts as away.
 const PROBE_WITHIN: Duration = Duration::from_millis(700);
@@ -185,7 +186,7 @@ async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<()
     match reason {
         Reason::Asked => tokio::select! {
             stopped = stop.run() => stopped,
-            () = signals.next() => Err(StartError::Failure("stopped at once by a second signal".into())),
+            () = signals.urged() => Err(StartError::Failure("stopped at once by a second signal".into())),
         },
         Reason::Fatal(reason) => Err(StartError::Failure(reason)),
     }
@@ -301,29 +302,6 @@ fn measure(parts: &Arc<Parts>) -> admin::Measuring {
         parts.persistence.measure();
         telemetry::collect_process();
     })
-}
-
-/// What an operator or a service manager stops a daemon with.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn listen(address: SocketAddr) -> Result<Listener, StartError> {

@@ -27,9 +27,10 @@ pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]
     let mut client = peer;
     let values = headers.get_all(FORWARDED_FOR).iter().rev();
     let hops = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
-    for hop in hops {
+    // An empty entry of a list means nothing (RFC 9110, 5.6.1).
+    for hop in hops.map(str::trim).filter(|hop| !hop.is_empty()) {
         // An entry that is no address was not written by a proxy one can trust: stop before it.
-        let Some(address) = parse_hop(hop.trim()) else {
+        let Some(address) = parse_hop(hop) else {
             break;
         };
         client = address;
@@ -84,6 +85,8 @@ mod tests {
     fn trusted_proxies_are_skipped_from_the_right() {
         check("10.0.0.1:1", &["203.0.113.9, 10.2.3.4"], "203.0.113.9");
         check("10.0.0.1:1", &["203.0.113.9", "10.2.3.4"], "203.0.113.9");
+        check("10.0.0.1:1", &["203.0.113.9, ,10.2.3.4,"], "203.0.113.9");
+        check("10.0.0.1:1", &["203.0.113.9", ""], "203.0.113.9");
         check("[::ffff:10.0.0.1]:1", &["203.0.113.9:4711"], "203.0.113.9");
         check("10.0.0.1:1", &["[2001:db8::1]:80"], "2001:db8::1");
         check("10.0.0.1:1", &["10.9.9.9"], "10.9.9.9");

@@ -4,17 +4,18 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, Response};
-use hyper::body::Incoming;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Request, Response, StatusCode};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,20 +26,23 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::limit::{Capacity, Limits, Slot, Turned};
+use super::line::Line;
+use super::pace::{Pace, Times};
 use super::socket::Socket;
 
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
 /// come back at once, and then costs each of them a second.
 const BACKLOG: i32 = 4096;
 
-/// How long the head of a request may take, and how long a connection may sit between two.
-const HEADER_WITHIN: Duration = Duration::from_secs(5);
+/// The largest head of a request: cookies of the game's site come along with each, and browsers keep up to 4 KiB in
+/// each cookie. Twice what Node.js takes, and as much as nginx does.
+pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
 
-/// The largest head of a request. Browsers send about 1 KiB.
-const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Headers in a head, which is the HTTP library's own limit: the largest that needs no allocation.
+pub(super) const HEADERS_MAX: usize = 100;
 
-/// The read buffer of a connection: a head and as much of a body again.
-const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// The read buffer of a connection: a head and some of the body behind it. It grows only as far as a head needs.
+const BUFFER_BYTES_MAX: usize = 40 * 1024;
 
 /// The wait after a failed accept: the reason is most often a lack of descriptors, which only time cures.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(75);
@@ -226,12 +230,11 @@ async fn say(mut stream: TcpStream, words: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn http() -> http1::Builder {
+/// The library's own limit of time is off: it is one for a silent connection and for a head that has begun. [`Pace`]
+/// tells them apart.
+pub(super) fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // Without a timer hyper's time limits are silently off. Its limit of 100 headers stays: it is
-    // the largest that needs no allocation.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WITHIN)
+    http.header_read_timeout(None)
         .max_header_size(HEADER_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX);
     http
@@ -244,32 +247,82 @@ async fn converse(
     router: Router,
     stop: CancellationToken,
 ) {
+    let pace = Arc::new(Pace::new(Times::default()));
+    let line = TokioIo::new(Line::new(socket, Arc::clone(&pace)));
+    let answering = Arc::clone(&pace);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        answering.request_began();
         request.extensions_mut().insert(peer.clone());
-        answer(router.clone(), request)
+        answer(router.clone(), request, Arc::clone(&answering))
     });
-    let connection = http
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
+    let connection = http.serve_connection(line, service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = pace.keep(connection.as_mut()) => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            pace.keep(connection).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended early");
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
+        None => tracing::debug!("an HTTP connection was silent, or took too long over a head"),
     }
 }
 
 async fn answer(
     mut router: Router,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    router.call(request.map(Body::new)).await
+    pace: Arc<Pace>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let response = router.call(request.map(Body::new)).await?;
+    let status = response.status();
+    pace.set_unread(status.is_client_error() || status.is_server_error());
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        pace.upgraded();
+    }
+    Ok(response.map(|body| AnswerBody::new(body, pace)))
+}
+
+/// The body of an answer: its end is the end of the answer.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    inner: Body,
+    pace: Arc<Pace>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(inner: Body, pace: Arc<Pace>) -> AnswerBody {
+        AnswerBody { inner, pace }
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.pace.answer_ended();
+    }
 }
 
 /// Errors of a connection that was gone before it was accepted. The next one may be well.

@@ -6,16 +6,22 @@
 
 mod address;
 mod api;
+mod bare;
 mod body;
 mod caller;
 mod guard;
+mod handshake;
 mod health;
 mod key;
 mod limit;
+mod line;
+mod list;
 mod listener;
 mod observe;
 mod origin;
+mod pace;
 mod problem;
+mod refused_origin;
 mod server;
 mod socket;
 mod upgrade;
@@ -136,7 +142,7 @@ pub fn router(
     client: &ClientConfig,
     parts: Parts,
 ) -> Router {
-    let origins = OriginRule::new(&server.allowed_origins);
+    let origins = OriginRule::new(&server.allowed_origins, parts.is_dev);
     let cors = origins.cors();
     let playground = match parts.is_dev {
         true => web::routes(parts.kill),
@@ -163,7 +169,11 @@ pub fn router(
         socket: upgrade::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),
     };
-    let across_origins = Router::new()
+    Router::new()
+        .route(WEBSOCKET, get(upgrade::websocket))
+        .route(SERVER, post(server::call))
+        .route(LIVEZ, get(livez))
+        .route(READYZ, get(readyz))
         .route(SESSIONS, post(api::open_session))
         .route(SESSION, get(api::session).delete(api::end_session))
         .route(ROOMS, post(api::open_room))
@@ -173,14 +183,6 @@ pub fn router(
         .route(QUICK_MATCH, post(api::quick_match))
         .route(HEALTH, get(health::health))
         .route(KEY_SET, get(api::key_set))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(cors);
-    Router::new()
-        .route(WEBSOCKET, get(upgrade::websocket))
-        .route(SERVER, post(server::call))
-        .route(LIVEZ, get(livez))
-        .route(READYZ, get(readyz))
-        .merge(across_origins)
         .merge(playground)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())
@@ -190,6 +192,8 @@ pub fn router(
             RequestCounts::of_routes(ROUTES),
             observe,
         ))
+        // Outside of all else: a page can read an answer, a refusal too, only with these headers.
+        .layer(cors)
         .with_state(api)
 }
 

@@ -1,79 +1,68 @@
-//! Which web pages may speak to the hub.
+//! Which web pages may use the hub.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::refused_origin::RefusedOrigins;
+use crate::config::PageOrigin;
 
 /// How long a browser may remember what it was allowed.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 
-/// The configured origins.
+/// The configured origins, beside those that are always admitted: pages of the host that is asked, and with `--dev`
+/// pages of this machine.
 #[derive(Debug, Clone)]
-pub(super) enum OriginRule {
-    /// None is configured: a page may speak to the host it came from.
-    SameHost,
-    Listed(Arc<[Origin]>),
-    Any,
-}
-
-/// Scheme, host and port of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
-    scheme: String,
-    host: String,
-    port: u16,
+pub(super) struct OriginRule {
+    listed: Arc<[PageOrigin]>,
+    is_any_allowed: bool,
+    is_dev: bool,
+    refused: Arc<RefusedOrigins>,
 }
 
 impl OriginRule {
-    pub(super) fn new(allowed: &[String]) -> OriginRule {
-        if allowed.is_empty() {
-            return OriginRule::SameHost;
-        }
-        if allowed.iter().any(|origin| origin == "*") {
-            return OriginRule::Any;
-        }
-        OriginRule::Listed(
-            allowed
+    pub(super) fn new(allowed: &[String], is_dev: bool) -> OriginRule {
+        OriginRule {
+            listed: allowed
                 .iter()
-                .filter_map(|text| Origin::parse(text))
+                .filter_map(|text| PageOrigin::parse(text))
                 .collect(),
-        )
+            is_any_allowed: allowed.iter().any(|origin| origin == "*"),
+            is_dev,
+            refused: Arc::default(),
+        }
     }
 
-    /// Whether a page may open a socket. Games that are no web page send no origin, and pass: what
-    /// they may do is decided by their token, never by a cookie.
+    /// Returns whether a page may do what it asks for; the log names an origin that may not. Games that are no web page
+    /// send no origin, and pass: what they may do is decided by their token, never by a cookie.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
             return true;
         };
-        if origins.next().is_some() {
-            return false;
+        let host = headers.get(HOST);
+        let is_admitted = origins.next().is_none() && self.is_admitted(origin, host);
+        if !is_admitted {
+            self.refused.log(origin, host, Instant::now());
         }
-        match self {
-            OriginRule::Any => true,
-            OriginRule::SameHost => is_host(origin, headers.get(HOST)),
-            OriginRule::Listed(allowed) => is_listed(origin, allowed),
-        }
+        is_admitted
     }
 
-    /// What browsers are told about calls from other origins; nothing where there are none to allow.
+    /// What browsers are told about calls from other origins.
     pub(super) fn cors(&self) -> CorsLayer {
-        let layer = CorsLayer::new();
-        let layer = match self {
-            OriginRule::SameHost => return layer,
-            OriginRule::Any => layer.allow_origin(AllowOrigin::any()),
-            OriginRule::Listed(allowed) => {
-                let allowed = Arc::clone(allowed);
-                layer.allow_origin(AllowOrigin::predicate(move |origin, _| {
-                    is_listed(origin, &allowed)
-                }))
+        let allow = match self.is_any_allowed {
+            true => AllowOrigin::any(),
+            false => {
+                let rule = self.clone();
+                AllowOrigin::predicate(move |_, request| rule.admits(&request.headers))
             }
         };
-        layer
+        CorsLayer::new()
+            .allow_origin(allow)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers([
                 AUTHORIZATION,
@@ -84,24 +73,17 @@ impl OriginRule {
             .expose_headers([HeaderName::from_static("x-request-id"), RETRY_AFTER])
             .max_age(REMEMBERED_FOR)
     }
-}
 
-impl Origin {
-    /// Reads `scheme://host[:port]`, and nothing behind it.
-    fn parse(text: &str) -> Option<Origin> {
-        let uri: Uri = text.parse().ok()?;
-        let scheme = uri.scheme_str()?.to_ascii_lowercase();
-        let host = uri.host()?.to_ascii_lowercase();
-        let has_more = !matches!(uri.path(), "" | "/") || uri.query().is_some();
-        if has_more || uri.authority()?.as_str().contains('@') {
-            return None;
+    fn is_admitted(&self, origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+        if self.is_any_allowed {
+            return true;
         }
-        let usual = match scheme.as_str() {
-            "https" | "wss" => 443,
-            _ => 80,
+        let Some(origin) = origin.to_str().ok().and_then(PageOrigin::parse) else {
+            return false;
         };
-        let port = uri.port_u16().unwrap_or(usual);
-        Some(Origin { scheme, host, port })
+        is_of_host(&origin, host)
+            || self.listed.contains(&origin)
+            || (self.is_dev && is_of_this_machine(&origin))
     }
 }
 
@@ -109,41 +91,50 @@ impl Origin {
 pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let origin = origins.next().filter(|_| origins.next().is_none());
-    origin.is_some_and(|origin| is_host(origin, headers.get(HOST)))
+    let origin = origin.and_then(|origin| PageOrigin::parse(origin.to_str().ok()?));
+    origin.is_some_and(|origin| is_of_host(&origin, headers.get(HOST)))
 }
 
-fn is_listed(origin: &HeaderValue, allowed: &[Origin]) -> bool {
-    let origin = origin.to_str().ok().and_then(Origin::parse);
-    origin.is_some_and(|origin| allowed.contains(&origin))
-}
-
-fn is_host(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else {
-        return false;
-    };
-    let Some((scheme, _)) = origin.split_once("://") else {
+fn is_of_host(origin: &PageOrigin, host: Option<&HeaderValue>) -> bool {
+    let (Some(scheme), Some(Ok(host))) = (origin.scheme(), host.map(HeaderValue::to_str)) else {
         return false;
     };
     // The host may leave out the usual port of the page's scheme, so it is read as if it had it.
-    let host = Origin::parse(&format!("{scheme}://{host}"));
-    host.is_some() && Origin::parse(origin) == host
+    let host = PageOrigin::parse(&format!("{scheme}://{host}"));
+    origin.host().is_some() && host.as_ref() == Some(origin)
+}
+
+/// Whether the page comes from a server on the loopback interface, as those that developers run do.
+fn is_of_this_machine(origin: &PageOrigin) -> bool {
+    let Some(host) = origin.host() else {
+        return false;
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(allowed: &[&str], host: &str, origin: &str, admitted: bool) {
+    fn rule(allowed: &[&str], is_dev: bool) -> OriginRule {
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        OriginRule::new(&allowed, is_dev)
+    }
+
+    #[track_caller]
+    fn check_rule(rule: &OriginRule, host: &str, origin: &str, admitted: bool) {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().unwrap());
         headers.insert(ORIGIN, origin.parse().unwrap());
-        assert_eq!(
-            OriginRule::new(&allowed).admits(&headers),
-            admitted,
-            "{origin}"
-        );
+        assert_eq!(rule.admits(&headers), admitted, "{origin}");
+    }
+
+    #[track_caller]
+    fn check(allowed: &[&str], host: &str, origin: &str, admitted: bool) {
+        check_rule(&rule(allowed, false), host, origin, admitted);
     }
 
     #[test]
@@ -159,24 +150,67 @@ mod tests {
         check(&[], "example.com", "https://example.com:8443", false);
         check(&[], "example.com", "null", false);
         check(&[], "example.com", "", false);
+        check(&[], "", "file://", false);
+        check(&[], "localhost:7450", "http://localhost:5173", false);
     }
 
     #[test]
-    fn with_a_list_scheme_host_and_port_must_match() {
+    fn with_a_list_scheme_host_and_port_must_match_and_own_pages_stay_admitted() {
         let allowed = ["https://game.example"];
         check(&allowed, "hub.example", "https://game.example", true);
         check(&allowed, "hub.example", "https://GAME.example:443", true);
+        check(&allowed, "hub.example", "https://hub.example", true);
         check(&allowed, "hub.example", "http://game.example", false);
         check(&allowed, "hub.example", "https://game.example:444", false);
-        check(&allowed, "hub.example", "https://hub.example", false);
         check(&allowed, "hub.example", "https://x.game.example", false);
         check(&allowed, "hub.example", "null", false);
         check(&["*"], "hub.example", "https://anywhere.example", true);
+        check(&["*"], "hub.example", "null", true);
+    }
+
+    #[test]
+    fn a_page_that_is_no_site_can_be_named() {
+        for origin in [
+            "null",
+            "file://",
+            "chrome-extension://abc",
+            "capacitor://localhost",
+            "ionic+game.x-y://localhost",
+        ] {
+            check(&[origin], "hub.example", origin, true);
+            check(&["https://game.example"], "hub.example", origin, false);
+        }
+    }
+
+    #[test]
+    fn a_developers_page_is_admitted_with_dev_alone_and_from_this_machine_alone() {
+        for origin in [
+            "http://localhost:5173",
+            "https://localhost",
+            "http://game.localhost:3000",
+            "http://127.0.0.1:7520",
+            "http://127.1.2.3",
+            "http://[::1]:8080",
+        ] {
+            check_rule(&rule(&[], true), "127.0.0.1:7450", origin, true);
+            check_rule(&rule(&[], false), "127.0.0.1:7450", origin, false);
+        }
+        for origin in [
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://evillocalhost",
+            "http://10.0.0.1",
+            "null",
+            "file://",
+        ] {
+            check_rule(&rule(&[], true), "127.0.0.1:7450", origin, false);
+        }
     }
 
     #[test]
     fn a_game_that_is_no_page_passes_and_two_origins_never_do() {
-        let rule = OriginRule::new(&["https://game.example".to_owned()]);
+        let rule = rule(&["https://game.example"], false);
         let mut headers = HeaderMap::new();
         assert!(rule.admits(&headers));
         headers.append(ORIGIN, HeaderValue::from_static("https://game.example"));

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -18,7 +18,17 @@ pub struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// What the status requires besides: names in lower case, and values.
+    headers: &'static [(&'static str, &'static str)],
 }
+
+/// What a 426 must say (RFC 9110, 7.8 and 15.5.22), and what a wrong version of the protocol is answered with (RFC
+/// 6455, 4.4).
+const UPGRADE_REQUIRED: &[(&str, &str)] = &[
+    ("upgrade", "websocket"),
+    ("connection", "Upgrade"),
+    ("sec-websocket-version", "13"),
+];
 
 /// The members of the body.
 #[derive(Debug, Serialize)]
@@ -46,7 +56,12 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_after: None,
+            headers: &[],
         }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub fn not_found() -> Problem {
@@ -72,6 +87,36 @@ impl Problem {
         )
     }
 
+    /// A method that the router takes for another: it takes HEAD where it takes GET.
+    pub(super) fn only_get() -> Problem {
+        Problem {
+            headers: &[("allow", "GET")],
+            ..Problem::method_not_allowed()
+        }
+    }
+
+    /// An address that takes only the handshake of a WebSocket.
+    pub(super) fn upgrade_required(detail: &'static str) -> Problem {
+        Problem {
+            headers: UPGRADE_REQUIRED,
+            ..Problem::new(StatusCode::UPGRADE_REQUIRED, "BAD_REQUEST", detail)
+        }
+    }
+
+    /// What the HTTP library cannot read.
+    pub(super) fn unreadable() -> Problem {
+        let detail = "this is no request that the hub can read";
+        Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
+    }
+
+    pub(super) fn head_too_large(bytes_max: usize, headers_max: usize) -> Problem {
+        let detail = format!(
+            "the head of a request has at most {bytes_max} bytes in at most {headers_max} headers, cookies included"
+        );
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Problem::new(status, "BAD_REQUEST", detail)
+    }
+
     pub(super) fn body_too_large(bytes_max: usize) -> Problem {
         let detail = format!("a body has at most {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", detail)
@@ -88,9 +133,8 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
     }
 
-    /// Turns the answer that carries this problem into its final form.
-    pub(super) fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
-        let retry_after = self.retry_after.map(whole_seconds);
+    /// The body.
+    pub(super) fn text(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
             // No page describes each problem; `code` tells them apart.
             kind: "about:blank",
@@ -99,17 +143,33 @@ impl Problem {
             code: self.code,
             detail: &self.detail,
             request_id,
-            retry_after,
+            retry_after: self.retry_after.map(whole_seconds),
         };
-        let text = serde_json::to_vec(&body).expect("texts and numbers can always be written");
+        serde_json::to_vec(&body).expect("texts and numbers can always be written")
+    }
+
+    /// Turns the answer that carries this problem into its final form.
+    pub(super) fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
+        let text = self.text(request_id);
         // What was counted for another body, as with a HEAD request.
         headers.remove(CONTENT_LENGTH);
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+        }
+        for (name, value) in self.headers {
+            let value = HeaderValue::from_static(value);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        // The rest of the body is not read.
+        if matches!(
+            self.status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+        ) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -130,6 +190,7 @@ impl From<Refusal> for Problem {
             code: refusal.reason.name(),
             detail: refusal.detail,
             retry_after: refusal.retry_after,
+            headers: &[],
         }
     }
 }

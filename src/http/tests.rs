@@ -300,13 +300,53 @@ async fn pages_of_allowed_origins_may_call_the_client_api() {
     );
     let other = hub.call(ask("https://evil.example", "/v1/rooms")).await;
     assert!(!other.headers().contains_key("access-control-allow-origin"));
-    let refused = Request::get("/v1/rooms/nope").header("origin", "https://game.example");
-    let refused = hub.call(refused.body(Body::empty()).unwrap()).await;
-    assert!(
-        refused
-            .headers()
-            .contains_key("access-control-allow-origin")
-    );
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_can_read_every_answer_a_refusal_too() {
+    let mut hub = Hub::ready();
+    hub.auth.guests = false;
+    let large = "x".repeat(65 * 1024);
+    for (method, path, body, status) in [
+        ("GET", "/v1/rooms/nope", "", 404),
+        ("GET", "/v1/nothing", "", 404),
+        ("GET", "/", "", 404),
+        ("GET", "/v1/rooms", "", 405),
+        ("POST", "/livez", "", 405),
+        ("POST", "/v1/rooms", "[", 400),
+        ("POST", "/v1/rooms", &large, 413),
+        ("POST", "/v1/rooms", "", 401),
+        ("POST", "/api/info", "{}", 401),
+        ("GET", "/connection/websocket", "", 426),
+        ("GET", "/livez", "", 200),
+        ("GET", "/.well-known/jwks.json", "", 200),
+    ] {
+        for (origin, shown) in [
+            ("https://game.example", true),
+            ("https://evil.example", false),
+        ] {
+            let request = Request::builder().method(method).uri(path);
+            let request = request
+                .header("origin", origin)
+                .header("host", "hub.example");
+            let request = request.body(Body::from(body.to_owned())).unwrap();
+            let answer = hub.call(request).await;
+            let header = answer.headers().get("access-control-allow-origin");
+            assert_eq!(
+                header.is_some_and(|value| value == origin),
+                shown,
+                "{method} {path} {answer:?}"
+            );
+            if shown {
+                assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+                assert!(
+                    answer
+                        .headers()
+                        .contains_key("access-control-expose-headers")
+                );
+            }
+        }
+    }
 }
 
 fn upgrade(path: &str) -> Builder {
@@ -322,7 +362,9 @@ fn upgrade(path: &str) -> Builder {
 async fn a_refused_upgrade_is_an_ordinary_problem() {
     let hub = Hub::ready();
     let path = "/connection/websocket";
-    check(hub.get(path).await, 400, "BAD_REQUEST").await;
+    let plain = hub.get(path).await;
+    assert_eq!(plain.headers()["upgrade"], "websocket");
+    check(plain, 426, "BAD_REQUEST").await;
     let foreign = upgrade(path).header("origin", "https://evil.example");
     let refused = hub.call(foreign.body(Body::empty()).unwrap()).await;
     check(refused, 403, "PERMISSION_DENIED").await;
@@ -379,10 +421,17 @@ async fn heads_beyond_the_limit_are_refused_and_unfinished_ones_time_out() {
     let hub = Hub::ready();
     let (address, _stop) = hub.serve(Limits::private()).await;
     let mut long = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-long: ".to_vec();
-    long.resize(12_000, b'x');
-    long.extend_from_slice(b"\r\n\r\n");
+    long.resize(31_000, b'x');
+    long.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
+    let taken = raw(address, &long).await;
+    assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
+    long.splice(64..64, vec![b'x'; 800_000]);
     let refusal = raw(address, &long).await;
     assert!(refusal.starts_with("HTTP/1.1 431"), "{refusal}");
+    let limit = "the head of a request has at most 32768 bytes in at most 100 headers";
+    assert!(refusal.contains(limit), "{refusal}");
+    let garbage = raw(address, b"\x16\x03\x01\x00\x00 hello\r\n\r\n").await;
+    assert!(garbage.contains("this is no request that the hub can read"), "{garbage}");
     let unfinished = timeout(PATIENCE, raw(address, b"GET /livez HTTP/1.1\r\nho")).await;
     assert!(!unfinished.unwrap().starts_with("HTTP/1.1 200"));
 }

@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::Api;
 use super::address::origin_of;
+use super::handshake;
 use super::limit::Turned;
+use super::list::members;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
@@ -77,10 +77,8 @@ pub(super) async fn websocket(
         let detail = "this origin may not connect; server.allowed_origins says which may";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }
+    let mut response = handshake::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let mut response = create_response_with_body(&request, Body::empty).map_err(|error| {
-        Refusal::bad_request(format!("this is no WebSocket handshake: {error}"))
-    })?;
     // The last check, because it counts the connection.
     let client = admit(&request)?;
     if let Some(protocol) = protocol {
@@ -139,21 +137,13 @@ fn encoding(request: &Request) -> (Encoding, Option<&'static str>) {
     let by_query = query
         .split('&')
         .any(|pair| matches!(pair, "format=protobuf" | "cf_protocol=protobuf"));
-    let offers = |name| is_offered(request.headers(), name);
+    let offered = || members(request.headers(), &SEC_WEBSOCKET_PROTOCOL);
+    let offers = |name| offered().any(|offered| offered == name);
     if by_query || (offers(PROTOBUF) && !offers(JSON)) {
         (Encoding::Protobuf, offers(PROTOBUF).then_some(PROTOBUF))
     } else {
         (Encoding::Json, offers(JSON).then_some(JSON))
     }
-}
-
-fn is_offered(headers: &HeaderMap, name: &str) -> bool {
-    headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|offered| offered.trim() == name)
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Place {
                 Err(Refusal::new(Reason::AlreadySeated, detail))
             }
             Place::Empty | Place::Taken(_) | Place::Claimed(_) => {
-                let detail = "this user sits here in another session";
+                let detail = "this user sits here in another session; connect again with the login to be that session";
                 Err(Refusal::new(Reason::AlreadySeated, detail))
             }
         }

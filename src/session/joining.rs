@@ -158,12 +158,15 @@ impl Actions {
         }
     }
 
-    /// An account that sits in the room already, in a session that is live, is that session.
+    /// A user who sits in the room already, in a session that is live, is that session. Who comes with a session's token
+    /// is that session and no other.
     async fn seated_here(&self, caller: Caller, code: RoomCode) -> Caller {
-        let Caller::Account { id, .. } = &caller else {
-            return caller;
+        let user = match &caller {
+            Caller::Account { id, .. } => id.clone(),
+            Caller::Player(session) => session.user().id.clone(),
+            Caller::Session(_) | Caller::Guest { .. } => return caller,
         };
-        for session in self.sessions.live_of_user(id) {
+        for session in self.sessions.live_of_user(&user) {
             let report = self.report(&session).await;
             if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.room == code)) {
                 return Caller::Session(session);

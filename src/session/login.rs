@@ -140,13 +140,22 @@ impl Actions {
         Ok(session)
     }
 
+    /// The session that sits somewhere goes before one that is only connected, as a second tab's is.
     async fn present(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
+        let mut attached = None;
         for session in self.sessions.live_of_user(user) {
-            if self.report(&session).await?.is_attached {
+            let report = self.report(&session).await?;
+            if report.is_claiming || !report.seats.is_empty() {
                 return Ok(Some(session));
             }
+            if report.is_attached {
+                attached.get_or_insert(session);
+            }
         }
-        self.seated(user).await
+        match attached {
+            Some(session) => Ok(Some(session)),
+            None => self.seated(user).await,
+        }
     }
 
     /// A session that holds a seat, or is about to. One that is live answers for itself, so that its

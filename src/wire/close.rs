@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::command::FrameError;
+
 /// The longest words of a close, in bytes: what a control frame of a WebSocket has room for.
 const REASON_BYTES_MAX: usize = 123;
 
@@ -69,8 +71,10 @@ pub enum Close {
     /// The client goes on sending although it is told that it sends too much.
     TooManyRequests,
     InvalidToken,
-    /// Malformed frame, a command out of order, or no token where guests are not admitted.
+    /// A command out of order, or no token where guests are not admitted.
     BadRequest,
+    /// A frame that cannot be read, with what is wrong in it.
+    Unreadable(Arc<str>),
     /// Not connected within `client.connect_timeout`.
     Stale,
     /// The hub would subscribe the client to more channels than `client.channels_max`.
@@ -87,6 +91,22 @@ pub enum Close {
 }
 
 impl Close {
+    /// 3501 for a frame that cannot be read.
+    pub fn unreadable(error: &FrameError) -> Close {
+        let mut reason = match error {
+            FrameError::Malformed(wrong) => format!("bad request: {wrong}"),
+            FrameError::Empty | FrameError::TooMany | FrameError::NoId | FrameError::NoMethod => {
+                format!("bad request: {error}")
+            }
+        };
+        let mut end = reason.len().min(REASON_BYTES_MAX);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        Close::Unreadable(reason.replace(['\n', '\r'], " ").into())
+    }
+
     pub fn code(&self) -> u16 {
         match self {
             Close::ProtocolError => 1002,
@@ -103,7 +123,7 @@ impl Close {
             Close::NoPong => 3012,
             Close::TooManyRequests => 3013,
             Close::InvalidToken => 3500,
-            Close::BadRequest => 3501,
+            Close::BadRequest | Close::Unreadable(_) => 3501,
             Close::Stale => 3502,
             Close::ChannelLimit => 3505,
             Close::NotAvailable => 3508,
@@ -131,7 +151,7 @@ impl Close {
             Close::NoPong => "no_pong",
             Close::TooManyRequests => "too_many_requests",
             Close::InvalidToken => "invalid_token",
-            Close::BadRequest => "bad_request",
+            Close::BadRequest | Close::Unreadable(_) => "bad_request",
             Close::Stale => "stale",
             Close::ChannelLimit => "channel_limit",
             Close::NotAvailable => "not_available",
@@ -159,6 +179,7 @@ impl Close {
             Close::TooManyRequests => "too many requests",
             Close::InvalidToken => "invalid token",
             Close::BadRequest => "bad request",
+            Close::Unreadable(reason) => reason,
             Close::Stale => "stale",
             Close::ChannelLimit => "channel limit",
             Close::NotAvailable => "not available",
@@ -173,6 +194,18 @@ impl Close {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_that_cannot_be_read_is_told_what_is_wrong_within_the_room_of_a_close() {
+        let close = Close::unreadable(&FrameError::NoId);
+        assert_eq!(close.code(), 3501);
+        let wrong = "bad request: a command other than send and pong has an id above 0";
+        assert_eq!(close.reason(), wrong);
+        let close = Close::unreadable(&FrameError::Malformed("é\n".repeat(100)));
+        assert!(close.reason().len() > REASON_BYTES_MAX - 2);
+        assert!(close.reason().len() <= REASON_BYTES_MAX);
+        assert!(!close.reason().contains('\n'));
+    }
 
     #[test]
     fn a_game_server_chooses_numbers_and_words_that_clients_understand() {

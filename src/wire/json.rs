@@ -10,6 +10,7 @@ use super::command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
     SubscribeRequest, null,
 };
+use super::whole::Whole;
 
 /// Reads all commands of a JSON frame.
 pub(super) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
@@ -19,7 +20,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
         if commands.len() == COMMANDS_PER_FRAME_MAX {
             return Err(FrameError::TooMany);
         }
-        let id = raw.id.unwrap_or(0);
+        let id = raw.id.unwrap_or_default().0;
         commands.push(Command::new(id, raw.into_request())?);
     }
     if commands.is_empty() {
@@ -54,7 +55,7 @@ fn payload(raw: &RawValue) -> Bytes {
 
 #[derive(Deserialize)]
 struct RawCommand<'a> {
-    id: Option<u32>,
+    id: Option<Whole<u32>>,
     #[serde(borrow)]
     connect: Option<RawConnect<'a>>,
     subscribe: Option<RawSubscribe>,
@@ -90,11 +91,11 @@ struct RawSubscribe {
     token: Option<String>,
     recover: Option<bool>,
     epoch: Option<String>,
-    offset: Option<u64>,
+    offset: Option<Whole<u64>>,
     delta: Option<String>,
     tf: Option<Ignored>,
-    flag: Option<i64>,
-    r#type: Option<i32>,
+    flag: Option<Whole<i64>>,
+    r#type: Option<Whole<i32>>,
 }
 
 #[derive(Deserialize)]
@@ -112,14 +113,14 @@ struct RawPublish<'a> {
 #[derive(Deserialize)]
 struct RawHistory {
     channel: Option<String>,
-    limit: Option<i32>,
+    limit: Option<Whole<i32>>,
     since: Option<RawPosition>,
     reverse: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct RawPosition {
-    offset: Option<u64>,
+    offset: Option<Whole<u64>>,
     epoch: Option<String>,
 }
 
@@ -203,7 +204,7 @@ impl RawSubscribe {
     fn into_request(self) -> SubscribeRequest {
         let position = Position {
             epoch: self.epoch.unwrap_or_default(),
-            offset: self.offset.unwrap_or(0),
+            offset: self.offset.unwrap_or_default().0,
         };
         SubscribeRequest {
             channel: self.channel.unwrap_or_default(),
@@ -211,8 +212,8 @@ impl RawSubscribe {
             recover: self.recover.unwrap_or(false).then_some(position),
             delta: self.delta.unwrap_or_default(),
             has_filter: self.tf.is_some(),
-            flag: self.flag.unwrap_or(0),
-            sort: self.r#type.unwrap_or(0),
+            flag: self.flag.unwrap_or_default().0,
+            sort: self.r#type.unwrap_or_default().0,
         }
     }
 }
@@ -230,10 +231,10 @@ impl RawHistory {
     fn into_request(self) -> Request {
         Request::History(HistoryRequest {
             channel: self.channel.unwrap_or_default(),
-            limit: self.limit.unwrap_or(0),
+            limit: self.limit.unwrap_or_default().0,
             since: self.since.map(|raw| Position {
                 epoch: raw.epoch.unwrap_or_default(),
-                offset: raw.offset.unwrap_or(0),
+                offset: raw.offset.unwrap_or_default().0,
             }),
             is_reverse: self.reverse.unwrap_or(false),
         })
@@ -300,6 +301,30 @@ mod tests {
         );
     }
 
+    /// Some engines write every number with a fraction, and RFC 8259 has one kind of number.
+    #[test]
+    fn a_number_with_a_fraction_of_zero_is_the_whole_number() {
+        for (whole, with_fraction) in [
+            (r#"{"id":1,"ping":{}}"#, r#"{"id":1.0,"ping":{}}"#),
+            (
+                r#"{"id":2,"subscribe":{"channel":"a:b","recover":true,"offset":3,"flag":1,"type":1}}"#,
+                r#"{"id":2.0,"subscribe":{"channel":"a:b","recover":true,"offset":3.0,"flag":1.0,"type":1e0}}"#,
+            ),
+            (
+                r#"{"id":3,"history":{"channel":"a:b","limit":-1,"since":{"offset":7,"epoch":"e"}}}"#,
+                r#"{"id":3.0,"history":{"channel":"a:b","limit":-1.0,"since":{"offset":7.0,"epoch":"e"}}}"#,
+            ),
+            (
+                r#"{"id":4,"connect":{"subs":{"a:b":{"recover":true,"offset":5}}}}"#,
+                r#"{"id":4.0,"connect":{"subs":{"a:b":{"recover":true,"offset":5.0}}}}"#,
+            ),
+        ] {
+            let read = decode(with_fraction.as_bytes());
+            assert_eq!(read, decode(whole.as_bytes()), "{with_fraction}");
+            assert!(read.is_ok(), "{read:?}");
+        }
+    }
+
     #[test]
     fn an_empty_command_is_a_pong() {
         check("{}", &[(0, Request::Pong)]);
@@ -333,6 +358,9 @@ mod tests {
             "{",
             r#"{"id":-1,"ping":{}}"#,
             r#"{"id":4294967296,"ping":{}}"#,
+            r#"{"id":1.5,"ping":{}}"#,
+            r#"{"id":1e400,"ping":{}}"#,
+            r#"{"id":1,"subscribe":{"offset":3.5}}"#,
             r#"{"id":1,"subscribe":{"offset":-1}}"#,
             r#"{"id":1,"publish":7}"#,
         ] {

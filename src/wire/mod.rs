@@ -17,6 +17,7 @@ mod refusal;
 mod reply;
 mod request;
 mod view;
+mod whole;
 
 pub use close::{Close, Dismissal};
 pub use command::{
@@ -40,3 +41,4 @@ pub use request::{
     SETTINGS_BYTES_MAX, WORD_BYTES_MAX, command_key, is_deeper_than, room_code,
 };
 pub use view::{PlaceView, RoomStatus, RoomView, SeatStatus, SeatView, SessionView, UserView};
+pub use whole::{Whole, WholeNumber};

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::refusal::{Reason, Refusal};
+use super::whole::Whole;
 use crate::clock::HubTime;
-use crate::id::{CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
+use crate::id::{CODE_CHARS, CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
 
 /// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
 /// the parser itself would bear.
@@ -23,6 +24,9 @@ pub const SETTINGS_BYTES_MAX: usize = 16 * 1024;
 
 /// The longest name of a kind or a team. A guess: they are words of the configuration.
 pub const WORD_BYTES_MAX: usize = 64;
+
+/// What keyboards and text processors write between the parts of a code.
+const HYPHENS: [char; 5] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '_'];
 
 const SECONDS: &str = "a whole number of seconds";
 
@@ -187,9 +191,10 @@ impl<'a> Fields<'a> {
 
     pub fn seat(&self) -> Result<Option<u16>, Refusal> {
         let expected = "a whole number from 0 to 65535";
-        self.seat
-            .map(|raw| typed("seat", raw.get(), expected))
-            .transpose()
+        let given = self
+            .seat
+            .map(|raw| typed::<Whole<u16>>("seat", raw.get(), expected));
+        Ok(given.transpose()?.map(|Whole(seat)| seat))
     }
 
     pub fn team(&self) -> Result<Option<String>, Refusal> {
@@ -303,9 +308,15 @@ pub fn command_key(text: &str) -> Result<CommandKey, Refusal> {
     CommandKey::parse(text).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
-/// Reads what should be a room's code. What cannot be one names no room, so guessing learns nothing.
+/// Reads what should be a room's code, as people write it down: with spaces and hyphens between the letters, in any case.
+/// What cannot be one names no room, so guessing learns nothing.
 pub fn room_code(text: &str) -> Result<RoomCode, Refusal> {
-    text.parse()
+    let is_letter = |letter: &char| !letter.is_whitespace() && !HYPHENS.contains(letter);
+    // One letter more than a code has: a longer text is none.
+    let letters = text.chars().filter(is_letter).take(CODE_CHARS + 1);
+    letters
+        .collect::<String>()
+        .parse()
         .map_err(|_| Refusal::new(Reason::RoomNotFound, "there is no room with this code"))
 }
 
@@ -362,7 +373,8 @@ fn shown_name(name: &str, raw: &RawValue) -> Result<Arc<str>, Refusal> {
 }
 
 fn seconds(name: &str, raw: &RawValue) -> Result<Duration, Refusal> {
-    typed(name, raw.get(), SECONDS).map(Duration::from_secs)
+    let Whole(seconds) = typed(name, raw.get(), SECONDS)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn expected(name: &str, kind: &str) -> Refusal {
@@ -410,6 +422,17 @@ mod tests {
         refused(br#"{"team":{}}"#, "team must be text");
         refused(br#"{"settings":[]}"#, "settings must be a JSON object");
         refused(br#"{"settings":"x"}"#, "settings must be a JSON object");
+    }
+
+    #[test]
+    fn a_number_is_read_by_its_value() {
+        let fields = Fields::parse(br#"{"seat":1.0,"grace":60.0,"seconds":9e1}"#).unwrap();
+        assert_eq!(fields.seat(), Ok(Some(1)));
+        assert_eq!(fields.grace(), Ok(Some(Duration::from_secs(60))));
+        assert_eq!(fields.seconds(), Ok(Duration::from_secs(90)));
+        refused(br#"{"grace":60.5}"#, "grace must be a whole number");
+        refused(br#"{"grace":1e400}"#, "grace must be a whole number");
+        refused(br#"{"seat":1e400}"#, "seat must be a whole number");
     }
 
     #[test]
@@ -489,7 +512,20 @@ mod tests {
     fn what_cannot_be_a_code_is_an_unknown_room() {
         let fields = Fields::parse(br#"{"room":"nope"}"#).unwrap();
         assert_eq!(fields.room().unwrap_err().reason, Reason::RoomNotFound);
-        assert_eq!(room_code("k7qx2p").unwrap().as_str(), "K7QX2P");
+        for typed in [
+            "k7qx2p",
+            "K7Q-X2P",
+            " k7q x2p ",
+            "K 7 Q X 2 P",
+            "k7q\u{2011}x2p\u{a0}\n",
+            "K7Q_X2P",
+        ] {
+            assert_eq!(room_code(typed).unwrap().as_str(), "K7QX2P", "{typed}");
+        }
+        for typed in ["", " ", "K7QX2", "K7QX2PP", "K7Q.X2P", "K7Q0X2P", "ＫQ7X2P"] {
+            let refused = room_code(typed).unwrap_err();
+            assert_eq!(refused.reason, Reason::RoomNotFound, "{typed}");
+        }
         let missing = Fields::default().room().unwrap_err();
         assert_eq!(missing.reason, Reason::BadRequest);
     }

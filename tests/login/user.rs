@@ -15,6 +15,7 @@ on_both_databases!(
     a_user_without_a_seat_gets_a_session_for_each_connection,
     a_user_asks_over_http_with_the_same_token,
     a_request_under_a_key_is_carried_out_once_for_a_user,
+    one_login_in_two_tabs_that_both_join_has_one_seat_and_a_way_to_it,
 );
 
 fn game() -> Issuer {
@@ -166,4 +167,53 @@ async fn a_request_under_a_key_is_carried_out_once_for_a_user(database: Database
 
 fn code(answer: &Value) -> &str {
     answer["room"]["code"].as_str().unwrap()
+}
+
+/// Both tabs were connected before either had a seat, so each has a session of its own.
+async fn one_login_in_two_tabs_that_both_join_has_one_seat_and_a_way_to_it(database: Database) {
+    let daemon = plan(database).start().await;
+    let host = game().lets_in("host");
+    let (mut host, _) = Client::connect(daemon.address(), &host).await;
+    let opened = host.calls("room.open", json!({})).await.unwrap();
+    let (room, channel) = (&opened["room"]["code"], &opened["room"]["channel"]);
+    let channel = channel.as_str().unwrap();
+    let login = game().lets_in("u1");
+    let (mut first, _) = Client::connect(daemon.address(), &login).await;
+    let (mut second, _) = Client::connect(daemon.address(), &login).await;
+
+    let join = json!({ "room": room });
+    let (one, other) = tokio::join!(
+        first.calls("room.join", join.clone()),
+        second.calls("room.join", join.clone()),
+    );
+    let (mut loser, mut winner, seat) = match (one, other) {
+        (Ok(seated), Err(refusal)) => {
+            assert_eq!(refusal, Refusal::error(1006, "ALREADY_SEATED"));
+            (second, first, seated["seat"]["seat"].clone())
+        }
+        (Err(refusal), Ok(seated)) => {
+            assert_eq!(refusal, Refusal::error(1006, "ALREADY_SEATED"));
+            (first, second, seated["seat"]["seat"].clone())
+        }
+        both => panic!("one of the two has the seat: {both:?}"),
+    };
+    // It does not help to ask again in the same session.
+    let again = loser.calls("room.join", join.clone()).await;
+    assert_eq!(again, Err(Refusal::error(1006, "ALREADY_SEATED")));
+    // Over HTTP the login is the session that sits.
+    let path = format!("/v1/rooms/{}/join", room.as_str().unwrap());
+    let over_http = daemon.post(&path, json!({})).by(&login).send().await;
+    assert_eq!(over_http.expect(200)["seat"]["seat"], seat);
+    loser.drops_the_line();
+
+    // The remedy of the guide: connect again with the login.
+    let (mut tab, connected) = Client::connect(daemon.address(), &login).await;
+    assert_eq!(connected["data"]["seats"][0]["seat"], seat);
+    assert_eq!(winner.closed().await.0, 4501);
+    tab.subscribes(channel).await.unwrap();
+    tab.publishes(channel, json!("here")).await.unwrap();
+    let joined = tab.calls("room.join", join).await.unwrap();
+    assert_eq!(joined["seat"]["seat"], seat);
+    let sql = "SELECT count(*) FROM room_seats WHERE user_id = 'u1'";
+    assert_eq!(daemon.store().count(sql).await, 1);
 }

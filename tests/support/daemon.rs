@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     /// None: a folder among the test's own.
     data_dir: Option<PathBuf>,
     is_respawned: bool,
-    is_umask_open: bool,
+    wrapper: &'static [&'static str],
 }
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
@@ -51,7 +51,7 @@ pub(crate) struct Daemon {
     log: PathBuf,
     database_line: Option<Proxy>,
     is_respawned: bool,
-    is_umask_open: bool,
+    wrapper: &'static [&'static str],
     trusted: Option<PathBuf>,
     clock: Option<WallClock>,
     /// Dropped after the process has ended, and before the folder.
@@ -116,14 +116,19 @@ impl Plan {
     }
 
     /// Has it make files that anybody may read and write, where it asks for nothing else.
-    pub(crate) fn with_open_umask(mut self) -> Plan {
-        self.is_umask_open = true;
-        self
+    pub(crate) fn with_open_umask(self) -> Plan {
+        self.under(&["sh", "-c", "umask 0; exec \"$0\" \"$@\""])
     }
 
     /// Has a parent start it again whenever it is killed.
     pub(crate) fn respawned(mut self) -> Plan {
         self.is_respawned = true;
+        self
+    }
+
+    /// Has another command start it, such as `nohup`, with the daemon's own as its further arguments.
+    pub(crate) fn under(mut self, wrapper: &'static [&'static str]) -> Plan {
+        self.wrapper = wrapper;
         self
     }
 
@@ -145,7 +150,7 @@ impl Plan {
             log: folder.path().join("log"),
             database_line,
             is_respawned: self.is_respawned,
-            is_umask_open: self.is_umask_open,
+            wrapper: self.wrapper,
             trusted: self.trusted,
             clock: self.has_clock.then(|| WallClock::make(folder.path())),
             store,
@@ -173,7 +178,7 @@ impl Daemon {
             server: None,
             data_dir: None,
             is_respawned: false,
-            is_umask_open: false,
+            wrapper: &[],
         }
     }
 
@@ -369,9 +374,14 @@ impl Daemon {
 
     /// Asks it to stop (SIGTERM).
     pub(crate) fn begins_to_stop(&self) {
+        self.signals("TERM");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signals(&self, name: &str) {
         let child = self.child.as_ref().expect("the daemon runs");
         let told = program("sh")
-            .args(["-c", &format!("kill -TERM {}", child.id())])
+            .args(["-c", &format!("kill -{name} {}", child.id())])
             .status()
             .unwrap();
         assert!(told.success());
@@ -412,14 +422,9 @@ impl Daemon {
 
     fn spawn(&self, address: SocketAddr, admin: SocketAddr) -> Child {
         let binary = env!("CARGO_BIN_EXE_holdfast");
-        let mut command = if self.is_umask_open {
-            let mut shell = program("sh");
-            shell.args(["-c", "umask 0; exec \"$0\" \"$@\"", binary]);
-            shell
-        } else {
-            program(binary)
-        };
-        command.args(["serve", "--dev"]);
+        let mut words = self.wrapper.iter().copied().chain([binary]);
+        let mut command = program(words.next().expect("the binary at least"));
+        command.args(words).args(["serve", "--dev"]);
         command.args(self.is_respawned.then_some("--respawn"));
         // Few connections each, as many daemons share one PostgreSQL.
         for (key, value) in [
@@ -486,7 +491,7 @@ fn open_log(path: &PathBuf) -> File {
 }
 
 /// An address that nobody listens on at this moment.
-pub(super) fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use client::{Client, Refusal, frame};
-pub(crate) use daemon::{API_KEY, Actors, Daemon, Plan};
+pub(crate) use daemon::{API_KEY, Actors, Daemon, Plan, free_address};
 pub(crate) use database::{Database, on_both_databases};
 pub(crate) use disk::Disk;
 pub(crate) use http::{Answer, Request};
@@ -39,7 +39,7 @@ pub(crate) use tls::{Certificate, TlsFront};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a start is tried anew because another process took a port first.
-const STARTS_MAX: usize = 5;
+pub(crate) const STARTS_MAX: usize = 5;
 
 /// How often a fact that cannot be waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -56,10 +56,15 @@ impl Certificate {
         &self.file
     }
 
+    /// The file of its secret key.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
     fn config(&self) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let chain = vec![CertificateDer::from_pem_file(&self.file).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("key")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.key()).unwrap();
         ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::wire::{DEPTH_MAX, Failure, is_deeper_than, one_line};
+use crate::wire::{DEPTH_MAX, Failure, Whole, WholeNumber, is_deeper_than, one_line};
 
 /// The fields of one object. Those that a call does not know are ignored; `null` is the same as leaving one out.
 #[derive(Debug)]
@@ -41,6 +41,16 @@ impl<'a> Fields<'a> {
         self.raw(name)
             .map(|raw| serde_json::from_str(raw.get()).map_err(|_| must_be(name, kind)))
             .transpose()
+    }
+
+    /// A whole number by its value, if it is there.
+    pub(super) fn number<T: WholeNumber>(
+        &self,
+        name: &str,
+        kind: &str,
+    ) -> Result<Option<T>, Failure> {
+        let given = self.get::<Whole<T>>(name, kind)?;
+        Ok(given.map(|Whole(number)| number))
     }
 
     /// A text; empty if it is not there.
@@ -160,6 +170,20 @@ mod tests {
         let body = format!("{{\"data\":{deep}}}");
         let fields = Fields::parse("the call", &body).unwrap();
         assert!(fields.payload("data", 1_024).is_err());
+    }
+
+    #[test]
+    fn a_number_is_read_by_its_value() {
+        let fields = Fields::parse("the call", r#"{"a":3.0,"b":1.5,"c":1e400,"d":-1.0}"#).unwrap();
+        assert_eq!(fields.number::<u16>("a", "a whole number"), Ok(Some(3)));
+        assert_eq!(fields.number::<i32>("d", "a whole number"), Ok(Some(-1)));
+        for name in ["b", "c"] {
+            let wrong = fields.number::<u64>(name, "a whole number").unwrap_err();
+            assert_eq!(
+                wrong.message,
+                format!("bad request: {name} must be a whole number")
+            );
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl ServerApi {
     pub(super) async fn history(&self, fields: &Fields<'_>) -> Answer {
         let request = HistoryRequest {
             channel: fields.needed_text("channel")?,
-            limit: fields.get("limit", "a whole number")?.unwrap_or(0),
+            limit: fields.number("limit", "a whole number")?.unwrap_or(0),
             since: position(fields, "since")?,
             is_reverse: fields.is("reverse")?,
         };
@@ -133,7 +133,7 @@ pub(super) fn position(fields: &Fields<'_>, name: &str) -> Result<Option<Positio
         return Ok(None);
     };
     Ok(Some(Position {
-        offset: fields.get("offset", "a whole number")?.unwrap_or(0),
+        offset: fields.number("offset", "a whole number")?.unwrap_or(0),
         epoch: fields.text("epoch")?,
     }))
 }

@@ -128,7 +128,7 @@ impl ServerApi {
     /// Seconds until a moment, if one is named and it is not 0.
     pub(super) fn ttl(&self, fields: &Fields<'_>) -> Result<Option<u32>, Failure> {
         let at: i64 = fields
-            .get("expire_at", "a whole number of seconds since 1970")?
+            .number("expire_at", "a whole number of seconds since 1970")?
             .unwrap_or(0);
         if at == 0 {
             return Ok(None);
@@ -145,7 +145,7 @@ fn close(fields: &Fields<'_>) -> Result<Close, Failure> {
     let Some(words) = fields.object("disconnect")? else {
         return Ok(Close::ForceDisconnect);
     };
-    let code: Option<u16> = words.get("code", "a whole number")?;
+    let code: Option<u16> = words.number("code", "a whole number")?;
     let reason = words.text("reason")?;
     match code {
         None | Some(0) if reason.is_empty() => Ok(Close::ForceDisconnect),

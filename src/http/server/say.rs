@@ -74,7 +74,7 @@ impl ServerApi {
 
     fn word(&self, fields: &Fields<'_>) -> Result<Word, Failure> {
         let data = fields.payload("data", self.data_bytes_max)?;
-        let version: Option<u64> = fields.get("version", "a whole number")?;
+        let version: Option<u64> = fields.number("version", "a whole number")?;
         if version.is_some_and(|version| version > 0) {
             // Ignored, it would let an older state follow a newer one.
             return Err(ErrorCode::NotAvailable.into());
