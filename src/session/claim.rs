@@ -19,7 +19,7 @@ impl Session {
         Ok(ClaimTicket {
             epoch: self.epoch,
             is_attached: matches!(self.phase, Phase::Attached(_)),
-            expires_at: self.expires_at,
+            expires_at: self.context.clock.on_wall(self.expires_at),
             notice: self.claim_notice(),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::actions::{Actions, Caller, SessionReport};
 use super::brood::SessionSeed;
 use super::handle::SessionHandle;
-use crate::clock::HubTime;
+use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{NewSession, UserWrite};
 use crate::room::Holding;
@@ -16,6 +16,8 @@ pub(super) struct Fresh {
     pub(super) id: SessionId,
     pub(super) token: SessionToken,
     pub(super) expires_at: HubTime,
+    /// The same as the client is told.
+    told: WallTime,
     pub(super) user: UserView,
     pub(super) user_write: UserWrite,
 }
@@ -47,10 +49,12 @@ impl Actions {
                 (user, write)
             }
         };
+        let (expires_at, told) = self.life();
         Ok(Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
-            expires_at: self.now().plus(self.sessions.context().ttl),
+            expires_at,
+            told,
             user,
             user_write,
         })
@@ -58,12 +62,21 @@ impl Actions {
 }
 
 impl Actions {
+    /// When a session that begins now ends, by the hub's clock and by the wall's.
+    fn life(&self) -> (HubTime, WallTime) {
+        let context = self.sessions.context();
+        let expires_at = context.clock.now().plus(context.ttl);
+        (expires_at, context.clock.on_wall(expires_at))
+    }
+
     /// The session with which a user comes back to a seat.
     pub(super) fn fresh_of(&self, user: UserId) -> Fresh {
+        let (expires_at, told) = self.life();
         Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
-            expires_at: self.now().plus(self.sessions.context().ttl),
+            expires_at,
+            told,
             user: UserView {
                 id: user.clone(),
                 // Until the commit tells the stored one.
@@ -107,7 +120,7 @@ impl Fresh {
         SessionView {
             id: self.id,
             token: Some(self.token.clone()),
-            expires_at: self.expires_at,
+            expires_at: self.told,
         }
     }
 }

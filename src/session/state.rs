@@ -324,7 +324,7 @@ impl Session {
 
     pub(super) fn report(&self) -> Report {
         Report {
-            expires_at: self.expires_at,
+            expires_at: self.context.clock.on_wall(self.expires_at),
             seats: self.seats.iter().map(|seat| self.show(seat)).collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,

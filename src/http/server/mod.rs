@@ -27,10 +27,8 @@ use super::Api;
 use super::api::change_within;
 use super::body;
 use super::problem::Problem;
-use crate::clock::HubTime;
 use crate::connection::Connections;
 use crate::room::Rooms;
-use crate::session::Actions;
 use crate::wire::{ErrorCode, Refusal};
 
 /// The largest body: a batch of many publications. Only who has a key can send one.
@@ -42,7 +40,6 @@ const CALL_WITHIN: Duration = Duration::from_secs(9);
 /// What calls reach. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ServerApi {
-    actions: Actions,
     rooms: Rooms,
     connections: Connections,
     node: Arc<Node>,
@@ -125,13 +122,12 @@ impl ServerApi {
     /// To be made after the metrics recorder is installed.
     pub(super) fn new(
         name: String,
-        actions: Actions,
+        rooms: Rooms,
         connections: Connections,
         data_bytes_max: usize,
     ) -> ServerApi {
         ServerApi {
-            rooms: actions.rooms().clone(),
-            actions,
+            rooms,
             connections,
             node: Arc::new(Node {
                 uid: Uuid::new_v4().to_string(),
@@ -141,10 +137,6 @@ impl ServerApi {
             data_bytes_max,
             counts: CallCounts::new(),
         }
-    }
-
-    fn now(&self) -> HubTime {
-        self.actions.now()
     }
 
     /// Carries out one call that is no batch.
