@@ -230,6 +230,9 @@ impl Session {
             SeatNews::TakenOver { room } => self.taken_over(room),
             SeatNews::TokensEnded { room, tokens } => self.tokens_ended(room, tokens),
             SeatNews::Unsure { room } => self.find_out(room),
+            SeatNews::Restored { seat } if matches!(self.phase, Phase::Ended) => {
+                self.gave_up(&seat);
+            }
             SeatNews::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
