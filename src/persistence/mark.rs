@@ -88,8 +88,8 @@ impl Marks {
         }
     }
 
-    /// Takes marks for one group. Those of the seats that its commands name come first, however many wait: a release
-    /// whose seat is not marked as away finds nothing to release.
+    /// Takes marks for one group. Those that its commands depend on come first, however many wait: a release whose
+    /// seat is not marked as away finds nothing to release.
     pub(super) fn take<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> Vec<SoftWrite> {
         let mut waiting = self.waiting.lock();
         waiting.arrived_due = None;
@@ -97,7 +97,7 @@ impl Marks {
             waiting.due = None;
             return waiting.marks.drain().map(|(_, mark)| mark).collect();
         }
-        let named = commands.filter_map(seat_of);
+        let named = commands.filter_map(needed);
         let mut taken: Vec<SoftWrite> =
             named.filter_map(|key| waiting.marks.remove(&key)).collect();
         let rest = PER_GROUP_MAX.saturating_sub(taken.len());
@@ -136,13 +136,14 @@ fn patience(mark: &SoftWrite) -> Duration {
     }
 }
 
-/// The seat whose marks a command depends on.
-fn seat_of(command: &Command) -> Option<Key> {
+/// The key of the mark that a command depends on: that of its seat, or of a session whose life slides on.
+fn needed(command: &Command) -> Option<Key> {
     match command {
         Command::ReleaseSeat(release) => Some(Key::Seat(release.room, release.seat)),
         Command::HoldSeat(hold) => Some(Key::Seat(hold.room, hold.seat)),
         Command::ConfirmToken(confirm) => Some(Key::Seat(confirm.room, confirm.seat)),
         Command::ClaimSeat(claim) => Some(Key::Seat(claim.room, claim.seat.number)),
+        Command::AddToken(add) => Some(Key::Session(add.session)),
         Command::OpenSession(_)
         | Command::OpenRoom(_)
         | Command::EndTokens(_)
@@ -150,7 +151,6 @@ fn seat_of(command: &Command) -> Option<Key> {
         | Command::CloseRoom(_)
         | Command::Publish(_)
         | Command::RemoveHistory(_)
-        | Command::AddToken(_)
         | Command::Sweep(_)
         | Command::Nothing => None,
     }
