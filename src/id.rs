@@ -337,7 +337,7 @@ impl CommandKey {
     }
 
     pub fn hash(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.0.as_bytes()).into())
+        KeyHash::of(&self.0)
     }
 }
 
@@ -350,6 +350,13 @@ impl fmt::Debug for CommandKey {
 /// SHA-256 of a command's key: a guest's key is as good as a token, so it is kept as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Of a key that may be any text.
+    pub fn of(key: &str) -> KeyHash {
+        KeyHash(Sha256::digest(key.as_bytes()).into())
+    }
+}
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::time::Instant;
+use jsonwebtoken::dangerous::insecure_decode;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::support::{Daemon, Database, Player, eventually, on_both_databases};
+use crate::support::{Client, Daemon, Database, Player, eventually, on_both_databases};
 
 on_both_databases!(
     a_wall_clock_that_jumps_moves_no_hold_and_cuts_no_line,
     holds_end_in_time_whatever_the_wall_clock_says,
     a_restart_after_a_jump_finds_the_holds_as_they_were,
+    what_others_are_told_is_by_the_wall_clock_as_it_is_now,
+    a_machine_that_stood_still_loses_no_seat,
 );
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -140,4 +143,99 @@ async fn a_restart_after_a_jump_finds_the_holds_as_they_were(database: Database)
     let (_client, data) = host.connects(&daemon).await;
     assert_eq!(data["seats"][0]["status"], "held");
     assert_eq!(data["seats"][0]["hold_seconds"], 600);
+}
+
+/// How far a moment, in seconds since 1970, is off what it should be from now.
+#[track_caller]
+fn is_from_now(seconds: i64, expected: Duration) {
+    let off = seconds - chrono::Utc::now().timestamp() - i64::try_from(expected.as_secs()).unwrap();
+    // A machine may be slow, and takes no hour.
+    assert!((-300..=300).contains(&off), "{off} s off");
+}
+
+#[track_caller]
+fn moment(text: &Value) -> i64 {
+    let text = text.as_str().unwrap_or_else(|| panic!("{text}"));
+    let moment = chrono::DateTime::parse_from_rfc3339(text).unwrap();
+    moment.timestamp()
+}
+
+async fn what_others_are_told_is_by_the_wall_clock_as_it_is_now(database: Database) {
+    let mut daemon = Daemon::on(database).with_wall_clock().start().await;
+    let (hour, week) = (Duration::from_secs(3_600), 7 * DAY);
+
+    for start_with in [
+        (|daemon| daemon.wall_clock().is_behind_by(2 * DAY)) as fn(&Daemon),
+        |daemon| daemon.wall_clock().is_ahead_by(2 * DAY),
+    ] {
+        start_with(&daemon);
+        daemon.restart().await;
+        let host = Player::opens(&daemon).await;
+        let (_, data) = host.connects(&daemon).await;
+        let before = data["seats"][0]["token"].as_str().unwrap().to_owned();
+        // The network's time comes.
+        daemon.wall_clock().is_ahead_by(Duration::ZERO);
+
+        let mut client = Client::dial(daemon.address()).await;
+        let connected = client.connects(&host.token).await.unwrap();
+        let (seat, session) = (
+            &connected["data"]["seats"][0],
+            &connected["data"]["session"],
+        );
+        let token = seat["token"].as_str().unwrap();
+        let claims = insecure_decode::<Value>(token).unwrap().claims;
+        is_from_now(claims["exp"].as_i64().unwrap(), hour);
+        is_from_now(claims["iat"].as_i64().unwrap(), Duration::ZERO);
+        is_from_now(moment(&seat["token_expires_at"]), hour);
+        is_from_now(moment(&session["expires_at"]), week);
+        is_from_now(connected["time"].as_i64().unwrap() / 1_000, Duration::ZERO);
+        client.subscribes(&host.channel).await.unwrap();
+        let said = client.publishes(&host.channel, json!("on time"));
+        said.await.unwrap();
+        let heard = client.hears_a_player(&host.channel).await;
+        is_from_now(heard["time"].as_i64().unwrap() / 1_000, Duration::ZERO);
+        let page = json!({ "channel": host.channel, "limit": 10 });
+        let page = client.asks("history", page).await.unwrap();
+        let last = page["publications"].as_array().unwrap().last().unwrap();
+        is_from_now(last["time"].as_i64().unwrap() / 1_000, Duration::ZERO);
+        // The hub itself still takes what it has signed before.
+        let body = json!({ "seat_token": before });
+        daemon.post("/v1/sessions", body).send().await.expect(201);
+        let back = daemon.post("/v1/sessions", json!({ "seat_token": before }));
+        let session = back.send().await.expect(201);
+        is_from_now(moment(&session["session"]["expires_at"]), week);
+    }
+}
+
+async fn a_machine_that_stood_still_loses_no_seat(database: Database) {
+    let daemon = Daemon::on(database)
+        .set("kind.table.grace", "10s")
+        .set("client.ping", "3s")
+        .set("client.pong_timeout", "2s")
+        .start()
+        .await;
+    let host = Player::opens(&daemon).await;
+    let guest = Player::joins(&daemon, &host.room).await;
+    let mut here = host.sits_down(&daemon).await;
+    guest.sits_down(&daemon).await.drops_the_line();
+    here.hears_news(&host.channel, "seat.away").await;
+
+    let still = daemon.stands_still();
+    // Longer than the hold and than a ping may wait. The connect waits in the backlog until it is over.
+    let (client, ()) = tokio::join!(guest.connects(&daemon), async {
+        sleep(Duration::from_secs(11)).await;
+        drop(still);
+    });
+
+    let (_client, data) = client;
+    assert_eq!(data["seats"][0]["room"], host.room, "{data}");
+    assert_eq!(data["seats"][0]["status"], "held");
+    let said = here.publishes(&host.channel, json!("nobody was thrown out"));
+    said.await.unwrap();
+    assert!(here.is_open());
+    assert!(daemon.log().contains("the process stood still"));
+    // From here on the hold runs as ever.
+    here.drops_the_line();
+    seat_is(&daemon, &host, "away").await;
+    seat_is(&daemon, &host, "empty").await;
 }

@@ -13,6 +13,7 @@ mod configuration;
 mod crash;
 mod create;
 mod delivery;
+mod doubt;
 mod durable;
 mod hold;
 mod input;

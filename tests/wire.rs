@@ -369,6 +369,8 @@ async fn a_client_that_answers_no_ping_is_closed_and_keeps_its_seat(database: Da
     let daemon = Daemon::on(database)
         .set("client.ping", "2s")
         .set("client.pong_timeout", "1s")
+        // The time to connect is over with the connect: it delays no ping.
+        .set("client.connect_timeout", "60s")
         .start()
         .await;
     let host = Player::opens(&daemon).await;

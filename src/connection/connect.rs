@@ -11,6 +11,7 @@ use super::metric::{Resume, count_connect};
 use super::server_side::{Unsubscribed, Wanted};
 use super::state::{Connection, Established, Stage};
 use crate::auth::{self, Login, TokenKind, token_kind};
+use crate::clock::WallTime;
 use crate::id::{RoomCode, SessionToken, parse_name};
 use crate::room::{Grant, Peer};
 use crate::session::{Caller, SessionHandle};
@@ -102,7 +103,7 @@ impl Connection {
             ping: u32::try_from(ping).unwrap_or(u32::MAX),
             subs,
             pong: true,
-            time: self.context.actions.now().0,
+            time: WallTime::now().0,
         };
         // Whoever hears that it is connected can be found.
         let (user, session) = (established.peer.user.id.clone(), established.peer.session);

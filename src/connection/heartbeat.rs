@@ -1,7 +1,8 @@
 //! When to ask a client whether it is there, and when to give it up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::RunTime;
 use crate::config::ClientConfig;
 use crate::id::random_bytes;
 
@@ -16,11 +17,11 @@ pub(super) struct Heartbeat {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     /// Not connected yet; closed as stale at this moment.
-    New { until: Instant },
+    New { until: RunTime },
     /// The next ping is due at this moment.
-    Quiet { until: Instant },
+    Quiet { until: RunTime },
     /// A ping is out; without its pong the connection is given up at this moment.
-    Asked { until: Instant },
+    Asked { until: RunTime },
 }
 
 /// What is due.
@@ -33,39 +34,39 @@ pub(super) enum Beat {
 }
 
 impl Heartbeat {
-    pub(super) fn new(config: &ClientConfig, now: Instant) -> Heartbeat {
+    pub(super) fn new(config: &ClientConfig, now: RunTime) -> Heartbeat {
         Heartbeat {
             ping_every: config.ping,
             pong_within: config.pong_timeout,
             phase: Phase::New {
-                until: now + config.connect_timeout,
+                until: now.plus(config.connect_timeout),
             },
         }
     }
 
     /// The client has connected. The first ping comes at a random moment of the second half of the
     /// interval, so that clients that came together are not asked together.
-    pub(super) fn connected(&mut self, now: Instant) {
+    pub(super) fn connected(&mut self, now: RunTime) {
         if let Phase::New { .. } = self.phase {
             let share = f64::from(u16::from_ne_bytes(random_bytes())) / f64::from(u16::MAX);
             let half = self.ping_every / 2;
             self.phase = Phase::Quiet {
-                until: now + half + half.mul_f64(share),
+                until: now.plus(half + half.mul_f64(share)),
             };
         }
     }
 
     /// A pong has come; one that nobody asked for means nothing.
-    pub(super) fn pong(&mut self, now: Instant) {
+    pub(super) fn pong(&mut self, now: RunTime) {
         if let Phase::Asked { .. } = self.phase {
             self.phase = Phase::Quiet {
-                until: now + self.ping_every,
+                until: now.plus(self.ping_every),
             };
         }
     }
 
     /// The moment to call [`Heartbeat::beat`].
-    pub(super) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> RunTime {
         match self.phase {
             Phase::New { until } | Phase::Quiet { until } | Phase::Asked { until } => until,
         }
@@ -73,26 +74,26 @@ impl Heartbeat {
 
     /// What is due. While a command is being carried out the client is not heard, so it is not given
     /// up either.
-    pub(super) fn beat(&mut self, now: Instant, is_busy: bool) -> Beat {
+    pub(super) fn beat(&mut self, now: RunTime, is_busy: bool) -> Beat {
         if now < self.deadline() {
             return Beat::Nothing;
         }
         match self.phase {
             Phase::Quiet { .. } => {
                 self.phase = Phase::Asked {
-                    until: now + self.pong_within,
+                    until: now.plus(self.pong_within),
                 };
                 Beat::Ping
             }
             Phase::New { .. } if is_busy => {
                 self.phase = Phase::New {
-                    until: now + self.pong_within,
+                    until: now.plus(self.pong_within),
                 };
                 Beat::Nothing
             }
             Phase::Asked { .. } if is_busy => {
                 self.phase = Phase::Asked {
-                    until: now + self.pong_within,
+                    until: now.plus(self.pong_within),
                 };
                 Beat::Nothing
             }
@@ -106,49 +107,49 @@ impl Heartbeat {
 mod tests {
     use super::*;
 
-    fn heartbeat(now: Instant) -> Heartbeat {
+    fn heartbeat(now: RunTime) -> Heartbeat {
         Heartbeat::new(&crate::config::Config::default().client, now)
     }
 
     #[test]
     fn who_does_not_connect_in_time_is_stale() {
-        let now = Instant::now();
+        let now = RunTime::now();
         let mut heart = heartbeat(now);
 
         assert_eq!(
-            heart.beat(now + Duration::from_secs(9), false),
+            heart.beat(now.plus(Duration::from_secs(9)), false),
             Beat::Nothing
         );
         assert_eq!(
-            heart.beat(now + Duration::from_secs(10), false),
+            heart.beat(now.plus(Duration::from_secs(10)), false),
             Beat::Stale
         );
     }
 
     #[test]
     fn a_ping_wants_a_pong_and_a_pong_wins_time() {
-        let now = Instant::now();
+        let now = RunTime::now();
         let mut heart = heartbeat(now);
         heart.connected(now);
         let first = heart.deadline();
-        assert!(first >= now + Duration::from_millis(12_500));
-        assert!(first <= now + Duration::from_secs(25));
+        assert!(first >= now.plus(Duration::from_millis(12_500)));
+        assert!(first <= now.plus(Duration::from_secs(25)));
 
         assert_eq!(heart.beat(first, false), Beat::Ping);
         heart.pong(first);
         let second = heart.deadline();
-        assert_eq!(second, first + Duration::from_secs(25));
+        assert_eq!(second, first.plus(Duration::from_secs(25)));
         assert_eq!(heart.beat(second, false), Beat::Ping);
         assert_eq!(heart.beat(heart.deadline(), false), Beat::NoPong);
     }
 
     #[test]
     fn the_first_ping_is_spread_over_half_the_interval() {
-        let now = Instant::now();
+        let now = RunTime::now();
         let first = |_| {
             let mut heart = heartbeat(now);
             heart.connected(now);
-            heart.deadline() - now
+            heart.deadline().since(now)
         };
         let (early, late): (Vec<Duration>, Vec<Duration>) = (0..1_000)
             .map(first)
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_pong_that_nobody_asked_for_wins_no_time() {
-        let now = Instant::now();
+        let now = RunTime::now();
         let mut heart = heartbeat(now);
         heart.connected(now);
         let ping = heart.deadline();
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_an_answer_is_not_given_up() {
-        let now = Instant::now();
+        let now = RunTime::now();
         let mut heart = heartbeat(now);
         heart.connected(now);
         let ping = heart.deadline();
@@ -180,6 +181,6 @@ mod tests {
         let deadline = heart.deadline();
 
         assert_eq!(heart.beat(deadline, true), Beat::Nothing);
-        assert_eq!(heart.deadline(), deadline + Duration::from_secs(8));
+        assert_eq!(heart.deadline(), deadline.plus(Duration::from_secs(8)));
     }
 }

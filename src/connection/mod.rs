@@ -32,7 +32,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use metrics::gauge;
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
@@ -56,6 +56,7 @@ use self::metric::ConnectionMetrics;
 use self::socket::Socket;
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::auth::Verifier;
+use crate::clock::RunTime;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
@@ -178,7 +179,7 @@ impl Connections {
             return;
         };
         let (actor, queue) = started;
-        let heartbeat = Heartbeat::new(&self.context.client, Instant::now());
+        let heartbeat = Heartbeat::new(&self.context.client, RunTime::now());
         let mut socket = Socket::new(line, queue, actor.clone(), heartbeat);
         let open = self.context.metrics.open();
         open.ended(socket.run(&self.context.metrics).await);

@@ -4,16 +4,16 @@
 //! while a command is carried out; writing never does.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use ractor::rpc::CallResult;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -25,6 +25,7 @@ use super::line::{Batch, Line};
 use super::message::{ConnectionMessage, Served};
 use super::meter::Excess;
 use super::metric::{ConnectionMetrics, Ended};
+use crate::clock::RunTime;
 use crate::delivery::{Drained, Inbox, Outbound};
 use crate::wire::Close;
 
@@ -84,6 +85,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 // In a box, as it has a timer in it: the task fits into a kilobyte without.
                 let beat = Box::pin(beat(outbound, pulse));
                 tokio::select! {
+                    // What was read may bring the next deadline closer, or be the pong that was waited for.
+                    biased;
                     ended = read(line, actor, outbound, pulse, metrics) => ended,
                     never = beat => match never {},
                 }
@@ -152,7 +155,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         metrics.bytes_received.increment(payload.len() as u64);
         pulse.lock().is_busy = true;
         let served = ask(actor, payload).await;
-        let now = Instant::now();
+        let now = RunTime::now();
         let mut pulse = pulse.lock();
         pulse.is_busy = false;
         match served {
@@ -215,13 +218,17 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Pings, and gives up a client that does not answer.
 async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infallible {
+    let (mut timer, mut armed) = (pin!(sleep(Duration::ZERO)), None);
     loop {
-        let deadline = pulse.lock().heartbeat.deadline();
-        tokio::time::sleep_until(deadline.into()).await;
+        poll_fn(|cx| {
+            let deadline = pulse.lock().heartbeat.deadline();
+            poll_due(timer.as_mut(), &mut armed, deadline, cx)
+        })
+        .await;
         let beat = {
             let mut pulse = pulse.lock();
             let is_busy = pulse.is_busy;
-            pulse.heartbeat.beat(Instant::now(), is_busy)
+            pulse.heartbeat.beat(RunTime::now(), is_busy)
         };
         match beat {
             Beat::Nothing => {}
@@ -233,6 +240,24 @@ async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infall
             Beat::NoPong => return cut(outbound, Close::NoPong).await,
         }
     }
+}
+
+/// Waits for a deadline that moves: the timer is set anew whenever it is armed for another one.
+fn poll_due(
+    mut timer: Pin<&mut Sleep>,
+    armed: &mut Option<RunTime>,
+    deadline: RunTime,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if *armed != Some(deadline) {
+        *armed = Some(deadline);
+        let wait = deadline.since(RunTime::now());
+        timer.as_mut().reset(Instant::now() + wait);
+    }
+    ready!(timer.poll(cx));
+    // Running time may be behind the timer: then it is set once more.
+    *armed = None;
+    Poll::Ready(())
 }
 
 /// The writer says why, and ends the task.

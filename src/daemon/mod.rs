@@ -25,7 +25,7 @@ use tracing::info;
 
 use crate::admin::{self, Door};
 use crate::auth::Verifier;
-use crate::clock::HubClock;
+use crate::clock::{HubClock, watch_for_standstills};
 use crate::config::{Config, ConfigError, FolderError};
 use crate::http::{self, Health, HostRule, Limits, Listener};
 use crate::persistence::{OpenError, Store};
@@ -124,6 +124,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let verifier = open_keys(&config).await?;
 
     let clock = HubClock::start();
+    tokio::spawn(watch_for_standstills());
     let store = tokio::select! {
         opened = Store::open(&config, clock) => opened?,
         () = told_to_stop(&mut signals, parent.as_ref()) => {

@@ -275,6 +275,10 @@ pub(super) async fn change_within<T: Send + 'static>(
 /// Looks something up; nothing is lost if it is dropped half-way.
 async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Problem> {
     check_restored(api)?;
+    let _permit = api
+        .looks
+        .try_acquire()
+        .map_err(|_| Refusal::unavailable())?;
     match timeout(REQUEST_WITHIN, work).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(Refusal::unavailable().into()),

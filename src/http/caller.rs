@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::auth::{TokenKind, Verifier, token_kind};
+use crate::clock::WallTime;
 use crate::config::AuthConfig;
 use crate::id::{ApiKeyHash, CommandKey, SessionToken};
 use crate::session::{Actions, Caller, SessionHandle};
@@ -175,7 +176,7 @@ impl Claim {
             }
             Claim::Account(account, api_key) => {
                 let AccountRequest { id, name, until } = account;
-                if let Some(until) = until.filter(|until| *until <= actions.now()) {
+                if let Some(until) = until.filter(|until| *until <= WallTime::now()) {
                     let until = until.to_rfc3339();
                     let detail = format!("expires_at must be a moment to come, {until} has passed");
                     return Err(Refusal::bad_request(detail));
@@ -184,7 +185,7 @@ impl Claim {
                     id,
                     name,
                     api_key: Some(api_key),
-                    until,
+                    until: until.map(|until| actions.from_wall(until)),
                 }
             }
             Claim::Guest { name } => Caller::Guest { name },

@@ -63,6 +63,9 @@ use server::ServerApi;
 /// queue of the database, which refuses first as a rule.
 const CHANGES_MAX: usize = 16_384;
 
+/// Requests at one time that look something up: as many as changes.
+const LOOKS_MAX: usize = CHANGES_MAX;
+
 const WEBSOCKET: &str = "/connection/websocket";
 const SESSIONS: &str = "/v1/sessions";
 const SESSION: &str = "/v1/session";
@@ -133,6 +136,7 @@ struct Api {
     origins: OriginRule,
     socket: WebSocketConfig,
     changes: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
 }
 
 /// Makes the router of the public listener. To be called after the metrics recorder is installed.
@@ -168,6 +172,7 @@ pub fn router(
         origins,
         socket: upgrade::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+        looks: Arc::new(Semaphore::new(LOOKS_MAX)),
     };
     Router::new()
         .route(WEBSOCKET, get(upgrade::websocket))

@@ -392,13 +392,24 @@ impl Persistence {
         self.within(READ_WITHIN, question).await
     }
 
-    /// Asks in a task of its own, so that a caller that gives up cancels no statement.
+    /// Asks in a task of its own, so that a caller that gives up cancels no statement. Such reads go on, so their
+    /// number has a limit; callers wait for a place among them.
     async fn within<T: Send + 'static>(
         &self,
         limit: Duration,
         question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let outcome = match tokio::time::timeout(limit, tokio::spawn(question)).await {
+        let places = Arc::clone(&self.shared.reads);
+        let asking = async {
+            let place = places.acquire_owned().await;
+            tokio::spawn(async move {
+                let answer = question.await;
+                drop(place);
+                answer
+            })
+            .await
+        };
+        let outcome = match tokio::time::timeout(limit, asking).await {
             Ok(Ok(Ok(found))) => return Ok(found),
             Ok(Ok(Err(error))) => {
                 warn!(%error, "a read failed");

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::SoftWrite;
+use super::{Command, SoftWrite};
 use crate::id::{RoomId, SessionId};
 
 /// A mark waits at most so long for a group to go with; then it goes alone.
@@ -88,18 +88,22 @@ impl Marks {
         }
     }
 
-    /// Takes marks for one group.
-    pub(super) fn take(&self) -> Vec<SoftWrite> {
+    /// Takes marks for one group. Those that its commands depend on come first, however many wait: a release whose
+    /// seat is not marked as away finds nothing to release.
+    pub(super) fn take<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> Vec<SoftWrite> {
         let mut waiting = self.waiting.lock();
         waiting.arrived_due = None;
         if waiting.marks.len() <= PER_GROUP_MAX {
             waiting.due = None;
             return waiting.marks.drain().map(|(_, mark)| mark).collect();
         }
-        let keys: Vec<Key> = waiting.marks.keys().take(PER_GROUP_MAX).copied().collect();
-        keys.iter()
-            .filter_map(|key| waiting.marks.remove(key))
-            .collect()
+        let named = commands.filter_map(needed);
+        let mut taken: Vec<SoftWrite> =
+            named.filter_map(|key| waiting.marks.remove(&key)).collect();
+        let rest = PER_GROUP_MAX.saturating_sub(taken.len());
+        let keys: Vec<Key> = waiting.marks.keys().take(rest).copied().collect();
+        taken.extend(keys.iter().filter_map(|key| waiting.marks.remove(key)));
+        taken
     }
 
     /// Takes marks back that did not reach the database, to be tried again a second later. One that arrived meanwhile is
@@ -132,6 +136,26 @@ fn patience(mark: &SoftWrite) -> Duration {
     }
 }
 
+/// The key of the mark that a command depends on: that of its seat, or of a session whose life slides on.
+fn needed(command: &Command) -> Option<Key> {
+    match command {
+        Command::ReleaseSeat(release) => Some(Key::Seat(release.room, release.seat)),
+        Command::HoldSeat(hold) => Some(Key::Seat(hold.room, hold.seat)),
+        Command::ConfirmToken(confirm) => Some(Key::Seat(confirm.room, confirm.seat)),
+        Command::ClaimSeat(claim) => Some(Key::Seat(claim.room, claim.seat.number)),
+        Command::AddToken(add) => Some(Key::Session(add.session)),
+        Command::OpenSession(_)
+        | Command::OpenRoom(_)
+        | Command::EndTokens(_)
+        | Command::EndSession(_)
+        | Command::CloseRoom(_)
+        | Command::Publish(_)
+        | Command::RemoveHistory(_)
+        | Command::Sweep(_)
+        | Command::Nothing => None,
+    }
+}
+
 fn key(mark: &SoftWrite) -> Key {
     match mark {
         SoftWrite::SeatAway { room, seat, .. } | SoftWrite::SeatBack { room, seat, .. } => {
@@ -145,8 +169,11 @@ fn key(mark: &SoftWrite) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
     use crate::clock::HubTime;
+    use crate::persistence::ReleaseSeat;
 
     fn heartbeat(at: i64) -> SoftWrite {
         SoftWrite::Heartbeat { at: HubTime(at) }
@@ -158,7 +185,7 @@ mod tests {
         marks.leave(heartbeat(1));
         marks.leave(heartbeat(2));
 
-        let taken = marks.take();
+        let taken = marks.take(iter::empty());
 
         assert!(
             matches!(taken[..], [SoftWrite::Heartbeat { at: HubTime(2) }]),
@@ -170,17 +197,17 @@ mod tests {
     fn a_mark_taken_back_gives_way_to_a_newer_one() {
         let marks = Marks::default();
         marks.leave(heartbeat(1));
-        let taken = marks.take();
+        let taken = marks.take(iter::empty());
         marks.leave(heartbeat(2));
 
         marks.restore(taken);
 
-        let taken = marks.take();
+        let taken = marks.take(iter::empty());
         assert!(
             matches!(taken[..], [SoftWrite::Heartbeat { at: HubTime(2) }]),
             "{taken:?}"
         );
-        assert!(marks.take().is_empty());
+        assert!(marks.take(iter::empty()).is_empty());
     }
 
     fn back() -> SoftWrite {
@@ -196,7 +223,7 @@ mod tests {
     async fn a_player_who_is_back_while_marks_fail_does_not_wait_with_them() {
         let marks = Marks::default();
         marks.leave(heartbeat(1));
-        let failing = marks.take();
+        let failing = marks.take(iter::empty());
         let arrived = Instant::now();
         marks.leave(back());
         marks.restore(failing);
@@ -214,7 +241,7 @@ mod tests {
         }
         marks.due().await;
         let failed = Instant::now();
-        marks.restore(marks.take());
+        marks.restore(marks.take(iter::empty()));
 
         marks.due().await;
 
@@ -248,6 +275,44 @@ mod tests {
         );
 
         assert!(back < ALONE_AFTER, "{back:?}");
-        assert_eq!(marks.take().len(), 2);
+        assert_eq!(marks.take(iter::empty()).len(), 2);
+    }
+
+    #[test]
+    fn a_group_takes_the_marks_of_its_own_seats_before_all_others() {
+        let marks = Marks::default();
+        let away = |room| SoftWrite::SeatAway {
+            room,
+            seat: 0,
+            session: SessionId::new(),
+            since: HubTime(1),
+            hold_until: HubTime(2),
+        };
+        for _ in 0..2 * PER_GROUP_MAX {
+            marks.leave(away(RoomId::new()));
+        }
+        let rooms: Vec<RoomId> = (0..64).map(|_| RoomId::new()).collect();
+        for room in &rooms {
+            marks.leave(away(*room));
+        }
+        let releases: Vec<Command> = rooms
+            .iter()
+            .map(|room| {
+                Command::ReleaseSeat(ReleaseSeat {
+                    room: *room,
+                    seat: 0,
+                    session: SessionId::new(),
+                    hold_until: Some(HubTime(2)),
+                })
+            })
+            .collect();
+
+        let taken = marks.take(releases.iter());
+
+        assert_eq!(taken.len(), PER_GROUP_MAX);
+        for room in rooms {
+            let is_of = |mark: &SoftWrite| matches!(mark, SoftWrite::SeatAway { room: of, .. } if *of == room);
+            assert!(taken.iter().any(is_of), "{room:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Command, Persistence, Refused, Write, WriteError, read};
-use crate::id::{ApiKeyHash, KeyHash, SessionId, UserId};
+use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
 
 /// Answers kept for one session or user: the oldest goes when one more comes. Many times what a client
 /// can have under way.
@@ -31,6 +31,8 @@ pub enum Scope {
     User(UserId),
     /// A game's server, which asks for all of its users.
     ApiKey(ApiKeyHash),
+    /// Publications of a game's server in the durable stream of a room.
+    Room(RoomId),
     /// Somebody new: the key is all that they can show.
     Guest,
 }
@@ -60,6 +62,7 @@ impl Once {
             Scope::Session(id) => scope_of_session(*id),
             Scope::User(id) => format!("user:{id}"),
             Scope::ApiKey(key) => format!("api_key:{key}"),
+            Scope::Room(room) => format!("room:{}", room.0),
             Scope::Guest => format!("guest:{}", self.key),
         }
     }
@@ -69,7 +72,7 @@ impl Once {
     pub(super) fn is_counted(&self) -> bool {
         match &self.scope {
             Scope::Session(_) | Scope::User(_) | Scope::Guest => true,
-            Scope::ApiKey(_) => false,
+            Scope::ApiKey(_) | Scope::Room(_) => false,
         }
     }
 

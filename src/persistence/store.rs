@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -38,6 +38,10 @@ const LOCK_LEFT_OVER: Duration = Duration::from_secs(3);
 /// How often the lock's connection is looked after: another daemon that waits for the lock waits longer.
 const LOCK_RENEWAL: Duration = Duration::from_secs(5);
 
+/// Reads under way at one time: some for each connection that the pool may have, so that it is never idle while
+/// callers wait.
+const READS_CONCURRENCY_MAX: usize = 256;
+
 /// The oldest PostgreSQL with everything that is used here, as its `server_version_num`.
 const POSTGRES_OLDEST: i64 = 130_000;
 
@@ -54,6 +58,8 @@ pub(super) struct Shared {
     /// Test hook: waited before each COMMIT in builds with `faults`.
     pub(super) commit_delay: Duration,
     pub(super) readers: Readers,
+    /// A place for each read under way, those included that nobody waits for any more.
+    pub(super) reads: Arc<Semaphore>,
     /// At least one.
     pub(super) lanes: Vec<Lane>,
     pub(super) marks: Marks,
@@ -116,6 +122,7 @@ impl Store {
             settings: config.persistence.clone(),
             commit_delay,
             readers,
+            reads: Arc::new(Semaphore::new(READS_CONCURRENCY_MAX)),
             lanes: lanes.collect(),
             marks: Marks::default(),
             active_users: ActiveUsers::default(),

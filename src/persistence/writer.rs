@@ -119,9 +119,10 @@ impl Committer {
         self.lane == 0
     }
 
-    fn take_marks(&self) -> Vec<SoftWrite> {
+    fn take_marks(&self, items: &[Item]) -> Vec<SoftWrite> {
         if self.has_marks() {
-            self.shared.marks.take()
+            let commands = items.iter().map(|item| &item.command);
+            self.shared.marks.take(commands)
         } else {
             Vec::new()
         }
@@ -165,7 +166,7 @@ impl Committer {
                 // The marks alone can wait: commands that may still be in time are in the queue.
                 return true;
             }
-            let marks = self.take_marks();
+            let marks = self.take_marks(&items);
             if items.is_empty() && marks.is_empty() {
                 return true;
             }

@@ -21,7 +21,7 @@ use super::state::{Memory, Phase, Profile, Room};
 use super::stream::Stream;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
-use crate::persistence::{SoftWrite, StoredRoom, StoredSeat, StoredStream};
+use crate::persistence::{StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::RoomView;
 
@@ -60,6 +60,7 @@ impl Actor for RoomActor {
             claims: HashMap::new(),
             releases: HashMap::new(),
             takes: HashMap::new(),
+            token_ends: HashMap::new(),
             vacancy: 0,
             memory: Memory::Empty,
             profile,
@@ -137,10 +138,11 @@ impl Room {
             } => room.release(session, once, reply),
             RoomMessage::Hold(request) => room.hold(request).await,
             RoomMessage::Delayed { sitter, by } => room.delayed(&sitter, by).await,
-            RoomMessage::Back { session, epoch } => room.back(session, epoch),
+            RoomMessage::Back { session, epoch } => room.back(session, epoch).await,
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
             RoomMessage::Vacated { session, parting } => room.vacated(session, parting).await?,
             RoomMessage::Settled { change, result } => room.settled(change, result).await?,
+            RoomMessage::SeatRead(read) => room.seat_read(*read).await?,
             RoomMessage::Subscribe { subscribing, reply } => {
                 answer(reply, room.subscribe(*subscribing));
                 room.rest_if_unheard();
@@ -208,7 +210,7 @@ impl Room {
             return;
         }
         match wake {
-            Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until),
+            Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until).await,
             Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
             Wake::Unheard { vacancy } => self.forget(vacancy),
             Wake::Rest if self.is_kept_no_longer().await => self.rest(),
@@ -242,22 +244,15 @@ impl Room {
         };
         let occupant = Occupant {
             hold_until,
+            recorded: hold_until,
             ..Occupant::stored(&seat, epoch)
         };
         self.seating.put(seat.number, occupant.clone());
         if let Some(end) = hold_until {
             self.wake_at(seat.number, end).await;
         }
-        if hold_until != seat.hold_until
-            && let Some(hold_until) = hold_until
-        {
-            self.context.persistence.mark(SoftWrite::SeatAway {
-                room: seat.room,
-                seat: seat.number,
-                session: seat.session,
-                since: now,
-                hold_until,
-            });
+        if hold_until != seat.hold_until {
+            self.mark_hold(seat.number, &occupant);
         }
         match (origin, self.holding(seat.number, &occupant)) {
             // In a durable stream it is since the room was opened.

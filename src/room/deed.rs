@@ -240,7 +240,7 @@ impl Room {
                     now,
                 )
             }
-            Change::Hold { seat, longer } => {
+            Change::Hold { seat, longer, .. } => {
                 let (team, holder) = (self.kind.team(seat), longer.and(holder(seat)));
                 away(seat, team, holder, longer.unwrap_or_default(), now)
             }
@@ -254,7 +254,9 @@ impl Room {
             Change::Close => {
                 Words::new(move |_| vec![row(News::Closed { reason: EMPTY }.to_json(), now)])
             }
-            Change::Publish | Change::RemoveHistory { .. } => Words::new(|_| Vec::new()),
+            Change::EndTokens { .. } | Change::Publish | Change::RemoveHistory { .. } => {
+                Words::new(|_| Vec::new())
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::brood::Rooms;
 use super::handle::RoomHandle;
-use super::journal::{Placed, PublishReply, Publisher, Said};
+use super::journal::{Entry, Placed, PublishReply, Publisher, Said};
 use super::message::{RoomMessage, Wake};
 use super::repeat::KNOWN_FOR;
 use super::state::{Phase, Room};
@@ -211,8 +211,8 @@ impl Room {
         }
         let now = self.now();
         let is_keyed = word.key.is_some();
-        let first = match word.key {
-            Some(key) => self.repeats.take(key, reply, now),
+        let first = match &word.key {
+            Some(key) => self.repeats.take(Arc::clone(key), reply, now),
             None => Some(reply),
         };
         if let Some(reply) = first {
@@ -226,7 +226,11 @@ impl Room {
             };
             match word.is_passing {
                 true => self.pass_on(said, reply),
-                false => self.say(said, Some(reply)),
+                false => self.enter(Entry {
+                    said,
+                    reply: Some(reply),
+                    key: word.key,
+                }),
             }
             let history = is_kept.then_some(self.kind.config.history_ttl);
             let key = is_keyed.then_some(KNOWN_FOR);
@@ -248,13 +252,14 @@ impl Room {
 
     /// Delivers something to those who listen now.
     fn pass_on(&mut self, said: Said, reply: PublishReply) {
-        let publication = Publication {
+        let mut publication = Publication {
             offset: 0,
             data: said.data,
             info: said.info,
             tags: said.tags,
             time: said.time,
         };
+        self.show_time(&mut publication);
         self.spread(&publication, said.since);
         let epoch = Arc::clone(self.stream.epoch());
         reply.settle(Ok(Placed { offset: 0, epoch }));

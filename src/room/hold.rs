@@ -11,7 +11,7 @@ use super::seating::Occupant;
 use super::state::Room;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
-use crate::persistence::{Command, HoldSeat, SoftWrite, Write, WriteError};
+use crate::persistence::{Command, HoldSeat, Write, WriteError};
 use crate::wire::{Reason, Refusal};
 
 impl Room {
@@ -37,11 +37,6 @@ impl Room {
         };
         if is_longer {
             self.lasts_longer(number, &occupant, hold_until).await;
-            if !self.stream.is_durable() {
-                let team = self.kind.team(number);
-                let note = SeatNote::new(number, team, &occupant).hold(at_least);
-                self.announce(&News::Away(note));
-            }
         }
         // Also if it was long enough: what is answered must be stored.
         let seat = holding.view(self.now());
@@ -61,6 +56,7 @@ impl Room {
         let write = Write::once(command, once);
         let change = Change::Hold {
             seat: number,
+            session: occupant.session,
             longer: is_longer.then_some(at_least),
         };
         let hear = Hear::new(move |result| {
@@ -101,17 +97,17 @@ impl Room {
         }
     }
 
-    /// The longer hold is stored, as that of an away seat. Its holder may be back by now.
-    pub(super) fn hold_committed(&self, number: u16) {
-        if let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number))
-            && occupant.hold_until.is_none()
-        {
-            self.context.persistence.mark(SoftWrite::SeatBack {
-                room: profile.id,
-                seat: number,
-                session: occupant.session,
-                at: self.now(),
-            });
+    /// The longer hold is stored, as that of an away seat. Its holder may be back by now. `longer` is how long it
+    /// lasts, if members have not received that yet.
+    pub(super) fn hold_committed(&mut self, number: u16, longer: Option<Duration>) {
+        let Some(occupant) = self.seating.occupant(number).cloned() else {
+            return;
+        };
+        if occupant.hold_until.is_none() {
+            self.mark_hold(number, &occupant);
+        } else if let Some(longer) = longer {
+            let note = SeatNote::new(number, self.kind.team(number), &occupant).hold(longer);
+            self.announce(&News::Away(note));
         }
     }
 
@@ -122,13 +118,11 @@ impl Room {
         };
         let (room, session) = (profile.id, occupant.session);
         // In place of the mark that may be waiting, with the end as it was.
-        self.context.persistence.mark(SoftWrite::SeatAway {
-            room,
-            seat: number,
-            session,
-            since: self.now(),
-            hold_until,
-        });
+        let longer = Occupant {
+            hold_until: Some(hold_until),
+            ..occupant.clone()
+        };
+        self.mark_hold(number, &longer);
         self.notify(session, SeatNews::Extended { room, hold_until });
         self.wake_at(number, hold_until).await;
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ractor::RpcReplyPort;
+use serde::{Deserialize, Serialize};
 
 use super::deed::{Deed, Doing};
 use super::stored::json;
@@ -33,8 +34,8 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Beyond this, which takes a seat that flaps through a long outage, the newest are lost.
 const NEWS_COUNT_MAX: usize = 2 * WAITING_COUNT_MAX;
 
-/// Where a publication went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a publication went. Stored with it if it has an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// 0 where the room keeps no history.
     pub offset: u64,
@@ -123,6 +124,8 @@ impl Said {
 pub(super) struct Entry {
     pub(super) said: Said,
     pub(super) reply: Option<PublishReply>,
+    /// Its idempotency key, which is stored with it: such an entry goes alone.
+    pub(super) key: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -210,12 +213,16 @@ impl Journal {
             && self.batch.len() < count_max
         {
             bytes += entry.said.data.len();
-            if bytes > BATCH_BYTES_MAX && !self.batch.is_empty() {
+            let is_keyed = entry.key.is_some();
+            if (bytes > BATCH_BYTES_MAX || is_keyed) && !self.batch.is_empty() {
                 break;
             }
             self.waiting_bytes -= entry.said.data.len();
             if let Some(Step::Say(entry)) = self.waiting.pop_front() {
                 self.batch.push(entry);
+            }
+            if is_keyed {
+                break;
             }
         }
         self.began = Some(now);
@@ -288,6 +295,7 @@ mod tests {
         Entry {
             said: said(1),
             reply: None,
+            key: None,
         }
     }
 
@@ -295,6 +303,7 @@ mod tests {
         Entry {
             said: said(size),
             reply: Some(PublishReply(None)),
+            key: None,
         }
     }
 
@@ -332,6 +341,24 @@ mod tests {
             journal.settled();
         }
         assert_eq!(journal.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn what_has_a_key_goes_alone() {
+        let mut journal = Journal::default();
+        let keyed = || Entry {
+            key: Some("k".into()),
+            ..spoken(1)
+        };
+        for entry in [spoken(1), spoken(1), keyed(), keyed(), spoken(1), spoken(1)] {
+            journal.push(entry).unwrap();
+        }
+
+        for count in [2, 1, 1, 2] {
+            assert_eq!(next(&mut journal), count);
+            journal.settled();
+        }
+        assert!(journal.is_idle());
     }
 
     #[test]

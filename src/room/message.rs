@@ -19,9 +19,10 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::persistence::{
-    Committed, NewSession, Once, ReadError, SessionWrite, StoredPublication, UserWrite, WriteError,
+    Committed, NewSession, Once, ReadError, SessionWrite, StoredPublication, StoredSeat, UserWrite,
+    WriteError,
 };
-use crate::token::Claims;
+use crate::token::{Claims, Generations};
 use crate::wire::{
     Failure, HistoryRequest, Overrides, Refusal, RoomView, SeatView, SubscribeRequest,
     SubscribeResult, UserView,
@@ -113,6 +114,8 @@ pub(super) enum RoomMessage {
         change: Change,
         result: Result<Committed, WriteError>,
     },
+    /// What the database has of a seat that it did not find as the room knows it.
+    SeatRead(Box<SeatRead>),
     Wake(Wake),
     /// The room looks after what has gathered for a crowd.
     Rouse,
@@ -144,6 +147,7 @@ impl RoomMessage {
             | RoomMessage::Away { .. }
             | RoomMessage::Vacated { .. }
             | RoomMessage::Settled { .. }
+            | RoomMessage::SeatRead(_)
             | RoomMessage::Wake(_) => true,
             RoomMessage::Subscribe { .. }
             | RoomMessage::Unsubscribe { .. }
@@ -301,6 +305,18 @@ pub struct Claimed {
     pub is_kept: bool,
 }
 
+/// The row of a seat, once everything that was written before is settled.
+#[derive(Debug)]
+pub(super) struct SeatRead {
+    pub number: u16,
+    /// Whose the seat was when the room began to doubt.
+    pub session: SessionId,
+    /// None if the row is gone.
+    pub row: Result<Option<StoredSeat>, ReadError>,
+    /// Whether the row was gone before, when it was read for the first time.
+    pub is_second: bool,
+}
+
 /// What is being written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
@@ -317,8 +333,14 @@ pub(super) enum Change {
     },
     Hold {
         seat: u16,
+        session: SessionId,
         /// How long it lasts, if that is longer than before.
         longer: Option<Duration>,
+    },
+    EndTokens {
+        seat: u16,
+        session: SessionId,
+        tokens: Generations,
     },
     Close,
     /// A batch of the journal.
@@ -337,7 +359,7 @@ impl Change {
             | Change::Release { .. }
             | Change::Hold { .. }
             | Change::Close => true,
-            Change::Publish | Change::RemoveHistory { .. } => false,
+            Change::EndTokens { .. } | Change::Publish | Change::RemoveHistory { .. } => false,
         }
     }
 }

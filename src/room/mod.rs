@@ -9,10 +9,12 @@
 //! members are told to subscribe again.
 
 mod actor;
+mod attachment;
 mod brood;
 mod crowd;
 mod deed;
 mod directory;
+mod doubt;
 mod game;
 mod halt;
 mod handle;

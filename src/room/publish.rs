@@ -10,9 +10,10 @@ use super::journal::{Entry, Placed, PublishReply, Said};
 use super::message::{Change, RoomMessage, Wake};
 use super::news::News;
 use super::past::PRUNE_AT;
+use super::repeat;
 use super::seat::refusal;
 use super::state::Room;
-use crate::persistence::{Command, Committed, Publish, Refused};
+use crate::persistence::{Command, Committed, Kept, Publish, Refused, Write};
 use crate::wire::{Reason, Refusal, hub_tags};
 
 /// The wait before news that could not be written are written again.
@@ -21,10 +22,15 @@ const NEWS_RETRY: Duration = Duration::from_secs(1);
 impl Room {
     /// Puts something into the stream. A durable one has it once it is committed.
     pub(super) fn say(&mut self, said: Said, reply: Option<PublishReply>) {
+        let key = None;
+        self.enter(Entry { said, reply, key });
+    }
+
+    pub(super) fn enter(&mut self, entry: Entry) {
         if !self.stream.is_durable() {
-            return self.deliver(said, reply);
+            return self.deliver(entry.said, entry.reply);
         }
-        match self.journal.push(Entry { said, reply }) {
+        match self.journal.push(entry) {
             Ok(()) => self.write_batch(),
             Err(Entry { reply: None, .. }) => {
                 error!(room = %self.channel, "news are lost: too many wait for the database");
@@ -67,6 +73,15 @@ impl Room {
             stream: self.stream.id(profile.id),
             publications: batch.iter().map(|entry| entry.said.to_row()).collect(),
         });
+        let key = batch.first().and_then(|entry| entry.key.as_deref());
+        let once = key.map(|key| {
+            let placed = Placed {
+                offset: self.stream.top() + 1,
+                epoch: Arc::clone(self.stream.epoch()),
+            };
+            repeat::stored(profile.id, key, &placed)
+        });
+        let publish = Write::once(publish, once);
         let me = self.me.clone();
         self.context.persistence.write_since(
             publish,
@@ -108,6 +123,10 @@ impl Room {
         refused: &Refused,
     ) -> Result<(), ActorProcessingErr> {
         let (entries, _) = self.journal.settled();
+        if let Refused::Repeated(kept) = refused {
+            self.repeated(entries, kept);
+            return Ok(());
+        }
         self.context.metrics.batches_refused.increment(1);
         match refused {
             Refused::Stale => {
@@ -155,10 +174,23 @@ impl Room {
         Ok(())
     }
 
+    /// The database has a publication under this key: it was published before the room knew its keys.
+    fn repeated(&mut self, entries: Vec<Entry>, kept: &Kept) {
+        metrics::counter!("holdfast_commands_repeated_total").increment(1);
+        let placed: Option<Placed> = serde_json::from_str(&kept.answer).ok();
+        let result = placed.ok_or_else(|| Refusal::unavailable().into());
+        for reply in entries.into_iter().filter_map(|entry| entry.reply) {
+            reply.settle(result.clone());
+        }
+        self.write_batch();
+        self.finish_close_if_told();
+    }
+
     /// Numbers something that is said, queues it for every member, and answers whoever said it.
     pub(super) fn deliver(&mut self, said: Said, reply: Option<PublishReply>) {
         let since = said.since;
-        let publication = self.stream.append(said, self.context.clock.now());
+        let mut publication = self.stream.append(said, self.context.clock.now());
+        self.show_time(&mut publication);
         self.spread(&publication, since);
         if let Some(reply) = reply {
             reply.settle(Ok(Placed {

@@ -23,7 +23,7 @@ use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
 /// The wait before a release that could not be written is written again.
-const RELEASE_RETRY: Duration = Duration::from_secs(1);
+const RELEASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Room {
     /// An explicit leave.
@@ -51,8 +51,16 @@ impl Room {
     }
 
     /// A hold is over, unless its holder came back in time.
-    pub(super) fn hold_over(&mut self, number: u16, hold_until: HubTime) {
-        if let Some(session) = self.seating.expire(number, hold_until) {
+    pub(super) async fn hold_over(&mut self, number: u16, hold_until: HubTime) {
+        let now = self.now();
+        let holder = self.seating.occupant(number);
+        if holder.is_none_or(|holder| holder.hold_until != Some(hold_until)) {
+            return;
+        }
+        if now < hold_until {
+            // Woken early.
+            self.wake_at(number, hold_until).await;
+        } else if let Some(session) = self.seating.expire(number, hold_until, now) {
             let reason = ReleaseReason::HoldOver;
             self.write_release(number, session, Some(hold_until), None, reason);
         }
@@ -118,8 +126,10 @@ impl Room {
                 self.release_committed(number, reason, false).await;
                 return Ok(());
             }
+            // The mark of its absence is lost, or its session has ended: the row says which.
             (Refused::Stale, ReleaseReason::HoldOver) => {
-                return Err(format!("the hold of seat {number} is another in the database").into());
+                self.doubt(number);
+                return Ok(());
             }
             (
                 Refused::InvalidUser
@@ -136,20 +146,16 @@ impl Room {
         for reply in self.releases.remove(&number).unwrap_or_default() {
             answer(reply, Err(refusal(refused)));
         }
-        let Some(occupant) = self.seating.keep(number).cloned() else {
-            return Ok(());
-        };
-        match (occupant.hold_until, reason) {
-            (Some(hold_until), ReleaseReason::HoldOver) => {
-                let seat = number;
-                self.wake(RELEASE_RETRY, Wake::Hold { seat, hold_until })
-                    .await;
-            }
-            // It came back while the release was being written.
-            (None, ReleaseReason::HoldOver) => self.came_back(number, &occupant),
-            (_, ReleaseReason::Left | ReleaseReason::SessionEnded) => {}
-        }
+        self.keep(number).await;
         Ok(())
+    }
+
+    /// A seat that was being released stays its holder's, who may have come or gone meanwhile, and whose hold may
+    /// have ended.
+    pub(super) async fn keep(&mut self, number: u16) {
+        if self.seating.keep(number) {
+            self.record(number, RELEASE_RETRY_DELAY).await;
+        }
     }
 
     /// The session has ended, durably, and its seats with it.
@@ -170,13 +176,23 @@ impl Room {
     }
 
     /// Everybody hears that a seat is empty.
-    fn announce_released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
+    pub(super) fn announce_released(
+        &mut self,
+        number: u16,
+        occupant: &Occupant,
+        reason: ReleaseReason,
+    ) {
         let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
         self.announce(&News::Released(note));
     }
 
     /// A seat is empty: its holder loses what only holders may do.
-    async fn released(&mut self, number: u16, occupant: &Occupant, reason: ReleaseReason) {
+    pub(super) async fn released(
+        &mut self,
+        number: u16,
+        occupant: &Occupant,
+        reason: ReleaseReason,
+    ) {
         debug!(room = %self.channel, seat = number, ?reason, "seat released");
         count_release(reason);
         self.members.describe(occupant.session, None);

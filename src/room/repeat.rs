@@ -1,7 +1,8 @@
 //! Publications that may be sent twice: a key says that they are one.
 //!
 //! A room knows the keys of the last few minutes and what became of their publications. It has no other
-//! state to race with: the same key twice at once is published once, and both hear where it went.
+//! state to race with: the same key twice at once is published once, and both hear where it went. In a durable
+//! stream the key is stored with the publication as well, so that it outlives the room and the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,6 +15,8 @@ use tokio::sync::oneshot;
 
 use super::journal::{Placed, PublishReply, Publisher};
 use crate::clock::HubTime;
+use crate::id::{KeyHash, RoomId};
+use crate::persistence::{Once, Scope};
 use crate::wire::{Failure, Refusal};
 
 /// How long a key is known, as the protocol has it.
@@ -23,6 +26,18 @@ pub(super) const KNOWN_FOR: Duration = Duration::from_mins(5);
 const KEYS_MAX: usize = 1_024;
 
 type Outcome = Shared<BoxFuture<'static, Result<Placed, Failure>>>;
+
+/// What is stored with a publication that has a key.
+pub(super) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<Once> {
+    let answer = serde_json::to_string(placed).expect("a place has text keys only");
+    Arc::new(Once {
+        scope: Scope::Room(room),
+        key: KeyHash::of(key),
+        // As in memory, a key stands for one publication whatever it says.
+        content: [0; 32],
+        answer: Some(answer.into()),
+    })
+}
 
 /// The keys of a room's publications.
 #[derive(Default)]

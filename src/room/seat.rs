@@ -1,4 +1,4 @@
-//! What happens to seats: claimed, released, away, back, and over.
+//! How a seat is claimed, and what becomes of each change once it is settled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,16 +6,12 @@ use std::time::Duration;
 use ractor::ActorProcessingErr;
 
 use super::deed::Hear;
-use super::message::{Change, ClaimRequest, Claimed, Wake};
+use super::message::{Change, ClaimRequest, Claimed};
 use super::news::{News, SeatNote};
-use super::notice::{Epoch, SeatNews};
+use super::notice::SeatNews;
 use super::seating::{Claim, Occupant, Seating};
 use super::state::{ClaimReply, Phase, Room};
-use crate::clock::HubTime;
-use crate::id::SessionId;
-use crate::persistence::{
-    ClaimSeat, Command, Committed, NewSeat, Refused, SoftWrite, Write, WriteError,
-};
+use crate::persistence::{ClaimSeat, Command, Committed, NewSeat, Refused, Write, WriteError};
 use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 
@@ -78,6 +74,7 @@ impl Room {
             user: request.user.clone(),
             epoch: request.epoch,
             hold_until,
+            recorded: hold_until,
             tokens,
         };
         let name = Arc::clone(&occupant.user.name);
@@ -136,7 +133,7 @@ impl Room {
                     .await?;
             }
             (Change::Take { seat, .. }, Err(WriteError::Refused(refused))) => {
-                self.take_refused(seat, &refused).await?;
+                self.take_refused(seat, &refused).await;
             }
             (Change::Release { seat, reason }, Ok(_)) => {
                 self.release_committed(seat, reason, is_told).await;
@@ -144,12 +141,30 @@ impl Room {
             (Change::Release { seat, reason }, Err(WriteError::Refused(refused))) => {
                 self.release_refused(seat, reason, &refused).await?;
             }
-            (Change::Hold { seat, .. }, Ok(_)) => self.hold_committed(seat),
+            (Change::Hold { seat, longer, .. }, Ok(_)) => {
+                self.hold_committed(seat, longer.filter(|_| !is_told));
+            }
+            // The seat is another's by now, or nobody's, which the room may not know yet.
+            (Change::Hold { seat, session, .. }, Err(WriteError::Refused(Refused::Stale))) => {
+                let holder = self.seating.occupant(seat);
+                if holder.is_some_and(|holder| holder.session == session) {
+                    self.doubt(seat);
+                }
+            }
             // Who asked has been told, and a longer hold harms nobody.
-            (Change::Hold { .. }, Err(WriteError::Refused(refused)))
-                if refused != Refused::Stale => {}
-            (Change::Hold { seat, .. }, Err(WriteError::Refused(_))) => {
-                return Err(format!("seat {seat} has another holder in the database").into());
+            (Change::Hold { .. }, Err(WriteError::Refused(_))) => {}
+            (
+                Change::EndTokens {
+                    seat,
+                    session,
+                    tokens,
+                },
+                Ok(_),
+            ) => {
+                self.tokens_ended(seat, session, Ok(tokens));
+            }
+            (Change::EndTokens { seat, session, .. }, Err(WriteError::Refused(refused))) => {
+                self.tokens_ended(seat, session, Err(&refused));
             }
             (Change::RemoveHistory { up_to }, Ok(_)) => self.history_removed(up_to, Ok(())),
             (Change::RemoveHistory { up_to }, Err(WriteError::Refused(refused))) => {
@@ -183,8 +198,8 @@ impl Room {
         if !is_told {
             self.announce_held(number, &occupant);
         }
-        if let Some(hold_until) = occupant.hold_until {
-            self.wake_at(number, hold_until).await;
+        if occupant.hold_until.is_some() || occupant.recorded.is_some() {
+            self.record(number, Duration::ZERO).await;
         }
         let news = SeatNews::Gained {
             seat: holding,
@@ -225,87 +240,6 @@ impl Room {
         Ok(())
     }
 
-    /// The session has a connection.
-    pub(super) fn back(&mut self, session: SessionId, epoch: Epoch) {
-        self.members.remove_older(session, epoch);
-        let was_away = self.seating.back(session, epoch);
-        if self.seating.is_releasing(session) {
-            // What becomes of the seat is told when it is known.
-            return;
-        }
-        let seat = self
-            .seating
-            .seat_of(session)
-            .and_then(|number| Some((number, self.seating.occupant(number)?.clone())));
-        match (was_away, seat) {
-            (Some(_), Some((number, occupant))) => self.came_back(number, &occupant),
-            (_, seat) => self.confirm(
-                session,
-                epoch,
-                seat.as_ref().map(|(number, who)| (*number, who)),
-            ),
-        }
-    }
-
-    pub(super) fn came_back(&mut self, number: u16, occupant: &Occupant) {
-        let note = SeatNote::new(number, self.kind.team(number), occupant);
-        self.announce(&News::Back(note));
-        if let Some(profile) = &self.profile {
-            self.context.persistence.mark(SoftWrite::SeatBack {
-                room: profile.id,
-                seat: number,
-                session: occupant.session,
-                at: self.now(),
-            });
-        }
-        self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
-    }
-
-    fn confirm(&self, session: SessionId, epoch: Epoch, seat: Option<(u16, &Occupant)>) {
-        let Some(profile) = &self.profile else {
-            return;
-        };
-        let news = SeatNews::Confirmed {
-            room: profile.id,
-            epoch,
-            seat: seat.and_then(|(number, occupant)| self.holding(number, occupant)),
-        };
-        self.notify(session, news);
-    }
-
-    /// The session lost the connection of that epoch.
-    pub(super) async fn away(&mut self, session: SessionId, epoch: Epoch) {
-        let Some(profile) = &self.profile else {
-            return;
-        };
-        let (now, grace, room) = (self.now(), profile.grace, profile.id);
-        let hold_until = Occupant::hold_from(now, grace);
-        if self.is_halted() {
-            return;
-        }
-        let Some(number) = self.seating.away(session, epoch, hold_until) else {
-            if !self.seating.is_known(session) {
-                // It missed that its seat was released.
-                self.notify(session, SeatNews::Released { room });
-            }
-            return;
-        };
-        // None while its release is being written.
-        let Some(occupant) = self.seating.occupant(number).cloned() else {
-            return;
-        };
-        let note = SeatNote::new(number, self.kind.team(number), &occupant).hold(grace);
-        self.announce(&News::Away(note));
-        self.context.persistence.mark(SoftWrite::SeatAway {
-            room,
-            seat: number,
-            session,
-            since: now,
-            hold_until,
-        });
-        self.wake_at(number, hold_until).await;
-    }
-
     pub(super) fn check_open(&self) -> Result<(), Refusal> {
         match self.phase {
             Phase::Open if self.is_halted() => Err(Refusal::stopping()),
@@ -337,11 +271,6 @@ impl Room {
             user: occupant.user.clone(),
             is_kept,
         })
-    }
-
-    pub(super) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
-        let delay = hold_until.since(self.now());
-        self.wake(delay, Wake::Hold { seat, hold_until }).await;
     }
 }
 

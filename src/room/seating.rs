@@ -25,6 +25,9 @@ pub(super) struct Occupant {
     pub(super) epoch: Epoch,
     /// None while held; the end of the hold while away.
     pub(super) hold_until: Option<HubTime>,
+    /// The hold as it was last published, marked for its row, and scheduled. It lags behind while a change of the
+    /// seat is being written.
+    pub(super) recorded: Option<HubTime>,
     pub(super) tokens: Generations,
 }
 
@@ -158,10 +161,15 @@ impl Seating {
     }
 
     /// The same for a hold that is over, if the seat is still away with that very hold.
-    pub(super) fn expire(&mut self, number: u16, hold_until: HubTime) -> Option<SessionId> {
+    pub(super) fn expire(
+        &mut self,
+        number: u16,
+        hold_until: HubTime,
+        now: HubTime,
+    ) -> Option<SessionId> {
         let place = self.places.get_mut(usize::from(number))?;
         let occupant = place.settled()?;
-        if occupant.hold_until != Some(hold_until) {
+        if occupant.hold_until != Some(hold_until) || now < hold_until {
             return None;
         }
         let occupant = occupant.clone();
@@ -170,13 +178,24 @@ impl Seating {
         Some(session)
     }
 
-    /// The release could not be written: the seat stays its holder's.
-    pub(super) fn keep(&mut self, number: u16) -> Option<&Occupant> {
+    /// The release could not be written: the seat stays its holder's. False if it was given up meanwhile.
+    pub(super) fn keep(&mut self, number: u16) -> bool {
         let place = &mut self.places[usize::from(number)];
-        if let Place::Releasing(occupant) = place {
-            *place = Place::Taken(occupant.clone());
-        }
-        place.taken()
+        let Place::Releasing(occupant) = place else {
+            return false;
+        };
+        *place = Place::Taken(occupant.clone());
+        true
+    }
+
+    /// Takes note that the hold of a seat is recorded as it is now. Returns its holder as it was before that.
+    pub(super) fn record(&mut self, number: u16) -> Option<Occupant> {
+        let place = self.places.get_mut(usize::from(number))?;
+        place.taken()?;
+        let occupant = place.occupant_mut()?;
+        let before = occupant.clone();
+        occupant.recorded = occupant.hold_until;
+        Some(before)
     }
 
     /// The session has a connection. Returns the seat if it was away until now.
@@ -212,6 +231,7 @@ impl Seating {
         match &mut occupant.hold_until {
             Some(end) if *end < hold_until => {
                 *end = hold_until;
+                occupant.recorded = Some(hold_until);
                 true
             }
             Some(_) | None => false,
@@ -278,12 +298,18 @@ impl Seating {
         place.taken()
     }
 
-    /// Ends the tokens that were signed for a seat so far.
-    pub(super) fn end_tokens(&mut self, number: u16) -> Option<&Occupant> {
-        let place = self.places.get_mut(usize::from(number))?;
-        let occupant = place.occupant_mut()?;
-        occupant.tokens = occupant.tokens.end();
-        place.occupant()
+    /// Whether a seat is being taken over.
+    pub(super) fn is_moved(&self, number: u16) -> bool {
+        matches!(self.places.get(usize::from(number)), Some(Place::Moving(_)))
+    }
+
+    /// Takes the generations that the database has for a seat. Says whether they are others.
+    pub(super) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
+        let place = self.places.get_mut(usize::from(number));
+        let Some(occupant) = place.and_then(Place::occupant_mut) else {
+            return false;
+        };
+        std::mem::replace(&mut occupant.tokens, tokens) != tokens
     }
 
     /// A seat that is being taken over from a session, until that is written.
@@ -453,6 +479,7 @@ mod tests {
             },
             epoch: Epoch(1),
             hold_until: None,
+            recorded: None,
             tokens: Generations::begin(NOW),
         }
     }
@@ -532,9 +559,10 @@ mod tests {
         let later = HubTime(NOW.0 + 1);
         seating.away(ana.session, Epoch(2), later);
 
-        assert_eq!(seating.expire(0, NOW), None);
-        assert_eq!(seating.expire(0, later), Some(ana.session));
-        assert_eq!(seating.expire(0, later), None);
+        assert_eq!(seating.expire(0, NOW, later), None);
+        assert_eq!(seating.expire(0, later, NOW), None);
+        assert_eq!(seating.expire(0, later, later), Some(ana.session));
+        assert_eq!(seating.expire(0, later, later), None);
     }
 
     #[test]
@@ -547,7 +575,25 @@ mod tests {
         assert_eq!(seating.seat_of(ana.session), None);
         seating.back(ana.session, Epoch(9));
 
-        assert_eq!(seating.keep(0).map(|who| who.epoch), Some(Epoch(9)));
+        assert!(seating.keep(0));
+        assert_eq!(seating.occupant(0).map(|who| who.epoch), Some(Epoch(9)));
         assert_eq!(seating.seat_of(ana.session), Some(0));
+        assert!(!seating.keep(0));
+    }
+
+    #[test]
+    fn a_holder_who_goes_while_the_seat_is_released_is_away_from_then_on_if_it_stays() {
+        let mut seating = Seating::new(1, &[]);
+        let ana = occupant("ana");
+        seating.put(0, ana.clone());
+        seating.release(ana.session);
+        seating.away(ana.session, Epoch(1), NOW);
+        assert_eq!(seating.record(0), None);
+
+        seating.keep(0);
+
+        let before = seating.record(0).unwrap();
+        assert_eq!((before.recorded, before.hold_until), (None, Some(NOW)));
+        assert_eq!(seating.occupant(0).unwrap().recorded, Some(NOW));
     }
 }

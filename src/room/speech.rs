@@ -49,6 +49,9 @@ impl Room {
         let recover = request.recover.is_some();
         let request = without_recovery(request, grant.overrides)?;
         let mut subscribed = self.stream.subscribe(&request, limits, self.now())?;
+        for missed in &mut subscribed.publications {
+            self.show_time(missed);
+        }
         switch_off(&mut subscribed, grant.overrides);
         subscribed.data = grant.data;
         subscribed.expires = grant.ttl.is_some();
@@ -230,8 +233,12 @@ impl Room {
             bytes_max,
             count_max: self.context.recovery_max,
         };
+        let mut publications = self.stream.page(request, limits, now)?;
+        for publication in &mut publications {
+            self.show_time(publication);
+        }
         Ok(HistoryResult {
-            publications: self.stream.page(request, limits, now)?,
+            publications,
             epoch: Arc::clone(self.stream.epoch()),
             offset: self.stream.top(),
         })

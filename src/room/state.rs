@@ -67,6 +67,8 @@ pub(super) struct Room {
     pub(super) releases: HashMap<u16, Vec<RpcReplyPort<Result<(), Refusal>>>>,
     /// Seat tokens that were presented for a seat: the first one's move is being written.
     pub(super) takes: HashMap<u16, VecDeque<TakeRequest>>,
+    /// Who waits for the end of a seat's tokens to be written.
+    pub(super) token_ends: HashMap<u16, RpcReplyPort<Result<Claimed, Refusal>>>,
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
     pub(super) memory: Memory,
@@ -177,6 +179,11 @@ impl ClaimReply {
 impl Room {
     pub(super) fn now(&self) -> HubTime {
         self.context.clock.now()
+    }
+
+    /// Has a publication carry the time that its receivers' clocks show.
+    pub(super) fn show_time(&self, publication: &mut Publication) {
+        publication.time = HubTime(self.context.clock.on_wall(publication.time).0);
     }
 
     /// Writes a change; persistence tells when it is settled.

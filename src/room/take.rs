@@ -13,11 +13,10 @@ use super::seat::refusal;
 use super::seating::{Occupant, Presented};
 use super::state::{Phase, Room};
 use crate::clock::HubTime;
+use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{
-    Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, Write, WriteError,
-};
-use crate::token::Fault;
+use crate::persistence::{Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, Write};
+use crate::token::{Fault, Generations};
 use crate::wire::{Reason, Refusal, UserView};
 
 /// Tokens that may wait for a seat that is changing hands: a player's own devices and repeats.
@@ -26,22 +25,27 @@ const TAKES_MAX: usize = 16;
 impl Room {
     /// Somebody has a seat token; who, and for which seat, is signed.
     pub(super) fn take(&mut self, request: TakeRequest) {
+        let is_ending = self.token_ends.contains_key(&request.claims.seat);
         match self.presented(&request) {
+            // What the token is worth is known once the end of the seat's tokens is written.
+            Ok(Presented::Good | Presented::Reused) if is_ending => self.take_later(request),
             Ok(Presented::Good) => self.begin_take(request),
-            Ok(Presented::Later) => {
-                let waiting = self.takes.entry(request.claims.seat).or_default();
-                if waiting.len() < TAKES_MAX {
-                    waiting.push_back(request);
-                } else {
-                    let detail = "this seat is being taken over already, many times over";
-                    let refusal = Refusal::new(Reason::RateLimited, detail);
-                    answer(request.reply, Err(refusal));
-                }
-            }
+            Ok(Presented::Later) => self.take_later(request),
             Ok(Presented::Unsettled) => answer(request.reply, Err(Refusal::unavailable())),
             Ok(Presented::Reused) => self.reused(request),
             Ok(Presented::Bad(fault)) => answer(request.reply, Err(fault.refuse())),
             Err(refusal) => answer(request.reply, Err(refusal)),
+        }
+    }
+
+    fn take_later(&mut self, request: TakeRequest) {
+        let waiting = self.takes.entry(request.claims.seat).or_default();
+        if waiting.len() < TAKES_MAX {
+            waiting.push_back(request);
+        } else {
+            let detail = "this seat is being taken over already, many times over";
+            let refusal = Refusal::new(Reason::RateLimited, detail);
+            answer(request.reply, Err(refusal));
         }
     }
 
@@ -103,14 +107,12 @@ impl Room {
         self.write_told(write, change, Hear::new(|_| ()));
     }
 
-    /// A token older than one that was used: it is in two hands, and nobody can tell whose are the right
-    /// ones. So all that were signed for the seat are over. Who sits there stays.
+    /// A token older than one that was used: two parties have it, and nobody can tell which is the right one.
+    /// So all tokens that were signed for the seat end, once that is written. The holder keeps the seat.
     fn reused(&mut self, request: TakeRequest) {
         let (number, presented) = (request.claims.seat, request.claims.generation);
-        let refusal = Fault::Reused.refuse();
-        let (Some(profile), Some(occupant)) = (&self.profile, self.seating.end_tokens(number))
-        else {
-            return answer(request.reply, Err(refusal));
+        let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number)) else {
+            return answer(request.reply, Err(Fault::Reused.refuse()));
         };
         warn!(
             room = %self.channel,
@@ -119,22 +121,57 @@ impl Room {
             presented,
             "a seat token was used again after a newer one: the seat's tokens are over"
         );
-        let (room, session, tokens) = (profile.id, occupant.session, occupant.tokens);
-        self.notify(session, SeatNews::TokensEnded { room, tokens });
+        let (room, session, tokens) = (profile.id, occupant.session, occupant.tokens.end());
         let command = Command::EndTokens(EndTokens {
             room,
             seat: number,
             session,
             tokens,
         });
-        self.context.persistence.write_then(command, move |result| {
-            let refusal = match result {
-                // The seat is another's by now, and its tokens with it.
-                Ok(_) | Err(WriteError::Refused(Refused::Stale)) => refusal,
-                Err(WriteError::Refused(_) | WriteError::Lost) => Refusal::unavailable(),
-            };
-            answer(request.reply, Err(refusal));
+        self.token_ends.insert(number, request.reply);
+        let change = Change::EndTokens {
+            seat: number,
+            session,
+            tokens,
+        };
+        let listener = Arc::clone(&self.context.listener);
+        // Also if the room fails meanwhile: the client has no other token that is good.
+        self.write_and(command, change, move |result| {
+            if result.is_ok() {
+                listener.hear(session, SeatNews::TokensEnded { room, tokens });
+            }
         });
+    }
+
+    /// The end of a seat's tokens is written, or was refused.
+    pub(super) fn tokens_ended(
+        &mut self,
+        number: u16,
+        session: SessionId,
+        result: Result<Generations, &Refused>,
+    ) {
+        if let Ok(tokens) = result
+            && self
+                .seating
+                .concerned(number)
+                .is_some_and(|who| who.session == session)
+        {
+            self.seating.set_tokens(number, tokens);
+        }
+        if let Some(reply) = self.token_ends.remove(&number) {
+            let refusal = match result {
+                // Stale: the seat is another's by now, and its tokens with it.
+                Ok(_) | Err(Refused::Stale) => Fault::Reused.refuse(),
+                Err(refused) => refusal(refused),
+            };
+            answer(reply, Err(refusal));
+        }
+        // No move has begun meanwhile: each that was asked for waits here.
+        if !self.seating.is_moved(number) {
+            for request in self.takes.remove(&number).unwrap_or_default() {
+                self.take(request);
+            }
+        }
     }
 
     pub(super) async fn take_committed(
@@ -181,22 +218,21 @@ impl Room {
         Ok(())
     }
 
-    pub(super) async fn take_refused(
-        &mut self,
-        number: u16,
-        refused: &Refused,
-    ) -> Result<(), ActorProcessingErr> {
+    pub(super) async fn take_refused(&mut self, number: u16, refused: &Refused) {
+        match refused {
+            // Its session has ended, which the room does not know yet, or nobody knows why: the row says.
+            Refused::Stale if self.seating.is_moved(number) => self.doubt(number),
+            Refused::Stale => self.give_seat_back(number, &Fault::Released.refuse()).await,
+            refused => self.give_seat_back(number, &refusal(refused)).await,
+        }
+    }
+
+    /// A seat that was being taken over stays its holder's, if there is one still.
+    pub(super) async fn give_seat_back(&mut self, number: u16, refusal: &Refusal) {
         let mut waiting = self.takes.remove(&number).unwrap_or_default();
         let kept = self.seating.end_move(number).cloned();
         if let Some(request) = waiting.pop_front() {
-            let refusal = match (refused, &kept) {
-                (Refused::Stale, None) => Fault::Released.refuse(),
-                (Refused::Stale, Some(_)) => {
-                    return Err(format!("seat {number} is another's in the database").into());
-                }
-                (refused, _) => refusal(refused),
-            };
-            answer(request.reply, Err(refusal));
+            answer(request.reply, Err(refusal.clone()));
         }
         // Its hold may have ended meanwhile.
         if let Some(hold_until) = kept.and_then(|occupant| occupant.hold_until) {
@@ -205,7 +241,6 @@ impl Room {
         for request in waiting {
             self.take(request);
         }
-        Ok(())
     }
 }
 
@@ -224,6 +259,7 @@ fn newcomer(
         },
         epoch: Epoch(0),
         hold_until: Some(hold_until),
+        recorded: Some(hold_until),
         tokens: older.tokens.confirm(request.claims.generation),
     }
 }

@@ -72,6 +72,7 @@ impl Occupant {
     /// Who sits there according to the database.
     pub(super) fn stored(seat: &StoredSeat, epoch: Epoch) -> Occupant {
         Occupant {
+            recorded: seat.hold_until,
             session: seat.session,
             user: UserView {
                 id: seat.user.clone(),

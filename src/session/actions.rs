@@ -14,7 +14,7 @@ use super::fresh::Fresh;
 use super::handle::SessionHandle;
 use super::message::{Attached, ClaimTicket, Report};
 use super::once::{Answer, Keyed, SESSION_OPEN};
-use crate::clock::HubTime;
+use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{
@@ -137,8 +137,9 @@ impl Actions {
         if stored.expires_at < self.now() && stored.seats.is_empty() {
             return Err(Refusal::new(Reason::TokenInvalid, invalid));
         }
-        let session = self.sessions.start(stored.into()).await;
-        session.map(Found::Session).map_err(unanswered)
+        // Read once more, by its shard: it may have ended, and gone, since the token was looked up.
+        let session = self.sessions.resolve(stored.id).await.map_err(unanswered)?;
+        Ok(session.map_or(Found::Ended(stored.id), Found::Session))
     }
 
     /// Opens a session, or reports the one that asks.
@@ -353,6 +354,11 @@ impl Actions {
 
     pub fn now(&self) -> HubTime {
         self.sessions.context().clock.now()
+    }
+
+    /// Returns the moment in hub time at which the wall clock will show `moment`.
+    pub fn from_wall(&self, moment: WallTime) -> HubTime {
+        self.sessions.context().clock.from_wall(moment)
     }
 }
 

@@ -19,7 +19,7 @@ impl Session {
         Ok(ClaimTicket {
             epoch: self.epoch,
             is_attached: matches!(self.phase, Phase::Attached(_)),
-            expires_at: self.token_until(),
+            expires_at: self.context.clock.on_wall(self.token_until()),
             notice: self.claim_notice(),
         })
     }

@@ -11,7 +11,7 @@ use super::state::{Ending, Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
 use crate::persistence::{Command, Committed, EndSession, Farewell, Refused, Write, WriteError};
-use crate::room::{Parting, RoomKey, parting_words, refusal};
+use crate::room::{Holding, Parting, RoomKey, parting_words, refusal};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Refusal};
 
@@ -145,7 +145,11 @@ impl Session {
                     answer(ending.reply, Err(refusal(&refused)));
                 }
                 match link {
-                    Some(link) => self.phase = Phase::Attached(link),
+                    Some(link) => {
+                        self.phase = Phase::Attached(link);
+                        // A room that was rebuilt meanwhile takes the session for away.
+                        self.catch_up();
+                    }
                     None => self.turn_away(),
                 }
                 self.advance();
@@ -153,8 +157,19 @@ impl Session {
         }
     }
 
+    /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
+    /// rebuilt from rows older than that, would keep it for nobody.
+    pub(super) fn gave_up(&self, seat: &Holding) {
+        if let Some(room) = self.context.rooms.live(&RoomKey::Code(seat.code)) {
+            room.vacated(self.known.id, Parting::Untold);
+        }
+    }
+
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
         self.phase = Phase::Ended;
+        for seat in self.seats.iter() {
+            self.gave_up(seat);
+        }
         self.seats.clear();
         if let Some(link) = link {
             let last_words = ending.as_ref().and_then(|ending| ending.last_words.clone());

@@ -6,7 +6,7 @@ use super::actions::{Actions, Caller, SessionReport};
 use super::brood::SessionSeed;
 use super::handle::SessionHandle;
 use super::login_end::token_until;
-use crate::clock::HubTime;
+use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{NewSession, UserWrite};
 use crate::room::Holding;
@@ -18,6 +18,8 @@ pub(super) struct Fresh {
     pub(super) token: SessionToken,
     pub(super) expires_at: HubTime,
     pub(super) login_until: Option<HubTime>,
+    /// Until when its token is good, as the client receives it.
+    token_until: WallTime,
     pub(super) user: UserView,
     pub(super) user_write: UserWrite,
 }
@@ -54,11 +56,13 @@ impl Actions {
                 (user, write, until)
             }
         };
+        let (expires_at, token_until) = self.life(login_until);
         Ok(Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
-            expires_at: self.now().plus(self.sessions.context().ttl),
+            expires_at,
             login_until,
+            token_until,
             user,
             user_write,
         })
@@ -66,13 +70,23 @@ impl Actions {
 }
 
 impl Actions {
+    /// When a session that begins now ends, by the hub's clock, and until when its token is good, by the wall's.
+    fn life(&self, login_until: Option<HubTime>) -> (HubTime, WallTime) {
+        let context = self.sessions.context();
+        let expires_at = context.clock.now().plus(context.ttl);
+        let until = token_until(expires_at, login_until);
+        (expires_at, context.clock.on_wall(until))
+    }
+
     /// The session with which a user comes back to a seat, under the login that let it sit there.
     pub(super) fn fresh_of(&self, user: UserId, login_until: Option<HubTime>) -> Fresh {
+        let (expires_at, token_until) = self.life(login_until);
         Fresh {
             id: SessionId::new(),
             token: SessionToken::random(),
-            expires_at: self.now().plus(self.sessions.context().ttl),
+            expires_at,
             login_until,
+            token_until,
             user: UserView {
                 id: user.clone(),
                 // Until the commit tells the stored one.
@@ -118,7 +132,7 @@ impl Fresh {
         SessionView {
             id: self.id,
             token: Some(self.token.clone()),
-            expires_at: token_until(self.expires_at, self.login_until),
+            expires_at: self.token_until,
         }
     }
 }

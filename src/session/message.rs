@@ -6,7 +6,7 @@ use std::time::Duration;
 use ractor::RpcReplyPort;
 
 use super::handle::Attachment;
-use crate::clock::HubTime;
+use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::persistence::{Once, Refused};
@@ -83,7 +83,7 @@ pub struct Attached {
 /// How a session stands.
 #[derive(Debug)]
 pub struct Report {
-    pub expires_at: HubTime,
+    pub expires_at: WallTime,
     pub seats: Vec<SeatView>,
     pub is_attached: bool,
     /// Whether a seat may be added in a moment.
@@ -95,6 +95,6 @@ pub struct Report {
 pub(super) struct ClaimTicket {
     pub epoch: Epoch,
     pub is_attached: bool,
-    pub expires_at: HubTime,
+    pub expires_at: WallTime,
     pub notice: ClaimNotice,
 }

@@ -256,12 +256,21 @@ impl Actions {
 
     /// Nobody knows whether a room was committed. If it was, it is started, now or later: its hold must
     /// end, whatever its maker is told.
-    async fn find_room(&self, draft: Draft) -> Result<Draft, Refusal> {
+    async fn find_room(&self, mut draft: Draft) -> Result<Draft, Refusal> {
         let key = RoomKey::Code(draft.stored.code);
-        match self.rooms.rebuild(&key).await.map_err(unanswered)? {
-            Some(_) => Ok(draft),
-            None => Err(Refusal::unavailable()),
+        let room = self.rooms.rebuild(&key).await.map_err(unanswered)?;
+        let room = room.ok_or_else(Refusal::unavailable)?;
+        let view = room.view().await.map_err(|_| Refusal::unavailable())?;
+        // Another room may have the code.
+        if view.id != draft.stored.id {
+            return Err(Refusal::unavailable());
         }
+        let user = &draft.answer.user.id;
+        let mut seated = view.seats.into_iter().filter_map(|seat| seat.user);
+        if let Some(stored) = seated.find(|stored| stored.id == *user) {
+            draft.call(&stored.name);
+        }
+        Ok(draft)
     }
 
     async fn start_room(&self, plan: &Plan, stored: StoredRoom) -> Result<(), Refusal> {

@@ -40,7 +40,7 @@ pub struct Resumed {
 impl SessionContext {
     /// A seat as its holder is shown it, with a token for it. Nothing is written.
     pub(super) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
-        let now = self.clock.now();
+        let now = self.clock.read();
         let claims = Claims {
             user: user.clone(),
             room: seat.room,
@@ -54,7 +54,7 @@ impl SessionContext {
         SeatView {
             token: Some(signed.token),
             token_expires_at: Some(signed.expires_at),
-            ..seat.view(now)
+            ..seat.view(now.hub)
         }
     }
 }
@@ -113,7 +113,8 @@ impl Actions {
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
     pub fn prove_seat(&self, token: &str) -> Result<SeatProof, Refusal> {
-        let checked = self.keyring().check(token, self.now());
+        let now = self.sessions.context().clock.read();
+        let checked = self.keyring().check(token, now);
         checked.map(SeatProof).map_err(Fault::refuse)
     }
 

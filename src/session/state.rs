@@ -231,6 +231,9 @@ impl Session {
             SeatNews::TakenOver { room } => self.taken_over(room),
             SeatNews::TokensEnded { room, tokens } => self.tokens_ended(room, tokens),
             SeatNews::Unsure { room } => self.find_out(room),
+            SeatNews::Restored { seat } if matches!(self.phase, Phase::Ended) => {
+                self.gave_up(&seat);
+            }
             SeatNews::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
@@ -325,7 +328,7 @@ impl Session {
 
     pub(super) fn report(&self) -> Report {
         Report {
-            expires_at: self.token_until(),
+            expires_at: self.context.clock.on_wall(self.token_until()),
             seats: self.seats.iter().map(|seat| self.show(seat)).collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,

@@ -7,26 +7,25 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
 use super::handle::{SHARDS, shard_of};
+use crate::clock::RunTime;
 
 /// Deadlines on their way to the task. It only ever inserts and casts, so it is never far behind;
 /// past this an actor waits a moment before it goes on.
 const QUEUE_MAX: usize = 1024;
 
-/// The timer behind takes at most 2^36 ms, a little over two years. Who is woken early looks at the
-/// time and waits again.
+/// The timer behind takes at most 2^36 ms, a little over two years. A longer delay waits again.
 const DELAY_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// Hands a task values to give back when their time has come. Cheap to clone; the task ends with the
-/// last clone.
+/// last clone. Time for which the process stood still brings no deadline closer.
 ///
 /// There is no cancelling: who is woken looks whether there is still anything to do.
 #[derive(Debug)]
 pub struct Wheel<T> {
-    deadlines: mpsc::Sender<(Instant, T)>,
+    deadlines: mpsc::Sender<(RunTime, T)>,
 }
 
 /// A wheel for each shard: a busy one is no other's wait. Cheap to clone.
@@ -56,7 +55,7 @@ impl<T: Send + 'static> Wheel<T> {
 
     /// Gives `value` back after `delay`.
     pub async fn after(&self, delay: Duration, value: T) {
-        let at = Instant::now() + delay.min(DELAY_MAX);
+        let at = RunTime::now().plus(delay);
         // The task ends only with the runtime.
         if let Err(TrySendError::Full(deadline)) = self.deadlines.try_send((at, value)) {
             // In a box: it is rarely needed, and actors keep a place for it all their life.
@@ -65,21 +64,27 @@ impl<T: Send + 'static> Wheel<T> {
     }
 }
 
-async fn run<T>(mut queue: mpsc::Receiver<(Instant, T)>, wake: impl Fn(T)) {
+async fn run<T>(mut queue: mpsc::Receiver<(RunTime, T)>, wake: impl Fn(T)) {
     let mut pending = DelayQueue::new();
     loop {
         tokio::select! {
             // New deadlines first: one of them may be due before the next one waited for.
             biased;
             deadline = queue.recv() => match deadline {
-                Some((at, value)) => {
-                    pending.insert_at(value, at);
-                }
+                Some((at, value)) => wait(&mut pending, at, value),
                 None => return,
             },
-            Some(due) = pending.next(), if !pending.is_empty() => wake(due.into_inner()),
+            Some(due) = pending.next(), if !pending.is_empty() => match due.into_inner() {
+                (at, value) if RunTime::now() < at => wait(&mut pending, at, value),
+                (_, value) => wake(value),
+            },
         }
     }
+}
+
+fn wait<T>(pending: &mut DelayQueue<(RunTime, T)>, at: RunTime, value: T) {
+    let delay = at.since(RunTime::now()).min(DELAY_MAX);
+    pending.insert((at, value), delay);
 }
 
 impl<T> Clone for Wheel<T> {
@@ -104,5 +109,18 @@ mod tests {
 
         assert_eq!(heard.recv().await, Some("sooner"));
         assert_eq!(heard.recv().await, Some("later"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_woken_before_time_however_long_that_is() {
+        let (woken, mut heard) = mpsc::channel(8);
+        let wheel = Wheel::start(move |value| woken.try_send(value).unwrap());
+        let began = tokio::time::Instant::now();
+        let long = DELAY_MAX * 5 / 2;
+
+        wheel.after(long, "in two years and a half").await;
+
+        assert_eq!(heard.recv().await, Some("in two years and a half"));
+        assert!(began.elapsed() >= long, "{:?}", began.elapsed());
     }
 }

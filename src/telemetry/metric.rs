@@ -110,6 +110,16 @@ pub const FAMILIES: &[Family] = &[
         "seats that became empty",
     ),
     counts(
+        "holdfast_seats_corrected_total",
+        &[],
+        "seats that the database had otherwise than their room, and that were corrected; should stay 0",
+    ),
+    counts(
+        "holdfast_standstill_milliseconds_total",
+        &[],
+        "time for which the process stood still, which no hold is charged for",
+    ),
+    counts(
         "holdfast_seat_tokens_signed_total",
         &[],
         "seat tokens given to their holders",

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::fault::Fault;
 use super::key::{Key, KeyError};
-use crate::clock::HubTime;
+use crate::clock::{HubTime, Reading, WallTime};
 use crate::config::SeatTokenConfig;
 use crate::id::{RoomCode, RoomId, SeatToken, SessionId, UserId};
 
@@ -49,7 +49,7 @@ pub struct Claims {
 #[derive(Debug, Clone)]
 pub struct Signed {
     pub token: SeatToken,
-    pub expires_at: HubTime,
+    pub expires_at: WallTime,
 }
 
 /// The keys, and how long what they sign is good.
@@ -76,6 +76,30 @@ struct Body {
     team: Option<Arc<str>>,
     session: Uuid,
     generation: i64,
+    /// None in a token of an older version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    hub: Option<SignedAt>,
+}
+
+/// How hub time stood to the wall clock when a token was signed. By it the hub goes on by a clock that nobody sets.
+#[derive(Serialize, Deserialize)]
+struct SignedAt {
+    /// The run of the daemon: another one has a hub time of its own.
+    run: i64,
+    /// Milliseconds by which the wall clock was ahead.
+    ahead: i64,
+}
+
+impl Body {
+    fn is_expired(&self, now: Reading) -> bool {
+        let end = self.exp.saturating_mul(MILLIS);
+        match &self.hub {
+            Some(signed) if signed.run == now.run => {
+                now.hub >= HubTime(end.saturating_sub(signed.ahead))
+            }
+            Some(_) | None => now.wall >= WallTime(end),
+        }
+    }
 }
 
 /// What a header says before anything is believed.
@@ -139,7 +163,7 @@ impl Keyring {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss"]);
-        // In hub time, below: a wall clock that is set while the daemon runs ends no token.
+        // Below, and by hub time where it was signed in this run: a wall clock that is set ends no token.
         validation.validate_exp = false;
         Ok(Keyring {
             kid,
@@ -166,11 +190,11 @@ impl Keyring {
     ///
     /// # Panics
     /// Never: the key was tried when it was read.
-    pub fn sign(&self, claims: &Claims, now: HubTime) -> Signed {
-        let expires_at = now.plus(self.ttl).0.saturating_add(MILLIS - 1) / MILLIS;
+    pub fn sign(&self, claims: &Claims, now: Reading) -> Signed {
+        let expires_at = now.wall.plus(self.ttl).0.saturating_add(MILLIS - 1) / MILLIS;
         let body = Body {
             iss: ISSUER.to_owned(),
-            iat: now.0 / MILLIS,
+            iat: now.wall.0 / MILLIS,
             exp: expires_at,
             user: claims.user.as_str().to_owned(),
             room: claims.room.0,
@@ -179,6 +203,10 @@ impl Keyring {
             team: claims.team.clone(),
             session: claims.session.0,
             generation: claims.generation,
+            hub: Some(SignedAt {
+                run: now.run,
+                ahead: now.wall.0.saturating_sub(now.hub.0),
+            }),
         };
         let header = Header {
             typ: Some(TYPE.to_owned()),
@@ -189,12 +217,12 @@ impl Keyring {
         self.signed.increment(1);
         Signed {
             token: SeatToken::new(&token.expect("a key that was read signs")),
-            expires_at: HubTime(expires_at.saturating_mul(MILLIS)),
+            expires_at: WallTime(expires_at.saturating_mul(MILLIS)),
         }
     }
 
     /// What a token says, if one of the keys signed it and it has not expired.
-    pub fn check(&self, text: &str, now: HubTime) -> Result<Claims, Fault> {
+    pub fn check(&self, text: &str, now: Reading) -> Result<Claims, Fault> {
         let head = head(text).ok_or(Fault::Malformed)?;
         if head.typ.as_deref() != Some(TYPE) {
             return Err(Fault::Malformed);
@@ -211,7 +239,7 @@ impl Keyring {
                 false => Fault::Malformed,
             })?
             .claims;
-        if now.0 >= body.exp.saturating_mul(MILLIS) {
+        if body.is_expired(now) {
             return Err(Fault::Expired);
         }
         Ok(Claims {
@@ -240,7 +268,19 @@ mod tests {
     use super::*;
     use crate::token::new_key;
 
-    const NOW: HubTime = HubTime(1_763_718_000_250);
+    const NOW: Reading = Reading {
+        hub: HubTime(1_763_718_000_250),
+        wall: WallTime(1_763_718_000_250),
+        run: 7,
+    };
+
+    fn later(millis: i64) -> Reading {
+        Reading {
+            hub: HubTime(NOW.hub.0 + millis),
+            wall: WallTime(NOW.wall.0 + millis),
+            ..NOW
+        }
+    }
 
     /// What stands before the 32 bytes of a public Ed25519 key.
     const SPKI_HEAD: [u8; 12] = [
@@ -283,10 +323,31 @@ mod tests {
         let token = signed.token.reveal();
 
         assert_eq!(keyring.check(token, NOW), Ok(claims));
-        assert_eq!(signed.expires_at, HubTime(1_763_718_061_000));
-        let last = HubTime(signed.expires_at.0 - 1);
-        assert!(keyring.check(token, last).is_ok());
-        assert_eq!(keyring.check(token, signed.expires_at), Err(Fault::Expired));
+        assert_eq!(signed.expires_at, WallTime(1_763_718_061_000));
+        assert!(keyring.check(token, later(60_749)).is_ok());
+        assert_eq!(keyring.check(token, later(60_750)), Err(Fault::Expired));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_ends_no_token_of_this_run_and_prolongs_none() {
+        const DAY: i64 = 86_400_000;
+        let keyring = keyring(&[&new_key()]).unwrap();
+        let wrong = |by: i64, now: Reading| Reading {
+            wall: WallTime(now.wall.0 + by),
+            ..now
+        };
+        let token = keyring.sign(&claims(), NOW).token;
+        let early = keyring.sign(&claims(), wrong(2 * DAY, NOW)).token;
+
+        assert!(keyring.check(token.reveal(), wrong(2 * DAY, NOW)).is_ok());
+        let over = keyring.check(early.reveal(), later(61_000));
+        assert_eq!(over, Err(Fault::Expired));
+        let next_run = Reading {
+            run: 8,
+            ..later(61_000)
+        };
+        let over = keyring.check(token.reveal(), next_run);
+        assert_eq!(over, Err(Fault::Expired));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct Publication {
     /// The publisher; none for the hub's own news, and for what the server API publishes.
     pub info: Option<Arc<ClientInfo>>,
     pub tags: Option<Arc<Tags>>,
-    /// When the room took it.
+    /// When the room took it: in hub time as it is kept, by the wall clock as it is sent.
     pub time: HubTime,
 }
 

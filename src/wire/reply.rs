@@ -36,7 +36,7 @@ pub struct ConnectResult<'a, D: Serialize> {
     /// Whole seconds.
     pub ping: u32,
     pub pong: bool,
-    /// Hub time in milliseconds.
+    /// Milliseconds since 1970, by the wall clock.
     pub time: i64,
 }
 

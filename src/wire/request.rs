@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::{Reason, Refusal};
 use super::whole::Whole;
-use crate::clock::HubTime;
+use crate::clock::WallTime;
 use crate::id::{CODE_CHARS, CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
 
 /// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
@@ -79,7 +79,7 @@ pub struct AccountRequest {
     pub id: UserId,
     pub name: Option<Arc<str>>,
     /// The moment until which a session that this request makes is let in. None: without end.
-    pub until: Option<HubTime>,
+    pub until: Option<WallTime>,
 }
 
 /// The fields of a request, not yet read one by one.
@@ -277,13 +277,13 @@ impl<'a> Fields<'a> {
     }
 
     /// The moment until which the account's session is let in.
-    fn expires_at(&self) -> Result<Option<HubTime>, Refusal> {
+    fn expires_at(&self) -> Result<Option<WallTime>, Refusal> {
         let kind = "a moment in RFC 3339, such as 2030-01-31T12:00:00Z";
         let Some(raw) = self.expires_at else {
             return Ok(None);
         };
         let text: String = typed("expires_at", raw.get(), kind)?;
-        let until = HubTime::from_rfc3339(&text);
+        let until = WallTime::from_rfc3339(&text);
         until.map(Some).ok_or_else(|| expected("expires_at", kind))
     }
 

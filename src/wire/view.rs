@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::clock::HubTime;
+use crate::clock::WallTime;
 use crate::id::{RoomCode, RoomId, SeatToken, SessionId, SessionToken, UserId};
 
 /// A seat as its holder sees it: `SEAT` in the protocol.
@@ -32,7 +32,7 @@ pub struct SeatView {
         skip_serializing_if = "Option::is_none",
         serialize_with = "perhaps_rfc3339"
     )]
-    pub token_expires_at: Option<HubTime>,
+    pub token_expires_at: Option<WallTime>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub struct SessionView {
     )]
     pub token: Option<SessionToken>,
     #[serde(with = "rfc3339")]
-    pub expires_at: HubTime,
+    pub expires_at: WallTime,
 }
 
 fn reveal<S: Serializer>(token: &Option<SessionToken>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -127,7 +127,7 @@ fn reveal_seat<S: Serializer>(token: &Option<SeatToken>, serializer: S) -> Resul
 }
 
 fn perhaps_rfc3339<S: Serializer>(
-    time: &Option<HubTime>,
+    time: &Option<WallTime>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match time {
@@ -162,10 +162,10 @@ mod text {
 
 /// A moment, in the form that clients are told.
 mod rfc3339 {
-    use super::{Deserialize, Deserializer, HubTime, Serializer};
+    use super::{Deserialize, Deserializer, Serializer, WallTime};
 
     pub(super) fn serialize<S: Serializer>(
-        time: &HubTime,
+        time: &WallTime,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time.to_rfc3339())
@@ -173,9 +173,9 @@ mod rfc3339 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<HubTime, D::Error> {
+    ) -> Result<WallTime, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let time = HubTime::from_rfc3339(&text);
+        let time = WallTime::from_rfc3339(&text);
         time.ok_or_else(|| serde::de::Error::custom("a moment is written as RFC 3339"))
     }
 }

@@ -14,6 +14,7 @@ use crate::support::{Client, Daemon, Database, Player, Refusal, eventually, on_b
 on_both_databases!(
     an_older_token_used_after_a_newer_one_ends_both,
     a_reuse_is_one_only_once,
+    tokens_are_over_once_that_is_stored_and_not_before,
     a_token_that_is_not_right_is_refused_and_changes_nothing,
 );
 
@@ -83,6 +84,40 @@ async fn a_reuse_is_one_only_once(database: Database) {
     assert_eq!(data["seats"][0]["room"], host.room);
     assert_eq!(refused(&daemon, "reused").await, 0);
     assert_eq!(refused(&daemon, "ended").await, 1);
+}
+
+async fn tokens_are_over_once_that_is_stored_and_not_before(database: Database) {
+    let mut daemon = Daemon::on(database).start().await;
+    let host = Player::opens(&daemon).await;
+    let (_client, stolen) = seat_token(&daemon, &host).await;
+    let (_client, data) = comes_with(&daemon, &stolen).await.unwrap();
+    let (owner, data) = comes_with(&daemon, &token_of(&data)).await.unwrap();
+    let newest = token_of(&data);
+
+    let stall = daemon.store().stall().await;
+    let address = daemon.address();
+    let thief = tokio::spawn(async move {
+        let mut client = Client::dial(address).await;
+        client.says("connect", json!({ "token": stolen })).await;
+        client
+    });
+    eventually("the end of the tokens waits to be written", async || {
+        let log = daemon.log();
+        let is_seen = log.contains("used again after a newer one");
+        is_seen.then_some(()).ok_or(log)
+    })
+    .await;
+    // Killed before anything is stored, the hub must have told nobody of it.
+    let told = owner.heard_in_order();
+    daemon.kill();
+    stall.end().await;
+    daemon.restart().await;
+    drop(thief.await.unwrap());
+
+    let is_token = |frame: &Value| frame["push"]["message"]["data"]["type"] == "seat.token";
+    assert!(!told.iter().any(is_token), "{told:?}");
+    let (_owner, data) = comes_with(&daemon, &newest).await.unwrap();
+    assert_eq!(data["seats"][0]["room"], host.room);
 }
 
 /// A token that says other things, signed by this key.

@@ -5,7 +5,7 @@ use holdfast::wire::Encoding;
 use serde_json::{Value, json};
 
 use super::{calls, error, guest, hub, left_room, result};
-use crate::support::{Client, Daemon, Database, Player, on_both_databases};
+use crate::support::{Client, Daemon, Database, Player, eventually, on_both_databases};
 
 on_both_databases!(
     what_a_game_server_says_is_heard_in_either_encoding,
@@ -84,12 +84,23 @@ async fn what_is_said_in_a_durable_room_is_there_after_a_crash(database: Databas
     let host = Player::opens_with(&daemon, json!({ "kind": "duel" })).await;
     let body = json!({ "channel": host.channel, "data": "kept", "tags": { "a": "b" }, "idempotency_key": "k" });
     let placed = result(&daemon, "publish", body.clone()).await;
-    assert_eq!(result(&daemon, "publish", body).await, placed);
+    assert_eq!(result(&daemon, "publish", body.clone()).await, placed);
     let passing = json!({ "channel": host.channel, "data": "gone", "skip_history": true });
     assert_eq!(result(&daemon, "publish", passing).await, json!({}));
 
     daemon.kill();
     daemon.restart().await;
+    // The server that lost the answer in the crash asks again, and once more after the room has failed.
+    assert_eq!(result(&daemon, "publish", body.clone()).await, placed);
+    let room = json!({ "in": "room", "room": host.room });
+    daemon.has_a_panic_in(&room).await;
+    eventually("the room is back and knows the key", async || {
+        let answer = calls(&daemon, "publish", body.clone()).await;
+        let is_same = answer.body["result"] == placed;
+        assert!(is_same || answer.body.get("error").is_some(), "{answer:?}");
+        is_same.then_some(()).ok_or(answer.text)
+    })
+    .await;
 
     let kept = history(&daemon, &host.channel).await;
     assert_eq!(kept["epoch"], placed["epoch"]);
@@ -110,7 +121,7 @@ async fn a_closed_room_takes_no_words(database: Database) {
         .start()
         .await;
     let host = left_room(&daemon, "table").await;
-    crate::support::eventually("the room is closed", async || {
+    eventually("the room is closed", async || {
         let room = daemon.room(&host.room).await;
         let is_closed = room["status"] == "closed";
         is_closed.then_some(()).ok_or(room.to_string())
@@ -157,7 +168,7 @@ async fn what_is_said_to_nobody_is_forgotten_with_its_history() {
     result(&daemon, "publish", body).await;
     assert_eq!(daemon.actors().await.rooms, 1);
 
-    crate::support::eventually("the channel goes", async || {
+    eventually("the channel goes", async || {
         let rooms = daemon.actors().await.rooms;
         (rooms == 0).then_some(()).ok_or(format!("{rooms} rooms"))
     })

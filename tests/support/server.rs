@@ -22,7 +22,7 @@ pub(crate) struct Server {
     process: Option<Child>,
 }
 
-/// A server that does nothing until this is dropped.
+/// Processes that do nothing until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Frozen(Vec<u32>);
 
@@ -84,9 +84,7 @@ impl Server {
 
     /// Stops all its processes where they are (SIGSTOP): lines stay open, and nobody answers.
     pub(crate) fn freeze(&self) -> Frozen {
-        let processes = self.processes();
-        signal("STOP", &processes);
-        Frozen(processes)
+        Frozen::stop(self.processes())
     }
 
     /// Carries out a statement as the server's superuser.
@@ -182,6 +180,14 @@ impl Drop for Server {
         if self.process.is_some() {
             self.kill();
         }
+    }
+}
+
+impl Frozen {
+    /// Stops processes as they are.
+    pub(crate) fn stop(processes: Vec<u32>) -> Frozen {
+        signal("STOP", &processes);
+        Frozen(processes)
     }
 }
 

@@ -28,7 +28,6 @@ use super::Api;
 use super::api::change_within;
 use super::body;
 use super::problem::Problem;
-use crate::clock::HubTime;
 use crate::connection::Connections;
 use crate::room::Rooms;
 use crate::session::Actions;
@@ -145,10 +144,6 @@ impl ServerApi {
             data_bytes_max,
             counts: CallCounts::new(),
         }
-    }
-
-    fn now(&self) -> HubTime {
-        self.actions.now()
     }
 
     /// Carries out one call that is no batch.

@@ -12,6 +12,7 @@ use super::ServerApi;
 use super::answer::{Answer, done};
 use super::fields::{Fields, must_be};
 use super::look::position;
+use crate::clock::WallTime;
 use crate::connection::Whom;
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::room::Grant;
@@ -133,7 +134,7 @@ impl ServerApi {
         if at == 0 {
             return Ok(None);
         }
-        let left = at.saturating_sub(self.now().0 / 1_000);
+        let left = at.saturating_sub(WallTime::now().0 / 1_000);
         match u32::try_from(left) {
             Ok(left @ 1..) => Ok(Some(left)),
             Ok(0) | Err(_) => Err(must_be("expire_at", "a moment to come, within 136 years")),

@@ -29,7 +29,9 @@ pub(super) async fn apply(
     // One row for each seat: which of two an UPDATE takes is the database's own choice.
     let mut longest: HashMap<(Uuid, i32, Uuid), HubTime> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
-        if let Command::HoldSeat(hold) = &item.command {
+        if let Command::HoldSeat(hold) = &item.command
+            && !outcomes.is_settled(index)
+        {
             let seat = (hold.room.0, i32::from(hold.seat), hold.session.0);
             let until = longest.entry(seat).or_insert(hold.hold_until);
             *until = hold.hold_until.max(*until);

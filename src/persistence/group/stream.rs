@@ -66,6 +66,8 @@ pub(super) async fn apply(
             });
         }
         match &item.command {
+            // It was published before, under its key.
+            Command::Publish(_) if outcomes.is_settled(index) => {}
             Command::Publish(publish) => batches.push(Batch {
                 index,
                 stream: &publish.stream,

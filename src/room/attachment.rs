@@ -1,0 +1,129 @@
+//! What follows from a session's connection coming and going: its seat is held or away.
+
+use std::time::Duration;
+
+use super::message::Wake;
+use super::news::{News, SeatNote};
+use super::notice::{Epoch, SeatNews};
+use super::seating::Occupant;
+use super::state::Room;
+use crate::clock::HubTime;
+use crate::id::SessionId;
+use crate::persistence::SoftWrite;
+
+impl Room {
+    /// The session has a connection.
+    pub(super) async fn back(&mut self, session: SessionId, epoch: Epoch) {
+        self.members.remove_older(session, epoch);
+        let was_away = self.seating.back(session, epoch).is_some();
+        if self.seating.is_releasing(session) {
+            // What becomes of the seat is told when it is known.
+            return;
+        }
+        match self.seating.seat_of(session) {
+            Some(number) if was_away => self.record(number, Duration::ZERO).await,
+            number => {
+                let seat = number.and_then(|number| Some((number, self.seating.occupant(number)?)));
+                self.confirm(session, epoch, seat);
+            }
+        }
+    }
+
+    /// Does what follows from the hold of a seat as it is now, as far as that was not done yet: its holder may have
+    /// come or gone while a change of the seat was being written. A hold that has ended is looked at after `again`.
+    pub(super) async fn record(&mut self, number: u16, again: Duration) {
+        let Some(occupant) = self.seating.record(number) else {
+            return;
+        };
+        match (occupant.recorded, occupant.hold_until) {
+            (recorded, Some(end)) => {
+                if recorded != Some(end) {
+                    self.went_away(number, &occupant, end);
+                }
+                let wait = end.since(self.now()).max(again);
+                let (seat, hold_until) = (number, end);
+                self.wake(wait, Wake::Hold { seat, hold_until }).await;
+            }
+            (Some(_), None) => self.came_back(number, &occupant),
+            (None, None) => {
+                self.confirm(occupant.session, occupant.epoch, Some((number, &occupant)));
+            }
+        }
+    }
+
+    fn went_away(&mut self, number: u16, occupant: &Occupant, end: HubTime) {
+        let hold = end.since(self.now());
+        let note = SeatNote::new(number, self.kind.team(number), occupant).hold(hold);
+        self.announce(&News::Away(note));
+        self.mark_hold(number, occupant);
+    }
+
+    fn came_back(&mut self, number: u16, occupant: &Occupant) {
+        let note = SeatNote::new(number, self.kind.team(number), occupant);
+        self.announce(&News::Back(note));
+        self.mark_hold(number, occupant);
+        self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
+    }
+
+    /// Marks for the row of a seat whether its holder is away, and until when it is kept.
+    pub(super) fn mark_hold(&self, seat: u16, occupant: &Occupant) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let (room, session, now) = (profile.id, occupant.session, self.now());
+        let mark = match occupant.hold_until {
+            Some(hold_until) => SoftWrite::SeatAway {
+                room,
+                seat,
+                session,
+                since: now,
+                hold_until,
+            },
+            None => SoftWrite::SeatBack {
+                room,
+                seat,
+                session,
+                at: now,
+            },
+        };
+        self.context.persistence.mark(mark);
+    }
+
+    fn confirm(&self, session: SessionId, epoch: Epoch, seat: Option<(u16, &Occupant)>) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let news = SeatNews::Confirmed {
+            room: profile.id,
+            epoch,
+            seat: seat.and_then(|(number, occupant)| self.holding(number, occupant)),
+        };
+        self.notify(session, news);
+    }
+
+    /// The session lost the connection of that epoch.
+    pub(super) async fn away(&mut self, session: SessionId, epoch: Epoch) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let (grace, room) = (profile.grace, profile.id);
+        let hold_until = Occupant::hold_from(self.now(), grace);
+        if self.is_halted() {
+            return;
+        }
+        let Some(number) = self.seating.away(session, epoch, hold_until) else {
+            if !self.seating.is_known(session) {
+                // It missed that its seat was released.
+                self.notify(session, SeatNews::Released { room });
+            }
+            return;
+        };
+        // Nothing while the seat's release is being written: that follows if the seat stays its holder's.
+        self.record(number, Duration::ZERO).await;
+    }
+
+    pub(super) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
+        let delay = hold_until.since(self.now());
+        self.wake(delay, Wake::Hold { seat, hold_until }).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! A seat of which the database has something else than the room: the row decides, and that one seat is corrected.
+//!
+//! It happens where a mark was lost on its way to the row, and where a session has ended and its room has not heard
+//! of it yet. Nobody else in the room has anything to do with it.
+
+use std::time::Duration;
+
+use ractor::ActorProcessingErr;
+use tracing::{info, warn};
+
+use super::message::{RoomMessage, SeatRead};
+use super::news::ReleaseReason;
+use super::notice::SeatNews;
+use super::state::Room;
+use crate::id::SessionId;
+use crate::mailbox::answer;
+use crate::persistence::StoredSeat;
+use crate::token::Fault;
+use crate::wire::Refusal;
+
+/// The wait before a row is read again: because it could not be read, or because it is gone and the end of its
+/// session may be on its way to the room.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+impl Room {
+    /// Has the row of a seat read.
+    pub(super) fn doubt(&self, number: u16) {
+        if let Some(occupant) = self.seating.concerned(number) {
+            warn!(
+                room = %self.channel,
+                seat = number,
+                session = %occupant.session,
+                "the database has another state of a seat, which is looked up"
+            );
+            metrics::counter!("holdfast_seats_corrected_total").increment(1);
+            self.read_seat(number, occupant.session, false, Duration::ZERO);
+        }
+    }
+
+    fn read_seat(&self, number: u16, session: SessionId, is_second: bool, delay: Duration) {
+        let Some(profile) = &self.profile else {
+            return;
+        };
+        let (persistence, code, id) = (self.context.persistence.clone(), profile.code, profile.id);
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let room = persistence.room_truth(code).await;
+            let row = room.map(|room| {
+                let room = room.filter(|room| room.id == id);
+                let seats = room.map(|room| room.seats).unwrap_or_default();
+                seats.into_iter().find(|seat| seat.number == number)
+            });
+            let read = SeatRead {
+                number,
+                session,
+                row,
+                is_second,
+            };
+            // The room has failed, and its successor has read all rows.
+            let _ = me.cast(RoomMessage::SeatRead(Box::new(read)));
+        });
+    }
+
+    pub(super) async fn seat_read(&mut self, read: SeatRead) -> Result<(), ActorProcessingErr> {
+        let SeatRead {
+            number,
+            session,
+            row,
+            is_second,
+        } = read;
+        let holder = self.seating.concerned(number);
+        if holder.is_none_or(|holder| holder.session != session) {
+            // The room has heard of the end of the session meanwhile.
+            return Ok(());
+        }
+        match row {
+            Err(_) => self.read_seat(number, session, is_second, READ_RETRY_DELAY),
+            Ok(None) if !is_second => self.read_seat(number, session, true, READ_RETRY_DELAY),
+            Ok(None) => self.is_gone(number, session).await,
+            Ok(Some(row)) if row.session == session => self.is_there(number, &row).await,
+            Ok(Some(_)) => {
+                return Err(format!("seat {number} is another's in the database").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The session holds the seat: what was refused is tried again once the row is as it should be.
+    async fn is_there(&mut self, number: u16, row: &StoredSeat) {
+        if self.seating.set_tokens(number, row.tokens) {
+            let (room, tokens) = (row.room, row.tokens);
+            self.notify(row.session, SeatNews::TokensEnded { room, tokens });
+        }
+        if self.seating.is_moved(number) {
+            self.give_seat_back(number, &Refusal::unavailable()).await;
+        }
+        self.keep(number).await;
+        if let Some(occupant) = self.seating.occupant(number)
+            && occupant.hold_until != row.hold_until
+        {
+            self.mark_hold(number, occupant);
+        }
+    }
+
+    /// The session holds the seat no more, and nobody has told the room so: it has ended while the room failed.
+    async fn is_gone(&mut self, number: u16, session: SessionId) {
+        let Some((_, occupant)) = self.seating.vacate(session) else {
+            return;
+        };
+        info!(room = %self.channel, seat = number, %session, "a seat was given up before");
+        let reason = ReleaseReason::SessionEnded;
+        self.announce_released(number, &occupant, reason);
+        self.released(number, &occupant, reason).await;
+        if let Some(profile) = &self.profile {
+            let room = profile.id;
+            self.notify(session, SeatNews::Released { room });
+        }
+        for reply in self.releases.remove(&number).unwrap_or_default() {
+            answer(reply, Ok(()));
+        }
+        for request in self.takes.remove(&number).unwrap_or_default() {
+            answer(request.reply, Err(Fault::Released.refuse()));
+        }
+    }
+}
