@@ -431,7 +431,10 @@ async fn heads_beyond_the_limit_are_refused_and_unfinished_ones_time_out() {
     let limit = "the head of a request has at most 32768 bytes in at most 100 headers";
     assert!(refusal.contains(limit), "{refusal}");
     let garbage = raw(address, b"\x16\x03\x01\x00\x00 hello\r\n\r\n").await;
-    assert!(garbage.contains("this is no request that the hub can read"), "{garbage}");
+    assert!(
+        garbage.contains("this is no request that the hub can read"),
+        "{garbage}"
+    );
     let unfinished = timeout(PATIENCE, raw(address, b"GET /livez HTTP/1.1\r\nho")).await;
     assert!(!unfinished.unwrap().starts_with("HTTP/1.1 200"));
 }
