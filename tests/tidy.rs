@@ -370,6 +370,7 @@ const REASONS: [Reason; 19] = [
     Reason::PermissionDenied,
     Reason::RateLimited,
     Reason::Unavailable,
+    Reason::Internal,
 ];
 
 #[test]
