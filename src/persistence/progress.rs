@@ -54,7 +54,10 @@ mod tests {
             }
         });
 
-        assert!(matches!(progress.watch(&mut task, LIMIT).await, Some(Ok(()))));
+        assert!(matches!(
+            progress.watch(&mut task, LIMIT).await,
+            Some(Ok(()))
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,7 +168,11 @@ fn pieces(streams: &[(RoomId, StoredStream)]) -> Vec<Range<usize>> {
     let (mut start, mut count, mut bytes) = (0, 0, 0);
     for (index, (_, stream)) in streams.iter().enumerate() {
         count += stream.publications.len();
-        bytes += stream.publications.iter().map(|one| one.data.len()).sum::<usize>();
+        bytes += stream
+            .publications
+            .iter()
+            .map(|one| one.data.len())
+            .sum::<usize>();
         let end = index + 1;
         if end - start >= PIECE_ROOMS || count >= PIECE_PUBLICATIONS || bytes >= PIECE_BYTES {
             pieces.push(start..end);
@@ -290,12 +294,17 @@ mod tests {
             is_durable: false,
             publications: (1..=publications as u64).map(publication).collect(),
         };
-        (0..count).map(|_| (RoomId::new(), stream.clone())).collect()
+        (0..count)
+            .map(|_| (RoomId::new(), stream.clone()))
+            .collect()
     }
 
     #[test]
     fn a_commit_takes_a_bounded_number_of_rooms_and_publications_and_bytes() {
-        assert_eq!(pieces(&streams(2500, 0, 0)), [0..1024, 1024..2048, 2048..2500]);
+        assert_eq!(
+            pieces(&streams(2500, 0, 0)),
+            [0..1024, 1024..2048, 2048..2500]
+        );
         assert_eq!(pieces(&streams(5, 600, 1)), [0..2, 2..4, 4..5]);
         assert_eq!(pieces(&streams(3, 1, 5 << 20)), [0..1, 1..2, 2..3]);
         assert!(pieces(&[]).is_empty());

@@ -44,7 +44,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("small.db");
         let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", file.display()));
-        options.max_connections(1).acquire_timeout(Duration::from_secs(5));
+        options
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5));
         never_nested(&mut options);
         let writer = Database::connect(options).await.unwrap();
         let table = "CREATE TABLE rows (id INTEGER)";

@@ -237,7 +237,10 @@ async fn a_room_whose_stream_was_not_written_out_begins_a_new_one(database: Data
     hub.persistence.write(player.opens(&room)).await.unwrap();
     let within = Duration::from_secs(4);
     let now = hub.clock.now();
-    hub.persistence.clean_stop(vec![], now, within).await.unwrap();
+    hub.persistence
+        .clean_stop(vec![], now, within)
+        .await
+        .unwrap();
     hub.stop().await;
 
     let hub = database.start().await;

@@ -28,13 +28,16 @@ const SESSIONS: usize = 4500;
 const CUT_AFTER: Duration = Duration::from_secs(10);
 
 fn history(epoch: &str, data: &[&str]) -> StoredStream {
-    let publications = data.iter().zip(1..).map(|(data, offset)| StoredPublication {
-        offset,
-        data: (*data).to_owned().into(),
-        info: None,
-        tags: None,
-        time: HubTime(7),
-    });
+    let publications = data
+        .iter()
+        .zip(1..)
+        .map(|(data, offset)| StoredPublication {
+            offset,
+            data: (*data).to_owned().into(),
+            info: None,
+            tags: None,
+            time: HubTime(7),
+        });
     StoredStream {
         epoch: epoch.into(),
         top: data.len() as u64,
@@ -73,7 +76,10 @@ async fn a_stop_writes_all_marks_however_many_they_are(database: Database) {
 
     stopped.unwrap();
     let written = "SELECT COUNT(*) FROM app_sessions WHERE last_seen_at = 77";
-    assert_eq!(usize::try_from(database.number(written).await), Ok(SESSIONS));
+    assert_eq!(
+        usize::try_from(database.number(written).await),
+        Ok(SESSIONS)
+    );
 }
 
 async fn a_stop_is_not_lost_behind_a_full_queue(mut database: Database) {
@@ -195,7 +201,9 @@ async fn a_stop_that_makes_progress_is_not_taken_for_a_frozen_database() {
     let look = database.look().await;
     look.execute_unprepared(slow).await.unwrap();
     // A statement each.
-    let streams = rooms.iter().map(|room| (room.id, history("e", &["a"; 256])));
+    let streams = rooms
+        .iter()
+        .map(|room| (room.id, history("e", &["a"; 256])));
 
     let began = Instant::now();
     let within = CUT_AFTER - Duration::from_secs(2);
