@@ -10,6 +10,7 @@ on_both_databases!(
     a_seat_that_costs_more_than_the_user_has_is_not_sold,
     credits_are_spent_once_however_many_ask_at_once,
     a_user_sits_once_in_a_room_however_many_ask_at_once,
+    what_the_database_never_takes_is_not_told_as_passing,
 );
 
 /// Commands at a time: they meet in groups, as a commit takes longer than a request.
@@ -114,4 +115,33 @@ async fn a_user_sits_once_in_a_room_however_many_ask_at_once(database: Database)
     assert!(seats.iter().all(|seat| **seat == 1), "{seats:?}");
     let sql = "SELECT count(*) FROM room_seats WHERE user_id = 'eager'";
     assert_eq!(daemon.store().count(sql).await, 1);
+}
+
+async fn what_the_database_never_takes_is_not_told_as_passing(database: Database) {
+    let daemon = Daemon::on(database).start().await;
+    let refuses = match database {
+        Database::Sqlite => {
+            "CREATE TRIGGER none_is_bad BEFORE INSERT ON users WHEN NEW.name = 'Bad'
+            BEGIN SELECT RAISE(ABORT, 'bad'); END"
+        }
+        Database::Postgres => "ALTER TABLE users ADD CONSTRAINT none_is_bad CHECK (name <> 'Bad')",
+    };
+    daemon.store().execute(refuses).await;
+
+    let opens = (0..COMMANDS).map(|number| {
+        let name = if number == 7 { "Bad" } else { "Ana" };
+        let body = json!({ "guest": { "name": name } });
+        daemon.post("/v1/rooms", body).send()
+    });
+    let answers = join_all(opens).await;
+
+    for (number, answer) in answers.iter().enumerate() {
+        match number {
+            7 => {
+                assert_eq!(answer.refusal(), (500, "INTERNAL"));
+                assert!(answer.body["retry_after"].is_null(), "{answer:?}");
+            }
+            _ => assert_eq!(answer.status, 201, "{answer:?}"),
+        }
+    }
 }

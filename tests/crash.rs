@@ -286,3 +286,32 @@ async fn a_planned_stop_turns_nobody_away_and_keeps_the_history(database: Databa
     let missed = after["publications"].as_array().unwrap();
     assert_eq!(missed[0]["data"], said, "{after}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_daemon_was_committing_is_over_before_the_next_one_is_ready() {
+    let mut daemon = Daemon::on(Database::Postgres).start().await;
+    // A COMMIT that takes its time, as on a disk that stalls.
+    let stalls = "CREATE FUNCTION stalls() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM pg_sleep(4.5); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER stalls AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION stalls()";
+    daemon.store().execute(stalls).await;
+    let opens = daemon.post("/v1/rooms", json!({ "guest": { "name": "Ana" } }));
+    let opens = tokio::spawn(async move { opens.try_send().await });
+    let committing = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'active' AND query = 'COMMIT'";
+    eventually("the COMMIT is under way", async || {
+        let count = daemon.store().count(committing).await;
+        (count == 1).then_some(()).ok_or(format!("{count}"))
+    })
+    .await;
+
+    daemon.kill();
+    daemon.restart().await;
+
+    assert_eq!(daemon.store().count(committing).await, 0);
+    assert!(opens.await.unwrap().is_err());
+    let seats = "SELECT count(*) FROM room_seats";
+    let live = daemon.metric("holdfast_seats{status=\"away\"}").await;
+    assert_eq!(u64::try_from(daemon.store().count(seats).await), Ok(live));
+}

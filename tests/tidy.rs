@@ -350,7 +350,7 @@ fn the_guide_for_clients_has_every_code_and_no_other() {
 }
 
 /// Every reason that there is; the test below counts them.
-const REASONS: [Reason; 19] = [
+const REASONS: [Reason; 20] = [
     Reason::RoomNotFound,
     Reason::RoomFull,
     Reason::RoomClosed,
@@ -370,6 +370,7 @@ const REASONS: [Reason; 19] = [
     Reason::PermissionDenied,
     Reason::RateLimited,
     Reason::Unavailable,
+    Reason::Internal,
 ];
 
 #[test]

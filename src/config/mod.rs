@@ -16,6 +16,7 @@ mod reader;
 mod redact;
 mod section;
 mod source;
+mod sqlite_path;
 mod text;
 mod unit;
 mod validate;
@@ -37,6 +38,7 @@ pub(crate) use page_origin::PageOrigin;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use reader::Setting;
 pub use redact::shown_database_url;
+pub use sqlite_path::sqlite_path;
 
 /// The commented file with every key and its default, as `holdfast config init` writes it.
 pub const SAMPLE: &str = include_str!("../../config/holdfast.toml");

@@ -14,6 +14,7 @@ use super::page_origin::PageOrigin;
 use super::public_key::PublicKey;
 use super::reader::Reader;
 use super::redact::shown_database_url;
+use super::sqlite_path::in_url;
 use super::{
     AdminConfig, AdmissionConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig,
     LogConfig, LogFormat, PersistenceConfig, SeatTokenConfig, ServerConfig, SessionConfig,
@@ -297,12 +298,4 @@ fn level(text: &str) -> Option<String> {
             || directive.contains("::")
     });
     (is_known && EnvFilter::builder().parse(text).is_ok()).then(|| text.to_owned())
-}
-
-/// A path inside an address: what would end or change it is escaped.
-fn in_url(path: &Path) -> String {
-    path.to_string_lossy()
-        .replace('%', "%25")
-        .replace('?', "%3F")
-        .replace('#', "%23")
 }

@@ -288,7 +288,8 @@ impl Connection {
             | Reason::BadRequest
             | Reason::TokenExpired
             | Reason::RateLimited
-            | Reason::Unavailable => self.refuse(id, &refusal.into()),
+            | Reason::Unavailable
+            | Reason::Internal => self.refuse(id, &refusal.into()),
         }
     }
 }

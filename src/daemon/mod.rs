@@ -98,6 +98,9 @@ impl From<OpenError> for StartError {
             }
             OpenError::Address => StartError::Address(error),
             OpenError::Unreachable { .. }
+            | OpenError::Refused { .. }
+            | OpenError::Pooler
+            | OpenError::Encoding { .. }
             | OpenError::File { .. }
             | OpenError::Damaged { .. }
             | OpenError::ServerOld { .. }
@@ -147,7 +150,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
         .await
         .map_err(failure)?;
-    start::restore(&parts).await.map_err(failure)?;
+    restore(&parts).await?;
     hub.beat();
 
     let listening = CancellationToken::new();
@@ -171,7 +174,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     readiness.set_ready();
     telemetry::announce_ready(&config, server_address, admin_address);
 
-    let reason = wait(&mut signals, parent.as_ref(), fatal).await;
+    let reason = wait(&mut signals, parent.as_ref(), fatal, &parts).await;
     readiness.set_stopping();
     hub.set_stopping();
     let stop = Stop {
@@ -183,9 +186,17 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     end(reason, stop, &mut signals).await
 }
 
+async fn restore(parts: &Parts) -> Result<(), StartError> {
+    tokio::select! {
+        restored = start::restore(parts) => restored.map_err(failure),
+        reason = parts.persistence.broken() => Err(failure(reason)),
+    }
+}
+
 async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<(), StartError> {
     match reason {
         Reason::Asked => tokio::select! {
+            reason = stop.parts.persistence.broken() => Err(failure(reason)),
             stopped = stop.run() => stopped,
             () = signals.urged() => Err(StartError::Failure("stopped at once by a second signal".into())),
         },
@@ -263,8 +274,10 @@ async fn wait(
     signals: &mut Signals,
     parent: Option<&Parent>,
     fatal: oneshot::Receiver<String>,
+    parts: &Parts,
 ) -> Reason {
     tokio::select! {
+        reason = parts.persistence.broken() => Reason::Fatal(reason.to_owned()),
         () = told_to_stop(signals, parent) => Reason::Asked,
         reason = fatal => Reason::Fatal(reason.unwrap_or_else(|_| "the hub has failed".to_owned())),
     }

@@ -8,10 +8,11 @@ use secrecy::ExposeSecret;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::OpenError;
-use super::error::is_damaged;
+use super::error::{is_damaged, is_out_of_connections, is_refusal};
 use super::lock::Unlocked;
+use super::server::{self, Server};
 use super::transaction::never_nested;
-use crate::config::DatabaseConfig;
+use crate::config::{DatabaseConfig, sqlite_path};
 
 /// How long a SQLite connection waits for a lock of another program, such as a backup: as PostgreSQL does,
 /// and well below the deadline of a command, so that its refusal does not come late.
@@ -43,6 +44,9 @@ const READER_STATEMENT: Duration = Duration::from_secs(10);
 const LOCK: &str = "2000";
 const IDLE_IN_TRANSACTION: &str = "15000";
 
+/// How a writer's connection is called on a PostgreSQL server, so that the next daemon knows it by it.
+pub(super) const WRITER_NAME: &str = "holdfast writer";
+
 /// Server-side keepalive in seconds: a daemon that vanished is noticed within 30 + 3 × 5 seconds.
 const KEEPALIVE: [(&str, &str); 3] = [
     ("tcp_keepalives_idle", "30"),
@@ -61,15 +65,8 @@ pub(super) enum Address {
 impl Address {
     pub(super) fn parse(config: &DatabaseConfig) -> Result<Address, OpenError> {
         let url = config.url.expose_secret();
-        if let Some(path) = url
-            .strip_prefix("sqlite://")
-            .or_else(|| url.strip_prefix("sqlite:"))
-        {
-            let path = path.split('?').next().unwrap_or(path);
-            if path.is_empty() || path.starts_with(':') {
-                return Err(OpenError::Address);
-            }
-            return Ok(Address::Sqlite(path.into()));
+        if let Some(path) = sqlite_path(url) {
+            return Ok(Address::Sqlite(path));
         }
         if let Some(rest) = url
             .strip_prefix("postgres://")
@@ -91,6 +88,14 @@ impl Address {
         }
     }
 
+    /// Looks at the database before anything is held there. Gives the sizes of pools that it admits.
+    pub(super) async fn pools(&self, config: &DatabaseConfig) -> Result<DatabaseConfig, Unlocked> {
+        match self {
+            Address::Sqlite(_) => Ok(config.clone()),
+            Address::Postgres(url) => Ok(Server::look(url).await?.fit(config)),
+        }
+    }
+
     /// What it means that a connection could not be made.
     pub(super) fn away(&self, error: DbErr) -> Unlocked {
         match self {
@@ -98,7 +103,26 @@ impl Address {
                 path: path.clone(),
                 cause: error.into(),
             }),
+            Address::Postgres(_) if is_refusal(&error) => {
+                let cause = error.into();
+                Unlocked::Refused(OpenError::Refused { cause })
+            }
             Address::Sqlite(_) | Address::Postgres(_) => Unlocked::Away(error),
+        }
+    }
+
+    /// Finds out why no connection could be had: a pool knows only that its time was up.
+    pub(super) async fn explain(&self, error: DbErr) -> DbErr {
+        let Address::Postgres(url) = self else {
+            return error;
+        };
+        if !is_out_of_connections(&error) {
+            return error;
+        }
+        match server::connect(url).await {
+            // There is one now.
+            Ok(_) => error,
+            Err(cause) => cause,
         }
     }
 
@@ -197,7 +221,9 @@ impl Address {
             Address::Postgres(url) => {
                 let mut options = ConnectOptions::new(url);
                 options.map_sqlx_postgres_opts(|options| {
+                    let name = writer_name(options.get_application_name());
                     options
+                        .application_name(&name)
                         .options([
                             ("statement_timeout", WRITER_STATEMENT),
                             ("lock_timeout", LOCK),
@@ -211,6 +237,14 @@ impl Address {
         single(&mut options);
         never_nested(&mut options);
         options
+    }
+}
+
+/// The name of a writer's connection on the server: this, and then what the address asks for.
+fn writer_name(asked_for: Option<&str>) -> String {
+    match asked_for {
+        Some(name) => format!("{WRITER_NAME} ({name})"),
+        None => WRITER_NAME.to_owned(),
     }
 }
 
@@ -231,7 +265,9 @@ fn sqlite(
 ) -> ConnectOptions {
     // The path is set below as it is: inside a URL some characters mean something else.
     let mut options = ConnectOptions::new("sqlite://holdfast.db");
-    let path = path.to_owned();
+    // In full: SQLite has names of its own for what is no file, such as those that begin with "file:". Where the working
+    // directory is gone, the path fails as it is.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     options
         .idle_timeout(None::<Duration>)
         .max_lifetime(None::<Duration>)

@@ -1,17 +1,18 @@
 //! One transaction with the database, and what is known of it afterwards.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::SoftWrite;
 use super::address::Address;
-use super::error::{Class, classify, is_definite_at_commit, is_out_of_connections};
+use super::error::{Class, classify, is_definite_at_commit, is_out_of_connections, is_sync_lost};
 use super::group::{self, Outcome};
 use super::progress::Progress;
 use super::queue::Item;
@@ -53,6 +54,8 @@ pub(super) enum Attempt {
 pub(super) struct Writer {
     address: Address,
     connection: DatabaseConnection,
+    /// Cancelled when nothing that the database says can be trusted any more.
+    broken: CancellationToken,
 }
 
 enum Phase {
@@ -83,10 +86,15 @@ pub(super) enum Interrupted {
 }
 
 impl Writer {
-    pub(super) fn new(address: Address, connection: DatabaseConnection) -> Writer {
+    pub(super) fn new(
+        address: Address,
+        connection: DatabaseConnection,
+        broken: CancellationToken,
+    ) -> Writer {
         Writer {
             address,
             connection,
+            broken,
         }
     }
 
@@ -179,10 +187,28 @@ impl Writer {
 
     /// Replaces a connection to PostgreSQL that cannot be had: on its way back to the pool it may have been stuck.
     /// One that is inside a transaction its pool replaces by itself.
+    ///
+    /// After a failed fsync of SQLite it never returns: what is stored can no longer be found out, so nobody is told
+    /// anything any more, and the process ends.
     pub(super) async fn look_after_connection(&mut self, error: &DbErr) {
+        if is_sync_lost(error) {
+            error!(%error, "an fsync of the database failed");
+            self.broken.cancel();
+            return pending().await;
+        }
         if self.address.backend() == DbBackend::Postgres && is_out_of_connections(error) {
+            self.tell_why(error.clone());
             self.replace_connection().await;
         }
+    }
+
+    /// Logs the server's own reason for which there is no connection. Nobody waits for it.
+    fn tell_why(&self, error: DbErr) {
+        let address = self.address.clone();
+        tokio::spawn(async move {
+            let error = address.explain(error).await;
+            warn!(%error, "the writer has no connection to the database");
+        });
     }
 
     async fn replace_connection(&mut self) {

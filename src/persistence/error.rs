@@ -20,6 +20,18 @@ pub enum OpenError {
     Address,
     #[error("the database could not be reached within {within:?}: {cause}")]
     Unreachable { within: Duration, cause: Cause },
+    #[error("the database refuses: {cause}")]
+    Refused { cause: Cause },
+    #[error(
+        "database.url leads through a connection pooler in transaction mode (or statement mode), where no session is the daemon's \
+         own: it would keep the daemon's lock; use the server's own address, or a pooler in session mode"
+    )]
+    Pooler,
+    #[error(
+        "the PostgreSQL database is encoded in {found}, which cannot store every name; it must be UTF8 (or SQL_ASCII): \
+         CREATE DATABASE .. ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding { found: String },
     #[error("another daemon is using the database {path}")]
     FileInUse { path: PathBuf },
     #[error("another daemon is using this PostgreSQL database")]
@@ -49,6 +61,9 @@ impl OpenError {
         match self {
             OpenError::Address => 78,
             OpenError::Unreachable { .. }
+            | OpenError::Refused { .. }
+            | OpenError::Pooler
+            | OpenError::Encoding { .. }
             | OpenError::FileInUse { .. }
             | OpenError::DatabaseInUse
             | OpenError::File { .. }
@@ -81,6 +96,9 @@ pub enum WriteError {
 
 /// The disk is full. SQLite has taken the transaction back by the time it says so.
 const SQLITE_FULL: &str = "13";
+
+/// SQLite's codes for an fsync of a file, and of a folder, that failed.
+const SQLITE_SYNC_LOST: [&str; 2] = ["1034", "1290"];
 
 /// SQLite's primary codes for a file whose contents make no sense to it, and for one that is none of its.
 const SQLITE_DAMAGED: [u32; 2] = [11, 26];
@@ -134,6 +152,31 @@ pub(super) fn is_definite_at_commit(error: &DbErr) -> bool {
 pub(super) fn is_out_of_connections(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_))
         || matches!(sqlx_error(error), Some(SqlxError::PoolTimedOut))
+}
+
+/// Whether a PostgreSQL server, or a pooler before it, has refused for a reason that waiting does not mend: the login, the
+/// database's name, a right, or a parameter of the connection.
+pub(super) fn is_refusal(error: &DbErr) -> bool {
+    let Some(SqlxError::Database(error)) = sqlx_error(error) else {
+        return false;
+    };
+    match error.code().as_deref() {
+        Some("3D000" | "42501") => true,
+        // What a pooler says of all its troubles, most of which pass.
+        Some("08P01") => error.message().contains("unsupported startup parameter"),
+        Some(code) => code.len() == 5 && code.starts_with("28"),
+        None => false,
+    }
+}
+
+/// Whether an fsync of SQLite failed. What was to be written may then be lost although each read shows it: the system keeps
+/// the pages, and takes them for written.
+pub(super) fn is_sync_lost(error: &DbErr) -> bool {
+    let Some(SqlxError::Database(error)) = sqlx_error(error) else {
+        return false;
+    };
+    let code = error.code();
+    code.is_some_and(|code| SQLITE_SYNC_LOST.contains(&&*code))
 }
 
 /// Whether the file is damaged or no database at all, which waiting does not mend.

@@ -279,6 +279,12 @@ impl Persistence {
         }
     }
 
+    /// Waits until nothing that the database says can be trusted any more, which only a new process mends. Says why.
+    pub async fn broken(&self) -> &'static str {
+        self.shared.broken.cancelled().await;
+        "an fsync of the database failed, and what was written last may be lost; a new start reads what there is"
+    }
+
     /// Asks the database now, for at most 2 s, and says how long it took.
     pub async fn probe(&self) -> Result<Duration, ReadError> {
         let readers = self.readers();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sea_orm::{DatabaseConnection, DbBackend};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::address::Address;
@@ -20,6 +21,9 @@ use super::{Write, group};
 /// groups, of which each costs a commit.
 const ARRIVAL_LANES: usize = 2;
 
+/// Lanes at most.
+pub(super) const LANES_MAX: usize = 1 + ARRIVAL_LANES;
+
 /// One lane, as it outlives its writer task.
 pub(super) struct Lane {
     /// Held by the one writer task for its life, so a next one begins when the last has ended.
@@ -29,9 +33,14 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(address: Address, connection: DatabaseConnection) -> Lane {
+    pub(super) fn new(
+        address: Address,
+        connection: DatabaseConnection,
+        broken: CancellationToken,
+    ) -> Lane {
+        let writer = Writer::new(address, connection, broken);
         Lane {
-            writer: Arc::new(tokio::sync::Mutex::new(Writer::new(address, connection))),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
             in_flight: Mutex::new(None),
         }
     }
@@ -40,7 +49,7 @@ impl Lane {
 /// How many lanes a database has.
 pub(super) fn count(backend: DbBackend) -> usize {
     if backend == DbBackend::Postgres {
-        1 + ARRIVAL_LANES
+        LANES_MAX
     } else {
         1
     }

@@ -1,18 +1,18 @@
 //! Keeps a second daemon away from the database.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::OpenError;
-use super::address::Address;
-use super::private::{PRIVATE, keep_private};
+use super::address::{Address, WRITER_NAME};
+use super::backoff::Backoff;
+use super::file_lock::lock_file;
 
 /// The key of the advisory lock: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
@@ -20,6 +20,10 @@ const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
 /// The lock's connection answers within this or is taken for dead. Shorter than the wait for a connection,
 /// so that one that is stuck is replaced.
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long one try to open the database waits for the end of what a killed daemon has left at work. A session ends at
+/// once, unless it waits for a disk.
+const WRITERS_END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Held for as long as the daemon uses the database.
 pub(super) enum DaemonLock {
@@ -61,18 +65,26 @@ enum Try {
 impl DaemonLock {
     pub(super) async fn take(address: &Address) -> Result<DaemonLock, Unlocked> {
         match address {
-            Address::Sqlite(path) => lock_file(path).map_err(Unlocked::Refused),
+            Address::Sqlite(path) => match lock_file(path).await {
+                Ok(file) => Ok(DaemonLock::File(file)),
+                Err(error) => Err(Unlocked::Refused(error)),
+            },
             Address::Postgres(_) => {
-                let connection = address.connect_single().await.map_err(Unlocked::Away)?;
+                let connection = address.connect_single().await;
+                let connection = connection.map_err(|error| address.away(error))?;
                 match try_advisory(&connection).await.map_err(Unlocked::Away)? {
-                    Try::Held { process } => Ok(DaemonLock::Advisory(Advisory {
-                        address: address.clone(),
-                        session: Mutex::new(Session {
-                            connection,
-                            process,
-                        }),
-                        is_held: AtomicBool::new(true),
-                    })),
+                    Try::Held { process } => {
+                        let ended = end_writers(&connection).await;
+                        ended.map_err(Unlocked::Away)?;
+                        Ok(DaemonLock::Advisory(Advisory {
+                            address: address.clone(),
+                            session: Mutex::new(Session {
+                                connection,
+                                process,
+                            }),
+                            is_held: AtomicBool::new(true),
+                        }))
+                    }
                     Try::HeldBy(_) => Err(Unlocked::Refused(OpenError::DatabaseInUse)),
                 }
             }
@@ -179,6 +191,31 @@ async fn try_advisory(connection: &DatabaseConnection) -> Result<Try, DbErr> {
     Ok(Try::HeldBy(holder))
 }
 
+/// Ends what the writers of a daemon before this one have left at work on the server, and waits until it is over. A daemon
+/// that was killed lets go of the lock at once, while its last COMMIT may still be under way, for as long as a disk or a
+/// standby stalls: what it stores must be there before anything is read.
+async fn end_writers(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    let sql = format!(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND usename = current_user \
+         AND application_name LIKE '{WRITER_NAME}%' AND pid <> pg_backend_pid()"
+    );
+    let give_up = Instant::now() + WRITERS_END_WITHIN;
+    let mut backoff = Backoff::new();
+    loop {
+        let left = connection.query_all_raw(postgres(&sql, [])).await?.len();
+        if left == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= give_up {
+            let text = "a transaction of the daemon before this one has not ended";
+            return Err(DbErr::Conn(RuntimeErr::Internal(text.into())));
+        }
+        info!(left, "the writers of the daemon before this one are ended");
+        backoff.wait().await;
+    }
+}
+
 async fn terminate(connection: &DatabaseConnection, process: i32) -> Result<(), DbErr> {
     let sql = "SELECT pg_terminate_backend($1)";
     connection
@@ -189,41 +226,4 @@ async fn terminate(connection: &DatabaseConnection, process: i32) -> Result<(), 
 
 fn postgres<const N: usize>(sql: &str, values: [sea_orm::Value; N]) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
-}
-
-fn lock_file(database: &Path) -> Result<DaemonLock, OpenError> {
-    let folder = database.parent();
-    if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|cause| OpenError::File {
-            path: folder.to_owned(),
-            cause,
-        })?;
-    }
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = Path::new(&path);
-    let file_error = |cause| OpenError::File {
-        path: path.to_owned(),
-        cause,
-    };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(PRIVATE)
-        .open(path)
-        .map_err(file_error)?;
-    match file.try_lock() {
-        Ok(()) => {
-            keep_private(database).map_err(|cause| OpenError::File {
-                path: database.to_owned(),
-                cause,
-            })?;
-            Ok(DaemonLock::File(file))
-        }
-        Err(TryLockError::WouldBlock) => Err(OpenError::FileInUse {
-            path: database.to_owned(),
-        }),
-        Err(TryLockError::Error(cause)) => Err(file_error(cause)),
-    }
 }

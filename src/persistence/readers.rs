@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use sea_orm::{DatabaseConnection, DbBackend};
-use tokio::time::Instant;
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use super::address::Address;
+use super::address::{Address, WRITER_ACQUIRE};
 use crate::config::DatabaseConfig;
 
 /// A pool is not replaced again before this: a server that is only slow must not be stormed.
@@ -29,8 +29,15 @@ impl Readers {
     pub(super) async fn connect(
         address: Address,
         config: &DatabaseConfig,
-    ) -> Result<Readers, sea_orm::DbErr> {
-        let connections = address.connect_readers(config, false).await?;
+    ) -> Result<Readers, DbErr> {
+        // On PostgreSQL one connection does to begin with: the others follow as the server admits them.
+        let is_lazy = address.backend() == DbBackend::Postgres;
+        let connections = address.connect_readers(config, is_lazy).await?;
+        if is_lazy {
+            let first = connections.execute_unprepared("SELECT 1");
+            let late = |_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+            timeout(WRITER_ACQUIRE, first).await.map_err(late)??;
+        }
         Ok(Readers {
             address,
             config: config.clone(),

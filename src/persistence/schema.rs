@@ -134,6 +134,7 @@ async fn open_alone(config: &Config) -> Result<(DaemonLock, DatabaseConnection),
         Unlocked::Refused(error) => error,
         Unlocked::Away(error) => unreachable_now(error),
     };
+    address.pools(&config.database).await.map_err(refused)?;
     let lock = DaemonLock::take(&address).await.map_err(refused)?;
     let writer = address.connect_writer().await;
     let writer = writer.map_err(|error| refused(address.away(error)))?;

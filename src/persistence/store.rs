@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::active::ActiveUsers;
@@ -26,7 +27,7 @@ use super::readers::Readers;
 use super::run::TakenOver;
 use super::{OpenError, Persistence, schema};
 use crate::clock::HubClock;
-use crate::config::{Config, PersistenceConfig};
+use crate::config::{Config, DatabaseConfig, PersistenceConfig};
 
 /// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
@@ -41,9 +42,6 @@ const LOCK_RENEWAL: Duration = Duration::from_secs(5);
 /// Reads under way at one time: some for each connection that the pool may have, so that it is never idle while
 /// callers wait.
 const READS_CONCURRENCY_MAX: usize = 256;
-
-/// The oldest PostgreSQL with everything that is used here, as its `server_version_num`.
-const POSTGRES_OLDEST: i64 = 130_000;
 
 /// An open database. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +60,8 @@ pub(super) struct Shared {
     pub(super) reads: Arc<Semaphore>,
     /// At least one.
     pub(super) lanes: Vec<Lane>,
+    /// Cancelled when nothing that the database says can be trusted any more.
+    pub(super) broken: CancellationToken,
     pub(super) marks: Marks,
     pub(super) active_users: ActiveUsers,
     pub(super) writes: WriteCondition,
@@ -111,7 +111,8 @@ impl Store {
         };
         schema::prepare(&writers[0], config.database.migrate).await?;
         let lanes = writers.into_iter();
-        let lanes = lanes.map(|connection| Lane::new(address.clone(), connection));
+        let broken = CancellationToken::new();
+        let lanes = lanes.map(|writer| Lane::new(address.clone(), writer, broken.clone()));
         let commit_delay = if config.dev {
             config.faults.commit_delay
         } else {
@@ -124,6 +125,7 @@ impl Store {
             readers,
             reads: Arc::new(Semaphore::new(READS_CONCURRENCY_MAX)),
             lanes: lanes.collect(),
+            broken,
             marks: Marks::default(),
             active_users: ActiveUsers::default(),
             writes: WriteCondition::default(),
@@ -175,38 +177,25 @@ async fn connect(
     address: &Address,
     config: &Config,
 ) -> Result<(DaemonLock, Vec<DatabaseConnection>, Readers), Unlocked> {
+    let pools = address.pools(&config.database).await?;
     let lock = DaemonLock::take(address).await?;
-    let away = |error| address.away(error);
-    let mut writers = vec![address.connect_writer().await.map_err(away)?];
-    refuse_old(&writers[0]).await?;
-    while writers.len() < lane::count(address.backend()) {
-        writers.push(address.connect_writer().await.map_err(away)?);
+    let mut writers = Vec::new();
+    match connect_all(address, &pools, &mut writers).await {
+        Ok(readers) => Ok((lock, writers, readers)),
+        // What is connected stays so until the cause is known, which may be that this is all there is.
+        Err(error) => Err(address.away(address.explain(error).await)),
     }
-    let readers = Readers::connect(address.clone(), &config.database)
-        .await
-        .map_err(away)?;
-    Ok((lock, writers, readers))
 }
 
-async fn refuse_old(connection: &DatabaseConnection) -> Result<(), Unlocked> {
-    if connection.get_database_backend() != DbBackend::Postgres {
-        return Ok(());
+async fn connect_all(
+    address: &Address,
+    pools: &DatabaseConfig,
+    writers: &mut Vec<DatabaseConnection>,
+) -> Result<Readers, DbErr> {
+    while writers.len() < lane::count(address.backend()) {
+        writers.push(address.connect_writer().await?);
     }
-    let sql = "SELECT current_setting('server_version_num')::int8";
-    let row = connection
-        .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
-        .await
-        .map_err(Unlocked::Away)?;
-    let found = row
-        .map(|row| row.try_get_by_index::<i64>(0))
-        .transpose()
-        .map_err(Unlocked::Away)?
-        .unwrap_or(0);
-    if found < POSTGRES_OLDEST {
-        let found = found / 10_000;
-        return Err(Unlocked::Refused(OpenError::ServerOld { found }));
-    }
-    Ok(())
+    Readers::connect(address.clone(), pools).await
 }
 
 /// Looks after the lock until the store is dropped.

@@ -297,6 +297,7 @@ pub fn refusal(refused: &Refused) -> Refusal {
             "the key stands for an earlier request that was another one",
         ),
         // Whoever gave a key looks its answer up.
-        Refused::Repeated(_) | Refused::CodeTaken | Refused::Internal => Refusal::unavailable(),
+        Refused::Repeated(_) | Refused::CodeTaken => Refusal::unavailable(),
+        Refused::Internal => Refusal::internal(),
     }
 }

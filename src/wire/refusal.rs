@@ -31,6 +31,8 @@ pub enum Reason {
     PermissionDenied,
     RateLimited,
     Unavailable,
+    /// A failure of the hub that the same request meets again.
+    Internal,
 }
 
 impl Reason {
@@ -56,6 +58,7 @@ impl Reason {
             Reason::PermissionDenied => "PERMISSION_DENIED",
             Reason::RateLimited => "RATE_LIMITED",
             Reason::Unavailable => "UNAVAILABLE",
+            Reason::Internal => "INTERNAL",
         }
     }
 
@@ -79,7 +82,7 @@ impl Reason {
             Reason::TokenExpired => 109,
             Reason::PermissionDenied => 103,
             Reason::RateLimited => 111,
-            Reason::Unavailable => 100,
+            Reason::Unavailable | Reason::Internal => 100,
         }
     }
 
@@ -103,6 +106,7 @@ impl Reason {
             Reason::TokenInvalid | Reason::TokenExpired | Reason::SessionEnded => 401,
             Reason::RateLimited => 429,
             Reason::Unavailable => 503,
+            Reason::Internal => 500,
         }
     }
 }
@@ -141,6 +145,14 @@ impl Refusal {
         Refusal::new(
             Reason::Unavailable,
             "the hub is stopping; ask its successor",
+        )
+    }
+
+    /// The request failed for a reason that the hub did not foresee, and waiting does not mend it.
+    pub fn internal() -> Refusal {
+        Refusal::new(
+            Reason::Internal,
+            "the hub failed at this request, and nothing of it was done; the same request fails again",
         )
     }
 

@@ -43,10 +43,15 @@ impl Database {
 
     /// None where there is no server to test on.
     pub(super) async fn postgres() -> Option<Database> {
+        Database::postgres_with("").await
+    }
+
+    /// The same, made with further words to `CREATE DATABASE`.
+    pub(super) async fn postgres_with(words: &str) -> Option<Database> {
         let admin = std::env::var("HOLDFAST_TEST_DATABASE_URL").ok()?;
         let name = format!("holdfast_{:032x}", u128::from_be_bytes(random_bytes()));
         let connection = sea_orm::Database::connect(&admin).await.unwrap();
-        let sql = format!("CREATE DATABASE {name}");
+        let sql = format!("CREATE DATABASE {name} {words}");
         connection.execute_unprepared(&sql).await.unwrap();
         let (server, _) = admin.rsplit_once('/').unwrap();
         let url = format!("{server}/{name}");

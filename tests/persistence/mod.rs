@@ -5,6 +5,7 @@
 mod database;
 mod news;
 mod open;
+mod pooler;
 mod proxy;
 mod run;
 mod stop;

@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use holdfast::clock::HubClock;
 use holdfast::config::Config;
-use holdfast::persistence::{OpenError, Store, migrate_down, migrate_status, migrate_up};
+use holdfast::persistence::{
+    OpenError, Store, UserWrite, migrate_down, migrate_status, migrate_up,
+};
 use sea_orm::{DatabaseConnection, EntityTrait};
+use sqlx::{Connection, PgConnection};
 
 use super::database::Database;
 use super::on_both;
+use super::vocabulary::Player;
+use crate::support::Server;
 
 on_both!(
     a_second_daemon_is_refused_while_the_first_lives,
@@ -141,4 +146,95 @@ async fn a_database_that_cannot_be_reached_ends_the_start_with_69() {
         "{refused}"
     );
     assert_eq!(refused.exit_code(), 69);
+}
+
+/// A PostgreSQL database in this encoding, whatever the server's own is.
+async fn encoded(encoding: &str) -> Option<Database> {
+    let words = format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    Database::postgres_with(&words).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_store_every_name_is_refused_at_once() {
+    for encoding in ["LATIN1", "WIN1252"] {
+        let Some(database) = encoded(encoding).await else {
+            return;
+        };
+        let refused = Store::open(&database.config, HubClock::start()).await;
+
+        let refused = refused.unwrap_err();
+        assert!(matches!(&refused, OpenError::Encoding { found } if found == encoding));
+        assert!(refused.to_string().contains(encoding), "{refused}");
+        assert_eq!(refused.exit_code(), 69);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_name_is_stored_where_bytes_are_stored_as_they_are() {
+    let Some(database) = encoded("SQL_ASCII").await else {
+        return;
+    };
+    let hub = database.start().await;
+    for name in ["Ana", "Zoë", "Łukasz", "雪", "🦀"] {
+        let player = Player::new();
+        let account = UserWrite::Guest {
+            id: player.user.clone(),
+            name: name.into(),
+        };
+        let write = player.opens_session_as(account);
+        hub.persistence.write(write).await.unwrap();
+
+        let found = hub.persistence.user(&player.user).await.unwrap();
+        assert_eq!(&*found.unwrap().name, name);
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_that_time_does_not_mend_is_told_at_once_in_the_servers_words() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let (server, name) = database.url.rsplit_once('/').unwrap();
+    let (_, place) = server.rsplit_once('@').unwrap();
+    for (url, words) in [
+        (format!("{server}/no{name}"), "does not exist"),
+        (
+            format!("postgres://nobody:wrong@{place}/{name}"),
+            "password authentication failed",
+        ),
+    ] {
+        let mut config = database.config.clone();
+        config.database.url = url.into();
+        let refused = Store::open(&config, HubClock::start()).await.unwrap_err();
+
+        assert!(matches!(refused, OpenError::Refused { .. }), "{refused}");
+        assert!(refused.to_string().contains(words), "{refused}");
+        assert_eq!(refused.exit_code(), 69);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_admits_no_connection_more_says_so() {
+    let server = Server::start_with(&["max_connections=8"]).await;
+    let mut config = Database::sqlite().config.clone();
+    config.database.url = server.url().into();
+    let mut others = Vec::new();
+    while let Ok(other) = PgConnection::connect(&server.url()).await {
+        others.push(other);
+    }
+
+    let none = open(&config).await.unwrap_err();
+    // Enough to look at the server, and too few to work with it.
+    others.truncate(others.len() - 3);
+    let few = open(&config).await.unwrap_err();
+
+    for refused in [none, few] {
+        assert!(
+            matches!(refused, OpenError::Unreachable { .. }),
+            "{refused}"
+        );
+        let words = "too many clients already";
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
 }

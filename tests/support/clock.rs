@@ -1,4 +1,5 @@
-//! A wall clock that a test sets: a small library in the daemon's process moves what it is told.
+//! A wall clock that a test sets, and a disk that it has fail: small libraries in the daemon's process stand between it
+//! and the system.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,14 +9,18 @@ use std::time::Duration;
 
 use super::program::{program, run};
 
-/// The library in C: what stands between a program and the system's clock can be written in no other way.
-const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c");
+/// The libraries in C: what stands between a program and the system can be written in no other way.
+const LIBRARIES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c"),
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/sync.c"),
+];
 
 /// The wall clock of one daemon, over its restarts.
 #[derive(Debug)]
 pub(crate) struct WallClock {
     library: PathBuf,
     skew: PathBuf,
+    sync_fails: PathBuf,
 }
 
 impl WallClock {
@@ -24,10 +29,11 @@ impl WallClock {
         let clock = WallClock {
             library: folder.join("clock.so"),
             skew: folder.join("skew"),
+            sync_fails: folder.join("sync_fails"),
         };
         let mut compiler = program("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-o"]);
-        run(compiler.arg(&clock.library).arg(LIBRARY));
+        run(compiler.arg(&clock.library).args(LIBRARIES));
         fs::write(&clock.skew, 0_i64.to_ne_bytes()).unwrap();
         clock
     }
@@ -37,6 +43,7 @@ impl WallClock {
         if let Some(clock) = clock {
             command.env("LD_PRELOAD", &clock.library);
             command.env("TEST_CLOCK_SKEW", &clock.skew);
+            command.env("TEST_SYNC_FAILS", &clock.sync_fails);
         }
     }
 
@@ -48,6 +55,14 @@ impl WallClock {
     /// Sets it so much behind the right time, at once.
     pub(crate) fn is_behind_by(&self, time: Duration) {
         self.is_wrong_by(-i64::try_from(time.as_secs()).unwrap());
+    }
+
+    /// Has each fsync of the daemon fail from here on, or none.
+    pub(crate) fn has_each_sync_fail(&self, fails: bool) {
+        match fails {
+            true => fs::write(&self.sync_fails, "").unwrap(),
+            false => fs::remove_file(&self.sync_fails).unwrap(),
+        }
     }
 
     fn is_wrong_by(&self, seconds: i64) {

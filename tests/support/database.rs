@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tokio::runtime;
 use tokio::time::timeout;
@@ -229,9 +230,9 @@ impl Store {
 
     /// A connection of another program to SQLite's file.
     pub(crate) async fn open_sqlite(&self) -> SqliteConnection {
-        SqliteConnection::connect(&format!("sqlite://{}", self.file().display()))
-            .await
-            .unwrap()
+        // Not by a URL: a path may hold what means something else there.
+        let options = SqliteConnectOptions::new().filename(self.file());
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     async fn open_postgres(&self) -> PgConnection {

@@ -19,6 +19,7 @@ pub(crate) struct Server {
     folder: TempDir,
     programs: PathBuf,
     address: SocketAddr,
+    settings: Vec<String>,
     process: Option<Child>,
 }
 
@@ -29,10 +30,16 @@ pub(crate) struct Frozen(Vec<u32>);
 impl Server {
     /// Makes an empty server and starts it.
     pub(crate) async fn start() -> Server {
+        Server::start_with(&[]).await
+    }
+
+    /// The same, with settings of its own, such as `max_connections=20`.
+    pub(crate) async fn start_with(settings: &[&str]) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server {
             programs: programs(),
             address: free_address(),
+            settings: settings.iter().map(|one| (*one).to_owned()).collect(),
             process: None,
             folder,
         };
@@ -110,6 +117,9 @@ impl Server {
         ] {
             postgres.arg("-c").arg(setting);
         }
+        for setting in &self.settings {
+            postgres.arg("-c").arg(setting);
+        }
         let output = log.try_clone().unwrap();
         postgres.stdout(output).stderr(log);
         self.process = Some(postgres.spawn().unwrap());
@@ -136,14 +146,7 @@ impl Server {
 
     fn program(&self, name: &str) -> Command {
         let path = self.programs.join(name);
-        let mut command = if is_root() {
-            let mut command = program("setpriv");
-            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-            command.arg(path);
-            command
-        } else {
-            program(path)
-        };
+        let mut command = as_postgres(&path);
         command.current_dir(self.folder.path());
         command
     }
@@ -195,6 +198,17 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         signal("CONT", &self.0);
     }
+}
+
+/// A program that refuses to run as root: root lends it the packaged user.
+pub(super) fn as_postgres(path: &Path) -> Command {
+    if !is_root() {
+        return program(path);
+    }
+    let mut command = program("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    command.arg(path);
+    command
 }
 
 /// Where the newest installed server's programs are.

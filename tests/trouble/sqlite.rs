@@ -66,7 +66,7 @@ async fn a_stop_on_a_full_disk_waits_for_room_and_loses_no_history() {
 
     disk.fill();
     daemon.begins_to_stop();
-    let symptom = "a step of the planned stop was not stored";
+    let symptom = "database or disk is full";
     eventually("the stop is tried three times", async || {
         let tries = daemon.log().matches(symptom).count();
         (tries >= 3).then_some(()).ok_or(format!("{tries} times"))
@@ -121,4 +121,22 @@ async fn a_file_that_is_no_database_is_refused_at_once_and_left_as_it_is() {
     assert!(log.contains("is no SQLite database"), "{log}");
     assert!(!log.contains("trying again"), "{log}");
     assert!(fs::read(&file).unwrap() == damaged, "the file was changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_did_not_keep_what_it_was_given_ends_the_daemon() {
+    let plan = Daemon::on(Database::Sqlite).with_wall_clock();
+    let mut daemon = plan.start().await;
+    let player = Player::opens(&daemon).await;
+
+    daemon.wall_clock().has_each_sync_fail(true);
+    let status = daemon.ends().await;
+    daemon.wall_clock().has_each_sync_fail(false);
+    daemon.restart().await;
+
+    assert_eq!(status.code(), Some(1));
+    let log = daemon.log();
+    assert!(log.contains("an fsync of the database failed"), "{log}");
+    let (_client, data) = player.connects(&daemon).await;
+    assert_eq!(data["seats"][0]["room"], player.room);
 }
