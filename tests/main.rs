@@ -24,6 +24,7 @@ mod protocol;
 mod reconnect;
 mod repeat;
 mod respawn;
+mod restart;
 mod room;
 mod sdk;
 mod seat;

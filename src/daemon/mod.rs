@@ -4,6 +4,7 @@
 mod fault;
 mod hub;
 mod parent;
+mod restore;
 mod start;
 mod stop;
 mod sweeper;
@@ -32,6 +33,7 @@ use crate::telemetry;
 use crate::token::KeyError;
 
 use self::hub::{HubHandle, Parts};
+use self::restore::{Restoring, Waiting};
 use self::stop::Stop;
 
 pub use self::parent::Parent;
@@ -133,7 +135,8 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
         .await
         .map_err(failure)?;
-    start::restore(&parts).await.map_err(failure)?;
+    let begun = begin(&parts, &mut signals, parent.as_ref()).await?;
+    let Some(rooms) = begun else { return Ok(()) };
     hub.beat();
 
     let listening = CancellationToken::new();
@@ -154,6 +157,9 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         config.dev,
         fault::faults(&parts, &hub),
     ));
+    parts.persistence.open_doors().await.map_err(failure)?;
+    let delay = config.faults.restore_delay;
+    let restoring = Restoring::start(Arc::clone(&parts), rooms, delay);
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
     tokio::spawn(public.serve(router, limits, tracker.clone(), listening.clone()));
@@ -166,13 +172,30 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let reason = wait(&mut signals, parent.as_ref(), fatal).await;
     readiness.set_stopping();
     hub.set_stopping();
+    restoring.stop();
     let stop = Stop {
         config: &config.shutdown,
+        restoring,
         parts: &parts,
         tracker: &tracker,
         listening: &listening,
     };
     end(reason, stop, &mut signals).await
+}
+
+/// None if the process is told to stop before.
+async fn begin(
+    parts: &Parts,
+    signals: &mut Signals,
+    parent: Option<&Parent>,
+) -> Result<Option<Vec<Waiting>>, StartError> {
+    tokio::select! {
+        begun = start::begin(parts) => begun.map(Some).map_err(failure),
+        () = told_to_stop(signals, parent) => {
+            info!("stopped before the hub was ready");
+            Ok(None)
+        }
+    }
 }
 
 async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<(), StartError> {

@@ -35,9 +35,11 @@ mod schema;
 mod seat_key;
 mod stop;
 mod store;
+mod survey;
 mod sweep;
 mod transaction;
 mod writer;
+mod written_out;
 
 pub use actor::PersistenceActor;
 pub use command::{
@@ -51,7 +53,8 @@ pub use handle::{Persistence, Writing};
 pub use news::{Farewell, News, Offsets, PartingWords, VacatedSeat, Words};
 pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;
-pub use run::RunStart;
 pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};
 pub use store::Store;
-pub use sweep::{Litter, Page, Sweep, Swept};
+pub use run::RunStart;
+pub use survey::{SeatedPage, SeatedRoom};
+pub use sweep::{Litter, Page, RoomPage, Sweep, Swept};

@@ -22,7 +22,7 @@ use super::message::PersistenceMessage;
 use super::metric::PersistenceMetrics;
 use super::queue::Work;
 use super::readers::Readers;
-use super::run::TakenOver;
+use super::written_out::WrittenOut;
 use super::{OpenError, Persistence, schema};
 use crate::clock::HubClock;
 use crate::config::{Config, PersistenceConfig};
@@ -57,7 +57,7 @@ pub(super) struct Shared {
     pub(super) lanes: Vec<Lane>,
     pub(super) marks: Marks,
     pub(super) writes: WriteCondition,
-    pub(super) taken_over: Mutex<TakenOver>,
+    pub(super) written_out: Mutex<WrittenOut>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
@@ -117,7 +117,7 @@ impl Store {
             lanes: lanes.collect(),
             marks: Marks::default(),
             writes: WriteCondition::default(),
-            taken_over: Mutex::default(),
+            written_out: Mutex::default(),
             shell: RwLock::new(None),
             lock,
             metrics: PersistenceMetrics::new(),

@@ -100,7 +100,10 @@ impl Actions {
         match caller {
             Caller::Session(_) | Caller::Player(_) => false,
             Caller::Guest { .. } => true,
-            Caller::Account { id, .. } => self.sessions.live_of_user(id).next().is_none(),
+            Caller::Account { id, .. } => {
+                let is_live = self.sessions.live_of_user(id).next().is_some();
+                !is_live && !self.sessions.context().dormant.has_user(id)
+            }
         }
     }
 

@@ -42,7 +42,7 @@ impl Actions {
         if request.spectate {
             return self.spectate(caller, code, keyed).await;
         }
-        let entrant = self.fresh(self.seated_here(caller, code).await);
+        let entrant = self.fresh(self.seated_here(caller, code).await?);
         let room = self
             .rooms
             .find(&RoomKey::Code(code))
@@ -159,17 +159,18 @@ impl Actions {
     }
 
     /// An account that sits in the room already, in a session that is live, is that session.
-    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Caller {
+    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Result<Caller, Refusal> {
         let Caller::Account { id, .. } = &caller else {
-            return caller;
+            return Ok(caller);
         };
+        self.wake_user(id).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(id) {
             let report = self.report(&session).await;
             if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.room == code)) {
-                return Caller::Session(session);
+                return Ok(Caller::Session(session));
             }
         }
-        caller
+        Ok(caller)
     }
 }
 

@@ -226,6 +226,20 @@ impl Store {
         }
     }
 
+    /// Has nobody else write a seat until it ends.
+    pub(crate) async fn lock_seats(&self) -> Stall {
+        match self {
+            Store::Sqlite { .. } => self.stall().await,
+            Store::Postgres { .. } => {
+                let mut connection = self.open_postgres().await;
+                connection.execute("BEGIN").await.unwrap();
+                let lock = "LOCK TABLE room_seats";
+                connection.execute(lock).await.unwrap();
+                Stall::Postgres(connection)
+            }
+        }
+    }
+
     /// A connection of another program to SQLite's file.
     pub(crate) async fn open_sqlite(&self) -> SqliteConnection {
         SqliteConnection::connect(&format!("sqlite://{}", self.file().display()))
