@@ -572,4 +572,27 @@ mod tests {
         assert_eq!(looking.await.unwrap(), Ok(Some("as it was")));
         actor.stop(None);
     }
+
+    #[tokio::test]
+    async fn a_row_that_was_read_before_a_change_starts_nothing() {
+        let readers = Readers::new();
+        let (actor, shards) = readers.start().await;
+        let is_neighbour = |key: &u8| *key != KEY && shard_of(key) == shard_of(&KEY);
+        let neighbour = (0..=u8::MAX).find(is_neighbour).unwrap();
+        let restore = async || {
+            let seeds = vec![(KEY, "as it was"), (neighbour, "as it is")];
+            let restored = shards.of(&KEY).ask(|reply| ShardMessage::Restore { seeds, reply });
+            restored.await.unwrap()
+        };
+
+        shards.of(&KEY).tell(MISSED);
+
+        assert_eq!(restore().await, [KEY]);
+        assert!(!readers.is_known());
+        assert!(readers.known.lock().contains(&neighbour));
+        // Nor when the restore is over.
+        shards.restored();
+        assert_eq!(restore().await, [KEY]);
+        actor.stop(None);
+    }
 }
