@@ -99,8 +99,8 @@ struct Survey {
 
 impl Survey {
     fn take(&mut self, parts: &Parts, page: SeatedPage) {
-        for token in page.tokens {
-            parts.sessions.add_dormant_token(token);
+        for (token, session) in page.tokens {
+            parts.sessions.add_dormant_token(token, session);
         }
         for seat in page.seats {
             parts.sessions.add_dormant(seat.session, &seat.user);
@@ -116,7 +116,7 @@ impl Survey {
                 waiting.first_deadline = waiting.first_deadline.min(hold_until);
                 room.seats.push(seat.seat);
             }
-            _ => {
+            Some(_) | None => {
                 self.close_room(parts);
                 let waiting = Waiting {
                     first_deadline: hold_until,

@@ -151,12 +151,6 @@ impl Persistence {
         Ok(None)
     }
 
-    pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
-        let readers = self.readers();
-        self.read(async move { read::session_by_id(&readers, id).await })
-            .await
-    }
-
     /// The session with which the user holds a seat, if any.
     pub async fn seated_session_of_user(
         &self,
@@ -164,23 +158,6 @@ impl Persistence {
     ) -> Result<Option<SessionId>, ReadError> {
         let (readers, user) = (self.readers(), user.clone());
         self.read(async move { read::seated_session_of_user(&readers, &user).await })
-            .await
-    }
-
-    /// All sessions with which the user holds a seat.
-    pub async fn seated_sessions_of_user(
-        &self,
-        user: &UserId,
-    ) -> Result<Vec<SessionId>, ReadError> {
-        let (readers, user) = (self.readers(), user.clone());
-        self.read(async move { read::seated_sessions_of_user(&readers, &user).await })
-            .await
-    }
-
-    /// The room with this code, open or closed, with its seats and without its publications.
-    pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
-        let readers = self.readers();
-        self.read(async move { read::room_by_code(&readers, code).await })
             .await
     }
 

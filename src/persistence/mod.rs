@@ -13,6 +13,7 @@ mod command;
 mod commit;
 mod condition;
 mod error;
+mod gather;
 mod group;
 mod handle;
 mod job;

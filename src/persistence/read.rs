@@ -40,19 +40,6 @@ pub(super) async fn session_by_token(
     complete_session(readers, row).await
 }
 
-pub(super) async fn session_by_id(
-    readers: &DatabaseConnection,
-    id: SessionId,
-) -> Result<Option<StoredSession>, DbErr> {
-    let row = one(
-        readers,
-        &format!("{SESSIONS} WHERE a.id = $1"),
-        [id.0.into()],
-    )
-    .await?;
-    complete_session(readers, row).await
-}
-
 /// The session with which the user sits somewhere: the one seen last, if there are several.
 pub(super) async fn seated_session_of_user(
     readers: &DatabaseConnection,
@@ -65,35 +52,6 @@ pub(super) async fn seated_session_of_user(
         .await?
         .map(|row| row.try_get_by_index(0).map(SessionId))
         .transpose()
-}
-
-/// All sessions with which the user sits somewhere.
-pub(super) async fn seated_sessions_of_user(
-    readers: &DatabaseConnection,
-    user: &UserId,
-) -> Result<Vec<SessionId>, DbErr> {
-    let sql = "SELECT DISTINCT s.session_id FROM room_seats s \
-               JOIN app_sessions a ON a.id = s.session_id AND a.ended_at IS NULL \
-               WHERE s.user_id = $1";
-    let rows = all(readers, sql, [user.as_str().into()]).await?;
-    let sessions = rows.iter();
-    sessions
-        .map(|row| row.try_get_by_index(0).map(SessionId))
-        .collect()
-}
-
-pub(super) async fn room_by_code(
-    readers: &DatabaseConnection,
-    code: RoomCode,
-) -> Result<Option<StoredRoom>, DbErr> {
-    let sql = format!("{ROOMS} WHERE code = $1");
-    let Some(row) = one(readers, &sql, [code.as_str().into()]).await? else {
-        return Ok(None);
-    };
-    let mut room = room(&row)?;
-    let sql = format!("{SEATS} WHERE s.room_id = $1 ORDER BY s.seat");
-    room.seats = seats(readers, &sql, [room.id.0.into()]).await?;
-    Ok(Some(room))
 }
 
 pub(super) async fn user(

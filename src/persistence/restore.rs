@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::read::{self, ROOMS, SEATS, SESSIONS, token_hash};
 use super::rows::{Rows, Type};
 use super::{Persistence, ReadError, StoredRoom, StoredSeat, StoredSession};
-use crate::id::{RoomId, SessionId};
+use crate::id::{RoomCode, RoomId, SessionId};
 
 impl Persistence {
     /// The open ones among these rooms, with their seats and with what a planned stop wrote out of their streams.
@@ -28,9 +28,46 @@ impl Persistence {
         &self,
         ids: Vec<SessionId>,
     ) -> Result<Vec<StoredSession>, ReadError> {
+        let mut found = self.any_sessions_by_id(ids).await?;
+        found.retain(|session| !session.is_ended);
+        Ok(found)
+    }
+
+    async fn any_sessions_by_id(
+        &self,
+        ids: Vec<SessionId>,
+    ) -> Result<Vec<StoredSession>, ReadError> {
         let readers = self.readers();
         self.read(async move { sessions(&readers, &ids).await })
             .await
+    }
+
+    /// The session with this id, ended or not.
+    pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
+        let persistence = self.clone();
+        let read = move |ids| {
+            let persistence = persistence.clone();
+            async move {
+                let found = persistence.any_sessions_by_id(ids).await?.into_iter();
+                Ok(found.map(|session| (session.id, session)).collect())
+            }
+        };
+        self.shared.sessions.ask(id, read).await
+    }
+
+    /// The room with this code, open or closed, with its seats and without its publications.
+    pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
+        let persistence = self.clone();
+        let read = move |codes: Vec<RoomCode>| {
+            let persistence = persistence.clone();
+            async move {
+                let readers = persistence.readers();
+                let found = persistence.read(async move { rooms_by_code(&readers, &codes).await });
+                let found = found.await?.into_iter();
+                Ok(found.map(|room| (room.code, room)).collect())
+            }
+        };
+        self.shared.rooms.ask(code, read).await
     }
 }
 
@@ -38,12 +75,32 @@ async fn rooms(
     readers: &DatabaseConnection,
     ids: &[RoomId],
 ) -> Result<Vec<StoredRoom>, DbErr> {
-    let ids = || ids.iter().map(|id| id.0);
     let sql = format!("{ROOMS} WHERE closed_at IS NULL AND id IN (SELECT id FROM v)");
-    let mut rooms = Vec::new();
-    for row in among(readers, ids(), &sql).await? {
-        rooms.push(read::room(&row)?);
+    let rows = among(readers, ids.iter().map(|id| id.0), &sql).await?;
+    with_seats(readers, &rows).await
+}
+
+async fn rooms_by_code(
+    readers: &DatabaseConnection,
+    codes: &[RoomCode],
+) -> Result<Vec<StoredRoom>, DbErr> {
+    let mut rows = Rows::new(&[("code", Type::Text)]);
+    for code in codes {
+        rows.push([code.as_str().into()]);
     }
+    let sql = format!("{ROOMS} WHERE code IN (SELECT code FROM v)");
+    let rows = rows.look(readers, &sql).await?;
+    with_seats(readers, &rows).await
+}
+
+async fn with_seats(
+    readers: &DatabaseConnection,
+    rows: &[QueryResult],
+) -> Result<Vec<StoredRoom>, DbErr> {
+    let rooms = rows.iter().map(read::room);
+    let mut rooms: Vec<StoredRoom> = rooms.collect::<Result<_, _>>()?;
+    let ids: Vec<Uuid> = rooms.iter().map(|room| room.id.0).collect();
+    let ids = || ids.iter().copied();
     let sql = format!("{SEATS} WHERE s.room_id IN (SELECT id FROM v) ORDER BY s.room_id, s.seat");
     let mut seats = by(seats(readers, ids(), &sql).await?, |seat| seat.room);
     for room in &mut rooms {
@@ -57,7 +114,7 @@ async fn sessions(
     ids: &[SessionId],
 ) -> Result<Vec<StoredSession>, DbErr> {
     let ids = || ids.iter().map(|id| id.0);
-    let sql = format!("{SESSIONS} WHERE a.ended_at IS NULL AND a.id IN (SELECT id FROM v)");
+    let sql = format!("{SESSIONS} WHERE a.id IN (SELECT id FROM v)");
     let mut sessions = Vec::new();
     for row in among(readers, ids(), &sql).await? {
         sessions.push(read::session(&row)?);

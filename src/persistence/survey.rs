@@ -30,7 +30,7 @@ pub struct SeatedRoom {
 pub struct SeatedPage {
     pub seats: Vec<SeatedRoom>,
     /// Those of the sessions that hold these seats.
-    pub tokens: Vec<TokenHash>,
+    pub tokens: Vec<(TokenHash, SessionId)>,
     /// The seat after which the next page begins. None at the end.
     pub next: Option<(RoomId, u16)>,
 }
@@ -89,17 +89,18 @@ fn seated(row: &QueryResult) -> Result<SeatedRoom, DbErr> {
 async fn tokens(
     readers: &DatabaseConnection,
     seats: &[SeatedRoom],
-) -> Result<Vec<TokenHash>, DbErr> {
+) -> Result<Vec<(TokenHash, SessionId)>, DbErr> {
     let mut sessions = Rows::new(&[("id", Type::Uuid)]);
     for seat in seats {
         sessions.push([seat.session.0.into()]);
     }
-    let sql = "SELECT t.hash FROM v JOIN session_tokens t ON t.session_id = v.id";
+    let sql = "SELECT hash, session_id FROM session_tokens WHERE session_id IN (SELECT id FROM v)";
     let rows = sessions.look(readers, sql).await?;
-    let tokens = rows.iter();
-    tokens
-        .map(|row| token_hash(row.try_get_by_index(0)?))
-        .collect()
+    let tokens = rows.iter().map(|row| {
+        let session = SessionId(row.try_get_by_index(1)?);
+        Ok((token_hash(row.try_get_by_index(0)?)?, session))
+    });
+    tokens.collect()
 }
 
 async fn empty_rooms(

@@ -123,6 +123,9 @@ impl Actions {
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Ok(Found::Session(session));
         }
+        if let Some(session) = self.wake_token(hash).await.map_err(unanswered)? {
+            return Ok(Found::Session(session));
+        }
         let stored = self.persistence.session_by_token(hash, token.hint()).await;
         let invalid = "no session has this token";
         let stored = stored

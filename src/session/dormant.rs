@@ -1,6 +1,6 @@
 //! Sessions that are rows still: after a start their actors come in their turn, or when somebody comes back to one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 
 use metrics::{Gauge, gauge};
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::actions::Actions;
 use super::brood::Sessions;
+use super::handle::SessionHandle;
 use crate::id::{SessionId, TokenHash, UserId};
 use crate::supervisor::LoadError;
 
@@ -18,13 +19,12 @@ pub(super) struct Dormant {
     away: Gauge,
 }
 
-/// By what a dormant session is asked for. Of tokens and users a hash: two with the same one would make a stranger come
-/// first in a storm, and nothing else.
+/// By what a dormant session is asked for. Of tokens and users a hash, which finds a session and proves nothing.
 #[derive(Debug, Default)]
 struct Keys {
     ids: HashSet<SessionId>,
-    tokens: HashSet<u64>,
-    users: HashSet<u64>,
+    tokens: HashMap<u64, SessionId>,
+    users: HashMap<u64, Vec<SessionId>>,
 }
 
 impl Dormant {
@@ -53,12 +53,19 @@ impl Dormant {
         self.sessions.lock().ids.contains(&id)
     }
 
-    pub(super) fn has_token(&self, token: TokenHash) -> bool {
-        self.sessions.lock().tokens.contains(&hash(&token.0))
+    /// Which session may have a token.
+    pub(super) fn by_token(&self, token: TokenHash) -> Option<SessionId> {
+        self.sessions.lock().tokens.get(&hash(&token.0)).copied()
     }
 
     pub(super) fn has_user(&self, user: &UserId) -> bool {
-        self.sessions.lock().users.contains(&hash(user.as_str()))
+        self.sessions.lock().users.contains_key(&hash(user.as_str()))
+    }
+
+    fn of_user(&self, user: &UserId) -> Vec<SessionId> {
+        let sessions = self.sessions.lock();
+        let found = sessions.users.get(&hash(user.as_str()));
+        found.cloned().unwrap_or_default()
     }
 
     fn forget_user(&self, user: &UserId) {
@@ -73,14 +80,15 @@ impl Sessions {
         let mut sessions = dormant.sessions.lock();
         if sessions.ids.insert(id) {
             dormant.away.increment(1.0);
+            let of_user = sessions.users.entry(hash(user.as_str()));
+            of_user.or_default().push(id);
         }
-        sessions.users.insert(hash(user.as_str()));
     }
 
     /// Takes note of a token of such a session.
-    pub fn add_dormant_token(&self, token: TokenHash) {
+    pub fn add_dormant_token(&self, token: TokenHash, session: SessionId) {
         let mut sessions = self.context().dormant.sessions.lock();
-        sessions.tokens.insert(hash(&token.0));
+        sessions.tokens.insert(hash(&token.0), session);
     }
 
     /// The number of sessions that wait to be started.
@@ -90,14 +98,22 @@ impl Sessions {
 }
 
 impl Actions {
+    /// The session with a token, if the restore has not come to it.
+    pub(super) async fn wake_token(
+        &self,
+        token: TokenHash,
+    ) -> Result<Option<SessionHandle>, LoadError> {
+        let Some(id) = self.sessions.context().dormant.by_token(token) else {
+            return Ok(None);
+        };
+        let session = self.sessions.resolve(id).await?;
+        Ok(session.filter(|session| session.tokens().contains(&token)))
+    }
+
     /// Has every session of a user live that holds a seat, as if the restore had come to it.
     pub(super) async fn wake_user(&self, user: &UserId) -> Result<(), LoadError> {
         let dormant = &self.sessions.context().dormant;
-        if !dormant.has_user(user) {
-            return Ok(());
-        }
-        let seated = self.persistence.seated_sessions_of_user(user).await;
-        for session in seated.map_err(|_| LoadError)? {
+        for session in dormant.of_user(user) {
             if self.sessions.live_by_id(session).is_none() {
                 self.sessions.resolve(session).await?;
             }

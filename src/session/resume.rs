@@ -141,7 +141,7 @@ impl Actions {
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Some(Returning::Session(session));
         }
-        let is_dormant = self.sessions.context().dormant.has_token(hash);
+        let is_dormant = self.sessions.context().dormant.by_token(hash).is_some();
         is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::Session(token.clone())))
     }
 
