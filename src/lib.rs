@@ -9,8 +9,9 @@
 //!
 //! Each room, session and connection is an actor, and so are persistence, the matchmaker and all
 //! supervisors. Users, sessions, tokens, rooms and seats are rows: a reply that tells of a new one
-//! leaves after its COMMIT, and many changes share one transaction. A restart rebuilds from the rows.
-//! Members and streams live in memory; a planned stop writes the streams of rooms with seats out, a
+//! leaves after its COMMIT, and many changes share one transaction. A restart rebuilds from the rows: players come as
+//! soon as it is known who sits where, and actors are started behind that.
+//! Members and streams live in memory; a planned stop writes the streams of open rooms out, a
 //! crash loses them. A durable stream is committed before it is heard, and a crash loses nothing of it.
 //!
 //! # Code map

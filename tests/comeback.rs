@@ -207,6 +207,8 @@ async fn by_seat_token_and_by_login_the_seated_go_first_and_lose_nothing_by_the_
     drop(clients);
     daemon.reconfigure("admission.per_second", "10");
     daemon.reconfigure("admission.wait", "100ms");
+    // No room is started but for those who come back.
+    daemon.reconfigure("faults.restore_delay", "1h");
     daemon.restart().await;
     let began = Instant::now();
     let back = stream::iter(&seated)

@@ -29,6 +29,7 @@ mod proxies;
 mod reconnect;
 mod repeat;
 mod respawn;
+mod restart;
 mod room;
 mod sdk;
 mod seat;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A daemon that takes longer to be ready than this does not start at all.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(300);
 
 /// Between two looks whether it is ready; it blurs the time to readiness by as much.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

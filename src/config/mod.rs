@@ -316,4 +316,6 @@ pub enum QuickMatch {
 pub struct FaultsConfig {
     /// Added before each COMMIT.
     pub commit_delay: Duration,
+    /// Waited before each page of rooms that is started after the start of the hub.
+    pub restore_delay: Duration,
 }

@@ -239,17 +239,22 @@ pub(super) fn log(reader: &mut Reader) -> LogConfig {
 }
 
 pub(super) fn faults(reader: &mut Reader, is_dev: bool) -> FaultsConfig {
-    let key = "faults.commit_delay";
-    if !cfg!(feature = "faults") {
-        reader.reject(key, Wrong::FaultsAbsent);
-        return FaultsConfig::default();
+    let [commit, restore] = ["faults.commit_delay", "faults.restore_delay"];
+    for key in [commit, restore] {
+        if !cfg!(feature = "faults") {
+            reader.reject(key, Wrong::FaultsAbsent);
+        } else if !is_dev {
+            reader.reject(key, Wrong::FaultsWithoutDev);
+        }
     }
-    if !is_dev {
-        reader.reject(key, Wrong::FaultsWithoutDev);
+    if !cfg!(feature = "faults") {
+        return FaultsConfig::default();
     }
     FaultsConfig {
         // Longer than a minute would only test the tester's patience.
-        commit_delay: reader.duration(key, Duration::ZERO, Duration::ZERO..=secs(60)),
+        commit_delay: reader.duration(commit, Duration::ZERO, Duration::ZERO..=secs(60)),
+        // As good as never.
+        restore_delay: reader.duration(restore, Duration::ZERO, Duration::ZERO..=secs(3600)),
     }
 }
 

@@ -5,6 +5,7 @@ mod fault;
 mod hub;
 mod parent;
 mod signal;
+mod restore;
 mod start;
 mod stop;
 mod sweeper;
@@ -34,6 +35,7 @@ use crate::telemetry;
 use crate::token::KeyError;
 
 use self::hub::{HubHandle, Parts};
+use self::restore::{Restoring, Waiting};
 use self::stop::Stop;
 
 pub use self::parent::Parent;
@@ -150,7 +152,8 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let (hub, fatal) = HubHandle::start(Arc::clone(&parts))
         .await
         .map_err(failure)?;
-    restore(&parts).await?;
+    let begun = begin(&parts, &mut signals, parent.as_ref()).await?;
+    let Some(rooms) = begun else { return Ok(()) };
     hub.beat();
 
     let listening = CancellationToken::new();
@@ -165,6 +168,9 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         kill,
     );
     let admin = private_router(&config, &door, &parts, &hub, health, metrics);
+    parts.persistence.open_doors().await.map_err(failure)?;
+    let delay = config.faults.restore_delay;
+    let restoring = Restoring::start(Arc::clone(&parts), rooms, delay);
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
     tokio::spawn(public.serve(router, limits, tracker.clone(), listening.clone()));
@@ -177,8 +183,10 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let reason = wait(&mut signals, parent.as_ref(), fatal, &parts).await;
     readiness.set_stopping();
     hub.set_stopping();
+    restoring.stop();
     let stop = Stop {
         config: &config.shutdown,
+        restoring,
         parts: &parts,
         tracker: &tracker,
         listening: &listening,
@@ -186,10 +194,19 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     end(reason, stop, &mut signals).await
 }
 
-async fn restore(parts: &Parts) -> Result<(), StartError> {
+/// None if the process is told to stop before.
+async fn begin(
+    parts: &Parts,
+    signals: &mut Signals,
+    parent: Option<&Parent>,
+) -> Result<Option<Vec<Waiting>>, StartError> {
     tokio::select! {
-        restored = start::restore(parts) => restored.map_err(failure),
+        begun = start::begin(parts) => begun.map(Some).map_err(failure),
         reason = parts.persistence.broken() => Err(failure(reason)),
+        () = told_to_stop(signals, parent) => {
+            info!("stopped before the hub was ready");
+            Ok(None)
+        }
     }
 }
 

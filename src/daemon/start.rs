@@ -1,34 +1,38 @@
-//! Brings back what was there before the hub stopped.
+//! What a hub must know before it takes players: time that went by, and who sits where.
 
+use std::collections::HashMap;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::StartError;
 use super::hub::Parts;
+use super::restore::Waiting;
+use crate::clock::HubTime;
 use crate::config::{Config, FolderError, own_file};
-use crate::id::random_bytes;
-use crate::mailbox::Unanswered;
-use crate::persistence::{ReadError, Store, WriteError};
+use crate::id::{RoomId, random_bytes};
+use crate::persistence::{ReadError, SeatedPage, SeatedRoom, Store, WriteError};
+use crate::room::DormantRoom;
 use crate::token::{Keyring, new_key, own_key_file};
 
-/// Batches read ahead of the actors that are started from them.
-const BATCHES_AHEAD: usize = 4;
+/// Questions about who sits where that fail for so long end the start: as long as a database is waited for that cannot be
+/// reached. What an answered question takes does not count.
+const FAILING_MAX: Duration = Duration::from_secs(30);
 
-/// Why nothing could be restored.
+/// The wait before such a question is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RestoreError {
+pub(super) enum BeginError {
     #[error("the start could not be recorded: {0}")]
     Write(#[from] WriteError),
-    #[error("the rooms and sessions could not be read: {0}")]
+    #[error("who sits where could not be read: {0}")]
     Read(#[from] ReadError),
-    #[error("the rooms and sessions could not be started: {0}")]
-    Start(#[from] Unanswered),
 }
 
 /// The file in the data folder with the admin token that the hub made itself.
@@ -82,40 +86,117 @@ pub(super) async fn keyring(config: &Config, store: &Store) -> Result<Keyring, S
     Ok(keyring)
 }
 
-/// Starts every room with a seat that is kept, and every session that holds one.
-pub(super) async fn restore(parts: &Parts) -> Result<(), RestoreError> {
+/// Begins a run: shifts the holds, and finds every room with a seat that is kept and every session that holds one. They
+/// are rows still: somebody who asks for one has it started, and the restore starts all others in the order of their
+/// deadlines. A start that ends here has changed nothing but the holds.
+pub(super) async fn begin(parts: &Parts) -> Result<Vec<Waiting>, BeginError> {
     let began = Instant::now();
     let run = parts.persistence.begin_run().await?;
-    let (rooms_out, mut rooms_in) = mpsc::channel(BATCHES_AHEAD);
-    let (sessions_out, mut sessions_in) = mpsc::channel(BATCHES_AHEAD);
-    let reading = async {
-        let read = parts.persistence.restore(rooms_out, sessions_out).await;
-        read.map(|_| ()).map_err(RestoreError::from)
-    };
-    let rooms = async {
-        let mut count = 0;
-        while let Some(batch) = rooms_in.recv().await {
-            count += batch.len();
-            parts.rooms.restore(batch).await?;
+    let mut survey = Survey::default();
+    let mut after = None;
+    loop {
+        let page = seated(parts, after).await?;
+        after = page.next;
+        survey.take(parts, page);
+        if after.is_none() {
+            break;
         }
-        Ok(count)
-    };
-    let sessions = async {
-        let mut count = 0;
-        while let Some(batch) = sessions_in.recv().await {
-            count += batch.len();
-            parts.sessions.restore(batch).await?;
-        }
-        Ok(count)
-    };
-    let ((), rooms, sessions) = tokio::try_join!(reading, rooms, sessions)?;
+    }
+    survey.close_room(parts);
+    survey.warn_of_unconfigured();
+    let sessions = parts.sessions.dormant();
     metrics::counter!("holdfast_sessions_restored_total").absolute(sessions as u64);
     info!(
-        rooms,
+        rooms = survey.waiting.len(),
         sessions,
         after_clean_stop = run.is_clean,
         milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "restored"
     );
-    Ok(())
+    Ok(survey.in_order())
+}
+
+async fn seated(
+    parts: &Parts,
+    after: Option<(RoomId, u16)>,
+) -> Result<SeatedPage, ReadError> {
+    let began = Instant::now();
+    loop {
+        match parts.persistence.seated(after).await {
+            Err(_) if began.elapsed() < FAILING_MAX => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The rooms found so far. The seats of a room come one after the other, perhaps on two pages.
+#[derive(Default)]
+struct Survey {
+    waiting: Vec<Waiting>,
+    current: Option<(Waiting, DormantRoom)>,
+    /// Kinds that rooms have and the configuration does not, with the number of rooms.
+    unconfigured: HashMap<String, usize>,
+}
+
+impl Survey {
+    fn take(&mut self, parts: &Parts, page: SeatedPage) {
+        for (token, session) in page.tokens {
+            parts.sessions.add_dormant_token(token, session);
+        }
+        for seat in page.seats {
+            parts.sessions.add_dormant(seat.session, &seat.user);
+            self.add(parts, seat);
+        }
+    }
+
+    fn add(&mut self, parts: &Parts, seat: SeatedRoom) {
+        // One that is held begins its hold when its room is started.
+        let hold_until = seat.hold_until.unwrap_or(HubTime(i64::MAX));
+        match &mut self.current {
+            Some((waiting, room)) if waiting.id == seat.room => {
+                waiting.first_deadline = waiting.first_deadline.min(hold_until);
+                room.seats.push(seat.seat);
+            }
+            Some(_) | None => {
+                self.close_room(parts);
+                let waiting = Waiting {
+                    first_deadline: hold_until,
+                    id: seat.room,
+                };
+                let room = DormantRoom {
+                    code: seat.code,
+                    kind: seat.kind,
+                    seats: vec![seat.seat],
+                };
+                self.current = Some((waiting, room));
+            }
+        }
+    }
+
+    fn close_room(&mut self, parts: &Parts) {
+        let Some((waiting, room)) = self.current.take() else {
+            return;
+        };
+        self.waiting.push(waiting);
+        if parts.rooms.kinds().get(&room.kind).is_none() {
+            *self.unconfigured.entry(room.kind).or_default() += 1;
+            return;
+        }
+        parts.rooms.add_dormant(&room);
+    }
+
+    fn warn_of_unconfigured(&self) {
+        for (kind, rooms) in &self.unconfigured {
+            warn!(
+                kind,
+                rooms,
+                "rooms of a kind that is not configured: their seats are kept until their holds end"
+            );
+        }
+    }
+
+    fn in_order(mut self) -> Vec<Waiting> {
+        self.waiting.sort_unstable_by_key(|room| room.first_deadline);
+        self.waiting
+    }
 }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::StartError;
 use super::hub::Parts;
+use super::restore::Restoring;
 use crate::config::ShutdownConfig;
 use crate::persistence::WriteError;
 
@@ -26,6 +27,8 @@ const WRITE_MIN: Duration = Duration::from_millis(500);
 pub(super) struct Stop<'a> {
     pub(super) config: &'a ShutdownConfig,
     pub(super) parts: &'a Parts,
+    /// Rooms of the last run that may not be live yet.
+    pub(super) restoring: Restoring,
     /// Knows the sockets, the requests and the changes under way.
     pub(super) tracker: &'a TaskTracker,
     /// Closes the public port. Until then it answers, that it is not ready.
@@ -46,7 +49,7 @@ impl Stop<'_> {
         Ok(())
     }
 
-    async fn take_down(&self) -> Result<(), WriteError> {
+    async fn take_down(self) -> Result<(), WriteError> {
         let began = Instant::now();
         let share = |share| self.config.timeout.mul_f64(share);
         let Parts {
@@ -72,8 +75,13 @@ impl Stop<'_> {
         {
             warn!("requests are still under way and are not waited for any more");
         }
+        self.restoring.stopped().await;
         let left = || self.config.timeout.saturating_sub(began.elapsed());
-        let streams = rooms.freeze(left().max(WRITE_MIN)).await;
+        let mut streams = rooms.freeze(left().max(WRITE_MIN)).await;
+        match persistence.untouched_streams().await {
+            Ok(untouched) => streams.extend(untouched),
+            Err(error) => warn!(%error, "rooms that were not started begin new streams"),
+        }
         info!(streams = streams.len(), "writing the streams out");
         persistence
             .clean_stop(streams, since, left().max(WRITE_MIN))

@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::clock::HubClock;
-use crate::id::{RoomId, SessionId};
+use crate::id::{RoomCode, RoomId, SessionId};
 use crate::persistence::{Litter, Persistence, ReadError, Sweep, WriteError};
 use crate::room::{RoomKey, Rooms};
 use crate::session::Sessions;
-use crate::supervisor::{Alive, Phase, Readiness};
+use crate::supervisor::{Alive, LoadError, Phase, Readiness};
 
 /// How long a session stays after it has ended or expired: until then its client is told that it has ended,
 /// and may repeat what it asked last.
@@ -27,6 +27,9 @@ const SESSION_KEPT: Duration = Duration::from_hours(24);
 
 /// How long a room stays after it has closed: until then its code is told to be over.
 const ROOM_KEPT: Duration = Duration::from_hours(24);
+
+/// A room is live at most so long after it was committed, unless nobody starts it.
+const OPENING_MAX: Duration = Duration::from_mins(1);
 
 /// How long the answer to a request is kept under its key.
 const KEY_KEPT: Duration = Duration::from_hours(24);
@@ -73,8 +76,9 @@ enum Stage {
     Sessions(Uuid),
     /// From the room after this one.
     Rooms(Uuid),
-    /// These rooms, which have more than one step can remove, and then those after an id.
-    RoomsLeft(Vec<RoomId>, Option<Uuid>),
+    /// What was found with these rooms, of which there may be more than one step can remove, and then the rooms after an
+    /// id.
+    RoomsLeft(Vec<Litter>, Option<Uuid>),
     Keys,
     Groups,
 }
@@ -86,6 +90,8 @@ enum StepError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
 }
 
 impl Sweeper {
@@ -109,26 +115,16 @@ impl Sweeper {
                 let next = page.next.map_or(Stage::Rooms(Uuid::nil()), Stage::Sessions);
                 Ok((Some(next), removed))
             }
-            Stage::Rooms(after) => {
-                let before = self.clock.now().minus(ROOM_KEPT);
-                let page = self.persistence.dead_rooms(after, before).await?;
-                let dead = page.dead.into_iter();
-                let unused = dead
-                    .filter(|(_, code)| self.rooms.live(&RoomKey::Code(*code)).is_none())
-                    .map(|(id, _)| id)
-                    .collect();
-                Ok((Some(Stage::RoomsLeft(unused, page.next)), 0))
-            }
-            Stage::RoomsLeft(rooms, next) => {
-                let removed = match rooms.is_empty() {
-                    true => 0,
-                    false => self.sweep(Litter::Rooms(rooms.clone()), ROOM_KEPT).await?,
+            Stage::Rooms(after) => Ok((Some(self.look_at_rooms(after).await?), 0)),
+            Stage::RoomsLeft(mut litter, next) => {
+                let Some(first) = litter.last() else {
+                    return Ok((Some(next.map_or(Stage::Keys, Stage::Rooms)), 0));
                 };
-                let next = match removed {
-                    0 => next.map_or(Stage::Keys, Stage::Rooms),
-                    _ => Stage::RoomsLeft(rooms, next),
-                };
-                Ok((Some(next), removed))
+                let removed = self.sweep(first.clone(), ROOM_KEPT).await?;
+                if removed == 0 {
+                    litter.pop();
+                }
+                Ok((Some(Stage::RoomsLeft(litter, next)), removed))
             }
             Stage::Keys => {
                 let removed = self.sweep(Litter::Keys, KEY_KEPT).await?;
@@ -144,6 +140,34 @@ impl Sweeper {
                 Ok(((removed > 0).then_some(Stage::Groups), removed))
             }
         }
+    }
+
+    /// Finds what a page of rooms leaves to be swept, and has somebody look after open rooms that are not live.
+    async fn look_at_rooms(&self, after: Uuid) -> Result<Stage, StepError> {
+        let before = self.clock.now().minus(ROOM_KEPT);
+        let opened_before = self.clock.now().minus(OPENING_MAX);
+        let page = self.persistence.rooms_after(after, before, opened_before);
+        let page = page.await?;
+        let is_live = |code: RoomCode| self.rooms.live(&RoomKey::Code(code)).is_some();
+        for code in page.open {
+            if !is_live(code) {
+                self.rooms.look_after(code).await?;
+            }
+        }
+        let dead = page.dead.into_iter();
+        let unused = dead.filter(|(_, code)| !is_live(*code));
+        let unused: Vec<RoomId> = unused.map(|(id, _)| id).collect();
+        let written_out = page.written_out.into_iter();
+        let outlived = written_out.filter(|room| !self.persistence.is_stream_awaited(*room));
+        let outlived: Vec<RoomId> = outlived.collect();
+        let mut litter = Vec::new();
+        if !unused.is_empty() {
+            litter.push(Litter::Rooms(unused));
+        }
+        if !outlived.is_empty() {
+            litter.push(Litter::Histories(outlived));
+        }
+        Ok(Stage::RoomsLeft(litter, page.next))
     }
 
     async fn sweep(&self, what: Litter, kept: Duration) -> Result<u64, WriteError> {

@@ -216,7 +216,6 @@ impl Address {
                     .pragma("cache_size", "-65536")
                     .pragma("wal_autocheckpoint", "10000")
                     .pragma("journal_size_limit", "67108864")
-                    .optimize_on_close(true, None)
             }),
             Address::Postgres(url) => {
                 let mut options = ConnectOptions::new(url);

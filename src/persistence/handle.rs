@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ractor::{ActorStatus, MessagingErr};
 use sea_orm::{DatabaseConnection, DbErr};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -17,7 +17,6 @@ use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
 use super::metric::ATTEMPTS;
 use super::queue::{Job, Settle};
-use super::restore::{self, Interrupted};
 use super::run::RunStart;
 use super::stop::CleanStop;
 use super::store::Shared;
@@ -49,7 +48,7 @@ const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_mi
 /// Writes to the database and reads from it. Cheap to clone.
 #[derive(Clone)]
 pub struct Persistence {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// How writing goes.
@@ -153,12 +152,6 @@ impl Persistence {
         Ok(None)
     }
 
-    pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
-        let readers = self.readers();
-        self.read(async move { read::session_by_id(&readers, id).await })
-            .await
-    }
-
     /// The session with which the user holds a seat, if any.
     pub async fn seated_session_of_user(
         &self,
@@ -177,13 +170,6 @@ impl Persistence {
     ) -> Result<Vec<SessionId>, ReadError> {
         let (readers, user) = (self.readers(), user.clone());
         self.read(async move { read::open_sessions_of_user(&readers, &user, count_max).await })
-            .await
-    }
-
-    /// The room with this code, open or closed, with its seats and without its publications.
-    pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
-        let readers = self.readers();
-        self.read(async move { read::room_by_code(&readers, code).await })
             .await
     }
 
@@ -215,33 +201,16 @@ impl Persistence {
         self.session_by_id(id).await
     }
 
-    /// Streams every open room in which somebody holds a seat, then every session that holds one. Both
-    /// channels must be read at the same time. The histories of the last run go to their rooms once.
-    pub async fn restore(
-        &self,
-        rooms: mpsc::Sender<Vec<StoredRoom>>,
-        sessions: mpsc::Sender<Vec<StoredSession>>,
-    ) -> Result<(), ReadError> {
-        let shared = self.shared.clone();
-        let restored = tokio::spawn(async move {
-            let pool = shared.readers.pool();
-            let seats = restore::rooms(pool.clone(), &shared.taken_over, rooms).await?;
-            restore::sessions(pool, seats, sessions).await
-        });
-        match restored.await {
-            Ok(Ok(()) | Err(Interrupted::Unwanted)) => Ok(()),
-            Ok(Err(Interrupted::Database(error))) => {
-                warn!(%error, "the restore was interrupted");
-                Err(ReadError::Unavailable)
-            }
-            Err(_) => Err(ReadError::Unavailable),
-        }
-    }
-
-    /// Begins a run: shifts the holds by the time without a hub and takes the histories over that a
-    /// planned stop wrote out. Once, before the restore.
+    /// Begins a run: shifts the holds by the time without a hub. Once, before anything is restored.
     pub async fn begin_run(&self) -> Result<RunStart, WriteError> {
         self.ask(Job::BeginRun)
+            .await
+            .unwrap_or(Err(WriteError::Lost))
+    }
+
+    /// Marks that the hub takes players from here on: until then a start may fail and lose nothing.
+    pub async fn open_doors(&self) -> Result<(), WriteError> {
+        self.ask(Job::OpenDoors)
             .await
             .unwrap_or(Err(WriteError::Lost))
     }

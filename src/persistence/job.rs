@@ -1,17 +1,10 @@
-//! What the first writer does alone: the begin of a run, and answers that wait for all that was written.
-
-use std::sync::Arc;
+//! What the first writer does alone: the checkpoint at the end, and answers that wait for all that was written.
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tokio::time::Instant;
 use tracing::warn;
 
-use super::WriteError;
-use super::backoff::Backoff;
 use super::commit::Interrupted;
-use super::error::{Class, classify};
 use super::queue::{Job, Settled};
-use super::run::{self, RunStart};
 use super::writer::Committer;
 
 impl Committer {
@@ -26,6 +19,9 @@ impl Committer {
             Job::BeginRun(reply) => {
                 let _ = reply.send(self.begin_run().await);
             }
+            Job::OpenDoors(reply) => {
+                let _ = reply.send(self.open_doors().await);
+            }
             Job::CleanStop(stop, reply) => {
                 self.clean_stop(stop, reply).await;
             }
@@ -36,38 +32,6 @@ impl Committer {
                 let _ = reply.send(());
             }
         }
-    }
-
-    async fn begin_run(&mut self) -> Result<RunStart, WriteError> {
-        let mut last = None;
-        let give_up = Instant::now() + self.shared.settings.deadline;
-        let mut backoff = Backoff::new();
-        while last.is_none() || Instant::now() < give_up {
-            let connection = self.writer.connection().clone();
-            let now = self.shared.clock.now();
-            let kinds = Arc::clone(&self.shared.memory_kinds);
-            let begun = self
-                .writer
-                .guarded(async move { run::begin(&connection, &kinds, now).await })
-                .await;
-            match said(begun) {
-                Ok((start, taken_over)) => {
-                    *self.shared.taken_over.lock() = taken_over;
-                    return Ok(start);
-                }
-                Err(error) => {
-                    warn!(%error, "the run could not begin");
-                    self.writer.look_after_connection(&error).await;
-                    let is_final = classify(&error) == Class::Permanent;
-                    last = Some(error);
-                    if is_final {
-                        break;
-                    }
-                    backoff.wait().await;
-                }
-            }
-        }
-        Err(WriteError::Lost)
     }
 
     /// Empties SQLite's log into its database, so that the file alone is whole.

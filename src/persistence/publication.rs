@@ -1,5 +1,8 @@
 //! Publications as rows: written by the batch, read back from the newest on.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, Statement, Value,
 };
@@ -14,6 +17,10 @@ const PER_STATEMENT: usize = 256;
 
 /// Bytes after which a statement takes no further publication: it is on its way for moments, also over a slow line.
 const STATEMENT_BYTES: usize = 1 << 20;
+/// Publications of many rooms read by one question: 64 MiB of the largest messages that a kind allows by default.
+const WRITTEN_OUT_MAX: usize = 4096;
+
+const STREAM: Columns = &[("room_id", Type::Uuid), ("epoch", Type::Text)];
 
 /// Publications read at a time: few enough to stop early, enough to make a whole history cheap.
 const PAGE: usize = 256;
@@ -122,6 +129,69 @@ pub(super) async fn recent(
     }
     found.reverse();
     Ok(found)
+}
+
+/// What a planned stop wrote out of these memory streams, as far as one question has room for it: None for a room of
+/// which there may be more.
+pub(super) async fn written_out_of(
+    readers: &DatabaseConnection,
+    streams: &[(RoomId, Arc<str>)],
+) -> Result<HashMap<RoomId, Option<Vec<StoredPublication>>>, DbErr> {
+    let mut rows = Rows::new(STREAM);
+    for (room, epoch) in streams {
+        rows.push([room.0.into(), (&**epoch).into()]);
+    }
+    let sql = format!(
+        "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time FROM v \
+         JOIN room_publications p ON p.room_id = v.room_id AND p.epoch = v.epoch \
+         ORDER BY p.room_id, p.\"offset\" LIMIT {WRITTEN_OUT_MAX}"
+    );
+    let found = rows.look(readers, &sql).await?;
+    let is_all = found.len() < WRITTEN_OUT_MAX;
+    let mut histories: HashMap<_, _> = streams
+        .iter()
+        .map(|(room, _)| (*room, Some(Vec::new())))
+        .collect();
+    let mut last = None;
+    for row in &found {
+        let room = RoomId(row.try_get_by_index(0)?);
+        last = Some(room);
+        if let Some(Some(history)) = histories.get_mut(&room) {
+            history.push(publication(row, 1)?);
+        }
+    }
+    for (room, history) in &mut histories {
+        if !is_all && last.is_none_or(|last| *room >= last) {
+            *history = None;
+        }
+    }
+    Ok(histories)
+}
+
+/// Reads what a planned stop wrote out of a memory stream, page by page. In their order.
+pub(super) async fn written_out(
+    readers: &DatabaseConnection,
+    room: RoomId,
+    epoch: &str,
+) -> Result<Vec<StoredPublication>, DbErr> {
+    let sql = format!(
+        "SELECT \"offset\", data, info, tags, time FROM room_publications \
+         WHERE room_id = $1 AND epoch = $2 AND \"offset\" > $3 ORDER BY \"offset\" LIMIT {PAGE}"
+    );
+    let backend = readers.get_database_backend();
+    let mut found: Vec<StoredPublication> = Vec::new();
+    loop {
+        let last = found.last().map_or(0, |last| last.offset);
+        let values = [room.0.into(), epoch.into(), stored_offset(last)];
+        let statement = Statement::from_sql_and_values(backend, &sql, values);
+        let rows = readers.query_all_raw(statement).await?;
+        for row in &rows {
+            found.push(publication(row, 0)?);
+        }
+        if rows.len() < PAGE {
+            return Ok(found);
+        }
+    }
 }
 
 async fn page(

@@ -41,6 +41,7 @@ pub(super) enum Job {
     /// Answers when everything queued before is settled.
     Barrier(oneshot::Sender<()>),
     BeginRun(oneshot::Sender<Result<RunStart, WriteError>>),
+    OpenDoors(oneshot::Sender<Result<(), WriteError>>),
     CleanStop(CleanStop, oneshot::Sender<Result<(), WriteError>>),
     /// Fail, because a tester wants it.
     #[cfg(feature = "faults")]

@@ -24,15 +24,15 @@ pub struct StoredUser {
     pub credits: i64,
 }
 
-const SEATS: &str = "SELECT s.room_id, r.code, r.kind, s.seat, s.team, s.session_id, s.user_id, \
+pub(super) const SEATS: &str = "SELECT s.room_id, r.code, r.kind, s.seat, s.team, s.session_id, s.user_id, \
                      u.name, r.grace, s.hold_until, s.token_generation, s.tokens_ended \
                      FROM room_seats s JOIN rooms r ON r.id = s.room_id \
                      JOIN users u ON u.id = s.user_id";
 
-const SESSIONS: &str = "SELECT a.id, a.user_id, u.name, a.expires_at, a.ended_at, a.login_until \
+pub(super) const SESSIONS: &str = "SELECT a.id, a.user_id, u.name, a.expires_at, a.ended_at, a.login_until \
                         FROM app_sessions a JOIN users u ON u.id = a.user_id";
 
-const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, stream_epoch, \
+pub(super) const ROOMS: &str = "SELECT id, code, kind, settings, grace, current_game_id, stream_epoch, \
                      stream_top, closed_at, stream_durable FROM rooms";
 
 pub(super) async fn session_by_token(
@@ -41,19 +41,6 @@ pub(super) async fn session_by_token(
 ) -> Result<Option<StoredSession>, DbErr> {
     let sql = format!("{SESSIONS} JOIN session_tokens t ON t.session_id = a.id WHERE t.hash = $1");
     let row = one(readers, &sql, [hash.0.to_vec().into()]).await?;
-    complete_session(readers, row).await
-}
-
-pub(super) async fn session_by_id(
-    readers: &DatabaseConnection,
-    id: SessionId,
-) -> Result<Option<StoredSession>, DbErr> {
-    let row = one(
-        readers,
-        &format!("{SESSIONS} WHERE a.id = $1"),
-        [id.0.into()],
-    )
-    .await?;
     complete_session(readers, row).await
 }
 
@@ -83,20 +70,6 @@ pub(super) async fn open_sessions_of_user(
     rows.iter()
         .map(|row| row.try_get_by_index(0).map(SessionId))
         .collect()
-}
-
-pub(super) async fn room_by_code(
-    readers: &DatabaseConnection,
-    code: RoomCode,
-) -> Result<Option<StoredRoom>, DbErr> {
-    let sql = format!("{ROOMS} WHERE code = $1");
-    let Some(row) = one(readers, &sql, [code.as_str().into()]).await? else {
-        return Ok(None);
-    };
-    let mut room = room(&row)?;
-    let sql = format!("{SEATS} WHERE s.room_id = $1 ORDER BY s.seat");
-    room.seats = seats(readers, &sql, [room.id.0.into()]).await?;
-    Ok(Some(room))
 }
 
 pub(super) async fn user(
@@ -155,24 +128,28 @@ async fn complete_session(
     let Some(row) = row else {
         return Ok(None);
     };
-    let id: uuid::Uuid = row.try_get_by_index(0)?;
+    let mut session = session(&row)?;
+    let id = session.id.0;
     let sql = "SELECT hash FROM session_tokens WHERE session_id = $1";
-    let tokens = all(readers, sql, [id.into()])
-        .await?
-        .iter()
-        .map(token)
-        .collect::<Result<_, _>>()?;
+    let tokens = all(readers, sql, [id.into()]).await?;
+    session.tokens = tokens.iter().map(token).collect::<Result<_, _>>()?;
     let sql = format!("{SEATS} WHERE s.session_id = $1 ORDER BY s.room_id");
-    Ok(Some(StoredSession {
-        id: SessionId(id),
+    session.seats = seats(readers, &sql, [id.into()]).await?;
+    Ok(Some(session))
+}
+
+/// Without its tokens and seats.
+pub(super) fn session(row: &QueryResult) -> Result<StoredSession, DbErr> {
+    Ok(StoredSession {
+        id: SessionId(row.try_get_by_index(0)?),
         user: UserId::from_stored(row.try_get_by_index(1)?),
         user_name: row.try_get_by_index::<String>(2)?.into(),
         expires_at: HubTime(row.try_get_by_index(3)?),
         is_ended: row.try_get_by_index::<Option<i64>>(4)?.is_some(),
         login_until: row.try_get_by_index::<Option<i64>>(5)?.map(HubTime),
-        tokens,
-        seats: seats(readers, &sql, [id.into()]).await?,
-    }))
+        tokens: Vec::new(),
+        seats: Vec::new(),
+    })
 }
 
 fn token(row: &QueryResult) -> Result<TokenHash, DbErr> {
@@ -194,7 +171,7 @@ async fn seats<const N: usize>(
     rows.iter().map(seat).collect()
 }
 
-fn seat(row: &QueryResult) -> Result<StoredSeat, DbErr> {
+pub(super) fn seat(row: &QueryResult) -> Result<StoredSeat, DbErr> {
     Ok(StoredSeat {
         room: RoomId(row.try_get_by_index(0)?),
         code: code(&row.try_get_by_index::<String>(1)?)?,
@@ -210,7 +187,7 @@ fn seat(row: &QueryResult) -> Result<StoredSeat, DbErr> {
     })
 }
 
-fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
+pub(super) fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
     let is_durable = row.try_get_by_index(9)?;
     Ok(StoredRoom {
         id: RoomId(row.try_get_by_index(0)?),

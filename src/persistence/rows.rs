@@ -5,7 +5,8 @@
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult,
+    Statement, Value,
 };
 
 /// SQLite takes 32,766 parameters a statement.
@@ -85,6 +86,19 @@ impl Rows {
         let mut found = Vec::with_capacity(self.len());
         for statement in self.statements(transaction.get_database_backend(), sql) {
             found.append(&mut transaction.query_all_raw(statement).await?);
+        }
+        Ok(found)
+    }
+
+    /// As [`query`](Self::query), outside of any transaction.
+    pub(super) async fn look(
+        self,
+        readers: &DatabaseConnection,
+        sql: &str,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        let mut found = Vec::with_capacity(self.len());
+        for statement in self.statements(readers.get_database_backend(), sql) {
+            found.append(&mut readers.query_all_raw(statement).await?);
         }
         Ok(found)
     }

@@ -1,14 +1,21 @@
-//! The start of a run: what time without a hub does to holds, and where streams stand.
+//! The start of a run: what time without a hub does to holds, and when the hub begins to take players.
+//!
+//! This work grows with the tables, so no clock limits it: it is given up only if it keeps failing.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+};
+use tokio::time::Instant;
+use tracing::warn;
 
-use super::StoredPublication;
-use super::publication::publication;
+use super::WriteError;
+use super::backoff::Backoff;
+use super::error::{Class, classify};
+use super::writer::Committer;
 use crate::clock::HubTime;
-use crate::id::RoomId;
 
 /// The one node of a hub that is not a cluster.
 pub(super) const NODE: &str = "main";
@@ -16,6 +23,10 @@ pub(super) const NODE: &str = "main";
 /// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
 /// holder was back may not have been written. The SDKs wait no longer between two tries.
 const HOLD_MIN: Duration = Duration::from_secs(20);
+
+/// A start whose transaction keeps failing for so long is given up: as long as a database is waited for that cannot be
+/// reached. What a try takes that makes progress does not count.
+const FAILING_MAX: Duration = Duration::from_secs(30);
 
 /// What the start of a run found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,23 +37,68 @@ pub struct RunStart {
     pub down_for: Duration,
 }
 
-/// The histories that the last run wrote out, until they are handed to their rooms.
-#[derive(Debug, Default)]
-pub(super) struct TakenOver {
-    pub(super) is_clean: bool,
-    pub(super) histories: HashMap<RoomId, Vec<StoredPublication>>,
+impl Committer {
+    pub(super) async fn begin_run(&mut self) -> Result<RunStart, WriteError> {
+        let (clock, kinds) = (self.shared.clock, Arc::clone(&self.shared.memory_kinds));
+        let begun = self.keep_trying("the run could not begin", |connection| {
+            let kinds = Arc::clone(&kinds);
+            async move { begin(&connection, &kinds, clock.now()).await }
+        });
+        let start = begun.await?;
+        self.shared.written_out.lock().begin(start.is_clean);
+        Ok(start)
+    }
+
+    pub(super) async fn open_doors(&mut self) -> Result<(), WriteError> {
+        let clock = self.shared.clock;
+        self.keep_trying(
+            "the run could not be marked as open",
+            |connection| async move { open(&connection, clock.now()).await },
+        )
+        .await
+    }
+
+    /// Carries work out in a task of its own, which nothing cancels, until it succeeds or cannot.
+    async fn keep_trying<T, F>(
+        &mut self,
+        failure: &'static str,
+        work: impl Fn(DatabaseConnection) -> F,
+    ) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DbErr>> + Send + 'static,
+    {
+        let mut failing_since = None;
+        let mut backoff = Backoff::new();
+        loop {
+            let work = tokio::spawn(work(self.writer.connection().clone()));
+            let error = match work.await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(WriteError::Lost),
+            };
+            warn!(%error, "{failure}");
+            self.writer.look_after_connection(&error).await;
+            let since = *failing_since.get_or_insert_with(Instant::now);
+            if classify(&error) == Class::Permanent || since.elapsed() >= FAILING_MAX {
+                return Err(WriteError::Lost);
+            }
+            backoff.wait().await;
+        }
+    }
 }
 
-/// Shifts the holds, takes the written-out histories over, and marks the hub as running. Durable streams
-/// stay as they are, but for those of kinds that are configured without one now.
+/// Shifts the holds. Durable streams stay as they are, but for those of kinds that are configured without one now. A
+/// planned stop stays one until the doors are open, so that a start that fails costs nothing.
 ///
 /// Safe to do again: what was shifted counts from the heartbeat that the same commit wrote.
-pub(super) async fn begin(
+async fn begin(
     writer: &DatabaseConnection,
     memory_kinds: &[String],
     now: HubTime,
-) -> Result<(RunStart, TakenOver), DbErr> {
+) -> Result<RunStart, DbErr> {
     let transaction = super::transaction::begin(writer).await?;
+    lift_limit(&transaction).await?;
     let stored = run(
         &transaction,
         "SELECT last_heartbeat_at, clean_stop FROM hub_clock WHERE node = $1",
@@ -56,30 +112,30 @@ pub(super) async fn begin(
     };
     let least = if is_clean { Duration::ZERO } else { HOLD_MIN };
     shift(&transaction, last, now, least).await?;
-    let mut taken = TakenOver {
-        is_clean,
-        histories: HashMap::new(),
-    };
     end_durability(&transaction, memory_kinds).await?;
-    if is_clean {
-        // Only a planned stop writes memory streams out, so without one there are none.
-        taken.histories = histories(&transaction).await?;
-        run(
-            &transaction,
-            "DELETE FROM room_publications WHERE room_id IN \
-             (SELECT id FROM rooms WHERE NOT stream_durable)",
-            [],
-        )
-        .execute()
-        .await?;
-    }
-    write_clock(&transaction, now, false).await?;
+    write_clock(&transaction, now, is_clean).await?;
     transaction.commit().await?;
-    let start = RunStart {
+    Ok(RunStart {
         is_clean,
         down_for: now.since(last),
-    };
-    Ok((start, taken))
+    })
+}
+
+/// Players come from here on, and memory streams move on: whatever ends the run now, other than a planned stop, is a
+/// crash.
+async fn open(writer: &DatabaseConnection, now: HubTime) -> Result<(), DbErr> {
+    let transaction = super::transaction::begin(writer).await?;
+    write_clock(&transaction, now, false).await?;
+    transaction.commit().await
+}
+
+/// A statement of the start may touch every seat.
+async fn lift_limit(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let sql = "SET LOCAL statement_timeout = 0";
+        transaction.execute_unprepared(sql).await?;
+    }
+    Ok(())
 }
 
 async fn shift(
@@ -114,27 +170,6 @@ async fn shift(
     )
     .execute()
     .await
-}
-
-async fn histories(
-    transaction: &DatabaseTransaction,
-) -> Result<HashMap<RoomId, Vec<StoredPublication>>, DbErr> {
-    let rows = run(
-        transaction,
-        "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time FROM room_publications p \
-         JOIN rooms r ON r.id = p.room_id AND r.stream_epoch = p.epoch \
-         WHERE NOT r.stream_durable ORDER BY p.room_id, p.\"offset\"",
-        [],
-    )
-    .all()
-    .await?;
-    let mut histories: HashMap<RoomId, Vec<StoredPublication>> = HashMap::new();
-    for row in rows {
-        let room = RoomId(row.try_get_by_index(0)?);
-        let history = histories.entry(room).or_default();
-        history.push(publication(&row, 1)?);
-    }
-    Ok(histories)
 }
 
 /// A kind that is configured without a durable history has none: were it to have one again later, the

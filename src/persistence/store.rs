@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use ractor::ActorRef;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::address::Address;
 use super::backoff::Backoff;
 use super::condition::WriteCondition;
 use super::error::Cause;
+use super::gather::Gather;
 use super::lane::{self, Lane};
 use super::lock::{DaemonLock, Unlocked};
 use super::mark::Marks;
@@ -24,10 +25,11 @@ use super::message::PersistenceMessage;
 use super::metric::PersistenceMetrics;
 use super::queue::Work;
 use super::readers::Readers;
-use super::run::TakenOver;
-use super::{OpenError, Persistence, schema};
+use super::written_out::WrittenOut;
+use super::{OpenError, Persistence, StoredRoom, StoredSession, schema};
 use crate::clock::HubClock;
 use crate::config::{Config, DatabaseConfig, PersistenceConfig};
+use crate::id::{RoomCode, SessionId};
 
 /// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
@@ -65,7 +67,9 @@ pub(super) struct Shared {
     pub(super) marks: Marks,
     pub(super) active_users: ActiveUsers,
     pub(super) writes: WriteCondition,
-    pub(super) taken_over: Mutex<TakenOver>,
+    pub(super) written_out: Mutex<WrittenOut>,
+    pub(super) rooms: Arc<Gather<RoomCode, StoredRoom>>,
+    pub(super) sessions: Arc<Gather<SessionId, StoredSession>>,
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
@@ -129,7 +133,9 @@ impl Store {
             marks: Marks::default(),
             active_users: ActiveUsers::default(),
             writes: WriteCondition::default(),
-            taken_over: Mutex::default(),
+            written_out: Mutex::default(),
+            rooms: Arc::default(),
+            sessions: Arc::default(),
             shell: RwLock::new(None),
             lock,
             metrics: PersistenceMetrics::new(),
@@ -192,10 +198,38 @@ async fn connect_all(
     pools: &DatabaseConfig,
     writers: &mut Vec<DatabaseConnection>,
 ) -> Result<Readers, DbErr> {
+    let first = address.connect_writer().await?;
+    writers.push(without_statistics(address, first).await?);
     while writers.len() < lane::count(address.backend()) {
         writers.push(address.connect_writer().await?);
     }
     Readers::connect(address.clone(), pools).await
+}
+
+/// SQLite's statistics of tables that were small once have it scan them whole when they are large. Without any it takes
+/// the indexes, which every question here has. Those of an earlier version are removed before anybody else connects.
+async fn without_statistics(
+    address: &Address,
+    writer: DatabaseConnection,
+) -> Result<DatabaseConnection, DbErr> {
+    if writer.get_database_backend() != DbBackend::Sqlite {
+        return Ok(writer);
+    }
+    let sql = "SELECT name FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'";
+    let tables = writer
+        .query_all_raw(Statement::from_string(DbBackend::Sqlite, sql))
+        .await?;
+    if tables.is_empty() {
+        return Ok(writer);
+    }
+    for table in tables {
+        let table: String = table.try_get_by_index(0)?;
+        let drop = format!("DROP TABLE IF EXISTS {table}");
+        writer.execute_unprepared(&drop).await?;
+    }
+    // A connection keeps the statistics that it has read.
+    writer.close().await?;
+    address.connect_writer().await
 }
 
 /// Looks after the lock until the store is dropped.

@@ -65,7 +65,10 @@ impl Actor for RoomActor {
             memory: Memory::Empty,
             profile,
             phase,
-            halt: Halt::Running,
+            halt: match context.is_paused() {
+                true => Halt::Paused,
+                false => Halt::Running,
+            },
             share: context.metrics.share(),
             _alive: Alive::new("room"),
             context,

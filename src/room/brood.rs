@@ -1,8 +1,8 @@
 //! How rooms are found, started and let go, and what they all share.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,7 +11,9 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::Semaphore;
 
 use super::actor::RoomActor;
+use super::deed::Parting;
 use super::directory::RoomDirectory;
+use super::dormant::Dormant;
 use super::game::UNHEARD_MAX;
 use super::handle::{Audience, RoomHandle, RoomKey};
 use super::kind::{Kind, Kinds};
@@ -20,11 +22,11 @@ use super::metric::RoomMetrics;
 use super::notice::{Epoch, SeatListener};
 use crate::clock::HubClock;
 use crate::config::Config;
-use crate::id::{RoomCode, RoomId};
+use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::Unanswered;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, StoredRoom, StoredStream};
-use crate::supervisor::{Brood, LoadError, ShardHandle, Wheels};
+use crate::supervisor::{Brood, LoadError, ShardHandle, ShardMessage, Wheels};
 
 /// Rooms asked at the same time when the hub stops.
 const FREEZES_AT_ONCE: usize = 64;
@@ -42,7 +44,9 @@ pub(super) struct RoomContext {
     pub(super) metrics: Arc<RoomMetrics>,
     /// A place for each open channel that lives on although nobody listens.
     pub(super) unheard: Arc<Semaphore>,
+    pub(super) dormant: Dormant,
     directory: Arc<RoomDirectory>,
+    is_paused: AtomicBool,
 }
 
 /// All rooms of this node. Cheap to clone.
@@ -96,8 +100,14 @@ impl Rooms {
             recovery_max: config.client.recovery_max,
             metrics: Arc::new(RoomMetrics::new()),
             unheard: Arc::new(Semaphore::new(UNHEARD_MAX)),
+            dormant: Dormant::new(),
             directory,
+            is_paused: AtomicBool::new(false),
         }))
+    }
+
+    pub(super) fn context(&self) -> &RoomContext {
+        &self.0
     }
 
     pub fn kinds(&self) -> &Kinds {
@@ -174,8 +184,9 @@ impl Rooms {
         self.0.shards.start(&key, seed).await?.ok_or(LoadError)
     }
 
-    /// Starts rooms as they were before the hub was restarted.
-    pub async fn restore(&self, rooms: Vec<StoredRoom>) -> Result<(), Unanswered> {
+    /// Starts rooms as they were before the hub was restarted. Returns those whose rows may have changed since they were
+    /// read: find them one by one.
+    pub async fn restore(&self, rooms: Vec<StoredRoom>) -> Result<Vec<RoomKey>, Unanswered> {
         let seeds = rooms.into_iter().filter_map(|stored| {
             let seed = self.0.seed(stored, Origin::Stored)?;
             Some((seed.key.clone(), seed))
@@ -183,9 +194,33 @@ impl Rooms {
         self.0.shards.restore(seeds).await
     }
 
-    /// Stops the clocks of all rooms before a planned stop: holds stand still and no seat is taken;
-    /// members play on.
+    /// All rooms with a seat are live: nothing is started from rows that others have read.
+    pub fn restored(&self) {
+        self.0.shards.restored();
+        self.0.dormant.end();
+    }
+
+    /// Tells a room that a session has ended, durably, and its seat there with it. A room that is being started may have
+    /// read its seats before.
+    pub fn vacated(&self, code: RoomCode, session: SessionId, parting: Parting) {
+        let key = RoomKey::Code(code);
+        match self.live(&key) {
+            Some(room) => room.vacated(session, parting),
+            None => {
+                let news = RoomNews::Vacated { session, parting };
+                let missed = ShardMessage::Missed {
+                    key: key.clone(),
+                    news,
+                };
+                self.0.shards.of(&key).tell(missed);
+            }
+        }
+    }
+
+    /// Stops the clocks of all rooms before a planned stop, also of those that start later: holds stand still and no seat
+    /// is taken; members play on.
     pub fn pause(&self) {
+        self.0.is_paused.store(true, Ordering::SeqCst);
         for room in self.0.directory.all() {
             room.pause();
         }
@@ -223,7 +258,7 @@ impl Rooms {
     /// Has the supervisor of a room's share fail.
     #[cfg(feature = "faults")]
     pub fn panic_supervisor(&self, key: &RoomKey) -> bool {
-        let message = crate::supervisor::ShardMessage::Panic;
+        let message = ShardMessage::Panic;
         self.0.shards.of(key).tell(message);
         true
     }
@@ -243,10 +278,15 @@ impl fmt::Debug for Rooms {
 }
 
 impl RoomContext {
+    /// Whether the hub stops, so that a room that starts now stands still.
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::SeqCst)
+    }
+
     /// None if the configuration has no longer a kind for the room.
     fn seed(&self, stored: StoredRoom, origin: Origin) -> Option<RoomSeed> {
         let Some(kind) = self.kinds.get(&stored.kind) else {
-            tracing::warn!(room = %stored.code, kind = %stored.kind, "no such kind is configured");
+            tracing::debug!(room = %stored.code, kind = %stored.kind, "no such kind is configured");
             return None;
         };
         Some(RoomSeed::seated(Arc::clone(kind), stored, origin))
@@ -263,8 +303,12 @@ impl RoomContext {
         } else {
             Origin::Stored
         };
-        let stored = stored.map_err(|_| LoadError)?;
-        Ok(stored.and_then(|stored| self.seed(stored, origin)))
+        let Some(mut stored) = stored.map_err(|_| LoadError)? else {
+            return Ok(None);
+        };
+        let taken_up = self.persistence.take_up(&mut stored).await;
+        taken_up.map_err(|_| LoadError)?;
+        Ok(self.seed(stored, origin))
     }
 }
 
@@ -280,6 +324,23 @@ impl RoomSeed {
     }
 }
 
+impl RoomSeed {
+    /// The room with a memory stream that was read from its row.
+    fn of_row(&self) -> Option<RoomId> {
+        let stored = self.stored.as_ref()?;
+        let is_in_memory = !stored.stream.is_durable && !stored.is_closed;
+        match self.origin {
+            Origin::Stored | Origin::Rebuilt => is_in_memory.then_some(stored.id),
+            Origin::Opened(_) => None,
+        }
+    }
+}
+
+/// What a room is told that is not live, or not yet.
+pub(super) enum RoomNews {
+    Vacated { session: SessionId, parting: Parting },
+}
+
 /// The channel on which a room speaks.
 pub fn channel(kind: &str, code: RoomCode) -> Arc<str> {
     format!("{kind}:{code}").into()
@@ -293,8 +354,7 @@ impl Brood for RoomBrood {
     type Key = RoomKey;
     type Handle = RoomHandle;
     type Seed = RoomSeed;
-    /// Who has something to tell a room looks it up first, and starts it if need be.
-    type News = Infallible;
+    type News = RoomNews;
 
     const KIND: &'static str = "room";
 
@@ -305,6 +365,9 @@ impl Brood for RoomBrood {
     ) -> Result<(RoomHandle, ActorCell), SpawnErr> {
         let channel = Arc::clone(&seed.channel);
         let audience = Audience::default();
+        if let Some(room) = seed.of_row() {
+            self.0.persistence.room_starts(room);
+        }
         let arguments = (Arc::clone(&self.0), seed, audience.clone());
         let (actor, _) = Actor::spawn_linked(None, RoomActor, arguments, shard).await?;
         let cell = actor.get_cell();
@@ -332,6 +395,9 @@ impl Brood for RoomBrood {
 
     fn enter(&self, key: &RoomKey, handle: &RoomHandle) {
         self.0.directory.enter(key.clone(), handle.clone());
+        if let RoomKey::Code(code) = key {
+            self.0.dormant.wake(*code);
+        }
     }
 
     fn leave(&self, key: &RoomKey) {
@@ -342,8 +408,10 @@ impl Brood for RoomBrood {
         self.0.directory.leave_all(shard)
     }
 
-    fn hear(&self, _room: &RoomHandle, news: Infallible) {
-        match news {}
+    fn hear(&self, room: &RoomHandle, news: RoomNews) {
+        match news {
+            RoomNews::Vacated { session, parting } => room.vacated(session, parting),
+        }
     }
 
     fn let_go(&self, room: &RoomHandle) {

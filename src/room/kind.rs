@@ -132,6 +132,20 @@ impl Kind {
         &self.teams
     }
 
+    /// How many of the seats are free in each team.
+    pub(super) fn free(&self, is_free: impl Fn(u16) -> bool) -> Vec<(Option<Arc<str>>, u16)> {
+        let mut free: Vec<(Option<Arc<str>>, u16)> = Vec::new();
+        for (number, team) in (0_u16..).zip(&self.teams) {
+            if is_free(number) {
+                match free.iter_mut().find(|(name, _)| name == team) {
+                    Some((_, seats)) => *seats += 1,
+                    None => free.push((team.clone(), 1)),
+                }
+            }
+        }
+        free
+    }
+
     /// The seats that a wish for a seat and a team leaves, or why it cannot be met in any room.
     pub fn wanted(&self, seat: Option<u16>, team: Option<&str>) -> Result<Vec<u16>, Refusal> {
         if let Some(team) = team

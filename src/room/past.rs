@@ -132,6 +132,8 @@ impl Room {
         }
         let Some(profile) = self.profile.as_ref().filter(|_| self.stream.is_durable()) else {
             self.stream.forget(up_to);
+            // What the last planned stop wrote out may not have been swept yet.
+            self.mark_pruned(up_to + 1);
             return answer(reply, Ok(()));
         };
         if self.removals.len() >= DEFERRED_MAX {

@@ -305,15 +305,7 @@ impl Room {
             self.context.matchmaker.gone(profile.code);
             return;
         }
-        let mut free: Vec<(Option<Arc<str>>, u16)> = Vec::new();
-        for (number, team) in (0_u16..).zip(self.kind.teams()) {
-            if self.seating.is_empty(number) {
-                match free.iter_mut().find(|(name, _)| name == team) {
-                    Some((_, seats)) => *seats += 1,
-                    None => free.push((team.clone(), 1)),
-                }
-            }
-        }
+        let free = self.kind.free(|number| self.seating.is_empty(number));
         let kind = Arc::clone(&self.kind.name);
         self.context
             .matchmaker

@@ -102,7 +102,10 @@ impl Actions {
         match caller {
             Caller::Session(_) | Caller::Player(_) => false,
             Caller::Guest { .. } => true,
-            Caller::Account { id, .. } => self.sessions.live_of_user(id).next().is_none(),
+            Caller::Account { id, .. } => {
+                let is_live = self.sessions.live_of_user(id).next().is_some();
+                !is_live && !self.sessions.context().dormant.has_user(id)
+            }
         }
     }
 
@@ -124,6 +127,9 @@ impl Actions {
     async fn find(&self, token: &SessionToken) -> Result<Found, Refusal> {
         let hash = token.hash();
         if let Some(session) = self.sessions.live_by_token(hash) {
+            return Ok(Found::Session(session));
+        }
+        if let Some(session) = self.wake_token(hash).await.map_err(unanswered)? {
             return Ok(Found::Session(session));
         }
         let stored = self.persistence.session_by_token(hash, token.hint()).await;

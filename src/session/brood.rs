@@ -9,6 +9,7 @@ use ractor::{Actor, ActorCell, SpawnErr};
 
 use super::actor::SessionActor;
 use super::directory::SessionDirectory;
+use super::dormant::Dormant;
 use super::handle::{Known, SessionHandle};
 use super::login_end::LoginEnd;
 use super::message::SessionMessage;
@@ -40,6 +41,7 @@ pub(super) struct SessionContext {
     pub(super) renewals: Wheels<SessionId>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
+    pub(super) dormant: Dormant,
     notices: SeatNotices,
     is_stopping: AtomicBool,
 }
@@ -148,6 +150,7 @@ impl Sessions {
             renewals: wheels(|| SessionMessage::Renew),
             keyring,
             metrics: SessionMetrics::new(),
+            dormant: Dormant::new(),
             notices,
             is_stopping: AtomicBool::new(false),
         }))
@@ -158,13 +161,28 @@ impl Sessions {
         self.0.shards.start_shard(self.brood(), index, hub).await
     }
 
-    /// Starts sessions as they were before the hub was restarted.
-    pub async fn restore(&self, sessions: Vec<StoredSession>) -> Result<(), Unanswered> {
+    /// Starts sessions as they were before the hub was restarted. Returns those whose rows may have changed since they
+    /// were read: resolve them one by one.
+    pub async fn restore(
+        &self,
+        sessions: Vec<StoredSession>,
+    ) -> Result<Vec<SessionId>, Unanswered> {
         let seeds = sessions.into_iter().map(SessionSeed::from);
         self.0
             .shards
             .restore(seeds.map(|seed| (seed.id, seed)))
             .await
+    }
+
+    /// All sessions with a seat are live: nothing is started from rows that others have read.
+    pub fn restored(&self) {
+        self.0.shards.restored();
+        self.0.dormant.end();
+    }
+
+    /// Starts a session from its row, unless it is live.
+    pub async fn wake(&self, id: SessionId) -> Result<(), LoadError> {
+        self.resolve(id).await.map(drop)
     }
 
     /// Whether a session is live on this node: somebody uses it, or it holds a seat.
@@ -355,8 +373,9 @@ impl Brood for SessionBrood {
         }))
     }
 
-    fn enter(&self, _id: &SessionId, session: &SessionHandle) {
+    fn enter(&self, id: &SessionId, session: &SessionHandle) {
         self.0.notices.directory.enter(session);
+        self.0.dormant.wake(*id);
     }
 
     fn leave(&self, id: &SessionId) {

@@ -73,10 +73,8 @@ impl End {
 
     fn tell(&self, mut parting: impl FnMut(RoomId) -> Parting) {
         for (id, code) in &self.rooms {
-            // One that is not live reads who sits there when it starts.
-            if let Some(room) = self.context.rooms.live(&RoomKey::Code(*code)) {
-                room.vacated(self.session, parting(*id));
-            }
+            let rooms = &self.context.rooms;
+            rooms.vacated(*code, self.session, parting(*id));
         }
     }
 

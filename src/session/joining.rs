@@ -42,7 +42,7 @@ impl Actions {
         if request.spectate {
             return self.spectate(caller, code, keyed).await;
         }
-        let entrant = self.fresh(self.seated_here(caller, code).await);
+        let entrant = self.fresh(self.seated_here(caller, code).await?);
         let room = self
             .rooms
             .find(&RoomKey::Code(code))
@@ -160,19 +160,20 @@ impl Actions {
 
     /// A user who sits in the room already, in a session that is live, is that session. Who comes with a session's token
     /// is that session and no other.
-    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Caller {
+    async fn seated_here(&self, caller: Caller, code: RoomCode) -> Result<Caller, Refusal> {
         let user = match &caller {
             Caller::Account { id, .. } => id.clone(),
             Caller::Player(session) => session.user().id.clone(),
-            Caller::Session(_) | Caller::Guest { .. } => return caller,
+            Caller::Session(_) | Caller::Guest { .. } => return Ok(caller),
         };
+        self.wake_user(&user).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(&user) {
             let report = self.report(&session).await;
             if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.room == code)) {
-                return Caller::Session(session);
+                return Ok(Caller::Session(session));
             }
         }
-        caller
+        Ok(caller)
     }
 }
 

@@ -10,6 +10,7 @@ mod actor;
 mod brood;
 mod claim;
 mod directory;
+mod dormant;
 mod ending;
 mod fresh;
 mod handle;

@@ -302,6 +302,11 @@ impl Plan {
             stream_epoch: new_epoch(),
         };
         let mut stored = self.stored(&room, &seat);
+        let mut room = room;
+        if !self.kind.config.history_durable {
+            // The row of a memory stream has none until a planned stop writes the stream out.
+            room.stream_epoch = "".into();
+        }
         let command = Command::OpenRoom(Box::new(OpenRoom {
             room,
             user: self.user_write.clone(),

@@ -26,6 +26,19 @@ pub enum Returning {
         room: RoomHandle,
         user: UserId,
     },
+    /// To what has not been started yet since the hub began.
+    Dormant(Actions, Asleep),
+}
+
+/// What has seats and is a row still.
+#[derive(Debug, Clone)]
+pub enum Asleep {
+    /// The session with this token.
+    Session(SessionToken),
+    /// The session that sits somewhere.
+    User(UserId),
+    /// The room with a user's seat.
+    Seat { room: RoomCode, user: UserId },
 }
 
 /// A seat in the hands of a new session.
@@ -89,12 +102,17 @@ impl Actions {
         session: SessionId,
         seats: &mut [SeatView],
     ) -> Result<(), Refusal> {
-        // A session that holds a seat is live.
-        let Some(session) = self
-            .sessions
-            .live_by_id(session)
-            .filter(|_| !seats.is_empty())
-        else {
+        if seats.is_empty() {
+            return Ok(());
+        }
+        // A session that holds a seat is live, or will be in a moment.
+        let session = match self.sessions.live_by_id(session) {
+            None if self.sessions.context().dormant.has(session) => {
+                self.sessions.resolve(session).await.map_err(unanswered)?
+            }
+            found => found,
+        };
+        let Some(session) = session else {
             return Ok(());
         };
         let report = self.session(&session).await?;
@@ -118,26 +136,49 @@ impl Actions {
         checked.map(SeatProof).map_err(Fault::refuse)
     }
 
-    /// Who comes back with a session token, if the session is live, as every session with a seat is. None
-    /// says nothing about the token.
+    /// Who comes back with a session token, if the session is live or holds a seat. None says nothing about the token.
     pub fn returning(&self, token: &SessionToken) -> Option<Returning> {
-        let session = self.sessions.live_by_token(token.hash());
-        session.map(Returning::Session)
+        let hash = token.hash();
+        if let Some(session) = self.sessions.live_by_token(hash) {
+            return Some(Returning::Session(session));
+        }
+        let is_dormant = self.sessions.context().dormant.by_token(hash).is_some();
+        is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::Session(token.clone())))
     }
 
     /// The same by the game's own login.
     pub fn returning_user(&self, user: &UserId) -> Option<Returning> {
-        self.sessions
-            .live_of_user(user)
-            .next()
-            .map(Returning::Session)
+        if let Some(session) = self.sessions.live_of_user(user).next() {
+            return Some(Returning::Session(session));
+        }
+        let is_dormant = self.sessions.context().dormant.has_user(user);
+        is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::User(user.clone())))
     }
 
-    /// The same with a seat token, whose room is live as long as anybody sits there.
+    /// The same with a seat token, whose room is live, or dormant, as long as anybody sits there.
     pub fn returning_to_seat(&self, SeatProof(claims): &SeatProof) -> Option<Returning> {
-        let room = self.rooms.live(&RoomKey::Code(claims.code))?;
-        let user = claims.user.clone();
-        Some(Returning::Seat { room, user })
+        let (code, user) = (claims.code, claims.user.clone());
+        if let Some(room) = self.rooms.live(&RoomKey::Code(code)) {
+            return Some(Returning::Seat { room, user });
+        }
+        let seat = Asleep::Seat { room: code, user };
+        let is_dormant = self.rooms.is_dormant(code);
+        is_dormant.then(|| Returning::Dormant(self.clone(), seat))
+    }
+
+    /// Has what was asked for live, and tells it that whoever comes back was told to wait.
+    async fn delayed(self, asleep: Asleep, by: Duration) -> Result<(), Refusal> {
+        match asleep {
+            Asleep::Session(token) => self.identify(&token).await?.delayed(by),
+            Asleep::User(user) => self.session_of(&user).await?.delayed(by),
+            Asleep::Seat { room, user } => {
+                let room = self.rooms.find(&RoomKey::Code(room)).await;
+                if let Some(room) = room.map_err(unanswered)? {
+                    room.delayed(Sitter::User(user), by);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts a new session of the same user into the seat that a token is for. The session that has held
@@ -234,6 +275,14 @@ impl Returning {
         match self {
             Returning::Session(session) => session.delayed(by),
             Returning::Seat { room, user } => room.delayed(Sitter::User(user.clone()), by),
+            Returning::Dormant(actions, asleep) => {
+                let delayed = actions.clone().delayed(asleep.clone(), by);
+                tokio::spawn(async move {
+                    if let Err(refusal) = delayed.await {
+                        tracing::debug!(%refusal, "a hold was not made longer");
+                    }
+                });
+            }
         }
     }
 }

@@ -98,10 +98,23 @@ impl Session {
 
     /// Whoever comes back was told to wait, and loses nothing of its holds by that.
     pub(super) fn delayed(&self, by: Duration) {
-        if matches!(self.phase, Phase::Away) {
-            for room in self.rooms() {
-                room.delayed(Sitter::Session(self.known.id), by);
+        if !matches!(self.phase, Phase::Away) {
+            return;
+        }
+        for seat in self.seats.iter() {
+            let (key, session) = (RoomKey::Code(seat.code), self.known.id);
+            let delayed = move |room: RoomHandle| room.delayed(Sitter::Session(session), by);
+            if let Some(room) = self.context.rooms.live(&key) {
+                delayed(room);
+                continue;
             }
+            let context = Arc::clone(&self.context);
+            tokio::spawn(async move {
+                // One that cannot be read now has its hold as it was.
+                if let Ok(Some(room)) = context.rooms.find(&key).await {
+                    delayed(room);
+                }
+            });
         }
     }
 

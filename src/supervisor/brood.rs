@@ -65,10 +65,11 @@ pub enum ShardMessage<B: Brood> {
         seed: B::Seed,
         reply: Waiter<B>,
     },
-    /// Start many at once, at the start of the hub.
+    /// Start many at once from rows that were read a moment ago, after the start of the hub. Answered with the keys
+    /// that were left alone, because their rows may have changed since.
     Restore {
         seeds: Vec<(B::Key, B::Seed)>,
-        reply: RpcReplyPort<()>,
+        reply: RpcReplyPort<Vec<B::Key>>,
     },
     /// Find an actor, or load it. None: there is no such row.
     Resolve { key: B::Key, reply: Waiter<B> },

@@ -36,6 +36,16 @@ struct Place<B: Brood> {
     /// Actors that must come back and are in no directory: a shard that fails meanwhile leaves them to
     /// its successor.
     owed: Mutex<HashSet<B::Key>>,
+    restoring: Mutex<Restoring<B::Key>>,
+}
+
+/// Whether actors may be started from pages of rows, which are older than what a shard has been told since.
+enum Restoring<K> {
+    /// The shard has not been started.
+    Ahead,
+    /// All but these keys, of which something was told or which were live since the hub began.
+    Running(HashSet<K>),
+    Over,
 }
 
 impl<B: Brood> ShardHandle<B> {
@@ -43,6 +53,7 @@ impl<B: Brood> ShardHandle<B> {
         let place = |_| Place {
             post: Post::vacant(),
             owed: Mutex::default(),
+            restoring: Mutex::new(Restoring::Ahead),
         };
         ShardHandle {
             places: (0..SHARDS).map(place).collect(),
@@ -66,11 +77,12 @@ impl<B: Brood> ShardHandle<B> {
         Ok(actor.get_cell())
     }
 
-    /// Starts actors as they were before the hub was restarted.
+    /// Starts actors as they were before the hub was restarted, but for those that are live already. Returns the keys
+    /// that were left alone, because their rows may have changed since they were read: resolve them one by one.
     pub async fn restore(
         &self,
         seeds: impl Iterator<Item = (B::Key, B::Seed)>,
-    ) -> Result<(), Unanswered> {
+    ) -> Result<Vec<B::Key>, Unanswered> {
         let mut shares: Vec<Vec<(B::Key, B::Seed)>> = (0..SHARDS).map(|_| Vec::new()).collect();
         for (key, seed) in seeds {
             shares[shard_of(&key)].push((key, seed));
@@ -79,8 +91,38 @@ impl<B: Brood> ShardHandle<B> {
             self.post(shard)
                 .ask(|reply| ShardMessage::Restore { seeds, reply })
         });
-        futures_util::future::try_join_all(posts).await?;
-        Ok(())
+        let left = futures_util::future::try_join_all(posts).await?;
+        Ok(left.into_iter().flatten().collect())
+    }
+
+    /// Ends the restore: no shard starts anything from rows that others have read.
+    pub fn restored(&self) {
+        for place in &*self.places {
+            *place.restoring.lock() = Restoring::Over;
+        }
+    }
+
+    /// A shard begins. One that follows another does not know what that one was told.
+    pub(super) fn begin(&self, shard: usize) {
+        let mut restoring = self.places[shard].restoring.lock();
+        *restoring = match *restoring {
+            Restoring::Ahead => Restoring::Running(HashSet::new()),
+            Restoring::Running(_) | Restoring::Over => Restoring::Over,
+        };
+    }
+
+    /// Takes note that the row of a key may differ from what was read before.
+    pub(super) fn outdate(&self, key: &B::Key) {
+        let mut restoring = self.places[shard_of(key)].restoring.lock();
+        if let Restoring::Running(outdated) = &mut *restoring {
+            outdated.insert(key.clone());
+        }
+    }
+
+    /// Whether a key may be started from a row that was read since the hub began.
+    pub(super) fn may_restore(&self, key: &B::Key) -> bool {
+        let restoring = self.places[shard_of(key)].restoring.lock();
+        matches!(&*restoring, Restoring::Running(outdated) if !outdated.contains(key))
     }
 
     /// The shard that a key belongs to.

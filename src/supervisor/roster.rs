@@ -91,6 +91,11 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
+    /// Whether there is an actor, or one on the way.
+    pub(super) fn is_known(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Whether what this reading found is to be used.
     pub(super) fn awaits(&self, key: &K, found: u64) -> bool {
         match self.entries.get(key) {

@@ -66,6 +66,7 @@ impl<B: Brood> Actor for Shard<B> {
             readings: 0,
             _alive: Alive::new("shard"),
         };
+        self.shards.begin(self.index);
         // Before anything is read: what is owed from here on is told to this shard.
         self.shards.post(self.index).fill(myself.clone());
         for key in self.brood.leave_all(self.index) {
@@ -92,10 +93,7 @@ impl<B: Brood> Actor for Shard<B> {
                 }
             }
             ShardMessage::Restore { seeds, reply } => {
-                for (key, seed) in seeds {
-                    self.spawn(&myself, state, key, seed, None).await;
-                }
-                answer(reply, ());
+                answer(reply, self.restore(&myself, state, seeds).await);
             }
             ShardMessage::Resolve { key, reply } => {
                 if let Some(waiter) = self.find(&myself, state, &key, reply) {
@@ -166,6 +164,26 @@ impl<B: Brood> Shard<B> {
             Found::Absent { waiter } => return Some(waiter),
         }
         None
+    }
+
+    /// Starts what is neither live nor on the way. Returns the keys whose rows may have changed since they were read.
+    async fn restore(
+        &self,
+        myself: &ActorRef<ShardMessage<B>>,
+        state: &mut ShardState<B>,
+        seeds: Vec<(B::Key, B::Seed)>,
+    ) -> Vec<B::Key> {
+        let mut left = Vec::new();
+        for (key, seed) in seeds {
+            if state.roster.is_known(&key) {
+                continue;
+            }
+            match self.shards.may_restore(&key) {
+                true => self.spawn(myself, state, key, seed, None).await,
+                false => left.push(key),
+            }
+        }
+        left
     }
 
     async fn spawn(
@@ -248,6 +266,7 @@ impl<B: Brood> Shard<B> {
             Ok(Some(seed)) => self.spawn(myself, state, key, seed, None).await,
             Ok(None) => {
                 self.shards.settle(&key);
+                self.shards.outdate(&key);
                 let waiters = state.roster.gone(&key);
                 if is_rebuild && !waiters.is_empty() {
                     // It need not come back by itself, but somebody asks for it.
@@ -301,6 +320,8 @@ impl<B: Brood> Shard<B> {
             self.load(myself, state, key, Vec::new(), is_rebuild, Duration::ZERO);
         } else if let Some(handle) = state.roster.here(&key) {
             self.brood.hear(handle, news);
+        } else {
+            self.shards.outdate(&key);
         }
     }
 
@@ -325,6 +346,7 @@ impl<B: Brood> Shard<B> {
     fn goes(&self, myself: &ActorRef<ShardMessage<B>>, state: &mut ShardState<B>, key: B::Key) {
         self.brood.leave(&key);
         self.shards.settle(&key);
+        self.shards.outdate(&key);
         if let Some(cell) = state.cells.remove(&key) {
             state.children.remove(&cell.get_id());
             // One that has stopped by itself has nothing left to say.
@@ -548,6 +570,29 @@ mod tests {
         assert!(!readers.is_known());
         readers.end.add_permits(1);
         assert_eq!(looking.await.unwrap(), Ok(Some("as it was")));
+        actor.stop(None);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_was_read_before_a_change_starts_nothing() {
+        let readers = Readers::new();
+        let (actor, shards) = readers.start().await;
+        let is_neighbour = |key: &u8| *key != KEY && shard_of(key) == shard_of(&KEY);
+        let neighbour = (0..=u8::MAX).find(is_neighbour).unwrap();
+        let restore = async || {
+            let seeds = vec![(KEY, "as it was"), (neighbour, "as it is")];
+            let restored = shards.of(&KEY).ask(|reply| ShardMessage::Restore { seeds, reply });
+            restored.await.unwrap()
+        };
+
+        shards.of(&KEY).tell(MISSED);
+
+        assert_eq!(restore().await, [KEY]);
+        assert!(!readers.is_known());
+        assert!(readers.known.lock().contains(&neighbour));
+        // Nor when the restore is over.
+        shards.restored();
+        assert_eq!(restore().await, [KEY]);
         actor.stop(None);
     }
 }

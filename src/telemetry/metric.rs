@@ -95,6 +95,11 @@ pub const FAMILIES: &[Family] = &[
     ),
     shows("holdfast_rooms", &[], "rooms live, open channels included"),
     shows(
+        "holdfast_rooms_dormant",
+        &[],
+        "those of them that are rows still: after a start they become actors in their turn",
+    ),
+    shows(
         "holdfast_sessions",
         &[label("phase", &["attached", "away"])],
         "sessions live, with a connection or without",

@@ -1,5 +1,6 @@
 //! What a restart keeps.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,7 +8,6 @@ use holdfast::clock::HubTime;
 use holdfast::persistence::{
     Persistence, StoredPublication, StoredRoom, StoredSession, StoredStream,
 };
-use tokio::sync::mpsc;
 
 use super::database::Database;
 use super::on_both;
@@ -27,27 +27,23 @@ on_both!(
 /// What the clock may have moved on during a test.
 const SLACK: Duration = Duration::from_secs(15);
 
+/// Everything that a start finds, as it would be started.
 pub(super) async fn restore(persistence: &Persistence) -> (Vec<StoredRoom>, Vec<StoredSession>) {
-    let (to_rooms, mut rooms) = mpsc::channel(4);
-    let (to_sessions, mut sessions) = mpsc::channel(4);
-    let rooms = async {
-        let mut all = Vec::new();
-        while let Some(batch) = rooms.recv().await {
-            all.extend(batch);
+    let (mut rooms, mut sessions) = (BTreeSet::new(), BTreeSet::new());
+    let mut after = None;
+    loop {
+        let page = persistence.seated(after).await.unwrap();
+        rooms.extend(page.seats.iter().map(|seat| seat.room));
+        sessions.extend(page.seats.iter().map(|seat| seat.session));
+        after = page.next;
+        if after.is_none() {
+            break;
         }
-        all
-    };
-    let sessions = async {
-        let mut all = Vec::new();
-        while let Some(batch) = sessions.recv().await {
-            all.extend(batch);
-        }
-        all
-    };
-    let restored = persistence.restore(to_rooms, to_sessions);
-    let (done, rooms, sessions) = tokio::join!(restored, rooms, sessions);
-    done.unwrap();
-    (rooms, sessions)
+    }
+    let rooms = persistence.rooms_by_id(rooms.into_iter().collect());
+    let rooms = rooms.await.unwrap();
+    let sessions = persistence.sessions_by_id(sessions.into_iter().collect());
+    (rooms, sessions.await.unwrap())
 }
 
 /// Seats a player, and lets the hub die at hub time 1,000,000 with the seat as `seat` says.
@@ -209,14 +205,23 @@ async fn a_planned_stop_hands_memory_histories_to_the_next_run_once(database: Da
     hub.persistence.clean_stop(stop, now, within).await.unwrap();
     hub.stop().await;
 
+    // A start that comes to nothing.
+    let hub = database.start().await;
+    hub.persistence.begin_run().await.unwrap();
+    restore(&hub.persistence).await;
+    hub.stop().await;
     let hub = database.start().await;
     let start = hub.persistence.begin_run().await.unwrap();
     let (rooms, _) = restore(&hub.persistence).await;
+    hub.persistence.open_doors().await.unwrap();
+    hub.persistence.room_starts(room.id);
+    let (failed, _) = restore(&hub.persistence).await;
     hub.stop().await;
     let hub = database.start().await;
     let crashed = hub.persistence.begin_run().await.unwrap();
     let (later, _) = restore(&hub.persistence).await;
 
+    assert!(!failed[0].stream.is_continued);
     let stream = &rooms[0].stream;
     assert!(start.is_clean && stream.is_continued);
     assert_eq!((&*stream.epoch, stream.top), ("second", 500));

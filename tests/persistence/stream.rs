@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use holdfast::clock::HubTime;
 use holdfast::config::Config;
 use holdfast::persistence::{
-    Command, Committed, HistoryWindow, NewPublication, Persistence, Publish, Refused,
-    RemoveHistory, SoftWrite, StoredPublication, StoredStream, StreamId, WriteError,
+    Command, Committed, HistoryWindow, Litter, NewPublication, Persistence, Publish, Refused,
+    RemoveHistory, SoftWrite, StoredPublication, StoredStream, StreamId, Sweep, WriteError,
 };
 use tokio::time::{Instant, sleep};
 
@@ -384,7 +384,14 @@ async fn a_planned_stop_leaves_durable_streams_alone(database: Database) {
     assert_eq!(told(&hub.persistence, &durable, 2).await.len(), 2);
     let stream = stream_of(&memory);
     assert_eq!((&*stream.epoch, stream.publications.len()), ("memory", 1));
-    // Handed over, and gone from the database.
+    // Once the room has gone on with it, it is swept.
+    hub.persistence.room_starts(memory.id);
+    let sweep = Sweep {
+        what: Litter::Histories(vec![memory.id, durable.id]),
+        before: NOW,
+    };
+    let swept = hub.persistence.sweep(sweep).await.unwrap();
+    assert_eq!(swept, [("room_publications", 1)]);
     assert_eq!(database.count("room_publications").await, 2);
 }
 

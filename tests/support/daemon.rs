@@ -361,6 +361,17 @@ impl Daemon {
         assert!(self.run().await, "the port is not free again");
     }
 
+    /// Starts it again and does not wait until it is ready.
+    pub(crate) fn begins_to_start(&mut self) {
+        self.kill();
+        self.child = Some(self.spawn(self.address, self.admin));
+    }
+
+    /// Waits until a daemon that has begun to start is ready.
+    pub(crate) async fn started(&mut self) {
+        assert!(self.gets_ready().await, "the port is not free again");
+    }
+
     /// Starts a second daemon on the same data, which is expected to give up; returns its exit code.
     pub(crate) async fn starts_a_second(&self) -> Option<i32> {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
@@ -406,6 +417,10 @@ impl Daemon {
     /// Starts the process and waits until it is ready. False if one of its ports was taken.
     async fn run(&mut self) -> bool {
         self.child = Some(self.spawn(self.address, self.admin));
+        self.gets_ready().await
+    }
+
+    async fn gets_ready(&mut self) -> bool {
         let ready = eventually("the daemon is ready", async || {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().unwrap() {

@@ -228,6 +228,20 @@ impl Store {
         }
     }
 
+    /// Has nobody else write a seat until it ends.
+    pub(crate) async fn lock_seats(&self) -> Stall {
+        match self {
+            Store::Sqlite { .. } => self.stall().await,
+            Store::Postgres { .. } => {
+                let mut connection = self.open_postgres().await;
+                connection.execute("BEGIN").await.unwrap();
+                let lock = "LOCK TABLE room_seats";
+                connection.execute(lock).await.unwrap();
+                Stall::Postgres(connection)
+            }
+        }
+    }
+
     /// A connection of another program to SQLite's file.
     pub(crate) async fn open_sqlite(&self) -> SqliteConnection {
         // Not by a URL: a path may hold what means something else there.

@@ -1,5 +1,6 @@
 //! The vocabulary of the behaviour tests: a daemon, the players at it, its database and its lines.
 
+mod bulk;
 mod client;
 mod clock;
 mod daemon;

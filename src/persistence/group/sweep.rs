@@ -56,6 +56,10 @@ async fn sweep(transaction: &DatabaseTransaction, sweep: &Sweep) -> Result<Swept
             let closed = || dead(&mut ids.iter().map(|id| id.0));
             rooms(transaction, closed).await
         }
+        Litter::Histories(ids) => {
+            let of_rooms = dead(&mut ids.iter().map(|id| id.0));
+            histories(transaction, of_rooms).await
+        }
         Litter::Keys => {
             let sql = format!(
                 "DELETE FROM commands WHERE (scope, key) IN (SELECT scope, key FROM commands \
@@ -114,6 +118,17 @@ async fn sessions(transaction: &DatabaseTransaction, dead: Rows) -> Result<Swept
         ("app_sessions", sessions),
         ("users", guests(transaction, users).await?),
     ])
+}
+
+/// No row of an open memory stream is of use once its room has gone on with it.
+async fn histories(transaction: &DatabaseTransaction, rooms: Rows) -> Result<Swept, DbErr> {
+    let sql = format!(
+        "DELETE FROM room_publications WHERE (room_id, epoch, \"offset\") IN \
+         (SELECT p.room_id, p.epoch, p.\"offset\" FROM v JOIN rooms r ON r.id = v.id \
+         JOIN room_publications p ON p.room_id = r.id WHERE NOT r.stream_durable LIMIT {ROWS_MAX})"
+    );
+    let publications = rooms.execute(transaction, &sql).await?;
+    Ok(vec![("room_publications", publications)])
 }
 
 /// A room goes with the last of what belongs to it, so it may take several turns.

@@ -1,0 +1,60 @@
+//! Open rooms that are not live: they are started, or, if their kind is not configured any more, end by themselves.
+
+use super::brood::Rooms;
+use super::handle::RoomKey;
+use super::notice::SeatNews;
+use crate::id::RoomCode;
+use crate::persistence::{Command, ReleaseSeat, StoredRoom, StoredSeat, WriteError};
+use crate::supervisor::LoadError;
+
+impl Rooms {
+    /// Looks after an open room that is not live. One of a configured kind is started, and closes when it has been empty
+    /// for long enough. One of another kind cannot be: its seats go when their holds are over, and it goes with them.
+    pub async fn look_after(&self, code: RoomCode) -> Result<(), LoadError> {
+        if self.find(&RoomKey::Code(code)).await?.is_some() {
+            return Ok(());
+        }
+        let stored = self.context().persistence.room_by_code(code).await;
+        let Some(mut room) = stored.map_err(|_| LoadError)? else {
+            return Ok(());
+        };
+        if room.is_closed || self.kinds().get(&room.kind).is_some() {
+            return Ok(());
+        }
+        self.release_what_is_over(&mut room).await;
+        if room.seats.is_empty() {
+            let closed = self.context().persistence.write(Command::CloseRoom(room.id));
+            if let Err(error) = closed.await {
+                tracing::debug!(room = %code, %error, "a room could not be closed, the next round tries again");
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_what_is_over(&self, room: &mut StoredRoom) {
+        let now = self.context().clock.now();
+        let mut kept = Vec::new();
+        for seat in std::mem::take(&mut room.seats) {
+            let is_over = seat.hold_until.is_some_and(|end| end <= now);
+            if !is_over || self.release_stored(&seat).await.is_err() {
+                kept.push(seat);
+            }
+        }
+        room.seats = kept;
+    }
+
+    async fn release_stored(&self, seat: &StoredSeat) -> Result<(), WriteError> {
+        let release = Command::ReleaseSeat(ReleaseSeat {
+            room: seat.room,
+            seat: seat.number,
+            session: seat.session,
+            hold_until: seat.hold_until,
+        });
+        self.context().persistence.write(release).await?;
+        super::metric::count_release(super::news::ReleaseReason::HoldOver);
+        let (session, room) = (seat.session, seat.room);
+        let released = SeatNews::Released { room };
+        self.context().listener.hear(session, released);
+        Ok(())
+    }
+}

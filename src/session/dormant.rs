@@ -1,0 +1,128 @@
+//! Sessions that are rows still: after a start their actors come in their turn, or when somebody comes back to one.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
+
+use metrics::{Gauge, gauge};
+use parking_lot::Mutex;
+
+use super::actions::Actions;
+use super::brood::Sessions;
+use super::handle::SessionHandle;
+use crate::id::{SessionId, TokenHash, UserId};
+use crate::supervisor::LoadError;
+
+/// The sessions that hold seats and have no actor. Nobody is attached to them. Empty but for the first seconds of a run.
+#[derive(Debug)]
+pub(super) struct Dormant {
+    sessions: Mutex<Keys>,
+    away: Gauge,
+}
+
+/// By what a dormant session is asked for. Of tokens and users a hash, which finds a session and proves nothing.
+#[derive(Debug, Default)]
+struct Keys {
+    ids: HashSet<SessionId>,
+    tokens: HashMap<u64, SessionId>,
+    users: HashMap<u64, Vec<SessionId>>,
+}
+
+impl Dormant {
+    /// To be made after the recorder is installed.
+    pub(super) fn new() -> Dormant {
+        Dormant {
+            sessions: Mutex::default(),
+            away: gauge!("holdfast_sessions", "phase" => "away"),
+        }
+    }
+
+    /// A session has an actor now, which counts for itself.
+    pub(super) fn wake(&self, id: SessionId) {
+        if self.sessions.lock().ids.remove(&id) {
+            self.away.decrement(1.0);
+        }
+    }
+
+    /// Nothing is dormant any more.
+    pub(super) fn end(&self) {
+        let rest = std::mem::take(&mut *self.sessions.lock());
+        self.away.decrement(rest.ids.len() as f64);
+    }
+
+    pub(super) fn has(&self, id: SessionId) -> bool {
+        self.sessions.lock().ids.contains(&id)
+    }
+
+    /// Which session may have a token.
+    pub(super) fn by_token(&self, token: TokenHash) -> Option<SessionId> {
+        self.sessions.lock().tokens.get(&hash(&token.0)).copied()
+    }
+
+    pub(super) fn has_user(&self, user: &UserId) -> bool {
+        self.sessions.lock().users.contains_key(&hash(user.as_str()))
+    }
+
+    fn of_user(&self, user: &UserId) -> Vec<SessionId> {
+        let sessions = self.sessions.lock();
+        let found = sessions.users.get(&hash(user.as_str()));
+        found.cloned().unwrap_or_default()
+    }
+
+    fn forget_user(&self, user: &UserId) {
+        self.sessions.lock().users.remove(&hash(user.as_str()));
+    }
+}
+
+impl Sessions {
+    /// Takes note of a session with a seat that will be started in its turn.
+    pub fn add_dormant(&self, id: SessionId, user: &UserId) {
+        let dormant = &self.context().dormant;
+        let mut sessions = dormant.sessions.lock();
+        if sessions.ids.insert(id) {
+            dormant.away.increment(1.0);
+            let of_user = sessions.users.entry(hash(user.as_str()));
+            of_user.or_default().push(id);
+        }
+    }
+
+    /// Takes note of a token of such a session.
+    pub fn add_dormant_token(&self, token: TokenHash, session: SessionId) {
+        let mut sessions = self.context().dormant.sessions.lock();
+        sessions.tokens.insert(hash(&token.0), session);
+    }
+
+    /// The number of sessions that wait to be started.
+    pub fn dormant(&self) -> usize {
+        self.context().dormant.sessions.lock().ids.len()
+    }
+}
+
+impl Actions {
+    /// The session with a token, if the restore has not come to it.
+    pub(super) async fn wake_token(
+        &self,
+        token: TokenHash,
+    ) -> Result<Option<SessionHandle>, LoadError> {
+        let Some(id) = self.sessions.context().dormant.by_token(token) else {
+            return Ok(None);
+        };
+        let session = self.sessions.resolve(id).await?;
+        Ok(session.filter(|session| session.tokens().contains(&token)))
+    }
+
+    /// Has every session of a user live that holds a seat, as if the restore had come to it.
+    pub(super) async fn wake_user(&self, user: &UserId) -> Result<(), LoadError> {
+        let dormant = &self.sessions.context().dormant;
+        for session in dormant.of_user(user) {
+            if self.sessions.live_by_id(session).is_none() {
+                self.sessions.resolve(session).await?;
+            }
+        }
+        dormant.forget_user(user);
+        Ok(())
+    }
+}
+
+fn hash(key: &(impl Hash + ?Sized)) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+}
