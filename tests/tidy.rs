@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["id", "clock"]),
     // Keys are files, so it reads the configuration; a refusal has the words of the wire.
     ("token", &["id", "clock", "config", "wire"]),
+    ("limits", &["wire"]),
     ("delivery", &["wire"]),
     ("auth", &["id", "config", "wire"]),
     ("persistence", PERSISTENCE),
@@ -66,6 +67,7 @@ const SESSION: &[&str] = &[
     "mailbox",
     "supervisor",
     "wire",
+    "limits",
     "token",
     "delivery",
     "persistence",
@@ -80,6 +82,7 @@ const CONNECTION: &[&str] = &[
     "mailbox",
     "supervisor",
     "wire",
+    "limits",
     "token",
     "delivery",
     "auth",
@@ -97,6 +100,7 @@ const LISTENER: &[&str] = &[
     "supervisor",
     "telemetry",
     "wire",
+    "limits",
     "token",
     "delivery",
     "auth",
@@ -135,6 +139,7 @@ const DAEMON: &[&str] = &[
     "supervisor",
     "telemetry",
     "wire",
+    "limits",
     "token",
     "delivery",
     "auth",
@@ -350,7 +355,7 @@ fn the_guide_for_clients_has_every_code_and_no_other() {
 }
 
 /// Every reason that there is; the test below counts them.
-const REASONS: [Reason; 19] = [
+const REASONS: [Reason; 20] = [
     Reason::RoomNotFound,
     Reason::RoomFull,
     Reason::RoomClosed,
@@ -363,6 +368,7 @@ const REASONS: [Reason; 19] = [
     Reason::KeyReused,
     Reason::UnknownKind,
     Reason::UserNotFound,
+    Reason::TooManySeats,
     Reason::BadRequest,
     Reason::TokenInvalid,
     Reason::TokenExpired,

@@ -136,7 +136,8 @@ impl Resume {
                 | Reason::InsufficientCredits
                 | Reason::KeyReused
                 | Reason::UnknownKind
-                | Reason::UserNotFound,
+                | Reason::UserNotFound
+                | Reason::TooManySeats,
             ) => "refused",
         }
     }
