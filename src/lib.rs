@@ -25,6 +25,7 @@
 //! - [`config`]: the settings as types, from file, environment and flags, and what is wrong with them.
 //! - [`telemetry`]: log lines, metrics, and the banner.
 //! - [`wire`]: what travels on a socket, as values: commands, replies, pushes, refusals, closes.
+//! - [`limits`]: rate limits by address and by session, for whatever listener a request comes through.
 //! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
 //! - [`persistence`]: the only door to the database: the lock, the writers, the readers, the schema.
@@ -88,6 +89,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod http;
 pub mod id;
+pub mod limits;
 pub mod mailbox;
 pub mod matchmaking;
 pub mod persistence;

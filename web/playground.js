@@ -21,6 +21,8 @@ const words = {
   ROOM_CLOSED: "This room has been closed.",
   SEAT_TAKEN: "Somebody else was faster: this seat is taken.",
   ALREADY_SEATED: "You hold another seat in this room.",
+  TOO_MANY_SEATS: "You hold as many seats as a player may. Leave a room first.",
+  RATE_LIMITED: "That was too much at once. Try again in a moment.",
   "permission denied": "Only players with a seat may speak and listen here.",
 };
 const ends = {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,6 +23,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How much of its log is told when it does not start.
 const LOG_LINES_TOLD: usize = 5;
+
+/// Settings with which a hub admits all players from one address: section, key and value.
+const FROM_ONE_ADDRESS: [(&str, &str, &str); 2] = [
+    ("auth", "newcomers_per_minute", "0"),
+    ("client", "wrong_codes_per_minute", "100000"),
+];
 
 /// A hub to talk to.
 #[derive(Debug)]
@@ -73,14 +79,19 @@ impl Hub {
             Some(folder) => tempfile::tempdir_in(folder)?,
             None => tempfile::tempdir()?,
         };
+        let program = match &options.program {
+            Some(program) => fs::canonicalize(program)?,
+            None => std::env::current_exe()?,
+        };
         let own = settings.iter().map(ToString::to_string);
         let recipe = Recipe {
-            program: match &options.program {
-                Some(program) => fs::canonicalize(program)?,
-                None => std::env::current_exe()?,
-            },
+            settings: from_one_address(&program)?
+                .into_iter()
+                .chain(own)
+                .chain(options.set.iter().cloned())
+                .collect(),
+            program,
             cores: options.hub_cores,
-            settings: own.chain(options.set.iter().cloned()).collect(),
         };
         if let Some(cores) = recipe.cores {
             process::leave_cores(cores)?;
@@ -209,6 +220,21 @@ impl Recipe {
             .stderr(File::create(log_of(folder))?)
             .spawn()
     }
+}
+
+/// Returns those of [`FROM_ONE_ADDRESS`] that the program knows: an older build refuses a key that it does not have.
+fn from_one_address(program: &Path) -> io::Result<Vec<String>> {
+    let shown = Command::new(program)
+        .args(["config", "show"])
+        .env_clear()
+        .output()?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let known = FROM_ONE_ADDRESS.into_iter().filter(move |(_, key, _)| {
+        let start = format!("{key} = ");
+        shown.lines().any(|line| line.starts_with(&start))
+    });
+    let settings = known.map(|(section, key, value)| format!("{section}.{key}={value}"));
+    Ok(settings.collect())
 }
 
 fn log_of(folder: &Path) -> PathBuf {

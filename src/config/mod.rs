@@ -143,6 +143,10 @@ pub struct PersistenceConfig {
 pub struct SessionConfig {
     /// Life of a session since it was last used.
     pub ttl: Duration,
+    /// Seats that one user may hold, over all its sessions; 0 is off.
+    pub seats_max: usize,
+    /// Seats that one session may take and give up per second, with bursts of four times as many; 0 is off.
+    pub changes_per_second: u32,
 }
 
 /// `[seat_token]`
@@ -177,6 +181,8 @@ pub struct AuthConfig {
     pub create_users: bool,
     /// Whether each connection is subscribed to its user's own channel.
     pub personal_channel: bool,
+    /// New guests, sessions and rooms from one address per minute, with bursts of a third of that; 0 is off.
+    pub newcomers_per_minute: u32,
 }
 
 /// `[client]`

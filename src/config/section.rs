@@ -136,6 +136,9 @@ pub(super) fn persistence(reader: &mut Reader) -> PersistenceConfig {
 pub(super) fn session(reader: &mut Reader) -> SessionConfig {
     SessionConfig {
         ttl: reader.duration("session.ttl", secs(7 * 86_400), secs(1)..=YEAR),
+        // Each is a token to sign whenever somebody looks: a thousand are 45 ms.
+        seats_max: reader.number("session.seats_max", 16, 0..=1_000),
+        changes_per_second: reader.number("session.changes_per_second", 5, 0..=100_000),
     }
 }
 
@@ -178,6 +181,7 @@ pub(super) fn auth(reader: &mut Reader, is_dev: bool) -> AuthConfig {
         issuer: reader.optional("auth.issuer", "a text", some_text),
         create_users: reader.truth("auth.create_users", true),
         personal_channel: reader.truth("auth.personal_channel", false),
+        newcomers_per_minute: reader.number("auth.newcomers_per_minute", 300, 0..=1_000_000),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Connects a socket's frames to what is done with them.
 
 use std::future;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -11,6 +10,7 @@ use super::message::ConnectionMessage;
 use super::state::Connection;
 use crate::delivery::Outbound;
 use crate::id::ConnectionId;
+use crate::limits::Asker;
 use crate::mailbox::answer;
 
 #[derive(Debug)]
@@ -19,14 +19,14 @@ pub(super) struct ConnectionActor;
 impl Actor for ConnectionActor {
     type Msg = ConnectionMessage;
     type State = Connection;
-    type Arguments = (Arc<Context>, ConnectionId, IpAddr, Outbound);
+    type Arguments = (Arc<Context>, ConnectionId, Asker, Outbound);
 
     async fn pre_start(
         &self,
         me: ActorRef<ConnectionMessage>,
-        (context, id, address, outbound): (Arc<Context>, ConnectionId, IpAddr, Outbound),
+        (context, id, asker, outbound): (Arc<Context>, ConnectionId, Asker, Outbound),
     ) -> Result<Connection, ActorProcessingErr> {
-        Ok(Connection::new(context, id, address, outbound, me))
+        Ok(Connection::new(context, id, asker, outbound, me))
     }
 
     /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`

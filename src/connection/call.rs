@@ -50,7 +50,7 @@ impl Connection {
     ) -> Result<(), Failure> {
         let data = data.unwrap_or_default();
         let fields = Fields::parse(&data)?;
-        let actions = self.context.actions.clone();
+        let actions = self.actions();
         let caller = Caller::Session(session.clone());
         match method.as_str() {
             "room.open" => {
@@ -82,16 +82,11 @@ impl Connection {
             "seat.release" | "room.leave" => {
                 let (code, key) = (fields.room()?, fields.key()?);
                 let releasing = async move { actions.release(&session, code, key).await };
-                self.context.by_code(self.address, releasing).await?;
+                self.context.change(releasing).await?;
                 self.answer_rpc(id, Empty {});
             }
             "room.get" => {
-                let looking = actions.room(fields.room()?);
-                let room = self
-                    .context
-                    .wrong_codes
-                    .guard(self.address, looking)
-                    .await?;
+                let room = actions.room(fields.room()?, Some(&session)).await?;
                 self.answer_rpc(id, RoomReply { room });
             }
             "session.get" => {
@@ -119,9 +114,9 @@ impl Connection {
         wish: JoinRequest,
     ) -> Result<Entered, Failure> {
         let (code, key) = (fields.room()?, fields.key()?);
-        let actions = self.context.actions.clone();
+        let actions = self.actions();
         let joining = async move { actions.join_room(caller, code, wish, key).await };
-        Ok(self.context.by_code(self.address, joining).await?)
+        Ok(self.context.change(joining).await?)
     }
 
     fn answer_rpc<D: Serialize>(&self, id: u32, data: D) {

@@ -12,6 +12,7 @@ use crate::mailbox::Unanswered;
 use crate::room::{
     Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, Tie, USERS,
 };
+use crate::session::Guess;
 use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,
@@ -131,6 +132,7 @@ impl Connection {
     ) -> Result<Option<SubscribeResult>, Failure> {
         let channel = request.channel.clone();
         let (expires, is_by_hub) = (self.until(grant.ttl), asked == Asked::ByHub);
+        let is_given = grant.is_given || is_by_hub;
         let tie = Tie::default();
         let subscribing = Subscribing {
             asked,
@@ -141,7 +143,7 @@ impl Connection {
             tie: tie.clone(),
         };
         let (room, subscribed) = self
-            .ask_room(&channel, |room| {
+            .ask_room(&channel, is_given, |room| {
                 let subscribing = subscribing.clone();
                 async move { room.subscribe(subscribing).await }
             })
@@ -225,17 +227,19 @@ impl Connection {
         F: Future<Output = Result<Result<(), Failure>, Unanswered>>,
     {
         check_user(channel, peer)?;
-        let asked = self.ask_room(channel, |room| {
+        let asked = self.ask_room(channel, false, |room| {
             question(room, Arc::clone(peer), self.outbound.clone())
         });
         let (_, answered) = asked.await?;
         answered
     }
 
-    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again.
+    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again. The client has guessed the
+    /// code of the room, unless the channel `is_given` to it by the hub or by the game.
     async fn ask_room<T, F>(
         &self,
         channel: &str,
+        is_given: bool,
         question: impl Fn(RoomHandle) -> F,
     ) -> Result<(RoomHandle, T), Failure>
     where
@@ -249,22 +253,23 @@ impl Connection {
                 Err(Unanswered::Stopped) => {}
             }
         }
-        Box::pin(self.find_room(channel, question)).await
+        Box::pin(self.find_room(channel, is_given, question)).await
     }
 
     async fn find_room<T, F>(
         &self,
         channel: &str,
+        is_given: bool,
         question: impl Fn(RoomHandle) -> F,
     ) -> Result<(RoomHandle, T), Failure>
     where
         F: Future<Output = Result<T, Unanswered>>,
     {
         let key = self.context.actions.rooms().kinds().room_key(channel)?;
-        let is_code = matches!(key, RoomKey::Code(_));
-        if is_code {
-            self.context.wrong_codes.check(self.address)?;
-        }
+        let guess = match (&key, is_given) {
+            (RoomKey::Code(code), false) => self.actions().guess(*code, self.session()).await?,
+            (RoomKey::Code(_), true) | (RoomKey::Channel(_), _) => Guess::known(),
+        };
         let rooms = self.context.actions.rooms();
         let found = rooms
             .ask(&key, |room| {
@@ -279,11 +284,13 @@ impl Connection {
             })
             .await
             .map_err(|LoadError| Refusal::unavailable())?;
-        let found = found.flatten();
-        if is_code && found.is_none() {
-            self.context.wrong_codes.count(self.address);
+        match found.flatten() {
+            Some(found) => Ok(found),
+            None => {
+                guess.wrong();
+                Err(ErrorCode::UnknownChannel.into())
+            }
         }
-        Ok(found.ok_or(ErrorCode::UnknownChannel)?)
     }
 }
 

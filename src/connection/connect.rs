@@ -156,7 +156,7 @@ impl Connection {
             .actions
             .attach(&session, &self.outbound)
             .await?;
-        let is_there = |code| attached.report.seats.iter().any(|seat| seat.room == code);
+        let is_there = |code| attached.report.seats.iter().any(|seat| seat.code == code);
         if seat.is_some_and(|code| !is_there(code)) {
             // Somebody with the same seat token came later, and has the seat.
             self.outbound.cut(Close::Replaced);
@@ -173,6 +173,8 @@ impl Connection {
             info: shown(login.as_ref(), session.user()),
             epoch: attached.attachment.epoch,
         });
+        let seats = &attached.report.seats;
+        let seats = self.context.actions.show_all(&session, seats).await;
         let view = SessionView {
             id: session.id(),
             token,
@@ -185,7 +187,7 @@ impl Connection {
                 _attachment: attached.attachment,
             },
             view,
-            seats: attached.report.seats,
+            seats,
             login,
             outcome,
         })
@@ -203,8 +205,9 @@ impl Connection {
         let caller = Caller::Guest {
             name: guest_name(request.data.as_deref())?,
         };
+        let actions = self.actions();
+        actions.count_newcomer()?;
         let pass = self.context.admission.admit(None).await?;
-        let actions = self.context.actions.clone();
         let opening = async move { actions.open_live_session(caller).await };
         let (session, token) = self.context.change(opening).await?;
         Ok(Found {
@@ -220,7 +223,7 @@ impl Connection {
         match token_kind(token) {
             TokenKind::Login => {
                 let login = self.context.verifier.login(token).await?;
-                let actions = self.context.actions.clone();
+                let actions = self.actions();
                 let returning = actions.returning_user(&login.user);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
                 let (user, name, ttl) = (login.user.clone(), login.name.clone(), login.ttl);
@@ -285,6 +288,7 @@ impl Connection {
             | Reason::KeyReused
             | Reason::UnknownKind
             | Reason::UserNotFound
+            | Reason::TooManySeats
             | Reason::BadRequest
             | Reason::TokenExpired
             | Reason::RateLimited

@@ -137,7 +137,8 @@ impl Resume {
                 | Reason::KeyReused
                 | Reason::UnknownKind
                 | Reason::UserNotFound
-                | Reason::Internal,
+                | Reason::Internal
+                | Reason::TooManySeats,
             ) => "refused",
         }
     }

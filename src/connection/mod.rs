@@ -15,7 +15,6 @@ mod directory;
 mod doze;
 mod expiry;
 mod farewell;
-mod guess;
 mod heartbeat;
 mod line;
 mod message;
@@ -29,7 +28,7 @@ mod state;
 mod supervisor;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -43,7 +42,6 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 pub use self::admission::Admission;
-pub use self::guess::{WrongCodes, subscriber};
 pub use self::meter::Meter;
 pub use self::order::Whom;
 
@@ -60,6 +58,7 @@ use crate::clock::RunTime;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
+use crate::limits::Asker;
 use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
@@ -89,7 +88,6 @@ struct Context {
     client: ClientConfig,
     are_guests_welcome: bool,
     has_personal_channels: bool,
-    wrong_codes: WrongCodes,
     admission: Admission,
     directory: Arc<ConnectionDirectory>,
     /// Wakes connections when what a token granted may be over.
@@ -123,7 +121,6 @@ impl Connections {
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,
-                wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
                 admission: Admission::new(&config.admission),
                 directory,
                 wheel,
@@ -133,11 +130,6 @@ impl Connections {
             }),
             supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
         }
-    }
-
-    /// The wrong room codes of each address, counted over the sockets and over HTTP together.
-    pub fn wrong_codes(&self) -> WrongCodes {
-        self.context.wrong_codes.clone()
     }
 
     /// The door for newcomers, over HTTP as well.
@@ -152,29 +144,29 @@ impl Connections {
         Ok(actor.get_cell())
     }
 
-    /// Serves a socket in a task of its own.
+    /// Serves a socket in a task of its own. Its requests count for `asker`.
     pub fn accept<S>(
         &self,
         stream: WebSocketStream<Meter<S>>,
         address: SocketAddr,
+        asker: Asker,
         encoding: Encoding,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let serving = self
-            .clone()
-            .serve(Line::new(stream), address.ip(), encoding);
+        let id = ConnectionId::new();
+        debug!(connection = %id, address = %address.ip(), "socket open");
+        let line = Line::new(stream);
+        let serving = self.clone().serve(id, line, asker, encoding);
         self.context.tracker.spawn(serving);
     }
 
-    async fn serve<S>(self, line: Line<S>, address: IpAddr, encoding: Encoding)
+    async fn serve<S>(self, id: ConnectionId, line: Line<S>, asker: Asker, encoding: Encoding)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let id = ConnectionId::new();
-        debug!(connection = %id, %address, "socket open");
         // Without a supervisor for so long: the line is cut, and the client comes back by itself.
-        let starting = Box::pin(self.start_actor(id, address, encoding));
+        let starting = Box::pin(self.start_actor(id, asker, encoding));
         let Ok(started) = timeout(SUPERVISED_WITHIN, starting).await else {
             return;
         };
@@ -192,7 +184,7 @@ impl Connections {
     async fn start_actor(
         &self,
         id: ConnectionId,
-        address: IpAddr,
+        asker: Asker,
         encoding: Encoding,
     ) -> (ActorRef<ConnectionMessage>, (Outbound, Inbox)) {
         let limits = QueueLimits {
@@ -203,7 +195,7 @@ impl Connections {
             if let Some(supervisor) = self.supervisors[shard_of(&id)].cell() {
                 // A queue for each try: an actor that cannot start closes its own.
                 let (outbound, inbox) = Outbound::open(limits, encoding);
-                let arguments = (Arc::clone(&self.context), id, address, outbound.clone());
+                let arguments = (Arc::clone(&self.context), id, asker, outbound.clone());
                 let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
                 if let Ok((actor, _)) = spawned.await {
                     return (actor, (outbound, inbox));
@@ -264,14 +256,5 @@ impl Context {
             Ok(Ok(changed)) => changed,
             Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
         }
-    }
-
-    /// The same for a room that the client named by its code.
-    async fn by_code<T: Send + 'static>(
-        &self,
-        address: IpAddr,
-        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        self.wrong_codes.guard(address, self.change(change)).await
     }
 }

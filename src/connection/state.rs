@@ -1,6 +1,5 @@
 //! What a connection does with each command, in the order they come.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,8 +14,9 @@ use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
 use crate::delivery::Outbound;
 use crate::id::ConnectionId;
+use crate::limits::Asker;
 use crate::room::{Peer, Question};
-use crate::session::{Attachment, SessionHandle};
+use crate::session::{Actions, Attachment, SessionHandle};
 use crate::supervisor::Alive;
 use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
 
@@ -24,8 +24,8 @@ use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult,
 pub(super) struct Connection {
     pub(super) context: Arc<Context>,
     pub(super) id: ConnectionId,
-    /// The client's, as far as the proxies that are trusted tell it.
-    pub(super) address: IpAddr,
+    /// The address for which the client's requests count, as far as the proxies that are trusted tell it.
+    asker: Asker,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
     pub(super) channels: Channels,
@@ -72,7 +72,7 @@ impl Connection {
     pub(super) fn new(
         context: Arc<Context>,
         id: ConnectionId,
-        address: IpAddr,
+        asker: Asker,
         outbound: Outbound,
         me: ActorRef<ConnectionMessage>,
     ) -> Connection {
@@ -96,7 +96,7 @@ impl Connection {
             _alive: Alive::new("connection"),
             context,
             id,
-            address,
+            asker,
             outbound,
         }
     }
@@ -199,6 +199,19 @@ impl Connection {
                 Ok(())
             }
             Request::Send | Request::Pong | Request::Connect(_) => Ok(()),
+        }
+    }
+
+    /// What its client may do.
+    pub(super) fn actions(&self) -> Actions {
+        self.context.actions.asked_from(self.asker)
+    }
+
+    /// The session of its client; None before it has connected.
+    pub(super) fn session(&self) -> Option<&SessionHandle> {
+        match &self.stage {
+            Stage::Connected(established) => Some(&established.session),
+            Stage::New | Stage::Refused => None,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::http::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
-use crate::session::{Actions, SeatNotices, Sessions};
+use crate::session::{Actions, PlayerLimits, SeatNotices, Sessions};
 use crate::supervisor::{Budget, Readiness, SHARDS};
 use crate::token::Keyring;
 
@@ -75,6 +75,7 @@ impl Parts {
             rooms.clone(),
             persistence.clone(),
             matchmaker.clone(),
+            Arc::new(PlayerLimits::new(config)),
         );
         let seated = config.kind.values().filter(|kind| kind.seats > 0);
         let sweeper = Sweeper {

@@ -243,10 +243,9 @@ fn public_router(
         actions: parts.actions.clone(),
         verifier,
         connections: parts.connections.clone(),
-        upgrades: Arc::new(move |stream, address, encoding| {
-            connections.accept(stream, address, encoding)
+        upgrades: Arc::new(move |stream, address, asker, encoding| {
+            connections.accept(stream, address, asker, encoding)
         }),
-        wrong_codes: parts.connections.wrong_codes(),
         admission: parts.connections.admission(),
         health,
         tracker,

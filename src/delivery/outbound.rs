@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::wire::{Close, CommandResult, Encoding, Failure, Frame, failure, result};
+use crate::wire::{Close, CommandResult, Encoding, ErrorCode, Failure, Frame, failure, result};
 
 /// How much a connection may owe its client.
 #[derive(Debug, Clone, Copy)]
@@ -162,12 +162,17 @@ impl Outbound {
         self.0.encoding
     }
 
-    /// Queues the result of the client's command `id`.
+    /// Queues the result of the client's command `id`; in place of one that the queue could never hold, an error: the
+    /// client would come back and ask for it again.
     ///
     /// # Errors
     /// As [`Outbound::offer`]. The connection is ending then: who asked asks again on its next one.
     pub fn answer<R: CommandResult>(&self, id: u32, answer: &R) -> Result<(), Refused> {
-        self.offer(result(self.encoding(), id, answer))
+        let frame = result(self.encoding(), id, answer);
+        match frame.len() <= self.0.limits.bytes_max {
+            true => self.offer(frame),
+            false => self.refuse(id, &ErrorCode::LimitExceeded.into()),
+        }
     }
 
     /// Queues an error in place of a result.

@@ -1,14 +1,21 @@
 //! Whose address a request comes from: the socket's own, or what a trusted proxy says of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+use parking_lot::Mutex;
+use tracing::warn;
 
 use super::listener::Peer;
+use crate::limits::Asker;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How often an operator is told of a proxy that nobody has configured.
+const WARNED_EVERY: Duration = Duration::from_hours(1);
 
 /// Whether this address is one of the proxies whose word counts.
 pub(super) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
@@ -41,11 +48,44 @@ pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]
     client
 }
 
-/// The address that a request comes from; None if it came through no socket.
-pub(super) fn asker(request: &Request) -> Option<IpAddr> {
+/// The address for which a request counts. None if it came through no socket, or through a proxy that nobody has
+/// configured: all its clients would count as one.
+pub(super) fn asker(request: &Request) -> Asker {
     let peer = request.extensions().get::<Peer>()?;
-    let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
+    let proxies = peer.slot.proxies();
+    if is_unknown_proxy(peer.address.ip(), request.headers(), proxies) {
+        warn_of_unknown_proxy(peer.address.ip());
+        return None;
+    }
+    let client = origin_of(peer.address, request.headers(), proxies);
     Some(client.ip())
+}
+
+/// Whether a peer must be a proxy of this machine or of its network: nobody else there tells whom a request is from.
+fn is_unknown_proxy(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> bool {
+    headers.contains_key(FORWARDED_FOR) && is_near(peer) && !is_trusted(peer, proxies)
+}
+
+/// Whether an address is of this machine or of a private network.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Says so at once, and then once in an hour.
+fn warn_of_unknown_proxy(peer: IpAddr) {
+    static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut warned = WARNED.lock();
+    if warned.is_none_or(|at| at.elapsed() >= WARNED_EVERY) {
+        *warned = Some(Instant::now());
+        warn!(
+            %peer,
+            "a peer that is not in server.trusted_proxies sends X-Forwarded-For: limits per address do not hold for \
+             what comes through it; name it in server.trusted_proxies if it is your proxy"
+        );
+    }
 }
 
 /// Reads `address`, `address:port`, `[v6]` or `[v6]:port`; a port that is not told is 0.
@@ -90,6 +130,31 @@ mod tests {
         check("[::ffff:10.0.0.1]:1", &["203.0.113.9:4711"], "203.0.113.9");
         check("10.0.0.1:1", &["[2001:db8::1]:80"], "2001:db8::1");
         check("10.0.0.1:1", &["10.9.9.9"], "10.9.9.9");
+    }
+
+    #[test]
+    fn a_proxy_that_nobody_has_configured_is_known_by_what_it_sends_and_where_it_is() {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let is_unknown = |peer: &str, headers: &HeaderMap| {
+            is_unknown_proxy(peer.parse().unwrap(), headers, &proxies)
+        };
+        assert!(!is_unknown("127.0.0.1", &headers));
+        headers.append(FORWARDED_FOR, "203.0.113.9".parse().unwrap());
+        for near in [
+            "127.0.0.1",
+            "::1",
+            "192.168.1.2",
+            "::ffff:172.16.0.1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(is_unknown(near, &headers), "{near}");
+        }
+        // A stranger cannot put itself past the limits with a header.
+        for other in ["203.0.113.9", "10.0.0.1", "2001:db8::1"] {
+            assert!(!is_unknown(other, &headers), "{other}");
+        }
     }
 
     #[test]

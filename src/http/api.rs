@@ -1,7 +1,6 @@
 //! The client API: what players do over HTTP.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +19,8 @@ use super::body;
 use super::caller::{self, Claim};
 use super::key;
 use super::problem::Problem;
-use crate::connection::WrongCodes;
-use crate::id::CommandKey;
+use crate::id::{CommandKey, RoomCode};
+use crate::limits::Asker;
 use crate::session::{Actions, Caller};
 use crate::supervisor::Phase;
 use crate::wire::{
@@ -36,9 +35,10 @@ const REQUEST_WITHIN: Duration = Duration::from_millis(4700);
 /// The keys change with a restart at the most; a new one is asked for again within five minutes.
 const KEY_SET_CACHING: &str = "public, max-age=300";
 
-/// Who is asking, and for what.
+/// Who is asking, from where, and for what.
 struct Asked<T> {
     claim: Claim,
+    asker: Asker,
     wish: T,
     key: Option<CommandKey>,
 }
@@ -58,6 +58,7 @@ pub(super) async fn open_session(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let asker = asker(&request);
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
@@ -71,6 +72,7 @@ pub(super) async fn open_session(
     }
     let asked = Asked {
         claim: api.gate.claim(&parts.headers, &fields)?,
+        asker,
         wish: (),
         key: key::read(&parts.headers)?,
     };
@@ -106,16 +108,10 @@ pub(super) async fn join_room(
     code: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asker = asker(&request);
     let asked = read(&api, request, JoinRequest::read).await?;
     let code = room_code(&path_text(code))?;
-    // A game's own server passes on what many players typed, so it is not one guesser.
-    let asker = asker.filter(|_| !asked.claim.is_by_game());
-    let wrong_codes = api.wrong_codes.clone();
-    let entered = act(&api, asked, move |actions, caller, wish, key| {
-        by_code(wrong_codes, asker, async move {
-            actions.join_room(caller, code, wish, key).await
-        })
+    let entered = act(&api, asked, move |actions, caller, wish, key| async move {
+        actions.join_room(caller, code, wish, key).await
     })
     .await?;
     Ok(answer(StatusCode::OK, &entered))
@@ -161,9 +157,32 @@ pub(super) async fn room(
     request: Request,
 ) -> Result<Response, Problem> {
     let code = room_code(&path_text(code))?;
-    let (wrong_codes, asking) = (api.wrong_codes.clone(), api.actions.room(code));
-    let room = look(&api, by_code(wrong_codes, asker(&request), asking)).await?;
+    let asker = asker(&request);
+    let (parts, _) = request.into_parts();
+    let room = look(&api, look_at_room(&api, code, asker, &parts.headers)).await?;
     Ok(answer(StatusCode::OK, &RoomBody { room: &room }))
+}
+
+/// A room for whoever asks. Nobody who sits there has guessed its code, nor has the game's own server.
+async fn look_at_room(
+    api: &Api,
+    code: RoomCode,
+    asker: Asker,
+    headers: &HeaderMap,
+) -> Result<RoomView, Refusal> {
+    let asker = asker.filter(|_| api.gate.check_key(headers).is_err());
+    let actions = api.actions.asked_from(asker);
+    let refusal = match actions.room(code, None).await {
+        Err(refusal) if refusal.reason == Reason::RateLimited => refusal,
+        looked => return looked,
+    };
+    let Ok(claim) = api.gate.asking(headers) else {
+        return Err(refusal);
+    };
+    match claim.session(&actions).await {
+        Ok(session) => actions.room(code, Some(&session)).await,
+        Err(_) => Err(refusal),
+    }
 }
 
 /// `GET /v1/session`
@@ -209,11 +228,13 @@ async fn read<T>(
     request: Request,
     wish: fn(&Fields<'_>) -> Result<T, Refusal>,
 ) -> Result<Asked<T>, Problem> {
+    let asker = asker(&request);
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
     Ok(Asked {
         claim: api.gate.claim(&parts.headers, &fields)?,
+        asker,
         wish: wish(&fields)?,
         key: key::read(&parts.headers)?,
     })
@@ -230,7 +251,9 @@ where
     A: Send + 'static,
     F: Future<Output = Result<A, Refusal>> + Send,
 {
-    let (actions, admission) = (api.actions.clone(), api.admission.clone());
+    // A game's own server passes on what many players asked for, so it counts for nobody.
+    let asker = asked.asker.filter(|_| !asked.claim.is_by_game());
+    let (actions, admission) = (api.actions.asked_from(asker), api.admission.clone());
     change(api, async move {
         let caller = asked.claim.prove(&actions).await?;
         if actions.is_new(&caller) {
@@ -282,18 +305,6 @@ async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> R
     match timeout(REQUEST_WITHIN, work).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(Refusal::unavailable().into()),
-    }
-}
-
-/// Asks for a room by its code. Without a socket there is no address to count wrong ones for.
-async fn by_code<T>(
-    wrong_codes: WrongCodes,
-    asker: Option<IpAddr>,
-    asking: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
-    match asker {
-        Some(address) => wrong_codes.guard(address, asking).await,
-        None => asking.await,
     }
 }
 

@@ -18,7 +18,7 @@ use super::listener::Peer;
 use super::origin::{OriginRule, is_own_page};
 use super::problem::Problem;
 use crate::config::ServerConfig;
-use crate::connection::subscriber;
+use crate::limits::subscriber;
 use crate::wire::{Reason, Refusal};
 
 /// Characters of a host that a refusal repeats.

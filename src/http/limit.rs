@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::address::is_trusted;
 use crate::config::ServerConfig;
-use crate::connection::subscriber;
+use crate::limits::subscriber;
 
 /// Descriptors kept back for what is not a player: the database's pool and files, the admin
 /// listener with its connections, logs, and refusals being said. Their sum is about 200.

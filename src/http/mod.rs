@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::connection::{Admission, Connections, WrongCodes};
+use crate::connection::{Admission, Connections};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
@@ -111,7 +111,6 @@ pub struct Parts {
     pub verifier: Verifier,
     pub connections: Connections,
     pub upgrades: Upgrades,
-    pub wrong_codes: WrongCodes,
     pub admission: Admission,
     pub health: Health,
     /// Knows the tasks of changes and of sockets that are being handed over.
@@ -128,7 +127,6 @@ struct Api {
     actions: Actions,
     server: ServerApi,
     upgrades: Upgrades,
-    wrong_codes: WrongCodes,
     admission: Admission,
     health: Health,
     tracker: TaskTracker,
@@ -164,7 +162,6 @@ pub fn router(
         ),
         actions: parts.actions,
         upgrades: parts.upgrades,
-        wrong_codes: parts.wrong_codes,
         admission: parts.admission,
         health: parts.health,
         tracker: parts.tracker,

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 use super::{Health, Limits, Listener, Parts, router};
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
-use crate::connection::{Admission, Connections, WrongCodes};
+use crate::connection::{Admission, Connections};
 use crate::session::tests::actions;
 use crate::supervisor::Readiness;
 
@@ -70,6 +70,7 @@ impl Hub {
                 issuer: None,
                 create_users: true,
                 personal_channel: false,
+                newcomers_per_minute: 0,
             },
         }
     }
@@ -105,14 +106,13 @@ impl Hub {
             actions,
             verifier,
             // Says one word to each new socket: the address it is taken to come from.
-            upgrades: Arc::new(|mut socket, peer: SocketAddr, _| {
+            upgrades: Arc::new(|mut socket, peer: SocketAddr, _, _| {
                 tokio::spawn(async move {
                     let word = Message::text(peer.ip().to_string());
                     socket.send(word).await.unwrap();
                     while let Some(Ok(_)) = socket.next().await {}
                 });
             }),
-            wrong_codes: WrongCodes::new(client.wrong_codes_per_minute),
             admission: Admission::new(&Config::default().admission),
             health: Health::new(
                 self.readiness.clone(),

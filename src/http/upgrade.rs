@@ -17,7 +17,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::Api;
-use super::address::origin_of;
+use super::address::{asker, origin_of};
 use super::handshake;
 use super::limit::Turned;
 use super::list::members;
@@ -25,15 +25,16 @@ use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
 use crate::connection::Meter;
+use crate::limits::Asker;
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
 
 /// A socket that has just become one.
 pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// Takes each new socket, with the address of its client and the encoding it asked for. Must not block:
-/// it runs in a task of the socket's own, which ends when it returns.
-pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Encoding) + Send + Sync>;
+/// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for.
+/// Must not block: it runs in a task of the socket's own, which ends when it returns.
+pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding) + Send + Sync>;
 
 /// How long the 101 may take to be sent.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
@@ -80,7 +81,7 @@ pub(super) async fn websocket(
     let mut response = handshake::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
     // The last check, because it counts the connection.
-    let client = admit(&request)?;
+    let client = (admit(&request)?, asker(&request));
     if let Some(protocol) = protocol {
         let protocol = HeaderValue::from_static(protocol);
         response
@@ -99,7 +100,7 @@ pub(super) async fn websocket(
 
 async fn hand_over(
     upgrade: OnUpgrade,
-    client: SocketAddr,
+    (client, asker): (SocketAddr, Asker),
     encoding: Encoding,
     config: WebSocketConfig,
     upgrades: Upgrades,
@@ -110,7 +111,7 @@ async fn hand_over(
     };
     let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    upgrades(socket, client, encoding);
+    upgrades(socket, client, asker, encoding);
 }
 
 /// Finds the client's address and counts the connection for it.

@@ -262,6 +262,8 @@ pub enum Refused {
     InvalidUser,
     #[error("the seat costs {needed} credits, the user has {has}")]
     InsufficientCredits { needed: i64, has: i64 },
+    #[error("the user holds {most} seats or more")]
+    TooManySeats { most: usize },
     #[error("the room code is taken")]
     CodeTaken,
     #[error("the seat is taken, or the user already sits in the room")]

@@ -29,6 +29,8 @@ pub(super) struct Group {
     pub(super) items: Arc<Vec<Item>>,
     pub(super) marks: Arc<[SoftWrite]>,
     pub(super) now: HubTime,
+    /// Seats that a user may hold; 0 for any number.
+    pub(super) seats_max: usize,
     /// Test hook: waited before COMMIT.
     pub(super) commit_delay: Duration,
 }
@@ -247,7 +249,7 @@ async fn transact(
             phase: Phase::Marks,
             error,
         })?;
-    let outcomes = group::apply(&transaction, &group.items, group.now)
+    let outcomes = group::apply(&transaction, &group.items, group.now, group.seats_max)
         .await
         .map_err(Failure::work)?;
     if cfg!(feature = "faults") && !group.commit_delay.is_zero() {

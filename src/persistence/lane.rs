@@ -5,7 +5,6 @@
 //! which each connection uses one core, it goes through lanes beside the first, and a storm of arrivals
 //! holds up no seat and no publication. SQLite writes through one connection at a time, so it has one lane.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 use super::address::Address;
 use super::commit::Writer;
 use super::{Write, group};
+use crate::supervisor::share_of;
 
 /// Lanes for arrivals beside the first, on PostgreSQL. Two keep two cores of the server busy; more make smaller
 /// groups, of which each costs a commit.
@@ -64,10 +64,7 @@ pub(super) fn of(write: &Write, lanes: usize) -> usize {
     };
     match arrival {
         // Two arrivals of one user stay in their order, and never wait for each other's rows.
-        Some(user) if lanes > 1 => {
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
-            1 + usize::try_from(hash % (lanes as u64 - 1)).expect("less than the lanes")
-        }
+        Some(user) if lanes > 1 => 1 + share_of(user, lanes - 1),
         Some(_) | None => 0,
     }
 }

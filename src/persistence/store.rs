@@ -55,6 +55,8 @@ pub struct Store {
 pub(super) struct Shared {
     pub(super) clock: HubClock,
     pub(super) settings: PersistenceConfig,
+    /// Seats that a user may hold; 0 for any number.
+    pub(super) seats_max: usize,
     /// Test hook: waited before each COMMIT in builds with `faults`.
     pub(super) commit_delay: Duration,
     pub(super) readers: Readers,
@@ -125,6 +127,7 @@ impl Store {
         let shared = Arc::new(Shared {
             clock,
             settings: config.persistence.clone(),
+            seats_max: config.session.seats_max,
             commit_delay,
             readers,
             reads: Arc::new(Semaphore::new(READS_CONCURRENCY_MAX)),

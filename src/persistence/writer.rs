@@ -228,6 +228,7 @@ impl Committer {
             items: items.clone(),
             marks: marks.clone(),
             now: self.shared.clock.now(),
+            seats_max: self.shared.seats_max,
             commit_delay: self.shared.commit_delay,
         };
         if !items.is_empty() {

@@ -62,6 +62,7 @@ impl Actor for RoomActor {
             takes: HashMap::new(),
             token_ends: HashMap::new(),
             vacancy: 0,
+            is_solitary: matches!(seed.origin, Origin::Opened(_)),
             memory: Memory::Empty,
             profile,
             phase,

@@ -144,6 +144,7 @@ impl Room {
             }
             Refused::InvalidUser
             | Refused::InsufficientCredits { .. }
+            | Refused::TooManySeats { .. }
             | Refused::CodeTaken
             | Refused::SeatTaken
             | Refused::Repeated(_)
@@ -156,6 +157,7 @@ impl Room {
             }
             Refused::InvalidUser
             | Refused::InsufficientCredits { .. }
+            | Refused::TooManySeats { .. }
             | Refused::CodeTaken
             | Refused::SeatTaken
             | Refused::Repeated(_)

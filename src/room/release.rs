@@ -25,6 +25,10 @@ use crate::wire::{Reason, Refusal};
 /// The wait before a release that could not be written is written again.
 const RELEASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// How long a room stays open at the most that nobody but its opener has ever sat in: whoever was sent its code may be on the
+/// way, and thousands that are opened and left at once are gone soon.
+const SOLITARY_TTL: Duration = Duration::from_mins(1);
+
 impl Room {
     /// An explicit leave.
     pub(super) fn release(
@@ -134,6 +138,7 @@ impl Room {
             (
                 Refused::InvalidUser
                 | Refused::InsufficientCredits { .. }
+                | Refused::TooManySeats { .. }
                 | Refused::CodeTaken
                 | Refused::SeatTaken
                 | Refused::Repeated(_)
@@ -209,8 +214,11 @@ impl Room {
         if self.profile.is_some() && self.seating.is_vacant() && self.phase == Phase::Open {
             self.vacancy += 1;
             let vacancy = self.vacancy;
-            self.wake(self.kind.config.empty_ttl, Wake::Empty { vacancy })
-                .await;
+            let empty_ttl = match self.is_solitary {
+                true => self.kind.config.empty_ttl.min(SOLITARY_TTL),
+                false => self.kind.config.empty_ttl,
+            };
+            self.wake(empty_ttl, Wake::Empty { vacancy }).await;
         }
     }
 

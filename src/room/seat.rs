@@ -193,6 +193,7 @@ impl Room {
         let Some(holding) = self.holding(number, &occupant) else {
             return;
         };
+        self.is_solitary = false;
         let info = self.kind.seat_info(number);
         self.members.describe(occupant.session, info);
         if !is_told {
@@ -285,6 +286,12 @@ pub fn refusal(refused: &Refused) -> Refusal {
             Reason::InsufficientCredits,
             format!("the seat costs {needed} credits, the user has {has}"),
         ),
+        Refused::TooManySeats { most } => {
+            metrics::counter!("holdfast_limited_total", "limit" => "seats").increment(1);
+            let detail =
+                format!("a user holds at most {most} seats (session.seats_max); give one up first");
+            Refusal::new(Reason::TooManySeats, detail)
+        }
         Refused::SeatTaken => Refusal::new(Reason::SeatTaken, "the seat is taken"),
         Refused::Unavailable { retry_after } => {
             let mut refusal = Refusal::unavailable();

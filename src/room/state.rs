@@ -71,6 +71,8 @@ pub(super) struct Room {
     pub(super) token_ends: HashMap<u16, RpcReplyPort<Result<Claimed, Refusal>>>,
     /// Counts how often the room was left empty.
     pub(super) vacancy: u64,
+    /// Nobody has taken a seat but the player with whom it was opened. Not known of a room that was restored.
+    pub(super) is_solitary: bool,
     pub(super) memory: Memory,
     pub(super) phase: Phase,
     pub(super) halt: Halt,

@@ -12,6 +12,7 @@ use tracing::debug;
 use super::brood::Sessions;
 use super::fresh::Fresh;
 use super::handle::SessionHandle;
+use super::limit::{Origin, PlayerLimits};
 use super::message::{Attached, ClaimTicket, Report};
 use super::once::{Answer, Keyed, SESSION_OPEN};
 use crate::clock::{HubTime, WallTime};
@@ -31,6 +32,8 @@ pub struct Actions {
     pub(super) rooms: Rooms,
     pub(super) persistence: Persistence,
     pub(super) matchmaker: crate::matchmaking::Matchmaker,
+    pub(super) limits: Arc<PlayerLimits>,
+    pub(super) origin: Origin,
 }
 
 /// Who is asking.
@@ -83,12 +86,15 @@ impl Actions {
         rooms: Rooms,
         persistence: Persistence,
         matchmaker: crate::matchmaking::Matchmaker,
+        limits: Arc<PlayerLimits>,
     ) -> Actions {
         Actions {
             sessions,
             rooms,
             persistence,
             matchmaker,
+            limits,
+            origin: Origin::default(),
         }
     }
 
@@ -156,7 +162,10 @@ impl Actions {
     ) -> Result<SessionReport, Refusal> {
         let keyed = Keyed::new(&caller, key, SESSION_OPEN, &())?;
         self.once(keyed, async |keyed| match self.fresh(caller) {
-            Ok(fresh) => self.write_session(&fresh, fresh.report(), keyed).await,
+            Ok(fresh) => {
+                self.count_newcomer()?;
+                self.write_session(&fresh, fresh.report(), keyed).await
+            }
             Err(session) => {
                 let report = self.session(&session).await?;
                 self.keep(keyed, report).await
@@ -168,7 +177,7 @@ impl Actions {
     /// Gives a seat up.
     ///
     /// # Errors
-    /// ROOM_NOT_FOUND, NOT_SEATED, KEY_REUSED, UNAVAILABLE.
+    /// ROOM_NOT_FOUND, NOT_SEATED, KEY_REUSED, RATE_LIMITED, UNAVAILABLE.
     pub async fn release(
         &self,
         session: &SessionHandle,
@@ -178,6 +187,8 @@ impl Actions {
         let caller = Caller::Session(session.clone());
         let keyed = Keyed::new(&caller, key, "seat.release", &code.as_str())?;
         self.once(keyed, async |keyed| {
+            self.count_change(Some(session))?;
+            self.check_code(code, Some(session)).await?;
             self.release_once(session.id(), code, keyed).await
         })
         .await
@@ -210,8 +221,20 @@ impl Actions {
             .ok_or_else(room_not_found)?
     }
 
-    /// What everybody may see of a room.
-    pub async fn room(&self, code: RoomCode) -> Result<RoomView, Refusal> {
+    /// What everybody may see of a room. `session` is the one that asks, if one does.
+    ///
+    /// # Errors
+    /// ROOM_NOT_FOUND, RATE_LIMITED, UNAVAILABLE.
+    pub async fn room(
+        &self,
+        code: RoomCode,
+        session: Option<&SessionHandle>,
+    ) -> Result<RoomView, Refusal> {
+        self.check_code(code, session).await?;
+        self.view(code).await
+    }
+
+    pub(super) async fn view(&self, code: RoomCode) -> Result<RoomView, Refusal> {
         self.rooms
             .ask(
                 &RoomKey::Code(code),
@@ -231,7 +254,7 @@ impl Actions {
                 expires_at: report.expires_at,
             },
             user: session.user().clone(),
-            seats: report.seats,
+            seats: self.show_all(session, &report.seats).await,
         })
     }
 
@@ -294,6 +317,7 @@ impl Actions {
             Ok(fresh) => fresh,
             Err(session) => return Ok((session, None)),
         };
+        self.count_newcomer()?;
         let report = self.write_session(&fresh, fresh.report(), None).await?;
         let seed = fresh.seed(report.user, Vec::new());
         let session = self.sessions.start(seed).await.map_err(unanswered)?;
@@ -341,11 +365,16 @@ impl Actions {
         }
     }
 
-    pub(super) async fn ticket(&self, session: &SessionHandle) -> Result<ClaimTicket, Refusal> {
+    /// Leave to claim a seat, in the room with this code if there is one already.
+    pub(super) async fn ticket(
+        &self,
+        session: &SessionHandle,
+        code: Option<RoomCode>,
+    ) -> Result<ClaimTicket, Refusal> {
         self.sessions
             .ask(
                 session,
-                |session| async move { session.begin_claim().await },
+                |session| async move { session.begin_claim(code).await },
             )
             .await
             .map_err(unanswered)?

@@ -91,7 +91,7 @@ impl Session {
         match message {
             SessionMessage::Attach { outbound, reply } => self.attach(outbound, reply),
             SessionMessage::Detached { epoch } => self.detached(epoch),
-            SessionMessage::BeginClaim { reply } => answer(reply, self.begin_claim()),
+            SessionMessage::BeginClaim { code, reply } => answer(reply, self.begin_claim(code)),
             SessionMessage::ClaimEnded => self.claim_ended(),
             SessionMessage::Seat(news) => self.hear(news),
             SessionMessage::Report { reply } => answer(reply, self.report()),
@@ -112,6 +112,7 @@ impl Session {
             SessionMessage::Delayed { by } => self.delayed(by),
             SessionMessage::Wake => self.woken(),
             SessionMessage::Renew => self.renew(),
+            SessionMessage::Signed(signed) => self.signed(*signed),
             SessionMessage::Retire => self.retire(),
             #[cfg(feature = "faults")]
             SessionMessage::Panic => panic!("ordered"),

@@ -31,6 +31,8 @@ const OF_USER_MAX: usize = 64;
 pub(super) struct SessionContext {
     pub(super) clock: HubClock,
     pub(super) ttl: Duration,
+    /// Seats that a user may hold; 0 for any number.
+    pub(super) seats_max: usize,
     /// Whether a user that the game names is made if it does not exist.
     pub(super) creates_users: bool,
     pub(super) persistence: Persistence,
@@ -142,6 +144,7 @@ impl Sessions {
         Sessions(Arc::new(SessionContext {
             clock,
             ttl: config.session.ttl,
+            seats_max: config.session.seats_max,
             creates_users: config.auth.create_users,
             persistence,
             rooms,

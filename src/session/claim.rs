@@ -2,15 +2,18 @@
 
 use super::message::{ClaimTicket, SessionMessage};
 use super::state::{Phase, Session};
-use crate::room::ClaimNotice;
+use crate::id::RoomCode;
+use crate::persistence::Refused;
+use crate::room::{ClaimNotice, refusal};
 use crate::wire::{Reason, Refusal};
 
 /// Claims that one session may have under way; no game asks for more than a few rooms at once.
 const CLAIMS_MAX: usize = 64;
 
 impl Session {
-    pub(super) fn begin_claim(&mut self) -> Result<ClaimTicket, Refusal> {
+    pub(super) fn begin_claim(&mut self, code: Option<RoomCode>) -> Result<ClaimTicket, Refusal> {
         self.check_live()?;
+        self.check_has_room_for(code)?;
         if self.claims == CLAIMS_MAX {
             let detail = format!("a session makes at most {CLAIMS_MAX} claims at once");
             return Err(Refusal::new(Reason::RateLimited, detail));
@@ -22,6 +25,17 @@ impl Session {
             expires_at: self.context.clock.on_wall(self.token_until()),
             notice: self.claim_notice(),
         })
+    }
+
+    /// Refuses a seat too many before anything is written. The write counts the seats of all sessions of the user; that of a
+    /// room in which the session sits is none too many, as it is asked for again.
+    fn check_has_room_for(&self, code: Option<RoomCode>) -> Result<(), Refusal> {
+        let most = self.context.seats_max;
+        let sits_there = || self.seats.iter().any(|seat| Some(seat.code) == code);
+        match most == 0 || self.seats.len() < most || sits_there() {
+            true => Ok(()),
+            false => Err(refusal(&Refused::TooManySeats { most })),
+        }
     }
 
     /// Tells this session, and none that is started later: only this one counts the claim.

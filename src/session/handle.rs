@@ -10,7 +10,7 @@ use super::login_end::LoginEnd;
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
-use crate::id::{SessionId, TokenHash};
+use crate::id::{RoomCode, SessionId, TokenHash};
 use crate::mailbox::{Unanswered, ask};
 use crate::persistence::Once;
 use crate::room::{Epoch, SeatNews};
@@ -71,8 +71,15 @@ impl SessionHandle {
         .await
     }
 
-    pub(super) async fn begin_claim(&self) -> Result<Result<ClaimTicket, Refusal>, Unanswered> {
-        ask(&self.actor, |reply| SessionMessage::BeginClaim { reply }).await
+    pub(super) async fn begin_claim(
+        &self,
+        code: Option<RoomCode>,
+    ) -> Result<Result<ClaimTicket, Refusal>, Unanswered> {
+        ask(&self.actor, |reply| SessionMessage::BeginClaim {
+            code,
+            reply,
+        })
+        .await
     }
 
     pub(super) async fn report(&self) -> Result<Report, Unanswered> {

@@ -15,7 +15,7 @@ impl Actions {
     ///
     /// # Errors
     /// ROOM_NOT_FOUND, ROOM_CLOSED, ROOM_FULL, SEAT_TAKEN, SEAT_NOT_FOUND, ALREADY_SEATED,
-    /// INVALID_USER_REFERENCE, INSUFFICIENT_CREDITS, KEY_REUSED, UNAVAILABLE.
+    /// INVALID_USER_REFERENCE, INSUFFICIENT_CREDITS, KEY_REUSED, RATE_LIMITED, UNAVAILABLE.
     pub async fn join_room(
         &self,
         caller: Caller,
@@ -26,11 +26,14 @@ impl Actions {
         let content = (code.as_str(), &request);
         let keyed = Keyed::new(&caller, key, "room.join", &content)?;
         self.once(keyed, async |keyed| {
+            self.count_change(caller.session())?;
+            self.check_code(code, caller.session()).await?;
             self.enter(caller, code, request, keyed).await
         })
         .await
     }
 
+    /// The same with a code that is known to be a room's.
     pub(super) async fn enter(
         &self,
         caller: Caller,
@@ -50,8 +53,12 @@ impl Actions {
             .map_err(unanswered)?
             .ok_or_else(room_not_found)?;
         match entrant {
-            Err(session) => self.join_known(&session, &room, request, keyed).await,
+            Err(session) => {
+                self.join_known(&session, (code, &room), request, keyed)
+                    .await
+            }
             Ok(fresh) => {
+                self.count_newcomer()?;
                 // A new player joins: user, session and seat in one commit.
                 let claimant = Claimant {
                     session: fresh.id,
@@ -75,11 +82,11 @@ impl Actions {
     async fn join_known(
         &self,
         session: &SessionHandle,
-        room: &RoomHandle,
+        (code, room): (RoomCode, &RoomHandle),
         request: JoinRequest,
         keyed: Option<Keyed>,
     ) -> Result<Entered, Refusal> {
-        let ticket = self.ticket(session).await?;
+        let ticket = self.ticket(session, Some(code)).await?;
         let claimant = Claimant {
             session: session.id(),
             user: session.user().clone(),
@@ -137,7 +144,7 @@ impl Actions {
         code: RoomCode,
         keyed: Option<Keyed>,
     ) -> Result<Entered, Refusal> {
-        let room = self.room(code).await?;
+        let room = self.view(code).await?;
         let may_listen = self.rooms.kinds().get(&room.kind).is_some_and(|kind| {
             kind.config.spectators > 0 || kind.config.subscribe == Permission::Anyone
         });
@@ -147,6 +154,7 @@ impl Actions {
         }
         match self.fresh(caller) {
             Ok(fresh) => {
+                self.count_newcomer()?;
                 let entered = Entered::listening(room, fresh.view(), fresh.user.clone());
                 self.write_session(&fresh, entered, keyed).await
             }
@@ -169,7 +177,7 @@ impl Actions {
         self.wake_user(&user).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(&user) {
             let report = self.report(&session).await;
-            if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.room == code)) {
+            if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.code == code)) {
                 return Ok(Caller::Session(session));
             }
         }

@@ -8,9 +8,9 @@ use ractor::RpcReplyPort;
 use super::handle::Attachment;
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
-use crate::id::RoomId;
+use crate::id::{RoomCode, RoomId};
 use crate::persistence::{Once, Refused};
-use crate::room::{ClaimNotice, Epoch, SeatNews};
+use crate::room::{ClaimNotice, Epoch, Holding, SeatNews};
 use crate::wire::{Frame, Refusal, SeatView};
 
 pub(super) enum SessionMessage {
@@ -23,8 +23,9 @@ pub(super) enum SessionMessage {
     Detached {
         epoch: Epoch,
     },
-    /// Somebody is about to claim a seat for the session.
+    /// Somebody is about to claim a seat for the session, in the room with this code if there is one already.
     BeginClaim {
+        code: Option<RoomCode>,
         reply: RpcReplyPort<Result<ClaimTicket, Refusal>>,
     },
     /// What it was given leave for is over, well or not.
@@ -65,11 +66,21 @@ pub(super) enum SessionMessage {
     Wake,
     /// The seat tokens that the client has are half over.
     Renew,
+    /// A new token for a seat is signed.
+    Signed(Box<Signed>),
     /// The shard asks whether the session can go.
     Retire,
     /// Fail, because a tester wants it.
     #[cfg(feature = "faults")]
     Panic,
+}
+
+/// A seat as its client is sent it, with a new token of this generation.
+#[derive(Debug)]
+pub(super) struct Signed {
+    pub room: RoomId,
+    pub generation: i64,
+    pub seat: SeatView,
 }
 
 /// What a connection gets.
@@ -84,7 +95,7 @@ pub struct Attached {
 #[derive(Debug)]
 pub struct Report {
     pub expires_at: WallTime,
-    pub seats: Vec<SeatView>,
+    pub seats: Vec<Holding>,
     pub is_attached: bool,
     /// Whether a seat may be added in a moment.
     pub is_claiming: bool,

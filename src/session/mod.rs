@@ -16,6 +16,7 @@ mod fresh;
 mod handle;
 mod hold;
 mod joining;
+mod limit;
 mod login;
 mod login_end;
 mod message;
@@ -34,6 +35,7 @@ pub(crate) mod tests;
 pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};
 pub use handle::{Attachment, SessionHandle};
+pub use limit::{Guess, PlayerLimits};
 pub use message::{Attached, Report};
 pub use resume::{Resumed, Returning, SeatProof};
 

@@ -15,7 +15,7 @@ use super::actions::{Actions, Caller, Entered, SessionReport, session_ended};
 use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
 use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
 use crate::room::refusal;
-use crate::wire::{Refusal, SeatView, SessionView};
+use crate::wire::{Reason, Refusal, SeatView, SessionView};
 
 /// The method that opens a session, whatever with.
 pub(super) const SESSION_OPEN: &str = "session.open";
@@ -182,6 +182,8 @@ impl Actions {
         }
         let refusal = match work(keyed).await {
             Ok(answer) => return Ok(answer),
+            // It was refused before anything was looked at: asked again later, it finds what there is.
+            Err(refusal) if refusal.reason == Reason::RateLimited => return Err(refusal),
             Err(refusal) => refusal,
         };
         // Another attempt may have been quicker, and be why this one was refused.

@@ -64,8 +64,11 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<Entered, Refusal> {
         let keyed = Keyed::new(&caller, key, "room.open", &request)?;
-        self.once(keyed, async |keyed| self.open(caller, request, keyed).await)
-            .await
+        self.once(keyed, async |keyed| {
+            self.count_change(caller.session())?;
+            self.open(caller, request, keyed).await
+        })
+        .await
     }
 
     async fn open(
@@ -82,6 +85,7 @@ impl Actions {
             .ok_or_else(|| Refusal::new(Reason::SeatNotFound, "the team has no seats"))?;
         let grace = self.grace(&kind, &request)?;
         let settings = request.settings.unwrap_or_else(|| "{}".into());
+        self.count_newcomer()?;
         match self.fresh(caller) {
             Ok(fresh) => {
                 let plan = Plan {
@@ -100,7 +104,7 @@ impl Actions {
                 self.open_fresh(plan, fresh).await
             }
             Err(session) => {
-                let ticket = self.ticket(&session).await?;
+                let ticket = self.ticket(&session, None).await?;
                 let plan = Plan {
                     kind,
                     settings,
@@ -132,6 +136,7 @@ impl Actions {
     ) -> Result<Entered, Refusal> {
         let keyed = Keyed::new(&caller, key, "match.quick", &request)?;
         self.once(keyed, async |keyed| {
+            self.count_change(caller.session())?;
             self.match_quickly(caller, request, keyed).await
         })
         .await

@@ -1,10 +1,12 @@
 //! The seat tokens of a live session: what its client is sent, and what becomes of it when another
 //! session comes with one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::message::{SessionMessage, Signed};
 use super::state::{Phase, Session};
 use crate::id::{RoomId, random_bytes};
 use crate::mailbox::answer;
@@ -21,10 +23,6 @@ struct Renewed {
 }
 
 impl Session {
-    pub(super) fn show(&self, seat: &Holding) -> SeatView {
-        self.context.show(self.known.id, &self.known.user.id, seat)
-    }
-
     /// Another session of the user has come with the seat's token. Whoever is attached here is the device
     /// that was left; seats in other rooms stay this session's, and wait for its return.
     pub(super) fn taken_over(&mut self, room: RoomId) {
@@ -50,9 +48,7 @@ impl Session {
         if let Some(seat) = self.seats.get_mut(room) {
             seat.tokens = tokens;
         }
-        if let Some(seat) = self.seats.get(room) {
-            self.send(seat);
-        }
+        self.sign(self.seats.get(room).cloned().into_iter().collect());
     }
 
     /// Tokens are half over: the client gets new ones.
@@ -62,9 +58,7 @@ impl Session {
             return;
         }
         self.renew_at = None;
-        for seat in self.seats.iter() {
-            self.send(seat);
-        }
+        self.sign(self.seats.iter().cloned().collect());
     }
 
     /// Sees to it that the client has a good token as long as it is connected. Who is away costs nothing:
@@ -80,11 +74,35 @@ impl Session {
         self.context.renewals.of(&id).after(delay, id).await;
     }
 
-    fn send(&self, seat: &Holding) {
-        if let Phase::Attached(link) = &self.phase {
+    /// Has tokens signed for seats, and sent once they are: a signature takes longer than all else that a session does.
+    fn sign(&self, seats: Vec<Holding>) {
+        if seats.is_empty() || !matches!(self.phase, Phase::Attached(_)) {
+            return;
+        }
+        let (context, known) = (Arc::clone(&self.context), Arc::clone(&self.known));
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            for seat in seats {
+                let signed = Signed {
+                    room: seat.room,
+                    generation: seat.tokens.offered(),
+                    seat: context.show(known.id, &known.user.id, &seat),
+                };
+                // It has stopped, and its client is sent new ones when it comes back.
+                let _ = me.cast(SessionMessage::Signed(Box::new(signed)));
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Sends the client a token, unless a later generation has begun while it was signed.
+    pub(super) fn signed(&self, signed: Signed) {
+        let seat = self.seats.get(signed.room);
+        let is_current = seat.is_some_and(|seat| seat.tokens.offered() == signed.generation);
+        if let (Phase::Attached(link), true) = (&self.phase, is_current) {
             link.message(&raw_json(&Renewed {
                 kind: "seat.token",
-                seat: self.show(seat),
+                seat: signed.seat,
             }));
         }
     }

@@ -82,6 +82,17 @@ impl Actions {
         self.sessions.context().show(session, &user.id, seat)
     }
 
+    /// The seats of a session as its client is shown them, each with a token. They are signed here, in the task of whoever
+    /// answers, and it makes way for others after each.
+    pub async fn show_all(&self, session: &SessionHandle, seats: &[Holding]) -> Vec<SeatView> {
+        let mut shown = Vec::with_capacity(seats.len());
+        for seat in seats {
+            shown.push(self.show(session.id(), session.user(), seat));
+            tokio::task::yield_now().await;
+        }
+        shown
+    }
+
     /// Gives a seat that is told to its holder a token.
     pub(super) fn sign(
         &self,
@@ -115,12 +126,12 @@ impl Actions {
         let Some(session) = session else {
             return Ok(());
         };
-        let report = self.session(&session).await?;
+        let report = self.report(&session).await?;
         for seat in seats {
-            let is_same = |held: &&SeatView| (held.room, held.seat) == (seat.room, seat.seat);
+            let is_same = |held: &&Holding| (held.code, held.number) == (seat.room, seat.seat);
             if let Some(held) = report.seats.iter().find(is_same) {
-                seat.token.clone_from(&held.token);
-                seat.token_expires_at = held.token_expires_at;
+                let signed = self.show(session.id(), session.user(), held);
+                (seat.token, seat.token_expires_at) = (signed.token, signed.token_expires_at);
             }
         }
         Ok(())
@@ -218,6 +229,7 @@ impl Actions {
         keyed: Option<Keyed>,
     ) -> Result<Resumed, Refusal> {
         self.check_open()?;
+        self.count_takeover(claims.room, claims.seat)?;
         let login_until = self.login_of_seat(&claims).await?;
         let key = RoomKey::Code(claims.code);
         let (fresh, taken) = self

@@ -45,6 +45,10 @@ impl Seats {
         self.0.iter_mut()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

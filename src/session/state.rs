@@ -329,7 +329,7 @@ impl Session {
     pub(super) fn report(&self) -> Report {
         Report {
             expires_at: self.context.clock.on_wall(self.token_until()),
-            seats: self.seats.iter().map(|seat| self.show(seat)).collect(),
+            seats: self.seats.iter().cloned().collect(),
             is_attached: matches!(self.phase, Phase::Attached(_)),
             is_claiming: self.claims > 0,
         }

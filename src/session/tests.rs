@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::brood::{SessionBrood, SessionSeed};
 use super::message::SessionMessage;
-use super::{Actions, SeatNotices, SessionHandle, Sessions};
+use super::{Actions, PlayerLimits, SeatNotices, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
@@ -53,7 +53,8 @@ pub(crate) async fn actions(folder: &Path) -> Actions {
         notices,
         Arc::new(keyring.unwrap()),
     );
-    Actions::new(sessions, rooms, persistence, matchmaker)
+    let limits = Arc::new(PlayerLimits::new(&config));
+    Actions::new(sessions, rooms, persistence, matchmaker, limits)
 }
 
 /// Takes what a shard is told, and does nothing by itself: so a test decides how far the shard has come.
@@ -156,7 +157,7 @@ impl Idler {
 #[tokio::test]
 async fn a_seat_that_comes_while_a_session_is_asked_whether_it_can_go_is_its_own() {
     let mut idler = Idler::start().await;
-    let claim = idler.session.begin_claim().await.unwrap().unwrap();
+    let claim = idler.session.begin_claim(None).await.unwrap().unwrap();
 
     idler.session.tell(SessionMessage::Retire);
     idler.gains(Some(HubTime(i64::MAX)));
@@ -165,7 +166,7 @@ async fn a_seat_that_comes_while_a_session_is_asked_whether_it_can_go_is_its_own
     let stays = idler.shard_hears().await;
     assert!(matches!(stays, ShardMessage::Stays { .. }));
     let seats = idler.session.report().await.unwrap().seats;
-    assert_eq!(seats[0].seat, 3);
+    assert_eq!(seats[0].number, 3);
 }
 
 #[tokio::test]

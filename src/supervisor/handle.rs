@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -225,8 +225,15 @@ impl<B: Brood> fmt::Debug for ShardHandle<B> {
     }
 }
 
+/// Which of so many shares a key belongs to, for the life of the process. The hash has a random key, so that nobody can choose
+/// names that all fall to one share.
+pub fn share_of<K: Hash>(key: &K, shares: usize) -> usize {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let hash = HASHER.hash_one(key);
+    usize::try_from(hash % shares as u64).expect("below the number of shares")
+}
+
 /// The same key always belongs to the same shard.
 pub fn shard_of<K: Hash>(key: &K) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-    usize::try_from(hash % SHARDS as u64).expect("below SHARDS")
+    share_of(key, SHARDS)
 }

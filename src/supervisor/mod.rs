@@ -16,7 +16,7 @@ mod wheel;
 pub use alive::{Alive, Listed};
 pub use brood::{Brood, LoadError, ShardMessage};
 pub use budget::{Budget, Spent};
-pub use handle::{SHARDS, ShardHandle, shard_of};
+pub use handle::{SHARDS, ShardHandle, shard_of, share_of};
 pub use post::Post;
 pub use readiness::{Phase, Readiness};
 pub use wheel::{Wheel, Wheels};

@@ -8,8 +8,8 @@ use metrics::{
 };
 
 use super::series::{
-    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, PARTS, RESTARTED, RESUMES, SERVER_METHODS, SWEPT,
-    TOKEN_FAULTS,
+    ACTORS, CLOSE_REASONS, COMMANDS, JWTS, LIMITED, PARTS, RESTARTED, RESUMES, SERVER_METHODS,
+    SWEPT, TOKEN_FAULTS,
 };
 
 /// Metrics of one name.
@@ -277,9 +277,9 @@ pub const FAMILIES: &[Family] = &[
         "requests to the admin listener refused for their token, or for the page that sent them",
     ),
     counts(
-        "holdfast_wrong_codes_limited_total",
-        &[],
-        "questions for a room refused because their address had guessed too often",
+        "holdfast_limited_total",
+        &[label("limit", LIMITED)],
+        "requests refused because too many of their kind had come from their address or session, or their user had too many seats",
     ),
     counts(
         "holdfast_commits_total",

@@ -137,3 +137,5 @@ pub(super) const PARTS: &[&str] = &[
     "sessions",
     "connections",
 ];
+
+pub(super) const LIMITED: &[&str] = &["newcomers", "changes", "seats", "wrong_codes"];

@@ -22,6 +22,8 @@ pub enum Reason {
     KeyReused,
     UnknownKind,
     UserNotFound,
+    /// The user holds as many seats as a user may.
+    TooManySeats,
     BadRequest,
     /// Unknown, expired, swept or malformed.
     TokenInvalid,
@@ -51,6 +53,7 @@ impl Reason {
             Reason::KeyReused => "KEY_REUSED",
             Reason::UnknownKind => "UNKNOWN_KIND",
             Reason::UserNotFound => "USER_NOT_FOUND",
+            Reason::TooManySeats => "TOO_MANY_SEATS",
             Reason::BadRequest => "BAD_REQUEST",
             Reason::TokenInvalid => "TOKEN_INVALID",
             Reason::TokenExpired => "TOKEN_EXPIRED",
@@ -77,6 +80,7 @@ impl Reason {
             Reason::KeyReused => 1010,
             Reason::UnknownKind => 1011,
             Reason::UserNotFound => 1018,
+            Reason::TooManySeats => 1016,
             Reason::BadRequest => 107,
             Reason::TokenInvalid | Reason::SessionEnded => 101,
             Reason::TokenExpired => 109,
@@ -98,7 +102,9 @@ impl Reason {
             | Reason::SeatNotFound
             | Reason::UnknownKind
             | Reason::UserNotFound => 404,
-            Reason::RoomFull | Reason::SeatTaken | Reason::AlreadySeated => 409,
+            Reason::RoomFull | Reason::SeatTaken | Reason::AlreadySeated | Reason::TooManySeats => {
+                409
+            }
             Reason::RoomClosed => 410,
             Reason::NotSeated | Reason::InsufficientCredits | Reason::PermissionDenied => 403,
             Reason::InvalidUserReference | Reason::BadRequest => 400,

@@ -9,6 +9,7 @@ mod frame;
 mod handshake;
 mod honest;
 mod input;
+mod newcomer;
 mod raw;
 mod slow;
 mod vitals;

@@ -238,7 +238,11 @@ fn config(url: &str, folder: &TempDir) -> Config {
             deadline: PATIENCE,
         },
         seat_token: Config::default().seat_token,
-        session: SessionConfig { ttl: 3600 * second },
+        session: SessionConfig {
+            ttl: 3600 * second,
+            seats_max: 16,
+            changes_per_second: 0,
+        },
         auth: AuthConfig {
             guests: true,
             api_keys: Vec::new(),
@@ -250,6 +254,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             issuer: None,
             create_users: true,
             personal_channel: false,
+            newcomers_per_minute: 0,
         },
         client: ClientConfig {
             ping: 25 * second,

@@ -456,6 +456,7 @@ impl Daemon {
             ("database.connections_max", "10"),
             // All clients here come from one address, and some ask for rooms that do not exist.
             ("client.wrong_codes_per_minute", "100000"),
+            ("auth.newcomers_per_minute", "0"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }

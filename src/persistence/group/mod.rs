@@ -6,6 +6,7 @@
 //! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
 //! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
 
+mod count;
 mod entry;
 mod hold;
 mod mark;
@@ -32,7 +33,7 @@ pub(super) use order::{arrival, cut};
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     Answered(Answer),
-    /// Refused for credits that a command before it did not use after all: to be tried once more.
+    /// Refused for credits or seats that a command before it did not use after all: to be tried once more.
     Again,
 }
 
@@ -103,6 +104,7 @@ pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
     now: HubTime,
+    seats_max: usize,
 ) -> Result<Vec<Outcome>, DbErr> {
     let mut outcomes = Outcomes(vec![None; items.len()]);
     once::recall(transaction, items, &mut outcomes).await?;
@@ -114,13 +116,16 @@ pub(super) async fn apply(
     let mut entries: Vec<Entry<'_>> = entry::of(items);
     entries.retain(|entry| !outcomes.is_settled(entry.index));
     if !entries.is_empty() {
+        let mut counts = count::Counts::load(transaction, &entries, seats_max).await?;
         let mut users = user::Users::load(transaction, &entries).await?;
         users.admit(&mut entries, &mut outcomes);
         session::refuse_ended(transaction, &mut entries, &mut outcomes).await?;
+        counts.admit(&mut entries, &mut outcomes);
         seat::open_rooms(transaction, &mut entries, now, &mut outcomes).await?;
         seat::claim(transaction, &mut entries, now, &mut outcomes).await?;
         token::confirm(transaction, &mut entries, now, &mut outcomes).await?;
         users.reconsider(&entries, &mut outcomes);
+        counts.reconsider(&entries, &mut outcomes);
         users
             .write(transaction, &entries, now, &mut outcomes)
             .await?;

@@ -1,0 +1,68 @@
+//! Limits on what one address or one session may ask for, whichever listener it comes through.
+//!
+//! Two algorithms, one type for each: [`RateLimit`] is the generic cell rate algorithm (GCRA), for what is
+//! counted whether it succeeds or not; [`FailureLimit`] is a fixed window of failures, in which each attempt is reserved
+//! before it is made. What is limited per address is counted for its subscriber, and for its site where the
+//! address has one: see [`Networks`].
+
+mod failure;
+mod network;
+mod rate;
+mod table;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use metrics::counter;
+
+pub use self::failure::{Attempt, FailureLimit};
+pub use self::network::{Networks, SITE_SHARE, subscriber};
+pub use self::rate::{AddressRateLimit, RateLimit};
+
+use crate::wire::{Reason, Refusal};
+
+/// Keys that one limit remembers at one time, about 8 MB of them. They are forgotten as soon as they are as good as new, so
+/// only an attack fills this; then any one of them is forgotten, so that nobody is refused because others ask too often.
+const KEYS_MAX: usize = 65_536;
+
+/// The address for which a request counts. None: it counts for nobody, as the game's own server does with its API key.
+pub type Asker = Option<IpAddr>;
+
+/// What was asked for too often. The closed set of labels of `holdfast_limited_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limited {
+    Newcomers,
+    Changes,
+    WrongCodes,
+}
+
+impl Limited {
+    /// The label in the metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Limited::Newcomers => "newcomers",
+            Limited::Changes => "changes",
+            Limited::WrongCodes => "wrong_codes",
+        }
+    }
+
+    /// Counts a request that is over the limit, and returns the refusal of it.
+    pub fn refuse(self, retry_after: Duration) -> Refusal {
+        counter!("holdfast_limited_total", "limit" => self.label()).increment(1);
+        let detail = match self {
+            Limited::Newcomers => {
+                "too many new players and rooms come from this address (auth.newcomers_per_minute); try again a little later"
+            }
+            Limited::Changes => {
+                "this session makes too many changes (session.changes_per_second); try again a little later"
+            }
+            Limited::WrongCodes => {
+                "too many room codes from this address were wrong (client.wrong_codes_per_minute); try again in a minute"
+            }
+        };
+        Refusal {
+            retry_after: Some(retry_after),
+            ..Refusal::new(Reason::RateLimited, detail)
+        }
+    }
+}
