@@ -13,7 +13,7 @@ use axum::http::header::HOST;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::address::asker;
+use super::address::origin_of;
 use super::listener::Peer;
 use super::origin::{OriginRule, is_own_page};
 use super::problem::Problem;
@@ -102,9 +102,12 @@ pub fn is_of_own_page(headers: &HeaderMap) -> bool {
     is_own_page(headers)
 }
 
-/// The address that a request comes from, as limits count it. None if it came through no socket.
+/// The address that a request comes from, as limits on secrets count it: one that sends X-Forwarded-For is its peer's
+/// all the same. None if it came through no socket.
 pub fn caller_address(request: &Request) -> Option<IpAddr> {
-    asker(request).map(subscriber)
+    let peer = request.extensions().get::<Peer>()?;
+    let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
+    Some(subscriber(client.ip()))
 }
 
 /// Whether a request comes from this machine, and names it: what a rebound page cannot do.
