@@ -128,8 +128,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let readiness = Readiness::starting();
     let verifier = open_keys(&config).await?;
 
-    let clock = HubClock::start();
-    tokio::spawn(watch_for_standstills());
+    let clock = start_clock();
     let store = tokio::select! {
         opened = Store::open(&config, clock) => opened?,
         () = told_to_stop(&mut signals, parent.as_ref()) => {
@@ -219,6 +218,12 @@ async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<()
         },
         Reason::Fatal(reason) => Err(StartError::Failure(reason)),
     }
+}
+
+/// Hub time from now on, which stands still with the process.
+fn start_clock() -> HubClock {
+    tokio::spawn(watch_for_standstills());
+    HubClock::start()
 }
 
 /// The keys of the game's own login, fetched again and again where they are fetched at all.

@@ -157,8 +157,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Takes an entry, or gives it back if too many wait.
-    pub(super) fn push(&mut self, entry: Entry) -> Result<(), Entry> {
+    /// Takes an entry, or gives back who waits for its place if too many wait.
+    pub(super) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
         let bytes = self.waiting_bytes + entry.said.data.len();
         let is_full = if entry.is_news() {
             self.waiting.len() >= NEWS_COUNT_MAX
@@ -166,7 +166,7 @@ impl Journal {
             self.waiting.len() >= WAITING_COUNT_MAX || bytes > WAITING_BYTES_MAX
         };
         if is_full {
-            return Err(entry);
+            return Err(entry.reply);
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(Step::Say(entry));

@@ -32,12 +32,10 @@ impl Room {
         }
         match self.journal.push(entry) {
             Ok(()) => self.write_batch(),
-            Err(Entry { reply: None, .. }) => {
+            Err(None) => {
                 error!(room = %self.channel, "news are lost: too many wait for the database");
             }
-            Err(Entry {
-                reply: Some(reply), ..
-            }) => {
+            Err(Some(reply)) => {
                 self.context.metrics.batch_full.increment(1);
                 let detail = "too many publications of this room wait for the database";
                 reply.settle(Err(Refusal::new(Reason::Unavailable, detail).into()));

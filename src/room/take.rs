@@ -219,12 +219,16 @@ impl Room {
     }
 
     pub(super) async fn take_refused(&mut self, number: u16, refused: &Refused) {
-        match refused {
+        let is_stale = *refused == Refused::Stale;
+        if is_stale && self.seating.is_moved(number) {
             // Its session has ended, which the room does not know yet, or nobody knows why: the row says.
-            Refused::Stale if self.seating.is_moved(number) => self.doubt(number),
-            Refused::Stale => self.give_seat_back(number, &Fault::Released.refuse()).await,
-            refused => self.give_seat_back(number, &refusal(refused)).await,
+            return self.doubt(number);
         }
+        let refusal = match is_stale {
+            true => Fault::Released.refuse(),
+            false => refusal(refused),
+        };
+        self.give_seat_back(number, &refusal).await;
     }
 
     /// A seat that was being taken over stays its holder's, if there is one still.
