@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Database, Issuer, Plan, Player, eventually, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, Issuer, Plan, Player, eventually, on_both_databases,
+};
 
 on_both_databases!(
     a_room_that_is_a_row_still_is_found_and_started_once,
@@ -128,10 +130,7 @@ async fn a_player_comes_back_by_each_token_before_the_turn_of_its_room(database:
 }
 
 async fn a_login_that_sits_somewhere_is_that_session_before_its_turn(database: Database) {
-    let mut daemon = late(database)
-        .set("auth.hmac_secret", SECRET)
-        .start()
-        .await;
+    let mut daemon = late(database).set("auth.hmac_secret", SECRET).start().await;
     let login = Issuer::secret(Algorithm::HS256, SECRET).lets_in("ana");
     let opened = daemon.post("/v1/rooms", json!({})).by(&login).send().await;
     let ana = Player::from(&opened.expect(201));
@@ -292,7 +291,10 @@ async fn a_history_that_was_removed_does_not_come_back_by_a_stop(database: Datab
     let missed = recovers(&daemon, &player, &place).await;
     assert_eq!(missed, Some(vec![json!("secret")]));
     let remove = json!({ "channel": player.channel });
-    let removed = daemon.post_as_game("/api/history_remove", remove).send().await;
+    let removed = daemon
+        .post_as_game("/api/history_remove", remove)
+        .send()
+        .await;
     removed.expect(200);
     assert!(daemon.stop().await.success());
     daemon.restart().await;
@@ -396,7 +398,9 @@ async fn holds_of_rooms_that_nobody_asks_for_end_in_time(database: Database) {
     eventually("all holds are over", async || {
         let seats = "SELECT count(*) FROM room_seats";
         let seats = daemon.store().count(seats).await;
-        (seats == 0).then_some(()).ok_or(format!("{seats} are left"))
+        (seats == 0)
+            .then_some(())
+            .ok_or(format!("{seats} are left"))
     })
     .await;
     let released = "holdfast_seats_released_total{reason=\"hold_over\"}";
@@ -449,7 +453,9 @@ async fn thousands_of_seats_and_histories_are_back(database: Database) {
     .await;
 
     assert_eq!(daemon.actors().await.sessions, seats as u64);
-    let room = daemon.store().text("SELECT code FROM rooms ORDER BY code LIMIT 1");
+    let room = daemon
+        .store()
+        .text("SELECT code FROM rooms ORDER BY code LIMIT 1");
     let room = daemon.room(&room.await.unwrap()).await;
     assert_ne!(room["seats"][0]["status"], "empty");
     // And they are written out once more.

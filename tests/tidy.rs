@@ -355,7 +355,7 @@ fn the_guide_for_clients_has_every_code_and_no_other() {
 }
 
 /// Every reason that there is; the test below counts them.
-const REASONS: [Reason; 20] = [
+const REASONS: [Reason; 21] = [
     Reason::RoomNotFound,
     Reason::RoomFull,
     Reason::RoomClosed,

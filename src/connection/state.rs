@@ -223,14 +223,6 @@ impl Connection {
         }
     }
 
-    /// None before it has connected.
-    pub(super) fn session(&self) -> Option<&SessionHandle> {
-        match &self.stage {
-            Stage::Connected(established) => Some(&established.session),
-            Stage::New | Stage::Refused => None,
-        }
-    }
-
     /// Is known to the rooms as this from here on.
     pub(super) fn become_peer(&mut self, peer: Arc<Peer>) {
         if let Stage::Connected(established) = &mut self.stage {

@@ -4,8 +4,8 @@
 mod fault;
 mod hub;
 mod parent;
-mod signal;
 mod restore;
+mod signal;
 mod start;
 mod stop;
 mod sweeper;

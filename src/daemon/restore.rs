@@ -170,7 +170,10 @@ impl Restore {
     async fn pause(&self, wait: Duration) {
         if !wait.is_zero() {
             // Both ways it goes on: whoever called looks which it was.
-            let _ = self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            let _ = self
+                .stop
+                .run_until_cancelled(tokio::time::sleep(wait))
+                .await;
         }
     }
 }

@@ -116,10 +116,7 @@ pub(super) async fn begin(parts: &Parts) -> Result<Vec<Waiting>, BeginError> {
     Ok(survey.in_order())
 }
 
-async fn seated(
-    parts: &Parts,
-    after: Option<(RoomId, u16)>,
-) -> Result<SeatedPage, ReadError> {
+async fn seated(parts: &Parts, after: Option<(RoomId, u16)>) -> Result<SeatedPage, ReadError> {
     let began = Instant::now();
     loop {
         match parts.persistence.seated(after).await {
@@ -196,7 +193,8 @@ impl Survey {
     }
 
     fn in_order(mut self) -> Vec<Waiting> {
-        self.waiting.sort_unstable_by_key(|room| room.first_deadline);
+        self.waiting
+            .sort_unstable_by_key(|room| room.first_deadline);
         self.waiting
     }
 }

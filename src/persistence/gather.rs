@@ -97,7 +97,10 @@ mod tests {
     #[tokio::test]
     async fn whoever_asks_while_a_query_is_under_way_shares_the_next_one() {
         let gather: Arc<Gather<u32, u32>> = Arc::default();
-        let (queries, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
+        let (queries, gate) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(Semaphore::new(0)),
+        );
         let ask = |key| {
             let (queries, gate) = (Arc::clone(&queries), Arc::clone(&gate));
             gather.ask(key, move |keys: Vec<u32>| {

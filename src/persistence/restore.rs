@@ -71,10 +71,7 @@ impl Persistence {
     }
 }
 
-async fn rooms(
-    readers: &DatabaseConnection,
-    ids: &[RoomId],
-) -> Result<Vec<StoredRoom>, DbErr> {
+async fn rooms(readers: &DatabaseConnection, ids: &[RoomId]) -> Result<Vec<StoredRoom>, DbErr> {
     let sql = format!("{ROOMS} WHERE closed_at IS NULL AND id IN (SELECT id FROM v)");
     let rows = among(readers, ids.iter().map(|id| id.0), &sql).await?;
     with_seats(readers, &rows).await

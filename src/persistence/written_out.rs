@@ -114,7 +114,10 @@ impl Persistence {
                 after = room.0;
             }
             let written_out = self.shared.written_out.lock();
-            streams.extend(page.into_iter().filter(|(room, _)| written_out.awaits(*room)));
+            streams.extend(
+                page.into_iter()
+                    .filter(|(room, _)| written_out.awaits(*room)),
+            );
             if is_last {
                 return Ok(streams);
             }

@@ -338,7 +338,10 @@ impl RoomSeed {
 
 /// What a room is told that is not live, or not yet.
 pub(super) enum RoomNews {
-    Vacated { session: SessionId, parting: Parting },
+    Vacated {
+        session: SessionId,
+        parting: Parting,
+    },
 }
 
 /// The channel on which a room speaks.

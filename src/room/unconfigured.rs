@@ -23,7 +23,10 @@ impl Rooms {
         }
         self.release_what_is_over(&mut room).await;
         if room.seats.is_empty() {
-            let closed = self.context().persistence.write(Command::CloseRoom(room.id));
+            let closed = self
+                .context()
+                .persistence
+                .write(Command::CloseRoom(room.id));
             if let Err(error) = closed.await {
                 tracing::debug!(room = %code, %error, "a room could not be closed, the next round tries again");
             }

@@ -59,7 +59,10 @@ impl Dormant {
     }
 
     pub(super) fn has_user(&self, user: &UserId) -> bool {
-        self.sessions.lock().users.contains_key(&hash(user.as_str()))
+        self.sessions
+            .lock()
+            .users
+            .contains_key(&hash(user.as_str()))
     }
 
     fn of_user(&self, user: &UserId) -> Vec<SessionId> {

@@ -581,7 +581,9 @@ mod tests {
         let neighbour = (0..=u8::MAX).find(is_neighbour).unwrap();
         let restore = async || {
             let seeds = vec![(KEY, "as it was"), (neighbour, "as it is")];
-            let restored = shards.of(&KEY).ask(|reply| ShardMessage::Restore { seeds, reply });
+            let restored = shards
+                .of(&KEY)
+                .ask(|reply| ShardMessage::Restore { seeds, reply });
             restored.await.unwrap()
         };
 

@@ -54,7 +54,9 @@ fn copies(is_postgres: bool, code: &str, count: i64) -> Vec<String> {
         insert(
             "app_sessions",
             "id, user_id, created_at, last_seen_at, expires_at",
-            &format!("{session}, 'copy-' || i, r.created_at, r.created_at, r.created_at + 600000000"),
+            &format!(
+                "{session}, 'copy-' || i, r.created_at, r.created_at, r.created_at + 600000000"
+            ),
             &of_room,
         ),
         insert(
