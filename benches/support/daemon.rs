@@ -42,6 +42,9 @@ impl Daemon {
             ("server.listen", ANY_PORT),
             ("admin.listen", ANY_PORT),
             ("log.format", "json"),
+            // All clients come from one address.
+            ("server.connections_per_address_max", "0"),
+            ("server.connects_per_second", "0"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }

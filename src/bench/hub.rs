@@ -24,6 +24,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How much of its log is told when it does not start.
 const LOG_LINES_TOLD: usize = 5;
 
+/// Limits of a hub's own that hold for each address: all clients come from one.
+const PER_ADDRESS: [&str; 2] = [
+    "server.connections_per_address_max",
+    "server.connects_per_second",
+];
+
 /// A hub to talk to.
 #[derive(Debug)]
 pub(super) struct Hub {
@@ -189,7 +195,8 @@ impl Recipe {
             "admin.listen=127.0.0.1:0".to_owned(),
             "log.format=json".to_owned(),
         ];
-        for setting in listen.iter().chain(&self.settings) {
+        let unlimited = PER_ADDRESS.map(|limit| format!("{limit}=0"));
+        for setting in listen.iter().chain(&unlimited).chain(&self.settings) {
             command.args(["--set", setting]);
         }
         // It tells its address when it is ready, whatever else is not to be told.

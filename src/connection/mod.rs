@@ -27,6 +27,7 @@ mod server_side;
 mod socket;
 mod state;
 mod supervisor;
+mod wrong_token;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +47,7 @@ pub use self::admission::Admission;
 pub use self::guess::{WrongCodes, subscriber};
 pub use self::meter::Meter;
 pub use self::order::Whom;
+pub use self::wrong_token::WrongTokens;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
@@ -75,6 +77,9 @@ const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
 /// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// Called once, when a socket has a session.
+pub type HasConnected = Box<dyn FnOnce() + Send>;
+
 /// All connections of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
@@ -90,6 +95,7 @@ struct Context {
     are_guests_welcome: bool,
     has_personal_channels: bool,
     wrong_codes: WrongCodes,
+    wrong_tokens: WrongTokens,
     admission: Admission,
     directory: Arc<ConnectionDirectory>,
     /// Wakes connections when what a token granted may be over.
@@ -124,6 +130,7 @@ impl Connections {
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,
                 wrong_codes: WrongCodes::new(config.client.wrong_codes_per_minute),
+                wrong_tokens: WrongTokens::default(),
                 admission: Admission::new(&config.admission),
                 directory,
                 wheel,
@@ -138,6 +145,11 @@ impl Connections {
     /// The wrong room codes of each address, counted over the sockets and over HTTP together.
     pub fn wrong_codes(&self) -> WrongCodes {
         self.context.wrong_codes.clone()
+    }
+
+    /// The wrong session tokens of each address, counted over the sockets and over HTTP together.
+    pub fn wrong_tokens(&self) -> WrongTokens {
+        self.context.wrong_tokens.clone()
     }
 
     /// The door for newcomers, over HTTP as well.
@@ -158,17 +170,23 @@ impl Connections {
         stream: WebSocketStream<Meter<S>>,
         address: SocketAddr,
         encoding: Encoding,
+        has_connected: HasConnected,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let serving = self
             .clone()
-            .serve(Line::new(stream), address.ip(), encoding);
+            .serve(Line::new(stream), address.ip(), encoding, has_connected);
         self.context.tracker.spawn(serving);
     }
 
-    async fn serve<S>(self, line: Line<S>, address: IpAddr, encoding: Encoding)
-    where
+    async fn serve<S>(
+        self,
+        line: Line<S>,
+        address: IpAddr,
+        encoding: Encoding,
+        has_connected: HasConnected,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let id = ConnectionId::new();
@@ -180,7 +198,7 @@ impl Connections {
         };
         let (actor, queue) = started;
         let heartbeat = Heartbeat::new(&self.context.client, RunTime::now());
-        let mut socket = Socket::new(line, queue, actor.clone(), heartbeat);
+        let mut socket = Socket::new(line, queue, actor.clone(), heartbeat, has_connected);
         let open = self.context.metrics.open();
         open.ended(socket.run(&self.context.metrics).await);
         // After the command that is being carried out, so that what it opens is closed as well.

@@ -7,11 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::StartError;
 use super::hub::Parts;
-use crate::config::{Config, FolderError, own_file};
+use crate::config::{Config, FolderError, ShortSecret, own_file};
 use crate::id::random_bytes;
 use crate::mailbox::Unanswered;
 use crate::persistence::{ReadError, Store, WriteError};
@@ -65,6 +65,21 @@ pub(super) fn admin_token(config: &Config) -> Result<SecretString, StartError> {
             source: io::Error::new(source.kind(), source.to_string()),
         }
         .into()),
+    }
+}
+
+/// Warns of secrets that are shorter than is advised.
+pub(super) fn warn_of_short_secrets(config: &Config) {
+    for ShortSecret {
+        key,
+        bytes,
+        advised,
+    } in config.short_secrets()
+    {
+        warn!(
+            key,
+            bytes, advised, "a secret is short enough to be guessed"
+        );
     }
 }
 

@@ -19,21 +19,21 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::Api;
 use super::address::origin_of;
 use super::handshake;
-use super::limit::Turned;
+use super::limit::{Slot, Turned};
 use super::list::members;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
-use crate::connection::Meter;
+use crate::connection::{HasConnected, Meter};
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
 
 /// A socket that has just become one.
 pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// Takes each new socket, with the address of its client and the encoding it asked for. Must not block:
-/// it runs in a task of the socket's own, which ends when it returns.
-pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Encoding) + Send + Sync>;
+/// Takes each new socket, with the address of its client and the encoding it asked for, and calls the last once a
+/// session is connected. Must not block: it runs in a task of the socket's own, which ends when it returns.
+pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Encoding, HasConnected) + Send + Sync>;
 
 /// How long the 101 may take to be sent.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub(super) async fn websocket(
     let mut response = handshake::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
     // The last check, because it counts the connection.
-    let client = admit(&request)?;
+    let (client, slot) = admit(&request)?;
     if let Some(protocol) = protocol {
         let protocol = HeaderValue::from_static(protocol);
         response
@@ -89,7 +89,7 @@ pub(super) async fn websocket(
     }
     api.tracker.spawn(hand_over(
         upgrade,
-        client,
+        (client, slot),
         encoding,
         api.socket,
         Arc::clone(&api.upgrades),
@@ -99,7 +99,7 @@ pub(super) async fn websocket(
 
 async fn hand_over(
     upgrade: OnUpgrade,
-    client: SocketAddr,
+    (client, slot): (SocketAddr, Arc<Slot>),
     encoding: Encoding,
     config: WebSocketConfig,
     upgrades: Upgrades,
@@ -110,11 +110,11 @@ async fn hand_over(
     };
     let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    upgrades(socket, client, encoding);
+    upgrades(socket, client, encoding, Box::new(move || slot.is_shown()));
 }
 
 /// Finds the client's address and counts the connection for it.
-fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
+fn admit(request: &Request) -> Result<(SocketAddr, Arc<Slot>), Refusal> {
     // Only a router that is called without a listener has no peer.
     let peer = request
         .extensions()
@@ -122,7 +122,7 @@ fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
         .ok_or_else(|| Refusal::bad_request("this request came through no socket"))?;
     let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
     match peer.slot.count_for(client.ip()) {
-        Ok(()) => Ok(client),
+        Ok(()) => Ok((client, Arc::clone(&peer.slot))),
         Err(turned @ Turned::Full) => Err(Refusal::new(Reason::Unavailable, turned.to_string())),
         Err(turned @ (Turned::AddressFull | Turned::TooOften)) => {
             Err(Refusal::new(Reason::RateLimited, turned.to_string()))

@@ -46,6 +46,9 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 /// never be faster than the token.
 const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 
+/// Whether a token that was not found is to be looked up again.
+pub type Retries<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
 /// Writes to the database and reads from it. Cheap to clone.
 #[derive(Clone)]
 pub struct Persistence {
@@ -121,6 +124,16 @@ impl Persistence {
         hash: TokenHash,
         hint: &str,
     ) -> Result<Option<StoredSession>, ReadError> {
+        self.session_by_token_while(hash, hint, &|| true).await
+    }
+
+    /// The same, asking again only while `retries` allows it.
+    pub async fn session_by_token_while(
+        &self,
+        hash: TokenHash,
+        hint: &str,
+        retries: Retries<'_>,
+    ) -> Result<Option<StoredSession>, ReadError> {
         let mut waits = TOKEN_WAITS.iter();
         for (attempt, lookups) in ATTEMPTS.into_iter().zip(&self.shared.metrics.lookups) {
             let readers = self.readers();
@@ -134,11 +147,14 @@ impl Persistence {
             };
             lookups.increment(1);
             match (found, waits.next()) {
-                (Ok(None), Some(wait)) => {
+                (Ok(None), Some(wait)) if attempt != "1" || retries() => {
                     debug!(token = hint, attempt, "a token was not found, asking again");
                     tokio::time::sleep(*wait).await;
                 }
-                (Ok(None), None) => warn!(token = hint, attempt, "a token was not found"),
+                (Ok(None), _) => {
+                    self.shared.unknown_tokens.tell(hint, attempt);
+                    return Ok(None);
+                }
                 (found, _) => {
                     if attempt != "1" {
                         warn!(

@@ -41,6 +41,7 @@ mod stop;
 mod store;
 mod sweep;
 mod transaction;
+mod unknown;
 mod writer;
 
 pub use actor::PersistenceActor;
@@ -51,7 +52,7 @@ pub use command::{
     StoredSeat, StoredSession, StoredStream, StreamId, UserWrite, Write,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
-pub use handle::{Persistence, Writing};
+pub use handle::{Persistence, Retries, Writing};
 pub use news::{Farewell, News, Offsets, PartingWords, VacatedSeat, Words};
 pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;

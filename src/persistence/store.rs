@@ -25,6 +25,7 @@ use super::metric::PersistenceMetrics;
 use super::queue::Work;
 use super::readers::Readers;
 use super::run::TakenOver;
+use super::unknown::UnknownTokens;
 use super::{OpenError, Persistence, schema};
 use crate::clock::HubClock;
 use crate::config::{Config, DatabaseConfig, PersistenceConfig};
@@ -69,6 +70,7 @@ pub(super) struct Shared {
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
+    pub(super) unknown_tokens: UnknownTokens,
     /// The kinds that are configured without a durable history.
     pub(super) memory_kinds: Arc<[String]>,
     /// The queues of the lanes, to look at. They are gone while nobody takes writes.
@@ -133,6 +135,7 @@ impl Store {
             shell: RwLock::new(None),
             lock,
             metrics: PersistenceMetrics::new(),
+            unknown_tokens: UnknownTokens::default(),
             memory_kinds: memory_kinds(config),
             queues: RwLock::default(),
         });

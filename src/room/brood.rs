@@ -14,6 +14,7 @@ use super::actor::RoomActor;
 use super::directory::RoomDirectory;
 use super::game::UNHEARD_MAX;
 use super::handle::{Audience, RoomHandle, RoomKey};
+use super::history_memory::HistoryMemory;
 use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
 use super::metric::RoomMetrics;
@@ -42,6 +43,8 @@ pub(super) struct RoomContext {
     pub(super) metrics: Arc<RoomMetrics>,
     /// A place for each open channel that lives on although nobody listens.
     pub(super) unheard: Arc<Semaphore>,
+    /// For the histories of all open channels.
+    pub(super) history: HistoryMemory,
     directory: Arc<RoomDirectory>,
 }
 
@@ -96,6 +99,7 @@ impl Rooms {
             recovery_max: config.client.recovery_max,
             metrics: Arc::new(RoomMetrics::new()),
             unheard: Arc::new(Semaphore::new(UNHEARD_MAX)),
+            history: HistoryMemory::new(config.history.memory_max),
             directory,
         }))
     }

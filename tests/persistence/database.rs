@@ -250,6 +250,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             issuer: None,
             create_users: true,
             personal_channel: false,
+            require_exp: true,
         },
         client: ClientConfig {
             ping: 25 * second,
@@ -261,10 +262,12 @@ fn config(url: &str, folder: &TempDir) -> Config {
             queue_count_max: 512,
             channels_max: 128,
             messages_per_second: 100,
+            bytes_per_second: 65_536,
             recovery_max: 300,
             wrong_codes_per_minute: 30,
         },
         admission: Config::default().admission,
+        history: Config::default().history,
         shutdown: ShutdownConfig {
             timeout: 30 * second,
             clients_per_second: 1000,
