@@ -749,10 +749,43 @@ fn a_hub_that_nobody_could_log_in_to_does_not_start() {
 
     let checked = |flag: &str| Machine::new().run(&["config", "check", "--set", flag]).code;
     assert_eq!(checked("auth.guests=true"), 0);
-    assert_eq!(checked("auth.hmac_secret=x"), 0);
-    assert_eq!(checked("auth.api_keys=x"), 0);
+    assert_eq!(checked("auth.hmac_secret=a-secret-of-16-by"), 0);
+    assert_eq!(checked("auth.api_keys=a-secret-of-16-by"), 0);
     assert_eq!(checked("auth.jwks_url=https://game.example/keys"), 0);
     assert_eq!(Machine::new().run(&["config", "check", "--dev"]).code, 0);
+}
+
+#[test]
+fn a_hub_with_secrets_that_can_be_guessed_does_not_start_but_for_trying_things_out() {
+    for key in ["auth.api_keys", "auth.hmac_secret", "admin.token"] {
+        let short = format!("{key}=s3cret-15-bytes");
+        let set = ["--set", "auth.guests=true", "--set", short.as_str()];
+        for verb in [&["serve"][..], &["config", "check"]] {
+            let said = Machine::new().refused(&[verb, &set].concat());
+            says(&said, &[key, "15 bytes", "at least 16"]);
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+        let dev = [&["config", "check", "--dev"][..], &set].concat();
+        assert_eq!(Machine::new().run(&dev).code, 0, "{key}");
+    }
+}
+
+#[test]
+fn a_queue_that_one_permitted_message_would_fill_is_refused() {
+    let said = Machine::new().refused(&[
+        "config",
+        "show",
+        "--set",
+        "client.queue_bytes_max=64KiB",
+        "--set",
+        "kind.chat.message_max=33KiB",
+    ]);
+    says(
+        &said,
+        &[
+            "client.queue_bytes_max: is 64KiB, which must be at least twice kind.chat.message_max (33KiB)",
+        ],
+    );
 }
 
 #[test]
@@ -767,7 +800,7 @@ fn a_public_admin_listener_needs_a_token() {
     let said = Machine::new().refused(&[&["serve"][..], &open].concat());
     says(&said, &["admin.listen is 0.0.0.0:0", "set admin.token"]);
 
-    let machine = Machine::new().with("HOLDFAST_ADMIN__TOKEN", "a-token");
+    let machine = Machine::new().with("HOLDFAST_ADMIN__TOKEN", "a-token-of-some-length");
     assert_eq!(
         machine
             .run(&[&["config", "check"][..], &open].concat())

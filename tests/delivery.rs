@@ -192,6 +192,7 @@ async fn a_presence_that_no_queue_holds_is_refused() {
     const SECRET: &str = "a-secret-of-thirty-two-characters";
     let daemon = Daemon::on(Database::Sqlite)
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("client.message_max", "8KiB")
         .set("client.queue_bytes_max", "16KiB")
         .start()

@@ -406,7 +406,11 @@ async fn a_silent_line_turns_the_seat_away(database: Database) {
 }
 
 async fn a_slow_reader_is_closed_and_keeps_its_seat(database: Database) {
-    let daemon = Daemon::on(database).start().await;
+    let daemon = Daemon::on(database)
+        .set("client.bytes_per_second", "1GiB")
+        .set("kind.table.message_max", "64KiB")
+        .start()
+        .await;
     let host = Player::opens(&daemon).await;
     let guest = Player::joins(&daemon, &host.room).await;
     let slow = guest.sits_down(&daemon).await;

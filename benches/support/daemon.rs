@@ -45,6 +45,9 @@ impl Daemon {
             // All players come from one address.
             ("auth.newcomers_per_minute", "0"),
             ("client.wrong_codes_per_minute", "100000"),
+            // All clients come from one address.
+            ("server.connections_per_address_max", "0"),
+            ("server.connects_per_second", "0"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }

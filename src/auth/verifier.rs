@@ -164,6 +164,9 @@ impl Verifier {
 fn validation(config: &AuthConfig) -> Validation {
     let mut validation = Validation::default();
     validation.required_spec_claims.clear();
+    if config.require_exp {
+        validation.required_spec_claims.insert("exp".to_owned());
+    }
     validation.leeway = 0;
     validation.validate_nbf = true;
     // Without this it refuses every token that names an audience.
@@ -196,6 +199,10 @@ fn token_error(error: &Error) -> TokenError {
         ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
         ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => TokenError::Audience,
         ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => TokenError::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "exp" => {
+            let detail = "exp claim is missing: tokens that never expire are taken only with auth.require_exp = false";
+            TokenError::Claim(detail.into())
+        }
         ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
             TokenError::Claim(format!("{claim} claim is wrong").into())
         }

@@ -25,9 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 const LOG_LINES_TOLD: usize = 5;
 
 /// Settings with which a hub admits all players from one address: section, key and value.
-const FROM_ONE_ADDRESS: [(&str, &str, &str); 2] = [
+const FROM_ONE_ADDRESS: [(&str, &str, &str); 4] = [
     ("auth", "newcomers_per_minute", "0"),
     ("client", "wrong_codes_per_minute", "100000"),
+    ("server", "connections_per_address_max", "0"),
+    ("server", "connects_per_second", "0"),
 ];
 
 /// A hub to talk to.

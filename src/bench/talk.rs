@@ -19,7 +19,11 @@ use super::voice::{Circle, Stage, Voice};
 use crate::wire::Encoding;
 
 /// Few players who talk as fast as they are heard say more than a hub lets them, unless it is told to.
-const UNLIMITED: &str = "client.messages_per_second=100000";
+const UNLIMITED: [&str; 3] = [
+    "client.messages_per_second=100000",
+    "client.bytes_per_second=1GiB",
+    "kind.lobby.message_max=64KiB",
+];
 
 /// How the talk goes.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ pub(super) async fn rooms(options: &RoomsOptions) -> Result<Report, BenchError> 
         return Err(BenchError::Usage(words));
     }
     let mut settings = Plan::settings(plan.per_room);
-    settings.push(UNLIMITED.to_owned());
+    settings.extend(UNLIMITED.map(str::to_owned));
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let hub = Hub::find(&options.target, &settings, plan.clients()).await?;
     let rooms = seating::seat(&hub, &plan).await?;
@@ -73,7 +77,7 @@ pub(super) async fn rooms(options: &RoomsOptions) -> Result<Report, BenchError> 
 }
 
 pub(super) async fn fanout(options: &FanoutOptions) -> Result<Report, BenchError> {
-    let hub = Hub::find(&options.target, &[UNLIMITED], options.clients).await?;
+    let hub = Hub::find(&options.target, &UNLIMITED, options.clients).await?;
     let members = seating::gather(
         &hub,
         &options.kind,

@@ -153,6 +153,15 @@ pub enum ConfigError {
         key: &'static str,
         listen: std::net::SocketAddr,
     },
+    #[error(
+        "{key} has a secret of {bytes} bytes, which can be guessed: use at least {least} bytes, better 32 \
+         random ones (`openssl rand -hex 32`); with --dev any length is taken"
+    )]
+    SecretShort {
+        key: &'static str,
+        bytes: usize,
+        least: usize,
+    },
 }
 
 fn lines(problems: &[Problem]) -> String {

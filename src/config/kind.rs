@@ -30,9 +30,44 @@ const QUICK_MATCHES: [(&str, QuickMatch); 3] = [
     ("off", QuickMatch::Off),
 ];
 
-/// What a kind that ships has of its own: its name, its seats, whether its history is durable.
-const SHIPPED: [(&str, u16, bool); 3] =
-    [("duel", 2, true), ("lobby", 0, false), ("table", 6, false)];
+/// What a kind has where nobody says otherwise.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    seats: u16,
+    history_durable: bool,
+    history_bytes: u64,
+    message_max: u64,
+}
+
+/// Of a kind that somebody adds.
+const ADDED: Defaults = Defaults {
+    seats: 0,
+    history_durable: false,
+    history_bytes: 256 << 10,
+    message_max: 16 << 10,
+};
+
+/// Of the kinds that ship.
+const SHIPPED: [(&str, Defaults); 3] = [
+    (
+        "duel",
+        Defaults {
+            seats: 2,
+            history_durable: true,
+            ..ADDED
+        },
+    ),
+    // Anybody may make up any number of lobbies: a little of the past is enough for whoever reloads a page.
+    (
+        "lobby",
+        Defaults {
+            history_bytes: 16 << 10,
+            message_max: 4 << 10,
+            ..ADDED
+        },
+    ),
+    ("table", Defaults { seats: 6, ..ADDED }),
+];
 
 pub(super) fn kinds(reader: &mut Reader, ttl: Duration) -> BTreeMap<String, KindConfig> {
     let given: BTreeSet<String> = reader
@@ -42,29 +77,23 @@ pub(super) fn kinds(reader: &mut Reader, ttl: Duration) -> BTreeMap<String, Kind
         .map(str::to_owned)
         .collect();
     let mut kinds = BTreeMap::new();
-    for (name, seats, is_durable) in SHIPPED {
-        kinds.insert(name.to_owned(), kind(reader, name, seats, is_durable, ttl));
+    for (name, defaults) in SHIPPED {
+        kinds.insert(name.to_owned(), kind(reader, name, defaults, ttl));
     }
     for name in given {
-        let read = || kind(reader, &name, 0, false, ttl);
+        let read = || kind(reader, &name, ADDED, ttl);
         kinds.entry(name.clone()).or_insert_with(read);
     }
     kinds
 }
 
-fn kind(
-    reader: &mut Reader,
-    name: &str,
-    seats: u16,
-    is_durable: bool,
-    ttl: Duration,
-) -> KindConfig {
+fn kind(reader: &mut Reader, name: &str, defaults: Defaults, ttl: Duration) -> KindConfig {
     // `[kind.chess]` without keys is a kind all the same.
     let section = format!("kind.{name}");
     reader.forget_empty(&section);
     let key = |key: &str| format!("{section}.{key}");
 
-    let seats = reader.number(&key("seats"), seats, 0..=SEATS_MAX);
+    let seats = reader.number(&key("seats"), defaults.seats, 0..=SEATS_MAX);
     let (subscribe, publish) = if seats == 0 {
         (Permission::Anyone, Permission::Members)
     } else {
@@ -81,10 +110,18 @@ fn kind(
         teams,
         grace,
         grace_max: reader.duration(&key("grace_max"), grace, Duration::ZERO..=30 * day),
+        message_max: reader.size(&key("message_max"), defaults.message_max, 64..=16 << 20),
         history_size: reader.number(&key("history_size"), 256, 0..=100_000),
-        history_bytes: reader.size(&key("history_bytes"), 256 << 10, 1 << 10..=256 << 20),
+        history_bytes: reader.size(
+            &key("history_bytes"),
+            defaults.history_bytes,
+            1 << 10..=256 << 20,
+        ),
         history_ttl: reader.duration(&key("history_ttl"), secs(600), secs(1)..=30 * day),
-        history_durable: reader.truth(&key("history_durable"), is_durable && seats > 0),
+        history_durable: reader.truth(
+            &key("history_durable"),
+            defaults.history_durable && seats > 0,
+        ),
         presence: reader.truth(&key("presence"), true),
         join_leave: reader.truth(&key("join_leave"), false),
         subscribe: reader.word(&key("subscribe"), subscribe, &PERMISSIONS),

@@ -118,6 +118,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
     let auth = section::auth(&mut reader, dev);
     let client = section::client(&mut reader);
     let admission = section::admission(&mut reader);
+    let history = section::history(&mut reader);
     let shutdown = section::shutdown(&mut reader);
     let log = section::log(&mut reader);
     let kind = kind::kinds(&mut reader, session.ttl);
@@ -134,6 +135,7 @@ fn read(sources: Sources, dev: bool) -> Result<(Config, Vec<Setting>), ConfigErr
         auth,
         client,
         admission,
+        history,
         shutdown,
         log,
         kind,

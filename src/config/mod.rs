@@ -14,6 +14,7 @@ mod page_origin;
 mod public_key;
 mod reader;
 mod redact;
+mod secret;
 mod section;
 mod source;
 mod sqlite_path;
@@ -38,6 +39,7 @@ pub(crate) use page_origin::PageOrigin;
 pub use public_key::{PublicKey, PublicKeyError};
 pub use reader::Setting;
 pub use redact::shown_database_url;
+pub use secret::ShortSecret;
 pub use sqlite_path::sqlite_path;
 
 /// The commented file with every key and its default, as `holdfast config init` writes it.
@@ -69,8 +71,11 @@ pub struct Config {
     pub auth: AuthConfig,
     /// What one connection may do, and how long the hub waits for it.
     pub client: ClientConfig,
-    /// A planned stop.
+    /// How fast connects are let in.
     pub admission: AdmissionConfig,
+    /// What is kept of the streams in memory.
+    pub history: HistoryConfig,
+    /// A planned stop.
     pub shutdown: ShutdownConfig,
     /// What is logged, and how.
     pub log: LogConfig,
@@ -183,6 +188,8 @@ pub struct AuthConfig {
     pub personal_channel: bool,
     /// New guests, sessions and rooms from one address per minute, with bursts of a third of that; 0 is off.
     pub newcomers_per_minute: u32,
+    /// Whether a JWT must state when it expires.
+    pub require_exp: bool,
 }
 
 /// `[client]`
@@ -206,6 +213,8 @@ pub struct ClientConfig {
     pub channels_max: usize,
     /// Commands per second of one connection, with bursts of twice as many.
     pub messages_per_second: u32,
+    /// Bytes per second that one connection may publish, with bursts of four times as many.
+    pub bytes_per_second: usize,
     /// Missed publications that one recovery sends; more are told as not recovered.
     pub recovery_max: usize,
     /// Unknown room codes that one address may try per minute.
@@ -221,6 +230,13 @@ pub struct AdmissionConfig {
     pub per_second: u32,
     /// How long a connect waits for its turn before it is told to come back.
     pub wait: Duration,
+}
+
+/// `[history]`
+#[derive(Debug, Clone)]
+pub struct HistoryConfig {
+    /// Memory for the histories of all open channels together, in bytes; past it the oldest publications go.
+    pub memory_max: usize,
 }
 
 /// `[shutdown]`
@@ -263,6 +279,8 @@ pub struct KindConfig {
     pub grace: Duration,
     /// The longest hold that a player may open a room with.
     pub grace_max: Duration,
+    /// Size of one publication of a client, in bytes.
+    pub message_max: usize,
     /// Publications kept; 0 keeps no history.
     pub history_size: usize,
     /// Size of the publications kept, in bytes.

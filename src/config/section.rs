@@ -17,11 +17,11 @@ use super::redact::shown_database_url;
 use super::sqlite_path::in_url;
 use super::{
     AdminConfig, AdmissionConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig,
-    LogConfig, LogFormat, PersistenceConfig, SeatTokenConfig, ServerConfig, SessionConfig,
-    ShutdownConfig,
+    HistoryConfig, LogConfig, LogFormat, PersistenceConfig, SeatTokenConfig, ServerConfig,
+    SessionConfig, ShutdownConfig,
 };
 
-pub(super) const SECTIONS: [&str; 12] = [
+pub(super) const SECTIONS: [&str; 13] = [
     "server",
     "admin",
     "database",
@@ -31,6 +31,7 @@ pub(super) const SECTIONS: [&str; 12] = [
     "auth",
     "client",
     "admission",
+    "history",
     "shutdown",
     "log",
     "kind",
@@ -75,12 +76,13 @@ pub(super) fn server(reader: &mut Reader) -> ServerConfig {
         ),
         // Ten million sockets are beyond the memory of any machine this is run on.
         connections_max: reader.number("server.connections_max", 100_000, 1..=10_000_000),
+        // A class or an office behind one address, with room; far from what one hub holds.
         connections_per_address_max: reader.number(
             "server.connections_per_address_max",
-            0,
+            1_024,
             0..=10_000_000,
         ),
-        connects_per_second: reader.number("server.connects_per_second", 0, 0..=1_000_000),
+        connects_per_second: reader.number("server.connects_per_second", 200, 0..=1_000_000),
     }
 }
 
@@ -182,6 +184,7 @@ pub(super) fn auth(reader: &mut Reader, is_dev: bool) -> AuthConfig {
         create_users: reader.truth("auth.create_users", true),
         personal_channel: reader.truth("auth.personal_channel", false),
         newcomers_per_minute: reader.number("auth.newcomers_per_minute", 300, 0..=1_000_000),
+        require_exp: reader.truth("auth.require_exp", true),
     }
 }
 
@@ -202,10 +205,12 @@ pub(super) fn client(reader: &mut Reader) -> ClientConfig {
         ),
         expiry_grace: reader.duration("client.expiry_grace", secs(25), secs(1)..=secs(3_600)),
         message_max: reader.size("client.message_max", 64 * KIB, KIB..=16 * MIB),
-        queue_bytes_max: reader.size("client.queue_bytes_max", MIB, KIB..=1_024 * MIB),
-        queue_count_max: reader.number("client.queue_count_max", 512, 1..=65_536),
+        queue_bytes_max: reader.size("client.queue_bytes_max", MIB, 16 * KIB..=1_024 * MIB),
+        // A publication, the reply to its publisher, and what the hub says of itself at the same moment.
+        queue_count_max: reader.number("client.queue_count_max", 512, 8..=65_536),
         channels_max: reader.number("client.channels_max", 128, 1..=10_000),
         messages_per_second: reader.number("client.messages_per_second", 100, 1..=100_000),
+        bytes_per_second: reader.size("client.bytes_per_second", 64 * KIB, KIB..=1_024 * MIB),
         recovery_max: reader.number("client.recovery_max", 300, 0..=10_000),
         wrong_codes_per_minute: reader.number("client.wrong_codes_per_minute", 30, 1..=100_000),
     }
@@ -218,6 +223,17 @@ pub(super) fn admission(reader: &mut Reader) -> AdmissionConfig {
         per_second: reader.number("admission.per_second", 5_000, 1..=1_000_000),
         // With what a connect itself may take, it stays below the 5 s after which clients give up.
         wait: reader.duration("admission.wait", secs(2), Duration::ZERO..=secs(4)),
+    }
+}
+
+pub(super) fn history(reader: &mut Reader) -> HistoryConfig {
+    HistoryConfig {
+        // One terabyte is beyond the memory of any machine this is run on.
+        memory_max: reader.size(
+            "history.memory_max",
+            256 * MIB,
+            64 * KIB..=1_024 * 1_024 * MIB,
+        ),
     }
 }
 

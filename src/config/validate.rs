@@ -80,6 +80,19 @@ fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfi
             (&format!("kind.{name}.grace"), show_duration(kind.grace)),
         );
     }
+    // As much of it as a client can send at all.
+    let message_max = kind.message_max.min(config.client.message_max);
+    if config.client.queue_bytes_max / 2 < message_max {
+        relation(
+            reader,
+            (
+                "client.queue_bytes_max",
+                shown(config.client.queue_bytes_max),
+            ),
+            "at least twice",
+            (&format!("kind.{name}.message_max"), shown(kind.message_max)),
+        );
+    }
     let sum: u32 = kind.teams.values().map(|size| u32::from(*size)).sum();
     if !kind.teams.is_empty() && sum != u32::from(kind.seats) {
         let key = format!("kind.{name}.teams");
@@ -147,7 +160,7 @@ impl Config {
         if !is_loopback(listen) && self.admin.token.is_none() {
             return Err(ConfigError::AdminWithoutToken { listen });
         }
-        Ok(())
+        self.check_secrets()
     }
 
     fn check_dev_is_local(&self) -> Result<(), ConfigError> {

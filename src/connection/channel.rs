@@ -87,12 +87,31 @@ impl Connection {
         }
         check_sort(&request)?;
         self.check_has_room_for(channel)?;
+        self.count_join(channel, &peer)?;
         let Some(grant) = self.grant(&request, &peer).await? else {
             return Ok(());
         };
         let asked = Asked::ByClient { id };
         self.enter(asked, peer, request, grant).await?;
         Ok(())
+    }
+
+    /// Counts what the members of a channel are told of somebody who comes.
+    fn count_join(&mut self, channel: &str, peer: &Peer) -> Result<(), Failure> {
+        let kind = self.context.actions.rooms().kinds().of_channel(channel);
+        if kind.is_some_and(|kind| kind.config.join_leave) {
+            return self.count_published(peer.info.get().len());
+        }
+        Ok(())
+    }
+
+    /// Refuses what others would hear from a connection that has told them too much.
+    fn count_published(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.allowance.publish(bytes, Instant::now()) {
+            return Ok(());
+        }
+        self.context.metrics.too_much.increment(1);
+        Err(ErrorCode::TooManyRequests.into())
     }
 
     /// Refuses a channel too many. Those that their rooms have ended count no more.
@@ -195,6 +214,8 @@ impl Connection {
                 "data nests at most {DEPTH_MAX} arrays and objects"
             )));
         }
+        // What others see of the publisher goes out with each of its publications.
+        self.count_published(data.len() + peer.info.get().len())?;
         self.ask_for(&peer, channel, |room, peer, outbound| {
             let data = data.clone();
             async move { room.publish(id, peer, data, outbound).await }

@@ -257,8 +257,9 @@ impl Connection {
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
                 let returning = self.context.actions.returning(&token);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
+                let retries = self.context.wrong_tokens.retries_of(Some(self.address));
                 Ok(Found {
-                    session: self.context.actions.identify(&token).await?,
+                    session: self.context.actions.identify(&token, &retries).await?,
                     token: None,
                     login: None,
                     pass,

@@ -25,6 +25,10 @@ const KINDS: [&str; 13] = [
 pub(super) struct ConnectionMetrics {
     received: [Counter; KINDS.len()],
     pub(super) unreadable: Counter,
+    /// Commands refused because too many came.
+    pub(super) too_fast: Counter,
+    /// Publications refused because the connection had published too many bytes.
+    pub(super) too_much: Counter,
     pub(super) bytes_received: Counter,
     pub(super) messages_sent: Counter,
     pub(super) bytes_sent: Counter,
@@ -52,7 +56,10 @@ impl ConnectionMetrics {
     /// To be made after the recorder is installed.
     pub(super) fn new() -> ConnectionMetrics {
         let received = |kind| counter!("holdfast_messages_received_total", "kind" => kind);
+        let limited = |limit| counter!("holdfast_commands_limited_total", "limit" => limit);
         ConnectionMetrics {
+            too_fast: limited("messages_per_second"),
+            too_much: limited("bytes_per_second"),
             received: KINDS.map(received),
             unreadable: received("unreadable"),
             bytes_received: counter!("holdfast_bytes_received_total"),

@@ -26,6 +26,7 @@ mod server_side;
 mod socket;
 mod state;
 mod supervisor;
+mod wrong_token;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use tracing::debug;
 pub use self::admission::Admission;
 pub use self::meter::Meter;
 pub use self::order::Whom;
+pub use self::wrong_token::WrongTokens;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
@@ -74,6 +76,9 @@ const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
 /// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
+/// Called once, when a socket has a session.
+pub type HasConnected = Box<dyn FnOnce() + Send>;
+
 /// All connections of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
@@ -88,6 +93,7 @@ struct Context {
     client: ClientConfig,
     are_guests_welcome: bool,
     has_personal_channels: bool,
+    wrong_tokens: WrongTokens,
     admission: Admission,
     directory: Arc<ConnectionDirectory>,
     /// Wakes connections when what a token granted may be over.
@@ -121,6 +127,7 @@ impl Connections {
                 client: config.client.clone(),
                 are_guests_welcome: config.auth.guests,
                 has_personal_channels: config.auth.personal_channel,
+                wrong_tokens: WrongTokens::default(),
                 admission: Admission::new(&config.admission),
                 directory,
                 wheel,
@@ -130,6 +137,11 @@ impl Connections {
             }),
             supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
         }
+    }
+
+    /// The wrong session tokens of each address, counted over the sockets and over HTTP together.
+    pub fn wrong_tokens(&self) -> WrongTokens {
+        self.context.wrong_tokens.clone()
     }
 
     /// The door for newcomers, over HTTP as well.
@@ -151,18 +163,25 @@ impl Connections {
         address: SocketAddr,
         asker: Asker,
         encoding: Encoding,
+        has_connected: HasConnected,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let id = ConnectionId::new();
         debug!(connection = %id, address = %address.ip(), "socket open");
         let line = Line::new(stream);
-        let serving = self.clone().serve(id, line, asker, encoding);
+        let serving = self.clone().serve(id, line, asker, encoding, has_connected);
         self.context.tracker.spawn(serving);
     }
 
-    async fn serve<S>(self, id: ConnectionId, line: Line<S>, asker: Asker, encoding: Encoding)
-    where
+    async fn serve<S>(
+        self,
+        id: ConnectionId,
+        line: Line<S>,
+        asker: Asker,
+        encoding: Encoding,
+        has_connected: HasConnected,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         // Without a supervisor for so long: the line is cut, and the client comes back by itself.
@@ -172,7 +191,7 @@ impl Connections {
         };
         let (actor, queue) = started;
         let heartbeat = Heartbeat::new(&self.context.client, RunTime::now());
-        let mut socket = Socket::new(line, queue, actor.clone(), heartbeat);
+        let mut socket = Socket::new(line, queue, actor.clone(), heartbeat, has_connected);
         let open = self.context.metrics.open();
         open.ended(socket.run(&self.context.metrics).await);
         // After the command that is being carried out, so that what it opens is closed as well.

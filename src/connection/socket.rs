@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::debug;
 
+use super::HasConnected;
 use super::doze::Doze;
 use super::heartbeat::{Beat, Heartbeat};
 use super::line::{Batch, Line};
@@ -49,6 +50,8 @@ pub(super) struct Socket<S> {
 struct Pulse {
     heartbeat: Heartbeat,
     is_busy: bool,
+    /// Until it has.
+    has_connected: Option<HasConnected>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
@@ -57,6 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         (outbound, inbox): (Outbound, Inbox),
         actor: ActorRef<ConnectionMessage>,
         heartbeat: Heartbeat,
+        has_connected: HasConnected,
     ) -> Socket<S> {
         Socket {
             line,
@@ -66,6 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             pulse: Mutex::new(Pulse {
                 heartbeat,
                 is_busy: false,
+                has_connected: Some(has_connected),
             }),
         }
     }
@@ -162,6 +167,9 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             Some(served) => {
                 if served.is_connected {
                     pulse.heartbeat.connected(now);
+                    if let Some(tell) = pulse.has_connected.take() {
+                        tell();
+                    }
                 }
                 if served.has_pong {
                     pulse.heartbeat.pong(now);

@@ -34,7 +34,7 @@ pub(super) struct Connection {
     pub(super) expires: Option<Instant>,
     /// When it is woken to look at what is over. None: not at all.
     pub(super) wakes: Option<Instant>,
-    allowance: Allowance,
+    pub(super) allowance: Allowance,
     pongs: Pace,
     _link: Link,
     _alive: Alive,
@@ -86,7 +86,7 @@ impl Connection {
             stage: Stage::New,
             expires: None,
             wakes: None,
-            allowance: Allowance::new(context.client.messages_per_second),
+            allowance: Allowance::new(&context.client, Instant::now()),
             pongs: Pace::default(),
             _link: Link {
                 context: Arc::clone(&context),
@@ -151,15 +151,33 @@ impl Connection {
             (Stage::Connected(_), Request::Send) => self.outbound.close(Close::NotAvailable),
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
-                let outcome = match self.allowance.take() {
+                let is_subscription = matches!(request, Request::Subscribe(_));
+                let outcome = match self.allowance.take(Instant::now()) {
                     Verdict::Allowed => self.request(id, request, session, peer).await,
-                    Verdict::TooFast => Err(ErrorCode::TooManyRequests.into()),
+                    Verdict::TooFast => {
+                        self.context.metrics.too_fast.increment(1);
+                        Err(ErrorCode::TooManyRequests.into())
+                    }
                     Verdict::Flood => return self.outbound.close(Close::TooManyRequests),
                 };
+                self.pay(is_subscription);
                 if let Err(failed) = outcome {
                     self.refuse(id, &failed);
                 }
             }
+        }
+    }
+
+    /// Has the client pay for what it was answered since it paid last.
+    fn pay(&mut self, is_subscription: bool) {
+        let answered = self.outbound.take_answered();
+        if Allowance::is_free(answered) {
+            return;
+        }
+        let now = Instant::now();
+        match is_subscription {
+            true => self.allowance.recovered(answered, now),
+            false => self.allowance.answered(answered, now),
         }
     }
 

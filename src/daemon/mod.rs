@@ -118,6 +118,7 @@ impl From<OpenError> for StartError {
 /// The sockets are bound first, so that a port that is taken stops the start before anything else
 /// happens; they are answered when all is restored.
 pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartError> {
+    start::warn_of_short_secrets(&config);
     start::prepare_folder(&config)?;
     let door = Door::new(&start::admin_token(&config)?);
     let metrics = telemetry::install_metrics();
@@ -248,8 +249,8 @@ fn public_router(
         actions: parts.actions.clone(),
         verifier,
         connections: parts.connections.clone(),
-        upgrades: Arc::new(move |stream, address, asker, encoding| {
-            connections.accept(stream, address, asker, encoding)
+        upgrades: Arc::new(move |stream, address, asker, encoding, has_connected| {
+            connections.accept(stream, address, asker, encoding, has_connected)
         }),
         admission: parts.connections.admission(),
         health,

@@ -13,7 +13,7 @@ use super::StartError;
 use super::hub::Parts;
 use super::restore::Waiting;
 use crate::clock::HubTime;
-use crate::config::{Config, FolderError, own_file};
+use crate::config::{Config, FolderError, ShortSecret, own_file};
 use crate::id::{RoomId, random_bytes};
 use crate::persistence::{ReadError, SeatedPage, SeatedRoom, Store, WriteError};
 use crate::room::DormantRoom;
@@ -69,6 +69,21 @@ pub(super) fn admin_token(config: &Config) -> Result<SecretString, StartError> {
             source: io::Error::new(source.kind(), source.to_string()),
         }
         .into()),
+    }
+}
+
+/// Warns of secrets that are shorter than is advised.
+pub(super) fn warn_of_short_secrets(config: &Config) {
+    for ShortSecret {
+        key,
+        bytes,
+        advised,
+    } in config.short_secrets()
+    {
+        warn!(
+            key,
+            bytes, advised, "a secret is short enough to be guessed"
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -26,6 +27,13 @@ pub const GATHERED_MAX: QueueLimits = QueueLimits {
 const GATHERED_SHARE: usize = 4;
 
 impl QueueLimits {
+    /// Whether a queue is full, which would hold so many bytes with one more frame. One that is less than half full
+    /// takes a frame of any size: frames have limits of their own, and whoever reads is never closed for a single one.
+    fn is_exceeded(self, state: &State, bytes: usize) -> bool {
+        let is_half_full = state.bytes >= self.bytes_max / 2;
+        state.frames.len() == self.count_max || (is_half_full && bytes > self.bytes_max)
+    }
+
     fn has_room_to_gather(self) -> bool {
         self.bytes_max / GATHERED_SHARE >= GATHERED_MAX.bytes_max
             && self.count_max / GATHERED_SHARE >= GATHERED_MAX.count_max
@@ -66,6 +74,8 @@ pub enum Drained {
 struct Queue {
     encoding: Encoding,
     limits: QueueLimits,
+    /// Bytes of replies that were queued and not asked for yet.
+    answered: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -148,6 +158,7 @@ impl Outbound {
         let queue = Arc::new(Queue {
             encoding,
             limits,
+            answered: AtomicUsize::new(0),
             state: Mutex::default(),
         });
         let inbox = Inbox {
@@ -170,9 +181,23 @@ impl Outbound {
     pub fn answer<R: CommandResult>(&self, id: u32, answer: &R) -> Result<(), Refused> {
         let frame = result(self.encoding(), id, answer);
         match frame.len() <= self.0.limits.bytes_max {
-            true => self.offer(frame),
+            true => self.offer_answer(frame),
             false => self.refuse(id, &ErrorCode::LimitExceeded.into()),
         }
+    }
+
+    /// Queues a reply that is encoded already.
+    ///
+    /// # Errors
+    /// As [`Outbound::answer`].
+    pub fn offer_answer(&self, reply: Frame) -> Result<(), Refused> {
+        self.0.answered.fetch_add(reply.len(), Ordering::Relaxed);
+        self.offer(reply)
+    }
+
+    /// Bytes of the replies that were queued since this was called last.
+    pub fn take_answered(&self) -> usize {
+        self.0.answered.swap(0, Ordering::Relaxed)
     }
 
     /// Queues an error in place of a result.
@@ -203,7 +228,7 @@ impl Outbound {
             return Err(Refused::Closed);
         }
         let bytes = state.bytes + frame.len();
-        if bytes > self.0.limits.bytes_max || state.frames.len() == self.0.limits.count_max {
+        if self.0.limits.is_exceeded(&state, bytes) {
             drop(state);
             self.cut(Close::Slow);
             return Err(Refused::Full);
@@ -374,6 +399,32 @@ mod tests {
             assert_eq!(inbox.next().await, Drained::Close(Close::Slow));
             assert_eq!(outbound.offer(frame("x")), Err(Refused::Closed));
         }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_larger_than_the_queue_goes_out_unless_much_waits_already() {
+        let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
+        outbound.offer(frame("abc")).unwrap();
+        outbound.offer(frame("larger than the queue")).unwrap();
+        assert_eq!(inbox.next().await, {
+            Drained::Frames(vec![frame("abc"), frame("larger than the queue")])
+        });
+
+        outbound.offer(frame("abcd")).unwrap();
+        let refused = outbound.offer(frame("larger than the queue"));
+        assert_eq!(refused, Err(Refused::Full));
+    }
+
+    #[tokio::test]
+    async fn replies_are_weighed_and_nothing_else_is() {
+        let (outbound, _inbox) = Outbound::open(LIMITS, Encoding::Json);
+        outbound.offer(frame("abc")).unwrap();
+        assert_eq!(outbound.take_answered(), 0);
+
+        outbound.offer_answer(frame("ab")).unwrap();
+
+        assert_eq!(outbound.take_answered(), 2);
+        assert_eq!(outbound.take_answered(), 0);
     }
 
     #[tokio::test]

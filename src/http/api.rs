@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -71,10 +71,10 @@ pub(super) async fn open_session(
         return Ok(answer(StatusCode::CREATED, &opened.await?));
     }
     let asked = Asked {
-        claim: api.gate.claim(&parts.headers, &fields)?,
-        asker,
+        claim: api.gate.claim(&parts.headers, &fields, asker)?,
         wish: (),
         key: key::read(&parts.headers)?,
+        asker,
     };
     let report = act(&api, asked, |actions, caller, (), key| async move {
         actions.open_session(caller, key).await
@@ -123,8 +123,9 @@ pub(super) async fn hold_seat(
     place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let asker = asker(&request);
     let (parts, body) = request.into_parts();
-    let api_key = api.gate.check_key(&parts.headers)?;
+    let api_key = api.gate.check_key(&parts.headers, asker)?;
     let bytes = body::read(&parts.headers, body).await?;
     let at_least = Fields::parse(&bytes)?.seconds()?;
     let (code, seat) = place.map(|Path(place)| place).unwrap_or_default();
@@ -186,12 +187,11 @@ async fn look_at_room(
 }
 
 /// `GET /v1/session`
-pub(super) async fn session(
-    State(api): State<Api>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub(super) async fn session(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let claim = api.gate.asking(request.headers())?;
+    let retries = api.wrong_tokens.retries_of(asker(&request));
     let report = look(&api, async {
-        let session = api.gate.asking(&headers)?.session(&api.actions).await?;
+        let session = claim.session(&api.actions, &retries).await?;
         api.actions.session(&session).await
     })
     .await?;
@@ -201,11 +201,18 @@ pub(super) async fn session(
 /// `DELETE /v1/session`
 pub(super) async fn end_session(
     State(api): State<Api>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, key) = (api.gate.asking(&headers)?, key::read(&headers)?);
-    let actions = api.actions.clone();
-    change(&api, async move { claim.end_session(&actions, key).await }).await?;
+    let headers = request.headers();
+    let (claim, key) = (api.gate.asking(headers)?, key::read(headers)?);
+    let (actions, retries) = (
+        api.actions.clone(),
+        api.wrong_tokens.retries_of(asker(&request)),
+    );
+    change(&api, async move {
+        claim.end_session(&actions, key, &retries).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -233,10 +240,10 @@ async fn read<T>(
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
     Ok(Asked {
-        claim: api.gate.claim(&parts.headers, &fields)?,
-        asker,
+        claim: api.gate.claim(&parts.headers, &fields, asker)?,
         wish: wish(&fields)?,
         key: key::read(&parts.headers)?,
+        asker,
     })
 }
 
@@ -254,8 +261,9 @@ where
     // A game's own server passes on what many players asked for, so it counts for nobody.
     let asker = asked.asker.filter(|_| !asked.claim.is_by_game());
     let (actions, admission) = (api.actions.asked_from(asker), api.admission.clone());
+    let retries = api.wrong_tokens.retries_of(asked.asker);
     change(api, async move {
-        let caller = asked.claim.prove(&actions).await?;
+        let caller = asked.claim.prove(&actions, &retries).await?;
         if actions.is_new(&caller) {
             admission.check_newcomer()?;
         }

@@ -2,6 +2,7 @@
 //! guest.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::header::{AUTHORIZATION, HeaderName};
@@ -10,10 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use super::guess::Guesses;
 use crate::auth::{TokenKind, Verifier, token_kind};
 use crate::clock::WallTime;
 use crate::config::AuthConfig;
 use crate::id::{ApiKeyHash, CommandKey, SessionToken};
+use crate::persistence::Retries;
 use crate::session::{Actions, Caller, SessionHandle};
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
 
@@ -24,6 +27,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(super) struct Gate {
     guests: bool,
     api_keys: Arc<[Secret]>,
+    guesses: Guesses,
     verifier: Verifier,
 }
 
@@ -49,12 +53,19 @@ impl Gate {
         Gate {
             guests: config.guests,
             api_keys: config.api_keys.iter().map(Secret::new).collect(),
+            guesses: Guesses::new("api_key"),
             verifier,
         }
     }
 
-    /// Reads who is asking from the headers and, where they do not say, from the body.
-    pub(super) fn claim(&self, headers: &HeaderMap, fields: &Fields<'_>) -> Result<Claim, Refusal> {
+    /// Reads who is asking from the headers and, where they do not say, from the body. Wrong API keys count for
+    /// the address `asker`.
+    pub(super) fn claim(
+        &self,
+        headers: &HeaderMap,
+        fields: &Fields<'_>,
+        asker: Option<IpAddr>,
+    ) -> Result<Claim, Refusal> {
         if let Some(claim) = self.bearer(headers)? {
             return match fields.account()? {
                 None => Ok(claim),
@@ -62,7 +73,7 @@ impl Gate {
             };
         }
         if let Some(key) = headers.get(API_KEY) {
-            let api_key = self.check(key.as_bytes())?;
+            let api_key = self.check(key.as_bytes(), asker)?;
             let account = fields.account()?.ok_or_else(|| {
                 Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
             })?;
@@ -106,19 +117,24 @@ impl Gate {
         }
     }
 
-    /// Lets in only the game's own server, by its key.
-    pub(super) fn check_key(&self, headers: &HeaderMap) -> Result<ApiKeyHash, Refusal> {
+    /// Lets in only the game's own server, by its key. Wrong ones count for the address `asker`.
+    pub(super) fn check_key(
+        &self,
+        headers: &HeaderMap,
+        asker: Option<IpAddr>,
+    ) -> Result<ApiKeyHash, Refusal> {
         let named = headers.get(API_KEY).map(HeaderValue::as_bytes);
         let key = named.or_else(|| authorization(headers, "apikey").map(str::as_bytes));
-        self.check(key.ok_or_else(|| {
+        let key = key.ok_or_else(|| {
             let detail =
                 "only the game's server may do this: send X-API-Key, or Authorization: apikey KEY";
             Refusal::new(Reason::TokenInvalid, detail)
-        })?)
+        })?;
+        self.check(key, asker)
     }
 
-    fn check(&self, key: &[u8]) -> Result<ApiKeyHash, Refusal> {
-        match self.knows(key) {
+    fn check(&self, key: &[u8], asker: Option<IpAddr>) -> Result<ApiKeyHash, Refusal> {
+        match self.guesses.judge(asker, self.knows(key))? {
             true => Ok(ApiKeyHash::of(key)),
             false => Err(Refusal::new(
                 Reason::TokenInvalid,
@@ -142,9 +158,13 @@ impl Claim {
     }
 
     /// The session that is asking.
-    pub(super) async fn session(&self, actions: &Actions) -> Result<SessionHandle, Refusal> {
+    pub(super) async fn session(
+        &self,
+        actions: &Actions,
+        retries: Retries<'_>,
+    ) -> Result<SessionHandle, Refusal> {
         match self {
-            Claim::Session(token) => actions.identify(token).await,
+            Claim::Session(token) => actions.identify(token, retries).await,
             Claim::Login(token, verifier) => {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.session_of(&login.user).await
@@ -158,18 +178,23 @@ impl Claim {
         self,
         actions: &Actions,
         key: Option<CommandKey>,
+        retries: Retries<'_>,
     ) -> Result<(), Refusal> {
         if let Claim::Session(token) = &self {
-            return actions.end_session_of(token, key).await;
+            return actions.end_session_of(token, key, retries).await;
         }
-        let session = self.session(actions).await?;
+        let session = self.session(actions, retries).await?;
         actions.end_session(&session, None, key).await
     }
 
     /// Looks the session up, where there should be one.
-    pub(super) async fn prove(self, actions: &Actions) -> Result<Caller, Refusal> {
+    pub(super) async fn prove(
+        self,
+        actions: &Actions,
+        retries: Retries<'_>,
+    ) -> Result<Caller, Refusal> {
         Ok(match self {
-            Claim::Session(token) => Caller::Session(actions.identify(&token).await?),
+            Claim::Session(token) => Caller::Session(actions.identify(&token, retries).await?),
             Claim::Login(token, verifier) => {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.log_in(login.user, login.name, login.ttl).await?
@@ -267,6 +292,7 @@ mod tests {
             api_keys: ["first-key", "second-key"]
                 .map(|key| Secret::new(&key.into()))
                 .into(),
+            guesses: Guesses::new("api_key"),
             verifier: Verifier::new(&Config::default().auth).unwrap(),
         }
     }
@@ -279,7 +305,7 @@ mod tests {
                 value.parse().unwrap(),
             );
         }
-        gate.claim(&map, &Fields::parse(body.as_bytes()).unwrap())
+        gate.claim(&map, &Fields::parse(body.as_bytes()).unwrap(), None)
     }
 
     #[track_caller]
@@ -321,7 +347,7 @@ mod tests {
         let check = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            gate(true).check_key(&headers)
+            gate(true).check_key(&headers, None)
         };
         for (name, value) in [
             ("x-api-key", "second-key"),

@@ -5,14 +5,18 @@ use std::fmt;
 use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::address::is_trusted;
+use super::pace::HEAD_TIMEOUT;
+use super::stranger::{Sort, Standing, Strangers};
 use crate::config::ServerConfig;
 use crate::limits::subscriber;
 
@@ -22,6 +26,19 @@ const DESCRIPTORS_RESERVED: usize = 256;
 
 /// Connections to the private listener: a scraper, probes, a few people. Part of the reserve.
 const PRIVATE_CONNECTIONS_MAX: usize = 64;
+
+/// Those of them that may show nothing at one time. The rest is for whoever asks something.
+const PRIVATE_STRANGERS_MAX: usize = 16;
+
+/// Connections that are told why they are turned away, or are probes, at one time. Part of the reserve.
+const REFUSALS_MAX: usize = 32;
+const PRIVATE_REFUSALS_MAX: usize = 16;
+
+/// Connections that were told to go and are not closed yet: their tasks need a moment. Part of the reserve.
+const LEAVING_MAX: usize = 16;
+
+/// How long the head of a request of operators and their probes may take: they are near.
+const PRIVATE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Addresses whose connection rate is remembered at one time, about 5 MB of them. They are
 /// forgotten after a second of silence, so only an attack fills this.
@@ -33,6 +50,11 @@ pub struct Limits {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub connects_per_second: u32,
+    /// Connections that show nothing at this moment.
+    pub strangers_max: usize,
+    /// Connections beyond all these that are told so.
+    pub refusals_max: usize,
+    pub header_timeout: Duration,
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -51,6 +73,11 @@ pub(super) enum Turned {
 pub(super) struct Capacity {
     limits: Limits,
     connections: AtomicUsize,
+    /// Told to go, and not counted any more.
+    leaving: AtomicUsize,
+    /// How many have ever come.
+    arrived: AtomicU64,
+    strangers: Strangers,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     connects: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
@@ -59,6 +86,9 @@ pub(super) struct Capacity {
 #[derive(Debug)]
 pub(super) struct Slot {
     capacity: Arc<Capacity>,
+    standing: Standing,
+    /// False once it was told to go: somebody else has its place.
+    is_counted: AtomicBool,
     /// The address this connection counts for; behind a proxy it is known at the upgrade only.
     address: OnceLock<IpAddr>,
 }
@@ -84,6 +114,9 @@ impl Limits {
             connections_max,
             connections_per_address_max: config.connections_per_address_max,
             connects_per_second: config.connects_per_second,
+            strangers_max: usize::MAX,
+            refusals_max: REFUSALS_MAX,
+            header_timeout: HEAD_TIMEOUT,
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
@@ -94,7 +127,21 @@ impl Limits {
             connections_max: PRIVATE_CONNECTIONS_MAX,
             connections_per_address_max: 0,
             connects_per_second: 0,
+            strangers_max: PRIVATE_STRANGERS_MAX,
+            refusals_max: PRIVATE_REFUSALS_MAX,
+            header_timeout: PRIVATE_HEADER_TIMEOUT,
             trusted_proxies: Vec::new(),
+        }
+    }
+
+    /// The limits of those who are turned away by these.
+    pub(super) fn refusals(&self) -> Limits {
+        Limits {
+            connections_max: self.refusals_max,
+            connections_per_address_max: 0,
+            connects_per_second: 0,
+            strangers_max: usize::MAX,
+            ..self.clone()
         }
     }
 }
@@ -107,11 +154,6 @@ impl Turned {
             Turned::TooOften => "too_often",
         }
     }
-
-    /// Whether it is the hub that is short of room, and not this address that takes too much.
-    pub(super) fn is_hub_full(self) -> bool {
-        self == Turned::Full
-    }
 }
 
 impl Capacity {
@@ -121,26 +163,67 @@ impl Capacity {
         Arc::new(Capacity {
             limits,
             connections: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
+            arrived: AtomicU64::new(0),
+            strangers: Strangers::default(),
             by_address: Mutex::new(HashMap::new()),
             connects,
         })
     }
 
-    /// Counts a new connection, or says why there is no room for it.
+    /// Counts a new connection, or says why there is no room for it. Where there is none, one that has shown nothing
+    /// has to go.
     pub(super) fn admit(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+        self.admit_before(peer, Sort::Silent)
+    }
+
+    /// The same for one for which there was no room, and that has a question: all go for it that have none.
+    pub(super) fn admit_asking(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+        self.admit_before(peer, Sort::Idle)
+    }
+
+    /// Those that have shown no more than `most` have to go for the new one.
+    fn admit_before(self: &Arc<Capacity>, peer: IpAddr, most: Sort) -> Result<Arc<Slot>, Turned> {
         let earlier = self.connections.fetch_add(1, Ordering::Relaxed);
         // Made before the check, so that its drop takes the count back.
         let slot = Arc::new(Slot {
             capacity: Arc::clone(self),
+            standing: Standing::new(self.arrived.fetch_add(1, Ordering::Relaxed)),
+            is_counted: AtomicBool::new(true),
             address: OnceLock::new(),
         });
-        if earlier >= self.limits.connections_max {
-            return Err(Turned::Full);
-        }
+        // First, so that nobody has to go for one that may not come.
         if !is_trusted(peer, &self.limits.trusted_proxies) {
             slot.count_for(peer)?;
         }
+        if earlier >= self.limits.connections_max && !self.displace_first(most) {
+            return Err(Turned::Full);
+        }
+        slot.waits(Sort::Silent);
+        if self.strangers.len() > self.limits.strangers_max {
+            self.displace_first(Sort::Idle);
+        }
         Ok(slot)
+    }
+
+    /// Whether some that were told to go are not closed yet.
+    pub(super) fn has_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells the first of those to go that show nothing. False if there is none, or too many are going.
+    fn displace_first(&self, most: Sort) -> bool {
+        if self.leaving.load(Ordering::Relaxed) >= LEAVING_MAX {
+            return false;
+        }
+        let Some(displaced) = self.strangers.displace_first(most) else {
+            return false;
+        };
+        self.leaving.fetch_add(1, Ordering::Relaxed);
+        displaced.is_counted.store(false, Ordering::Relaxed);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        metrics::counter!("holdfast_http_connections_displaced_total").increment(1);
+        true
     }
 
     pub(super) fn proxies(&self) -> &[IpNet] {
@@ -159,8 +242,10 @@ impl Capacity {
         let Some(connects) = &self.connects else {
             return Ok(());
         };
+        // To turn everybody away would be worse than to let some come too often: they are counted all the same, and
+        // go first when there is no room.
         if connects.len() >= ADDRESSES_MAX {
-            return Err(Turned::TooOften);
+            return Ok(());
         }
         connects.check_key(&address).map_err(|_| Turned::TooOften)
     }
@@ -208,11 +293,41 @@ impl Slot {
     pub(super) fn proxies(&self) -> &[IpNet] {
         self.capacity.proxies()
     }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The socket shows nothing from here on.
+    pub(super) fn waits(self: &Arc<Slot>, sort: Sort) {
+        let slot: Weak<Slot> = Arc::downgrade(self);
+        self.capacity.strangers.enter(&slot, &self.standing, sort);
+    }
+
+    /// A request of the socket is under way.
+    pub(super) fn works(&self) {
+        self.capacity.strangers.leave(&self.standing);
+    }
+
+    /// The socket has a session.
+    pub(super) fn is_shown(&self) {
+        self.capacity.strangers.known(&self.standing);
+    }
+
+    /// Pending until the socket is told to go; for a read that has to wait.
+    pub(super) fn poll_displaced(&self, cx: &Context<'_>) -> Poll<()> {
+        self.standing.poll_displaced(cx)
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.capacity.connections.fetch_sub(1, Ordering::Relaxed);
+        self.capacity.strangers.leave(&self.standing);
+        let count = match self.is_counted.load(Ordering::Relaxed) {
+            true => &self.capacity.connections,
+            false => &self.capacity.leaving,
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
         if let Some(address) = self.address.get() {
             self.capacity.give_back(*address);
         }
@@ -252,6 +367,9 @@ mod tests {
             connections_max,
             connections_per_address_max: per_address,
             connects_per_second: per_second,
+            strangers_max: usize::MAX,
+            refusals_max: 1,
+            header_timeout: HEAD_TIMEOUT,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         }
     }
@@ -264,10 +382,64 @@ mod tests {
     fn a_connection_that_ends_makes_room_for_another() {
         let capacity = Capacity::new(limits(1, 0, 0));
         let first = capacity.admit(ip("192.0.2.1")).unwrap();
+        first.works();
         let second = capacity.admit(ip("192.0.2.2"));
         assert_eq!(second.unwrap_err(), Turned::Full);
         drop(first);
         assert!(capacity.admit(ip("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn the_first_that_shows_nothing_makes_room_and_its_place_is_not_counted_twice() {
+        let capacity = Capacity::new(limits(4, 0, 0));
+        let come = || capacity.admit(ip("192.0.2.1")).unwrap();
+        let (known, idle, upgraded, silent) = (come(), come(), come(), come());
+        known.is_shown();
+        idle.waits(Sort::Idle);
+        upgraded.waits(Sort::Upgraded);
+
+        let next = come();
+        assert!(silent.standing().is_displaced());
+        assert!(capacity.has_leaving());
+        drop(silent);
+        assert!(!capacity.has_leaving());
+        next.works();
+        let refused = capacity.admit(ip("192.0.2.1"));
+        assert_eq!(refused.unwrap_err(), Turned::Full);
+        let asking = || capacity.admit_asking(ip("192.0.2.1"));
+        let after = asking().unwrap();
+        after.works();
+        assert!(upgraded.standing().is_displaced() && !idle.standing().is_displaced());
+        let last = asking().unwrap();
+        last.works();
+        assert!(idle.standing().is_displaced() && !known.standing().is_displaced());
+        assert_eq!(asking().unwrap_err(), Turned::Full);
+
+        drop((known, idle, upgraded, next, after, last));
+        assert_eq!(capacity.connections.load(Ordering::Relaxed), 0);
+        assert_eq!(capacity.strangers.len(), 0);
+    }
+
+    #[test]
+    fn those_that_were_told_to_go_are_bounded() {
+        let capacity = Capacity::new(limits(1, 0, 0));
+        let came: Vec<_> = (0..=LEAVING_MAX)
+            .map(|_| capacity.admit(ip("192.0.2.1")).unwrap())
+            .collect();
+        let refused = capacity.admit(ip("192.0.2.1"));
+        assert_eq!(refused.unwrap_err(), Turned::Full);
+        drop(came);
+        assert!(capacity.admit(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn few_places_are_for_those_that_show_nothing_where_there_are_few() {
+        let capacity = Capacity::new(Limits::private());
+        let came: Vec<_> = (0..PRIVATE_STRANGERS_MAX + 4)
+            .map(|_| capacity.admit(ip("192.0.2.1")).unwrap())
+            .collect();
+        let displaced = came.iter().filter(|slot| slot.standing().is_displaced());
+        assert_eq!(displaced.count(), 4);
     }
 
     #[test]

@@ -16,11 +16,11 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -28,7 +28,9 @@ use tower::Service;
 use super::limit::{Capacity, Limits, Slot, Turned};
 use super::line::Line;
 use super::pace::{Pace, Times};
+use super::refusal::turn_away;
 use super::socket::Socket;
+use super::stranger::Sort;
 
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
 /// come back at once, and then costs each of them a second.
@@ -50,26 +52,8 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(75);
 /// The same trouble is written to the log once in this time.
 const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(1);
 
-/// How often silent addresses are forgotten: each is after a second, and a full table turns all away.
+/// How often silent addresses are forgotten: each may be after a second.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Refusals that are being said at one time; beyond it a connection is closed without a word.
-const REFUSALS_MAX: usize = 64;
-
-/// How long saying a refusal may take.
-const REFUSAL_WITHIN: Duration = Duration::from_secs(1);
-
-const HUB_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-length: 157\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
-    \"code\":\"UNAVAILABLE\",\"detail\":\"the hub holds as many connections as it may\",\"retry_after\":5}";
-
-const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
-    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-length: 156\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\
-    \"code\":\"RATE_LIMITED\",\"detail\":\"too many connections come from this address\",\"retry_after\":5}";
 
 /// A bound port. It answers nothing until it serves; what connects before waits in its backlog.
 #[derive(Debug)]
@@ -121,15 +105,19 @@ impl Listener {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) {
-        let capacity = Capacity::new(limits);
         let serving = Serving {
+            capacity: Capacity::new(limits.clone()),
+            trouble: Arc::default(),
             router,
             http: Arc::new(http()),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            times: Times {
+                head: limits.header_timeout,
+                ..Times::default()
+            },
+            refusals: Capacity::new(limits.refusals()),
             tracker,
             stop: stop.clone(),
         };
-        let mut trouble = Trouble::default();
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -138,16 +126,25 @@ impl Listener {
                 biased;
                 () = stop.cancelled() => return,
                 _ = sweep.tick() => {
-                    capacity.sweep();
+                    serving.capacity.sweep();
                     continue;
                 }
                 accepted = self.inner.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => serving.take(&capacity, stream, peer, &mut trouble),
+                Ok((stream, peer)) => {
+                    serving.take(stream, peer);
+                    // Those that were told to go do so first: there is little room for them.
+                    if serving.capacity.has_leaving() || serving.refusals.has_leaving() {
+                        yield_now().await;
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    trouble.tell("no connection can be accepted", &error);
+                    serving
+                        .trouble
+                        .lock()
+                        .tell("no connection can be accepted", &error);
                     sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             }
@@ -156,78 +153,75 @@ impl Listener {
 }
 
 /// What each connection needs.
+#[derive(Clone)]
 struct Serving {
+    capacity: Arc<Capacity>,
+    trouble: Arc<Mutex<Trouble>>,
     router: Router,
     http: Arc<http1::Builder>,
-    refusals: Arc<Semaphore>,
+    times: Times,
+    /// Room for those who are turned away.
+    refusals: Arc<Capacity>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Serving {
-    fn take(
-        &self,
-        capacity: &Arc<Capacity>,
-        stream: TcpStream,
-        address: SocketAddr,
-        trouble: &mut Trouble,
-    ) {
-        let slot = match capacity.admit(address.ip()) {
-            Ok(slot) => slot,
-            Err(turned) => {
-                trouble.tell("a connection is turned away", &turned);
-                metrics::counter!("holdfast_http_connections_refused_total", "reason" => turned.label())
-                    .increment(1);
-                self.refuse(stream, turned);
-                return;
-            }
+    fn take(&self, stream: TcpStream, address: SocketAddr) {
+        let (slot, turned) = match self.capacity.admit(address.ip()) {
+            Ok(slot) => (slot, None),
+            Err(turned) => match self.refusals.admit(address.ip()) {
+                Ok(slot) => (slot, Some(turned)),
+                // There is no room either to tell it so.
+                Err(_) => return self.count_refused(turned),
+            },
         };
+        match (Socket::new(stream, Arc::clone(&slot)), turned) {
+            (Ok(socket), None) => {
+                self.tracker
+                    .spawn(self.clone().serve(socket, slot, address));
+            }
+            (Ok(socket), Some(turned)) => {
+                self.tracker
+                    .spawn(self.clone().refuse(socket, slot, address, turned));
+            }
+            // The other side has hung up already.
+            (Err(error), _) => tracing::debug!(%error, "socket options were refused"),
+        }
+    }
+
+    async fn serve(self, socket: Socket, slot: Arc<Slot>, address: SocketAddr) {
         // The other side has hung up already.
-        let Ok(local) = stream.local_addr() else {
+        let Ok(local) = socket.local_address() else {
             return;
         };
         let peer = Peer {
             address,
             local,
-            slot: Arc::clone(&slot),
+            slot,
         };
-        match Socket::new(stream, slot) {
-            Ok(socket) => {
-                let router = self.router.clone();
-                let stop = self.stop.clone();
-                let http = Arc::clone(&self.http);
-                self.tracker
-                    .spawn(async move { converse(&http, socket, peer, router, stop).await });
-            }
-            // The other side has hung up already.
-            Err(error) => tracing::debug!(%error, "socket options were refused"),
+        let (http, times) = (&self.http, self.times);
+        converse(http, socket, peer, self.router, self.stop, times).await;
+    }
+
+    /// Tells a connection that there is no room for it, unless there is by then.
+    async fn refuse(self, socket: Socket, slot: Arc<Slot>, address: SocketAddr, turned: Turned) {
+        let room = || self.capacity.admit_asking(address.ip()).ok();
+        let refusing = turn_away(socket, slot, turned, self.router.clone(), room);
+        match refusing.await {
+            Ok(Some((socket, slot))) => self.serve(socket, slot, address).await,
+            // Whether the refusal is heard is up to the one refused.
+            Ok(None) | Err(_) => self.count_refused(turned),
         }
     }
 
-    fn refuse(&self, stream: TcpStream, turned: Turned) {
-        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
-            return;
-        };
-        let words = if turned.is_hub_full() {
-            HUB_FULL
-        } else {
-            TOO_MANY
-        };
-        self.tracker.spawn(async move {
-            // Whether the refusal is heard is up to the one refused.
-            let _ = timeout(REFUSAL_WITHIN, say(stream, words)).await;
-            drop(permit);
-        });
+    fn count_refused(&self, turned: Turned) {
+        self.trouble
+            .lock()
+            .tell("a connection is turned away", &turned);
+        metrics::counter!("holdfast_http_connections_refused_total", "reason" => turned.label())
+            .increment(1);
     }
-}
-
-/// Writes a refusal and waits until it is read: closing with a request unread would tear it up.
-async fn say(mut stream: TcpStream, words: &[u8]) -> io::Result<()> {
-    stream.write_all(words).await?;
-    stream.shutdown().await?;
-    let mut unread = [0; 1024];
-    while stream.read(&mut unread).await? > 0 {}
-    Ok(())
 }
 
 /// The library's own limit of time is off: it is one for a silent connection and for a head that has begun. [`Pace`]
@@ -246,14 +240,20 @@ async fn converse(
     peer: Peer,
     router: Router,
     stop: CancellationToken,
+    times: Times,
 ) {
-    let pace = Arc::new(Pace::new(Times::default()));
+    let pace = Arc::new(Pace::new(times));
     let line = TokioIo::new(Line::new(socket, Arc::clone(&pace)));
     let answering = Arc::clone(&pace);
     let service = service_fn(move |mut request: Request<Incoming>| {
         answering.request_began();
         request.extensions_mut().insert(peer.clone());
-        answer(router.clone(), request, Arc::clone(&answering))
+        answer(
+            router.clone(),
+            request,
+            Arc::clone(&answering),
+            Arc::clone(&peer.slot),
+        )
     });
     let connection = http.serve_connection(line, service).with_upgrades();
     let mut connection = pin!(connection);
@@ -276,12 +276,17 @@ async fn answer(
     mut router: Router,
     request: Request<Incoming>,
     pace: Arc<Pace>,
+    slot: Arc<Slot>,
 ) -> Result<Response<AnswerBody>, Infallible> {
+    slot.works();
     let response = router.call(request.map(Body::new)).await?;
     let status = response.status();
     pace.set_unread(status.is_client_error() || status.is_server_error());
     if status == StatusCode::SWITCHING_PROTOCOLS {
         pace.upgraded();
+        slot.waits(Sort::Upgraded);
+    } else {
+        slot.waits(Sort::Idle);
     }
     Ok(response.map(|body| AnswerBody::new(body, pace)))
 }
@@ -356,23 +361,5 @@ impl Trouble {
         tracing::warn!(%error, untold = self.untold, "{what}");
         self.told = Some(Instant::now());
         self.untold = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_says_its_own_length() {
-        for words in [HUB_FULL, TOO_MANY] {
-            let text = std::str::from_utf8(words).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(
-                head.contains(&format!("content-length: {}", body.len())),
-                "{text}"
-            );
-            serde_json::from_str::<serde_json::Value>(body).unwrap();
-        }
     }
 }

@@ -10,6 +10,7 @@ mod bare;
 mod body;
 mod caller;
 mod guard;
+mod guess;
 mod handshake;
 mod health;
 mod key;
@@ -21,9 +22,11 @@ mod observe;
 mod origin;
 mod pace;
 mod problem;
+mod refusal;
 mod refused_origin;
 mod server;
 mod socket;
+mod stranger;
 mod upgrade;
 mod web;
 
@@ -40,7 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::connection::{Admission, Connections};
+use crate::connection::{Admission, Connections, WrongTokens};
 use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
@@ -127,6 +130,7 @@ struct Api {
     actions: Actions,
     server: ServerApi,
     upgrades: Upgrades,
+    wrong_tokens: WrongTokens,
     admission: Admission,
     health: Health,
     tracker: TaskTracker,
@@ -154,6 +158,7 @@ pub fn router(
     let check_origin = from_fn_with_state(origins.clone(), guard::check_origin);
     let check_host = from_fn_with_state(HostRule::new(server), check_host);
     let api = Api {
+        wrong_tokens: parts.connections.wrong_tokens(),
         server: ServerApi::new(
             name,
             parts.actions.clone(),

@@ -1,10 +1,12 @@
 //! One accepted TCP socket: its options, and its place among the connections that are counted.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -27,7 +29,7 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 /// A socket that gives its slot back when it closes, be it spoken over HTTP or WebSocket by then.
 pub(super) struct Socket {
     stream: TcpStream,
-    _slot: Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 impl Socket {
@@ -41,10 +43,31 @@ impl Socket {
         options.set_tcp_keepalive(&keepalive)?;
         #[cfg(target_os = "linux")]
         options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
-        Ok(Socket {
-            stream,
-            _slot: slot,
-        })
+        Ok(Socket { stream, slot })
+    }
+
+    /// The address that was connected to.
+    pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// Looks at what has come and leaves it there. Fails if the socket is told to go.
+    pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| self.slot.poll_displaced(cx)) => {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            peeked = self.stream.peek(buffer) => peeked,
+        }
+    }
+
+    /// Takes another slot in place of its own.
+    pub(super) fn moved_to(self, slot: Arc<Slot>) -> Socket {
+        Socket {
+            stream: self.stream,
+            slot,
+        }
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
@@ -64,7 +87,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buffer)
+        let socket = self.get_mut();
+        let read = Pin::new(&mut socket.stream).poll_read(cx, buffer);
+        if read.is_ready() || socket.slot.standing().is_known() {
+            return read;
+        }
+        ready!(socket.slot.poll_displaced(cx));
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
     }
 }
 

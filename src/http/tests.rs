@@ -71,6 +71,7 @@ impl Hub {
                 create_users: true,
                 personal_channel: false,
                 newcomers_per_minute: 0,
+                require_exp: true,
             },
         }
     }
@@ -86,6 +87,7 @@ impl Hub {
             queue_count_max: 512,
             channels_max: 128,
             messages_per_second: 100,
+            bytes_per_second: 65_536,
             recovery_max: 300,
             wrong_codes_per_minute: 30,
         };
@@ -106,7 +108,8 @@ impl Hub {
             actions,
             verifier,
             // Says one word to each new socket: the address it is taken to come from.
-            upgrades: Arc::new(|mut socket, peer: SocketAddr, _, _| {
+            upgrades: Arc::new(|mut socket, peer: SocketAddr, _, _, has_connected| {
+                has_connected();
                 tokio::spawn(async move {
                     let word = Message::text(peer.ip().to_string());
                     socket.send(word).await.unwrap();
@@ -382,6 +385,7 @@ async fn a_socket_opens_through_the_listener_and_keeps_its_place_until_it_closes
             connections_per_address_max: 0,
             connects_per_second: 0,
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
+            ..Limits::private()
         })
         .await;
     let mut request = format!("ws://{address}/connection/websocket")

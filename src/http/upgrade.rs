@@ -19,12 +19,12 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::Api;
 use super::address::{asker, origin_of};
 use super::handshake;
-use super::limit::Turned;
+use super::limit::{Slot, Turned};
 use super::list::members;
 use super::listener::Peer;
 use super::problem::Problem;
 use crate::config::ClientConfig;
-use crate::connection::Meter;
+use crate::connection::{HasConnected, Meter};
 use crate::limits::Asker;
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
@@ -32,9 +32,11 @@ use crate::wire::{Encoding, Reason, Refusal};
 /// A socket that has just become one.
 pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
-/// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for.
-/// Must not block: it runs in a task of the socket's own, which ends when it returns.
-pub type Upgrades = Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding) + Send + Sync>;
+/// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for, and
+/// calls the last once a session is connected. Must not block: it runs in a task of the socket's own, which ends when
+/// it returns.
+pub type Upgrades =
+    Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding, HasConnected) + Send + Sync>;
 
 /// How long the 101 may take to be sent.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
@@ -81,7 +83,8 @@ pub(super) async fn websocket(
     let mut response = handshake::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
     // The last check, because it counts the connection.
-    let client = (admit(&request)?, asker(&request));
+    let (client, slot) = admit(&request)?;
+    let asker = asker(&request);
     if let Some(protocol) = protocol {
         let protocol = HeaderValue::from_static(protocol);
         response
@@ -90,7 +93,7 @@ pub(super) async fn websocket(
     }
     api.tracker.spawn(hand_over(
         upgrade,
-        client,
+        (client, asker, slot),
         encoding,
         api.socket,
         Arc::clone(&api.upgrades),
@@ -100,7 +103,7 @@ pub(super) async fn websocket(
 
 async fn hand_over(
     upgrade: OnUpgrade,
-    (client, asker): (SocketAddr, Asker),
+    (client, asker, slot): (SocketAddr, Asker, Arc<Slot>),
     encoding: Encoding,
     config: WebSocketConfig,
     upgrades: Upgrades,
@@ -111,11 +114,17 @@ async fn hand_over(
     };
     let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    upgrades(socket, client, asker, encoding);
+    upgrades(
+        socket,
+        client,
+        asker,
+        encoding,
+        Box::new(move || slot.is_shown()),
+    );
 }
 
 /// Finds the client's address and counts the connection for it.
-fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
+fn admit(request: &Request) -> Result<(SocketAddr, Arc<Slot>), Refusal> {
     // Only a router that is called without a listener has no peer.
     let peer = request
         .extensions()
@@ -123,7 +132,7 @@ fn admit(request: &Request) -> Result<SocketAddr, Refusal> {
         .ok_or_else(|| Refusal::bad_request("this request came through no socket"))?;
     let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
     match peer.slot.count_for(client.ip()) {
-        Ok(()) => Ok(client),
+        Ok(()) => Ok((client, Arc::clone(&peer.slot))),
         Err(turned @ Turned::Full) => Err(Refusal::new(Reason::Unavailable, turned.to_string())),
         Err(turned @ (Turned::AddressFull | Turned::TooOften)) => {
             Err(Refusal::new(Reason::RateLimited, turned.to_string()))

@@ -9,13 +9,12 @@ use ractor::{ActorStatus, MessagingErr};
 use sea_orm::{DatabaseConnection, DbErr};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::active::ActiveUsers;
 use super::actor::unavailable;
 use super::error::is_out_of_connections;
 use super::message::PersistenceMessage;
-use super::metric::ATTEMPTS;
 use super::queue::{Job, Settle};
 use super::run::RunStart;
 use super::stop::CleanStop;
@@ -25,7 +24,7 @@ use super::{
     StoredStream, StoredUser, Write, WriteError, publication, read,
 };
 use crate::clock::HubTime;
-use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+use crate::id::{RoomCode, RoomId, SessionId, UserId};
 
 /// The longest that a read may take, under the 5 s after which a client gives up.
 const READ_WITHIN: Duration = Duration::from_secs(4);
@@ -40,10 +39,6 @@ const STOP_STALLED_AFTER: Duration = Duration::from_secs(20);
 
 /// The longest that a question of health may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
-
-/// Before a token is said to be unknown it is looked up again after these waits: a reply with a token must
-/// never be faster than the token.
-const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 
 /// Writes to the database and reads from it. Cheap to clone.
 #[derive(Clone)]
@@ -111,45 +106,6 @@ impl Persistence {
     /// Leaves a mark that may be lost. It is written within about a second.
     pub fn mark(&self, write: SoftWrite) {
         self.shared.marks.leave(write);
-    }
-
-    /// Finds a session by its token, asking twice more before saying that there is none. `hint` is the
-    /// part of the token that may be logged.
-    pub async fn session_by_token(
-        &self,
-        hash: TokenHash,
-        hint: &str,
-    ) -> Result<Option<StoredSession>, ReadError> {
-        let mut waits = TOKEN_WAITS.iter();
-        for (attempt, lookups) in ATTEMPTS.into_iter().zip(&self.shared.metrics.lookups) {
-            let readers = self.readers();
-            let found = self
-                .read(async move { read::session_by_token(&readers, hash).await })
-                .await;
-            let (outcome, lookups) = match &found {
-                Ok(Some(_)) => ("found", &lookups.found),
-                Ok(None) => ("missing", &lookups.missing),
-                Err(_) => ("unavailable", &lookups.unavailable),
-            };
-            lookups.increment(1);
-            match (found, waits.next()) {
-                (Ok(None), Some(wait)) => {
-                    debug!(token = hint, attempt, "a token was not found, asking again");
-                    tokio::time::sleep(*wait).await;
-                }
-                (Ok(None), None) => warn!(token = hint, attempt, "a token was not found"),
-                (found, _) => {
-                    if attempt != "1" {
-                        warn!(
-                            token = hint,
-                            attempt, outcome, "a token took several look-ups"
-                        );
-                    }
-                    return found;
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// The session with which the user holds a seat, if any.

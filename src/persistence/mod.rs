@@ -21,6 +21,7 @@ mod handle;
 mod job;
 mod lane;
 mod lock;
+mod look_up;
 mod mark;
 mod message;
 mod metric;
@@ -55,6 +56,7 @@ pub use command::{
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};
+pub use look_up::Retries;
 pub use news::{Farewell, News, Offsets, PartingWords, VacatedSeat, Words};
 pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;

@@ -20,6 +20,7 @@ use super::error::Cause;
 use super::gather::Gather;
 use super::lane::{self, Lane};
 use super::lock::{DaemonLock, Unlocked};
+use super::look_up::UnknownTokens;
 use super::mark::Marks;
 use super::message::PersistenceMessage;
 use super::metric::PersistenceMetrics;
@@ -75,6 +76,7 @@ pub(super) struct Shared {
     pub(super) shell: RwLock<Option<ActorRef<PersistenceMessage>>>,
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
+    pub(super) unknown_tokens: UnknownTokens,
     /// The kinds that are configured without a durable history.
     pub(super) memory_kinds: Arc<[String]>,
     /// The queues of the lanes, to look at. They are gone while nobody takes writes.
@@ -142,6 +144,7 @@ impl Store {
             shell: RwLock::new(None),
             lock,
             metrics: PersistenceMetrics::new(),
+            unknown_tokens: UnknownTokens::default(),
             memory_kinds: memory_kinds(config),
             queues: RwLock::default(),
         });

@@ -75,6 +75,7 @@ impl Actor for RoomActor {
             context,
             me,
         };
+        room.share_history();
         for seat in seats {
             room.restore(seat, seed.origin).await;
         }
@@ -163,6 +164,7 @@ impl Room {
             RoomMessage::Leave { connection } => room.leave(connection),
             RoomMessage::Expire { connection } => room.expire(connection),
             RoomMessage::Renew { peer } => room.renew(peer),
+            RoomMessage::ForgetBefore(moment) => room.stream.forget_before(moment),
             RoomMessage::RemoveHistory { reply } => room.remove_history(reply),
             // Taken apart before.
             RoomMessage::Past(_) => {}
@@ -198,6 +200,18 @@ impl Room {
         }
         room.carried_out(is_about_seats);
         Ok(())
+    }
+
+    /// Counts the history of an open channel with those of all others.
+    fn share_history(&mut self) {
+        if self.kind.is_open_channel() && self.stream.has_history() {
+            let me = self.me.clone();
+            let forget = Box::new(move |moment| {
+                // It has stopped, and keeps nothing any more.
+                let _ = me.cast(RoomMessage::ForgetBefore(moment));
+            });
+            self.stream.count_with(self.context.history.share(forget));
+        }
     }
 
     fn carried_out(&mut self, is_about_seats: bool) {

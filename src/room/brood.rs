@@ -16,6 +16,7 @@ use super::directory::RoomDirectory;
 use super::dormant::Dormant;
 use super::game::UNHEARD_MAX;
 use super::handle::{Audience, RoomHandle, RoomKey};
+use super::history_memory::HistoryMemory;
 use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
 use super::metric::RoomMetrics;
@@ -45,6 +46,8 @@ pub(super) struct RoomContext {
     /// A place for each open channel that lives on although nobody listens.
     pub(super) unheard: Arc<Semaphore>,
     pub(super) dormant: Dormant,
+    /// For the histories of all open channels.
+    pub(super) history: HistoryMemory,
     directory: Arc<RoomDirectory>,
     is_paused: AtomicBool,
 }
@@ -101,6 +104,7 @@ impl Rooms {
             metrics: Arc::new(RoomMetrics::new()),
             unheard: Arc::new(Semaphore::new(UNHEARD_MAX)),
             dormant: Dormant::new(),
+            history: HistoryMemory::new(config.history.memory_max),
             directory,
             is_paused: AtomicBool::new(false),
         }))

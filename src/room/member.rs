@@ -9,9 +9,13 @@ use serde_json::value::RawValue;
 use super::crowd::Crowd;
 use super::message::Asked;
 use super::notice::Epoch;
+use super::presence::Presence;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::wire::{ClientInfo, Close, Encoding, Frame, Overrides, Push, Shared, UserView, push};
+use crate::wire::{
+    ClientInfo, Close, Encoding, Frame, Overrides, PreparedPresence, PresenceResult,
+    PresenceStatsResult, Push, Shared, UserView, push,
+};
 
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
@@ -161,6 +165,7 @@ pub(super) struct Members {
     present: HashMap<ConnectionId, Member>,
     /// Who has left, and nobody was told of it yet.
     left: Vec<Arc<ClientInfo>>,
+    presence: Presence,
 }
 
 impl Members {
@@ -168,11 +173,17 @@ impl Members {
         Members {
             present: HashMap::new(),
             left: Vec::new(),
+            presence: Presence::default(),
         }
     }
 
     pub(super) fn add(&mut self, member: Member) {
-        self.present.insert(member.peer.connection, member);
+        if member.terms.is_shown {
+            self.presence.enters(&member.info.user);
+        }
+        if let Some(earlier) = self.present.insert(member.peer.connection, member) {
+            self.gone(earlier);
+        }
     }
 
     /// Somebody who has left, for the others to be told.
@@ -212,11 +223,15 @@ impl Members {
         if let Some(member) = self.present.get_mut(&peer.connection) {
             member.info = peer.describe(member.info.chan_info.clone());
             member.peer = peer;
+            self.presence.changed();
         }
     }
 
     fn gone(&mut self, mut member: Member) {
         member.is_dismissed = true;
+        if member.terms.is_shown {
+            self.presence.leaves(&member.info.user);
+        }
         if member.is_told_of() {
             self.left.push(Arc::clone(&member.info));
         }
@@ -249,6 +264,7 @@ impl Members {
                 let info = seat.or(member.unseated_info.as_ref());
                 member.info = member.peer.describe(info.cloned());
                 member.is_seated = seat.is_some();
+                self.presence.changed();
             }
         }
     }
@@ -290,18 +306,24 @@ impl Members {
     }
 
     /// Members that are shown to those who ask who is there.
-    pub(super) fn shown(&self) -> impl Iterator<Item = &Member> {
-        self.iter().filter(|member| member.terms.is_shown)
+    pub(super) fn presence(&self) -> PresenceResult {
+        present(&self.present)
+    }
+
+    /// The same, encoded.
+    pub(super) fn prepared_presence(&mut self, encoding: Encoding) -> &PreparedPresence {
+        let present = &self.present;
+        self.presence.prepared(encoding, || self::present(present))
+    }
+
+    pub(super) fn presence_stats(&self) -> PresenceStatsResult {
+        self.presence.stats()
     }
 
     /// Members without a seat that are here as the kind allows it.
     pub(super) fn spectators(&self) -> usize {
         let is_spectator = |member: &&Member| !member.is_seated && !member.is_given;
         self.present.values().filter(is_spectator).count()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.present.values()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -323,14 +345,26 @@ impl Members {
     }
 
     fn retain(&mut self, mut is_kept: impl FnMut(&Member) -> bool) {
-        let left = &mut self.left;
+        let (left, presence) = (&mut self.left, &mut self.presence);
         self.present.retain(|_, member| {
             let is_kept = is_kept(member);
             member.is_dismissed = !is_kept;
+            if !is_kept && member.terms.is_shown {
+                presence.leaves(&member.info.user);
+            }
             if !is_kept && member.is_told_of() {
                 left.push(Arc::clone(&member.info));
             }
             is_kept
         });
+    }
+}
+
+fn present(members: &HashMap<ConnectionId, Member>) -> PresenceResult {
+    let shown = members.values().filter(|member| member.terms.is_shown);
+    PresenceResult {
+        presence: shown
+            .map(|member| (Arc::clone(&member.info.client), Arc::clone(&member.info)))
+            .collect(),
     }
 }

@@ -92,6 +92,8 @@ pub(super) enum RoomMessage {
     },
     /// A game's own server asks.
     Game(Box<GameQuestion>),
+    /// Forgets what is older: the memory of all open channels' histories is scarce.
+    ForgetBefore(HubTime),
     /// Forgets what the stream has kept. Answered once that is durable, if the stream is.
     RemoveHistory {
         reply: RpcReplyPort<Result<(), Failure>>,
@@ -156,6 +158,7 @@ impl RoomMessage {
             | RoomMessage::Renew { .. }
             | RoomMessage::Publish { .. }
             | RoomMessage::Game(_)
+            | RoomMessage::ForgetBefore(_)
             | RoomMessage::RemoveHistory { .. }
             | RoomMessage::Past(_)
             | RoomMessage::Ask { .. }

@@ -24,6 +24,8 @@ pub(super) struct RoomMetrics {
     pub(super) batch_duration: Histogram,
     /// Publications that found too many waiting.
     pub(super) batch_full: Counter,
+    /// Publications of clients that were larger than their kind allows.
+    pub(super) too_large: Counter,
     rooms: Gauge,
     held: Gauge,
     away: Gauge,
@@ -54,6 +56,7 @@ impl RoomMetrics {
             batch_size: histogram!("holdfast_durable_batch_size"),
             batch_duration: histogram!("holdfast_durable_batch_duration_seconds"),
             batch_full: counter!("holdfast_durable_publications_refused_total"),
+            too_large: counter!("holdfast_commands_limited_total", "limit" => "message_max"),
             rooms: gauge!("holdfast_rooms"),
             held: seats("held"),
             away: seats("away"),

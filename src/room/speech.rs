@@ -1,6 +1,5 @@
 //! What is said in a room: subscribing, publishing, and questions about the past and the present.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::id::ConnectionId;
 use crate::wire::{
     ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, Overrides, PresenceResult,
     PresenceStatsResult, Push, Refusal, Shared, SubscribeRequest, SubscribeResult,
-    UnsubscribeResult, push, result,
+    UnsubscribeResult, push,
 };
 
 impl Room {
@@ -139,7 +138,7 @@ impl Room {
         since: Instant,
         reply: PublishReply,
     ) {
-        match self.speaker(peer) {
+        match self.check_size(&data).and_then(|()| self.speaker(peer)) {
             Ok(info) => {
                 let said = Said {
                     data,
@@ -152,6 +151,19 @@ impl Room {
             }
             Err(failure) => reply.settle(Err(failure)),
         }
+    }
+
+    /// Refuses a client's publication that is larger than the kind allows.
+    fn check_size(&self, data: &[u8]) -> Result<(), Failure> {
+        let most = self.kind.config.message_max;
+        if data.len() <= most {
+            return Ok(());
+        }
+        self.context.metrics.too_large.increment(1);
+        let (kind, bytes) = (&self.kind.name, data.len());
+        Err(Failure::bad_request(format_args!(
+            "data of a publication has at most {most} bytes in channels of kind {kind}, not {bytes}"
+        )))
     }
 
     /// What everybody sees of a publisher, if it is one.
@@ -188,12 +200,12 @@ impl Room {
         // Full or closed: nobody is there to hear the answer.
         let _ = match question {
             Question::Presence => {
-                let frame = result(outbound.encoding(), id, &self.presence());
+                let presence = self.members.prepared_presence(outbound.encoding());
                 // More than the queue ever holds: its client would be cut off for it.
-                if frame.len() > 2 * outbound.half().bytes_max {
+                if presence.weight() > 2 * outbound.half().bytes_max {
                     return Err(ErrorCode::LimitExceeded.into());
                 }
-                outbound.offer(frame)
+                outbound.offer_answer(presence.reply(id))
             }
             Question::PresenceStats => outbound.answer(id, &self.presence_stats()),
             Question::History(request) => {
@@ -205,21 +217,11 @@ impl Room {
     }
 
     pub(super) fn presence(&self) -> PresenceResult {
-        let members = self.members.shown();
-        PresenceResult {
-            presence: members
-                .map(|member| (Arc::clone(&member.info.client), Arc::clone(&member.info)))
-                .collect::<BTreeMap<_, _>>(),
-        }
+        self.members.presence()
     }
 
     pub(super) fn presence_stats(&self) -> PresenceStatsResult {
-        let users: BTreeSet<_> = self.members.shown().map(|who| &who.info.user).collect();
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        PresenceStatsResult {
-            num_clients: count(self.members.shown().count()),
-            num_users: count(users.len()),
-        }
+        self.members.presence_stats()
     }
 
     /// A page of at most so many bytes, and `client.recovery_max` publications.

@@ -1,10 +1,11 @@
 //! A room's stream of publications: their numbers, and the recent past.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::history_memory::HistoryShare;
 use super::journal::Said;
+use super::kept::Kept;
 use super::stored::{restored, to_stored};
 use crate::clock::HubTime;
 use crate::config::KindConfig;
@@ -20,8 +21,7 @@ use crate::wire::{
 pub(super) struct Stream {
     epoch: Arc<str>,
     top: u64,
-    kept: VecDeque<Publication>,
-    bytes: usize,
+    kept: Kept,
     size_max: usize,
     bytes_max: usize,
     ttl: Duration,
@@ -69,8 +69,7 @@ impl Stream {
         let mut stream = Stream {
             epoch: stored.epoch,
             top: stored.top,
-            kept: VecDeque::new(),
-            bytes: 0,
+            kept: Kept::default(),
             size_max: config.history_size,
             bytes_max: config.history_bytes,
             ttl: config.history_ttl,
@@ -88,7 +87,7 @@ impl Stream {
             return stream;
         }
         for stored in stored.publications {
-            stream.keep(restored(stored));
+            stream.kept.push(restored(stored));
         }
         stream
     }
@@ -105,8 +104,9 @@ impl Stream {
         if self.has_history() {
             self.top += 1;
             publication.offset = self.top;
-            self.keep(publication.clone());
+            self.kept.push(publication.clone());
             self.prune(now);
+            self.kept.fit_into_memory();
         }
         publication
     }
@@ -256,15 +256,13 @@ impl Stream {
             return;
         };
         durable.past = Past::Here;
-        let oldest = self.kept.front().map_or(self.top + 1, |kept| kept.offset);
+        let oldest = self.oldest_offset();
         // What was published meanwhile may have used up all that is kept.
         if oldest != top + 1 {
             return;
         }
         for stored in past.into_iter().rev() {
-            let publication = restored(stored);
-            self.bytes += publication.weight();
-            self.kept.push_front(publication);
+            self.kept.push_oldest(restored(stored));
         }
         self.prune(now);
     }
@@ -278,12 +276,24 @@ impl Stream {
         }
     }
 
+    /// Counts what is kept from here on with the histories of all open channels.
+    pub(super) fn count_with(&mut self, share: HistoryShare) {
+        self.kept.count_with(share);
+    }
+
+    /// Forgets what is older than a moment: other channels need the memory.
+    pub(super) fn forget_before(&mut self, moment: HubTime) {
+        self.kept.forget_before(moment);
+    }
+
     /// Forgets what is kept, up to and with an offset.
     pub(super) fn forget(&mut self, up_to: u64) {
-        while let Some(oldest) = self.kept.front()
-            && oldest.offset <= up_to
+        while self
+            .kept
+            .oldest()
+            .is_some_and(|oldest| oldest.offset <= up_to)
         {
-            self.drop_oldest();
+            self.kept.drop_oldest();
         }
         if let Some(durable) = &mut self.durable {
             durable.past = Past::Here;
@@ -296,7 +306,7 @@ impl Stream {
         self.prune(now);
         let size = u64::try_from(self.size_max).unwrap_or(u64::MAX);
         let by_size = (self.top + 1).saturating_sub(size);
-        let oldest = self.kept.front().map_or(self.top + 1, |kept| kept.offset);
+        let oldest = self.oldest_offset();
         let ttl = self.ttl;
         let durable = self.durable.as_mut()?;
         if let Past::Unread { at, .. } = durable.past
@@ -318,7 +328,7 @@ impl Stream {
     /// How long until something that a durable stream keeps is too old.
     pub(super) fn next_expiry(&self, now: HubTime) -> Option<Duration> {
         let oldest = match self.durable.as_ref()?.past {
-            Past::Here => self.kept.front()?.time,
+            Past::Here => self.kept.oldest()?.time,
             Past::Unread { at, .. } | Past::Reading { at, .. } => at,
         };
         Some(oldest.plus(self.ttl).since(now))
@@ -342,11 +352,7 @@ impl Stream {
         if !self.is_epoch(position) || count > self.kept.len() || count > limits.count_max {
             return None;
         }
-        let missed: Vec<_> = self
-            .kept
-            .range(self.kept.len() - count..)
-            .cloned()
-            .collect();
+        let missed: Vec<_> = self.kept.newest(count).cloned().collect();
         let bytes: usize = missed.iter().map(Publication::weight).sum();
         (bytes <= limits.bytes_max).then_some(missed)
     }
@@ -360,24 +366,19 @@ impl Stream {
         durable.map_or(Past::Here, |durable| durable.past)
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.kept.pop_front() {
-            self.bytes -= oldest.weight();
-        }
-    }
-
-    fn keep(&mut self, publication: Publication) {
-        self.bytes += publication.weight();
-        self.kept.push_back(publication);
+    /// The lowest offset that is kept; the next one to be given if none is.
+    fn oldest_offset(&self) -> u64 {
+        let oldest = self.kept.oldest();
+        oldest.map_or(self.top + 1, |oldest| oldest.offset)
     }
 
     fn prune(&mut self, now: HubTime) {
-        while let Some(oldest) = self.kept.front()
+        while let Some(oldest) = self.kept.oldest()
             && (self.kept.len() > self.size_max
-                || self.bytes > self.bytes_max
+                || self.kept.bytes() > self.bytes_max
                 || now.since(oldest.time) > self.ttl)
         {
-            self.drop_oldest();
+            self.kept.drop_oldest();
         }
     }
 }

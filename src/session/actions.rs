@@ -19,7 +19,7 @@ use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{
-    Command, Committed, OpenSession, Persistence, Refused, Write, WriteError,
+    Command, Committed, OpenSession, Persistence, Refused, Retries, Write, WriteError,
 };
 use crate::room::{RoomKey, Rooms, refusal};
 use crate::supervisor::LoadError;
@@ -119,8 +119,12 @@ impl Actions {
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, INVALID_USER_REFERENCE, UNAVAILABLE.
-    pub async fn identify(&self, token: &SessionToken) -> Result<SessionHandle, Refusal> {
-        match self.find(token).await? {
+    pub async fn identify(
+        &self,
+        token: &SessionToken,
+        retries: Retries<'_>,
+    ) -> Result<SessionHandle, Refusal> {
+        match self.find(token, retries).await? {
             Found::Session(session) => {
                 self.check_login(&session)?;
                 self.check_active(&session.user().id).await?;
@@ -130,7 +134,7 @@ impl Actions {
         }
     }
 
-    async fn find(&self, token: &SessionToken) -> Result<Found, Refusal> {
+    async fn find(&self, token: &SessionToken, retries: Retries<'_>) -> Result<Found, Refusal> {
         let hash = token.hash();
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Ok(Found::Session(session));
@@ -138,7 +142,10 @@ impl Actions {
         if let Some(session) = self.wake_token(hash).await.map_err(unanswered)? {
             return Ok(Found::Session(session));
         }
-        let stored = self.persistence.session_by_token(hash, token.hint()).await;
+        let found = self
+            .persistence
+            .session_by_token_while(hash, token.hint(), retries);
+        let stored = found.await;
         let invalid = "no session has this token";
         let stored = stored
             .map_err(|_| Refusal::unavailable())?
@@ -284,8 +291,9 @@ impl Actions {
         &self,
         token: &SessionToken,
         key: Option<CommandKey>,
+        retries: Retries<'_>,
     ) -> Result<(), Refusal> {
-        match self.find(token).await? {
+        match self.find(token, retries).await? {
             Found::Session(session) => {
                 self.check_login(&session)?;
                 self.end_session(&session, None, key).await

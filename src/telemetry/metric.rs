@@ -7,67 +7,11 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
+use super::family::{Family, Measure, counts, label, shows, spreads};
 use super::series::{
     ACTORS, CLOSE_REASONS, COMMANDS, JWTS, LIMITED, PARTS, RESTARTED, RESUMES, SERVER_METHODS,
     SWEPT, TOKEN_FAULTS,
 };
-
-/// Metrics of one name.
-#[derive(Debug, Clone, Copy)]
-pub struct Family {
-    pub name: &'static str,
-    pub measure: Measure,
-    pub labels: &'static [Label],
-    /// One sentence for people; the help text of the metric.
-    pub help: &'static str,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Only grows while the process lives.
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// A label with all the values that it may have.
-#[derive(Debug, Clone, Copy)]
-pub struct Label {
-    pub name: &'static str,
-    /// Empty for the routes, which the listeners register themselves.
-    pub values: &'static [&'static str],
-}
-
-const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
-    Label { name, values }
-}
-
-const fn counts(name: &'static str, labels: &'static [Label], help: &'static str) -> Family {
-    Family {
-        name,
-        measure: Measure::Counter,
-        labels,
-        help,
-    }
-}
-
-const fn shows(name: &'static str, labels: &'static [Label], help: &'static str) -> Family {
-    Family {
-        name,
-        measure: Measure::Gauge,
-        labels,
-        help,
-    }
-}
-
-const fn spreads(name: &'static str, help: &'static str) -> Family {
-    Family {
-        name,
-        measure: Measure::Histogram,
-        labels: &[],
-        help,
-    }
-}
 
 /// All of them, in the order of the operator's manual.
 pub const FAMILIES: &[Family] = &[
@@ -271,6 +215,16 @@ pub const FAMILIES: &[Family] = &[
         ],
         "calls of the server API, those within a batch included",
     ),
+    shows(
+        "holdfast_history_bytes",
+        &[],
+        "memory of the histories of all open channels",
+    ),
+    counts(
+        "holdfast_history_forgotten_total",
+        &[],
+        "publications of open channels forgotten because of history.memory_max",
+    ),
     counts(
         "holdfast_admin_refused_total",
         &[label("reason", &["wrong_token", "limited", "foreign_page"])],
@@ -280,6 +234,24 @@ pub const FAMILIES: &[Family] = &[
         "holdfast_limited_total",
         &[label("limit", LIMITED)],
         "requests refused because too many of their kind had come from their address or session, or their user had too many seats",
+    ),
+    counts(
+        "holdfast_commands_limited_total",
+        &[label(
+            "limit",
+            &["messages_per_second", "bytes_per_second", "message_max"],
+        )],
+        "commands of clients refused because they were too many, too much or too large",
+    ),
+    counts(
+        "holdfast_wrong_tokens_limited_total",
+        &[],
+        "unknown session tokens looked up only once because their address had shown too many",
+    ),
+    counts(
+        "holdfast_secret_guesses_limited_total",
+        &[label("secret", &["api_key"])],
+        "requests refused because their address had shown too many wrong secrets",
     ),
     counts(
         "holdfast_commits_total",
@@ -373,6 +345,11 @@ pub const FAMILIES: &[Family] = &[
             label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]),
         ],
         "requests on both ports; upgrades count as 1xx, unknown addresses as none",
+    ),
+    counts(
+        "holdfast_http_connections_displaced_total",
+        &[],
+        "sockets that had shown nothing, closed because there was no room for another",
     ),
     counts(
         "holdfast_http_connections_refused_total",

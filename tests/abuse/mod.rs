@@ -2,16 +2,21 @@
 //!
 //! Each test keeps fifty honest players at play meanwhile. All load is bounded and on loopback.
 
+mod amplify;
 mod churn;
 mod code;
 mod flood;
 mod frame;
 mod handshake;
+mod history;
 mod honest;
 mod input;
 mod newcomer;
+mod places;
 mod raw;
+mod secrets;
 mod slow;
+mod speech;
 mod vitals;
 
 use std::time::Duration;

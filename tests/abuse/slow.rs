@@ -63,7 +63,10 @@ async fn a_line_that_goes_dead_is_noticed_after_ping_and_pong_and_the_seat_is_ke
 async fn members_that_never_read_are_cut_off_bounded_and_keep_their_seats() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("kind.hall.seats", "32")
+        .set("kind.hall.message_max", "64KiB")
         .set("client.messages_per_second", "100000")
+        .set("client.bytes_per_second", "1GiB")
+        .set("kind.table.message_max", "64KiB")
         .set("client.ping", PATIENT_PING)
         .start()
         .await;
@@ -127,6 +130,8 @@ async fn sleeps(daemon: &Daemon, player: &Player) -> Raw {
 async fn a_member_that_reads_too_slowly_is_told_3008() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("client.messages_per_second", "100000")
+        .set("client.bytes_per_second", "1GiB")
+        .set("kind.table.message_max", "64KiB")
         .set("client.queue_count_max", "8")
         .set("client.ping", PATIENT_PING)
         .start()
@@ -188,9 +193,12 @@ async fn one_that_stops_reading_is_not_noticed_by_the_others_and_comes_back_to_i
     const ROUNDS_MAX: usize = 10;
     let daemon = Daemon::on(Database::Sqlite)
         .set("kind.hall.seats", "16")
+        .set("kind.hall.message_max", "64KiB")
         .set("kind.hall.history_size", "10000")
         .set("kind.hall.history_bytes", "256MiB")
         .set("client.messages_per_second", "100000")
+        .set("client.bytes_per_second", "1GiB")
+        .set("kind.table.message_max", "64KiB")
         .set("client.ping", PATIENT_PING)
         .start()
         .await;

@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use super::{lets_in, refuses, tries};
-use crate::support::{Daemon, Database, Issuer, Refusal, in_seconds};
+use crate::support::{Client, Daemon, Database, Issuer, Refusal, in_seconds};
 
 const SECRET: &str = "a-secret-of-thirty-two-characters";
 
@@ -19,7 +19,9 @@ fn with(mut claims: Value) -> String {
 }
 
 async fn daemon() -> Daemon {
-    let plan = Daemon::on(Database::Sqlite).set("auth.hmac_secret", SECRET);
+    let plan = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false");
     plan.start().await
 }
 
@@ -51,6 +53,7 @@ async fn a_token_past_its_time_or_before_it_is_told_to_be_fetched_anew() {
 async fn a_token_for_another_hub_is_invalid() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("auth.audience", "this-hub")
         .set("auth.issuer", "this-game")
         .start()
@@ -88,6 +91,29 @@ async fn where_none_is_configured_audience_and_issuer_do_not_matter() {
     let claims = json!({ "aud": "anyone", "iss": "anyone" });
 
     assert_eq!(lets_in(&daemon, &with(claims)).await, "u1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_never_expires_is_invalid_unless_the_hub_is_told_to_take_it() {
+    let strict = Daemon::on(Database::Sqlite)
+        .set("auth.hmac_secret", SECRET)
+        .start()
+        .await;
+    let endless = game().signs(json!({ "sub": "u1" }));
+
+    refuses(&strict, &endless, 3500).await;
+    let request = strict.post("/v1/sessions", json!({})).by(&endless);
+    let refused = request.send().await;
+    assert_eq!(refused.refusal(), (401, "TOKEN_INVALID"));
+    assert!(refused.text.contains("exp"), "{refused:?}");
+    assert_eq!(lets_in(&strict, &game().lets_in("u1")).await, "u1");
+    let (mut client, _) = Client::connect(strict.address(), &game().lets_in("u1")).await;
+    let opens = json!({ "sub": "u1", "channel": "$lobby:vip" });
+    let body = json!({ "channel": "$lobby:vip", "token": game().signs(opens) });
+    let refused = client.asks("subscribe", body).await.unwrap_err();
+    assert_eq!(refused.code(), 103);
+
+    assert_eq!(lets_in(&daemon().await, &endless).await, "u1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,7 @@ fn game() -> Issuer {
 fn plan(database: Database) -> Plan {
     Daemon::on(database)
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("auth.guests", "false")
 }
 

@@ -255,6 +255,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             create_users: true,
             personal_channel: false,
             newcomers_per_minute: 0,
+            require_exp: true,
         },
         client: ClientConfig {
             ping: 25 * second,
@@ -266,10 +267,12 @@ fn config(url: &str, folder: &TempDir) -> Config {
             queue_count_max: 512,
             channels_max: 128,
             messages_per_second: 100,
+            bytes_per_second: 65_536,
             recovery_max: 300,
             wrong_codes_per_minute: 30,
         },
         admission: Config::default().admission,
+        history: Config::default().history,
         shutdown: ShutdownConfig {
             timeout: 30 * second,
             clients_per_second: 1000,

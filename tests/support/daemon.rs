@@ -188,6 +188,11 @@ impl Daemon {
         self.address
     }
 
+    /// The operators' listener.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The id of the process.
     pub(crate) fn process(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
@@ -457,6 +462,8 @@ impl Daemon {
             // All clients here come from one address, and some ask for rooms that do not exist.
             ("client.wrong_codes_per_minute", "100000"),
             ("auth.newcomers_per_minute", "0"),
+            ("server.connections_per_address_max", "0"),
+            ("server.connects_per_second", "0"),
         ] {
             command.arg("--set").arg(format!("{key}={value}"));
         }

@@ -25,6 +25,7 @@ use self::answer::{Answer, ErrorMode, Outcome, respond, written};
 use self::fields::{Fields, must_be};
 use self::metric::CallCounts;
 use super::Api;
+use super::address::asker;
 use super::api::change_within;
 use super::body;
 use super::problem::Problem;
@@ -205,8 +206,9 @@ pub(super) async fn call(
     method: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let asker = asker(&request);
     let (parts, body) = request.into_parts();
-    api.gate.check_key(&parts.headers)?;
+    api.gate.check_key(&parts.headers, asker)?;
     let name = method.map(|Path(name)| name).unwrap_or_default();
     let method = Method::parse(&name).ok_or_else(Problem::not_found)?;
     let bytes = body::read_up_to(&parts.headers, body, BODY_BYTES_MAX).await?;

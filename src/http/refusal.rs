@@ -1,0 +1,162 @@
+//! Connections for which there is no room: they are told so. Probes among them are answered all the same, so that a
+//! flood gets no hub restarted.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::http::header::HOST;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
+
+use super::limit::{Slot, Turned};
+use super::socket::Socket;
+use super::stranger::Sort;
+use super::{LIVEZ, READYZ};
+
+/// How long a connection has to say what it wants, and how long it has to hear the answer.
+const LINE_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Between two looks at a line that came in part.
+const LINE_POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// As much as is looked at of what it wants; a probe's first line is shorter.
+const LINE_BYTES_MAX: usize = 512;
+
+/// The largest answer to a probe. It names each part of the hub.
+const PROBE_BYTES_MAX: usize = 16 * 1024;
+
+const HUB_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-length: 157\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"code\":\"UNAVAILABLE\",\"detail\":\"the hub holds as many connections as it may\",\"retry_after\":5}";
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-length: 156\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\
+    \"code\":\"RATE_LIMITED\",\"detail\":\"too many connections come from this address\",\"retry_after\":5}";
+
+/// Answers a connection that is turned away, unless there is room for it after all: it is given back then, with its
+/// slot. It may be told to go at any time but while a probe is carried out.
+pub(super) async fn turn_away(
+    mut socket: Socket,
+    slot: Arc<Slot>,
+    turned: Turned,
+    router: Router,
+    room: impl FnOnce() -> Option<Arc<Slot>>,
+) -> io::Result<Option<(Socket, Arc<Slot>)>> {
+    // One that says nothing is told all the same.
+    let line = timeout(LINE_TIMEOUT, first_line(&socket));
+    let line = line.await.unwrap_or(Ok(Vec::new()))?;
+    let answer = match probe(&line) {
+        Some(path) => {
+            slot.works();
+            let answer = timeout(ANSWER_TIMEOUT, answer_probe(router, path)).await;
+            // From here on it is waited for, as all others here.
+            slot.waits(Sort::Silent);
+            answer.ok().flatten()
+        }
+        None => None,
+    };
+    if answer.is_none()
+        && !line.is_empty()
+        && turned == Turned::Full
+        && let Some(place) = room()
+    {
+        return Ok(Some((socket.moved_to(Arc::clone(&place)), place)));
+    }
+    let words = match turned {
+        Turned::Full => HUB_FULL,
+        Turned::AddressFull | Turned::TooOften => TOO_MANY,
+    };
+    let saying = say(&mut socket, answer.as_deref().unwrap_or(words));
+    match timeout(ANSWER_TIMEOUT, saying).await {
+        Ok(said) => said.map(|()| None),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Looks at the first line, or at as much of it as is looked at at all.
+async fn first_line(socket: &Socket) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; LINE_BYTES_MAX];
+    loop {
+        let length = socket.peek(&mut buffer).await?;
+        let line = &buffer[..length];
+        if length == 0 || length == LINE_BYTES_MAX || line.contains(&b'\n') {
+            return Ok(line.to_vec());
+        }
+        // The rest of a line that came in part: a look does not wait for it.
+        sleep(LINE_POLL_INTERVAL).await;
+    }
+}
+
+/// The path that is asked for, if it is one that tells of the process.
+fn probe(line: &[u8]) -> Option<&'static str> {
+    let target = line.strip_prefix(b"GET ")?;
+    let end = target.iter().position(|byte| b" ?\r\n".contains(byte))?;
+    let is_asked_for = |path: &&str| path.as_bytes() == &target[..end];
+    [LIVEZ, READYZ].into_iter().find(is_asked_for)
+}
+
+/// Has the router answer, and writes down what it says.
+async fn answer_probe(router: Router, path: &str) -> Option<Vec<u8>> {
+    let request = Request::get(path).header(HOST, "localhost");
+    let request = request.body(Body::empty()).ok()?;
+    let Ok(response) = router.oneshot(request).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), PROBE_BYTES_MAX).await.ok()?;
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    Some([head.as_bytes(), &body].concat())
+}
+
+/// Writes an answer and waits until it is read: closing with a request unread would tear it up.
+async fn say(socket: &mut Socket, answer: &[u8]) -> io::Result<()> {
+    socket.write_all(answer).await?;
+    socket.shutdown().await?;
+    let mut unread = [0; 1024];
+    while socket.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_its_own_length() {
+        for words in [HUB_FULL, TOO_MANY] {
+            let text = std::str::from_utf8(words).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{text}"
+            );
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_questions_whether_the_process_is_well_are_probes() {
+        for (line, path) in [
+            ("GET /livez HTTP/1.1\r\nhost: x\r\n", Some(LIVEZ)),
+            ("GET /readyz?verbose HTTP/1.0\r\n", Some(READYZ)),
+            ("GET /livez", None),
+            ("GET /livezz HTTP/1.1\r\n", None),
+            ("POST /livez HTTP/1.1\r\n", None),
+            ("GET / HTTP/1.1\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(probe(line.as_bytes()), path, "{line}");
+        }
+    }
+}
