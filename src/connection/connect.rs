@@ -257,7 +257,7 @@ impl Connection {
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
                 let returning = self.context.actions.returning(&token);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
-                let retries = self.context.wrong_tokens.retries_of(Some(self.address));
+                let retries = self.context.wrong_tokens.retries_of(self.asker);
                 Ok(Found {
                     session: self.context.actions.identify(&token, &retries).await?,
                     token: None,

@@ -25,7 +25,7 @@ pub(super) struct Connection {
     pub(super) context: Arc<Context>,
     pub(super) id: ConnectionId,
     /// The address for which the client's requests count, as far as the proxies that are trusted tell it.
-    asker: Asker,
+    pub(super) asker: Asker,
     pub(super) outbound: Outbound,
     /// Left before the session is: drop order.
     pub(super) channels: Channels,

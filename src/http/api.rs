@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -171,8 +171,9 @@ async fn look_at_room(
     asker: Asker,
     headers: &HeaderMap,
 ) -> Result<RoomView, Refusal> {
-    let asker = asker.filter(|_| api.gate.check_key(headers).is_err());
-    let actions = api.actions.asked_from(asker);
+    let is_by_game = api.gate.check_key(headers, asker).is_ok();
+    let retries = api.wrong_tokens.retries_of(asker);
+    let actions = api.actions.asked_from(asker.filter(|_| !is_by_game));
     let refusal = match actions.room(code, None).await {
         Err(refusal) if refusal.reason == Reason::RateLimited => refusal,
         looked => return looked,
@@ -180,7 +181,7 @@ async fn look_at_room(
     let Ok(claim) = api.gate.asking(headers) else {
         return Err(refusal);
     };
-    match claim.session(&actions).await {
+    match claim.session(&actions, &retries).await {
         Ok(session) => actions.room(code, Some(&session)).await,
         Err(_) => Err(refusal),
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use metrics::Counter;
 use parking_lot::Mutex;
 
-use crate::connection::subscriber;
+use crate::limits::subscriber;
 use crate::wire::{Reason, Refusal};
 
 /// Wrong secrets that an address may show within [`WINDOW`]: far more than a wrong configuration sends before somebody

@@ -180,7 +180,7 @@ impl Actions {
     /// Has what was asked for live, and tells it that whoever comes back was told to wait.
     async fn delayed(self, asleep: Asleep, by: Duration) -> Result<(), Refusal> {
         match asleep {
-            Asleep::Session(token) => self.identify(&token).await?.delayed(by),
+            Asleep::Session(token) => self.identify(&token, &|| true).await?.delayed(by),
             Asleep::User(user) => self.session_of(&user).await?.delayed(by),
             Asleep::Seat { room, user } => {
                 let room = self.rooms.find(&RoomKey::Code(room)).await;
