@@ -178,5 +178,7 @@ async fn no_page_of_another_name_has_the_hub_killed_where_all_origins_are_allowe
 
     assert_eq!(refused.refusal(), (403, "PERMISSION_DENIED"));
     assert_eq!(daemon.log().matches("\"event\":\"ready\"").count(), 1);
+    let scrape = Request::new(daemon.admin(), "GET", "/metrics").for_host(&host);
+    assert_eq!(scrape.send().await.refusal(), (421, "MISDIRECTED_REQUEST"));
     daemon.stop().await;
 }

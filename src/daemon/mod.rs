@@ -274,7 +274,7 @@ fn private_router(
     health: Health,
     metrics: PrometheusHandle,
 ) -> Router {
-    let hosts = HostRule::new(&config.server);
+    let hosts = HostRule::private(&config.server);
     let router = admin::router(door, hosts.clone(), health, metrics, measure(parts));
     #[cfg(feature = "faults")]
     let router = router.merge(admin::fault_router(

@@ -47,6 +47,14 @@ impl HostRule {
         }
     }
 
+    /// The same for the operators' listener: that pages of all origins may play makes nobody an operator.
+    pub fn private(config: &ServerConfig) -> HostRule {
+        HostRule {
+            is_any_allowed: false,
+            ..HostRule::new(config)
+        }
+    }
+
     /// Returns the host that a request must not name, if it names one.
     fn foreign(&self, request: &Request) -> Option<String> {
         // Only a router that is called without a listener has no peer.
