@@ -1,5 +1,6 @@
 //! What the daemon says about itself: log lines, metrics, and one event when it is ready.
 
+mod family;
 mod metric;
 mod series;
 
@@ -18,7 +19,8 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
 
 use crate::config::{Config, LogConfig, LogFormat, shown_database_url};
 
-pub use metric::{FAMILIES, Family, Label, Measure};
+pub use family::{Family, Label, Measure};
+pub use metric::FAMILIES;
 
 /// Libraries that log each message or query at `info` or below. The configured level may say otherwise.
 const QUIET: &str = "ractor=warn,sqlx=warn,sea_orm=warn";
