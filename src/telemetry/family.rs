@@ -1,4 +1,8 @@
-//! What a metric is: a name, a sort, and labels from closed sets.
+//! What a metric is: its name, what it measures, its labels and its help.
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// Metrics of one name.
 #[derive(Debug, Clone, Copy)]
@@ -62,5 +66,27 @@ pub(super) const fn spreads(name: &'static str, help: &'static str) -> Family {
         measure: Measure::Histogram,
         labels: &[],
         help,
+    }
+}
+
+impl Family {
+    pub(super) fn describe(&self) {
+        match self.measure {
+            Measure::Counter => describe_counter!(self.name, self.help),
+            Measure::Gauge => describe_gauge!(self.name, self.help),
+            Measure::Histogram if self.name.ends_with("_seconds") => {
+                describe_histogram!(self.name, Unit::Seconds, self.help);
+            }
+            Measure::Histogram => describe_histogram!(self.name, self.help),
+        }
+    }
+
+    pub(super) fn touch(&self, labels: Vec<metrics::Label>) {
+        match self.measure {
+            Measure::Counter => counter!(self.name, labels).increment(0),
+            Measure::Gauge => gauge!(self.name, labels).increment(0.0),
+            // Registering it is enough for its buckets to show, or it shows with its first sample.
+            Measure::Histogram => drop(histogram!(self.name, labels)),
+        }
     }
 }

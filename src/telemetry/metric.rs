@@ -3,11 +3,9 @@
 //! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
 //! address or a token. All series are there from the start, with 0.
 
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::gauge;
 
-use super::family::{Family, Measure, counts, label, shows, spreads};
+use super::family::{Family, counts, label, shows, spreads};
 use super::series::{
     ACTORS, CLOSE_REASONS, COMMANDS, JWTS, LIMITED, PARTS, RESTARTED, RESUMES, SERVER_METHODS,
     SWEPT, TOKEN_FAULTS,
@@ -382,31 +380,10 @@ pub(super) fn register() {
     gauge!("holdfast_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
-impl Family {
-    fn describe(&self) {
-        match self.measure {
-            Measure::Counter => describe_counter!(self.name, self.help),
-            Measure::Gauge => describe_gauge!(self.name, self.help),
-            Measure::Histogram if self.name.ends_with("_seconds") => {
-                describe_histogram!(self.name, Unit::Seconds, self.help);
-            }
-            Measure::Histogram => describe_histogram!(self.name, self.help),
-        }
-    }
-
-    fn touch(&self, labels: Vec<metrics::Label>) {
-        match self.measure {
-            Measure::Counter => counter!(self.name, labels).increment(0),
-            Measure::Gauge => gauge!(self.name, labels).increment(0.0),
-            // Registering it is enough for its buckets to show, or it shows with its first sample.
-            Measure::Histogram => drop(histogram!(self.name, labels)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Measure;
 
     #[test]
     fn names_say_what_they_count_and_in_which_unit() {
