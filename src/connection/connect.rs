@@ -14,7 +14,7 @@ use crate::auth::{self, Login, TokenKind, token_kind};
 use crate::clock::WallTime;
 use crate::id::{RoomCode, SessionToken, parse_name};
 use crate::room::{Grant, Peer};
-use crate::session::{Caller, SessionHandle};
+use crate::session::{Caller, ConnectOrder, SessionHandle};
 use crate::wire::{
     Close, ConnectRequest, ConnectResult, GUEST_NAME, Reason, Refusal, SeatView, SessionView,
     UserView, raw_json, result,
@@ -58,6 +58,7 @@ struct Arrived {
 
 impl Connection {
     pub(super) async fn connect(&mut self, id: u32, mut request: ConnectRequest) {
+        let order = ConnectOrder::next();
         let positions = std::mem::take(&mut request.subs);
         let Arrived {
             established,
@@ -65,7 +66,7 @@ impl Connection {
             seats,
             login,
             outcome,
-        } = match self.establish(request).await {
+        } = match self.establish(request, order).await {
             Ok(arrived) => arrived,
             Err(refusal) => {
                 count_connect(Resume::Refused(refusal.reason));
@@ -143,7 +144,11 @@ impl Connection {
         }
     }
 
-    async fn establish(&self, request: ConnectRequest) -> Result<Arrived, Refusal> {
+    async fn establish(
+        &self,
+        request: ConnectRequest,
+        order: ConnectOrder,
+    ) -> Result<Arrived, Refusal> {
         let Found {
             session,
             token,
@@ -154,7 +159,7 @@ impl Connection {
         let attached = self
             .context
             .actions
-            .attach(&session, &self.outbound)
+            .attach(&session, &self.outbound, order)
             .await?;
         let is_there = |code| attached.report.seats.iter().any(|seat| seat.code == code);
         if seat.is_some_and(|code| !is_there(code)) {

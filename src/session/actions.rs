@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::brood::Sessions;
 use super::fresh::Fresh;
-use super::handle::SessionHandle;
+use super::handle::{ConnectOrder, SessionHandle};
 use super::limit::{Origin, PlayerLimits};
 use super::message::{Attached, ClaimTicket, Report};
 use super::once::{Answer, Keyed, SESSION_OPEN};
@@ -306,10 +306,11 @@ impl Actions {
         &self,
         session: &SessionHandle,
         outbound: &Outbound,
+        order: ConnectOrder,
     ) -> Result<Attached, Refusal> {
         self.sessions
             .ask(session, |session| async move {
-                session.attach(outbound.clone()).await
+                session.attach(outbound.clone(), order).await
             })
             .await
             .map_err(unanswered)?

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::brood::{SessionContext, SessionSeed};
-use super::handle::Known;
+use super::handle::{ConnectOrder, Known};
 use super::message::SessionMessage;
 use super::state::{Ending, Phase, Session};
 use crate::mailbox::answer;
@@ -31,6 +31,7 @@ impl Actor for SessionActor {
             slides_at: None,
             seats: seed.seats.into(),
             phase: Phase::Away,
+            order: ConnectOrder::default(),
             epoch: Epoch(0),
             claims: 0,
             waiting: None,
@@ -89,7 +90,11 @@ impl Session {
             return;
         }
         match message {
-            SessionMessage::Attach { outbound, reply } => self.attach(outbound, reply),
+            SessionMessage::Attach {
+                outbound,
+                order,
+                reply,
+            } => self.attach(outbound, order, reply),
             SessionMessage::Detached { epoch } => self.detached(epoch),
             SessionMessage::BeginClaim { code, reply } => answer(reply, self.begin_claim(code)),
             SessionMessage::ClaimEnded => self.claim_ended(),

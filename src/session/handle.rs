@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
@@ -15,6 +16,19 @@ use crate::mailbox::{Unanswered, ask};
 use crate::persistence::Once;
 use crate::room::{Epoch, SeatNews};
 use crate::wire::{Frame, Refusal, UserView};
+
+/// The order in which connects began, over the whole process. What a connect waits for before it reaches its session may
+/// take one longer than another: a client's lost try must not replace its newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct ConnectOrder(u64);
+
+impl ConnectOrder {
+    /// The place of a connect that begins now.
+    pub fn next() -> ConnectOrder {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        ConnectOrder(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// One live session. Cheap to clone.
 #[derive(Clone)]
@@ -63,9 +77,11 @@ impl SessionHandle {
     pub async fn attach(
         &self,
         outbound: Outbound,
+        order: ConnectOrder,
     ) -> Result<Result<Attached, Refusal>, Unanswered> {
         ask(&self.actor, |reply| SessionMessage::Attach {
             outbound,
+            order,
             reply,
         })
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
-use super::handle::Attachment;
+use super::handle::{Attachment, ConnectOrder};
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, RoomId};
@@ -17,6 +17,7 @@ pub(super) enum SessionMessage {
     /// A connection has come; answered when all seats are known.
     Attach {
         outbound: Outbound,
+        order: ConnectOrder,
         reply: RpcReplyPort<Result<Attached, Refusal>>,
     },
     /// The connection of that epoch is gone.

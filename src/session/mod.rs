@@ -34,7 +34,7 @@ pub(crate) mod tests;
 
 pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};
-pub use handle::{Attachment, SessionHandle};
+pub use handle::{Attachment, ConnectOrder, SessionHandle};
 pub use limit::{Guess, PlayerLimits};
 pub use message::{Attached, Report};
 pub use resume::{Resumed, Returning, SeatProof};

@@ -9,7 +9,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
-use super::handle::{Attachment, Known};
+use super::handle::{Attachment, ConnectOrder, Known};
 use super::login_end::token_until;
 use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// When its life is to slide on, if it is still attached then. None while nothing will wake it for that.
     pub(super) slides_at: Option<HubTime>,
     pub(super) phase: Phase,
+    /// The order of the newest connection among the connects.
+    pub(super) order: ConnectOrder,
     /// The newest attachment, also after it has ended.
     pub(super) epoch: Epoch,
     pub(super) seats: Seats,
@@ -148,6 +150,7 @@ impl Session {
     pub(super) fn attach(
         &mut self,
         outbound: Outbound,
+        order: ConnectOrder,
         reply: RpcReplyPort<Result<Attached, Refusal>>,
     ) {
         if let Err(refusal) = self.check_live() {
@@ -158,6 +161,14 @@ impl Session {
             answer(reply, Err(Refusal::unavailable()));
             return;
         }
+        let is_anybody_here = self.waiting.is_some() || matches!(self.phase, Phase::Attached(_));
+        if is_anybody_here && order < self.order {
+            // It began before the one that is here, and was only slower.
+            outbound.cut(Close::Replaced);
+            answer(reply, Err(Refusal::unavailable()));
+            return;
+        }
+        self.order = order;
         if let Some(older) = self.waiting.replace(Arrival { outbound, reply }) {
             older.outbound.cut(Close::Replaced);
             answer(older.reply, Err(Refusal::unavailable()));
