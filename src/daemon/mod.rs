@@ -130,13 +130,8 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let verifier = open_keys(&config).await?;
 
     let clock = start_clock();
-    let store = tokio::select! {
-        opened = Store::open(&config, clock) => opened?,
-        () = told_to_stop(&mut signals, parent.as_ref()) => {
-            info!("stopped before the database was open");
-            return Ok(());
-        }
-    };
+    let opened = open_store(&config, clock, &mut signals, parent.as_ref()).await?;
+    let Some(store) = opened else { return Ok(()) };
     let tracker = TaskTracker::new();
     let keyring = Arc::new(start::keyring(&config, &store).await?);
     let parts = Parts::new(
@@ -192,6 +187,22 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
         listening: &listening,
     };
     end(reason, stop, &mut signals).await
+}
+
+/// Opens the database. None if the process is to stop before that.
+async fn open_store(
+    config: &Config,
+    clock: HubClock,
+    signals: &mut Signals,
+    parent: Option<&Parent>,
+) -> Result<Option<Store>, StartError> {
+    tokio::select! {
+        opened = Store::open(config, clock) => Ok(Some(opened?)),
+        () = told_to_stop(signals, parent) => {
+            info!("stopped before the database was open");
+            Ok(None)
+        }
+    }
 }
 
 /// None if the process is told to stop before.

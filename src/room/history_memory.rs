@@ -262,10 +262,12 @@ mod tests {
     #[tokio::test]
     async fn the_channel_with_the_oldest_forgets_when_memory_gets_scarce() {
         let memory = HistoryMemory::new(1_000);
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (tell, mut told) = tokio::sync::mpsc::channel(4);
         let share = |name: &'static str| {
             let tell = tell.clone();
-            memory.share(Box::new(move |before| tell.send((name, before)).unwrap()))
+            memory.share(Box::new(move |before| {
+                tell.try_send((name, before)).unwrap()
+            }))
         };
         let (old, new) = (share("old"), share("new"));
         old.add(400, HubTime(1_000));
