@@ -213,10 +213,13 @@ fn show(lines: &[Value]) {
     eprintln!("| {} |", columns.join(" | "));
     eprintln!("|{}", "---|".repeat(columns.len()));
     for line in lines {
-        let cells = columns.map(|column| match &line[column] {
-            Value::String(text) => text.clone(),
-            Value::Null => String::new(),
-            number => number.to_string(),
+        let cells = columns.map(|column| {
+            let value = &line[column];
+            let number = || value.to_string();
+            match value.is_null() {
+                true => String::new(),
+                false => value.as_str().map_or_else(number, str::to_owned),
+            }
         });
         eprintln!("| {} |", cells.join(" | "));
     }
