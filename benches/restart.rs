@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use support::daemon::Daemon;
 use support::fresh::{Fresh, Server};
-use support::machine::{facts, rounded};
+use support::machine::{facts, median, rounded};
 
 mod support {
     pub(crate) mod daemon;
@@ -57,7 +57,13 @@ async fn main() {
     }
     show(&lines);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let result = json!({ "bench": "restart", "starts": lines, "machine": facts(folder.path()) });
+    let ready = median(lines.iter().filter_map(|line| line["ready_ms"].as_f64()));
+    let result = json!({
+        "bench": "restart",
+        "starts": lines,
+        "ready_ms_median": ready,
+        "machine": facts(folder.path()),
+    });
     println!("{result}");
 }
 
@@ -132,6 +138,7 @@ async fn fill(fresh: &Fresh, size: Size) {
         filled.unwrap_or_else(|error| panic!("{error} in {sql}"));
     }
     connection.close().await.expect("nobody else uses it");
+    assert_eq!(fresh.rooms().await, size.seats.div_ceil(size.per_room));
 }
 
 async fn start(

@@ -253,8 +253,7 @@ impl Room {
         let now = self.now();
         let hold_until = match origin {
             Origin::Opened(_) => seat.hold_until,
-            Origin::Stored => Some(seat.hold_until.unwrap_or(now.plus(seat.grace))),
-            Origin::Rebuilt => Some(rebuilt_hold(&seat, now)),
+            Origin::Stored | Origin::Rebuilt => Some(read_hold(&seat, now)),
         };
         let epoch = match origin {
             Origin::Opened(epoch) => epoch,
@@ -302,13 +301,14 @@ impl Room {
     }
 }
 
-/// The least that a hold lasts on after a rebuild: sessions that are attached must have told so.
-const REBUILT_HOLD_MIN: Duration = Duration::from_secs(5);
+/// The least that a hold lasts on in a room that was read from its row: sessions that are attached must have told so, and
+/// clients that were asked to wait while the room was a row must have been counted.
+const READ_HOLD_MIN: Duration = Duration::from_secs(5);
 
-/// After a failure the row may say less than what was: that the holder is here, or that it went.
-fn rebuilt_hold(seat: &StoredSeat, now: HubTime) -> HubTime {
+/// The row may say less than what was: that the holder is here, or that it went.
+fn read_hold(seat: &StoredSeat, now: HubTime) -> HubTime {
     match seat.hold_until {
-        Some(end) => end.max(now.plus(REBUILT_HOLD_MIN.min(seat.grace))),
+        Some(end) => end.max(now.plus(READ_HOLD_MIN.min(seat.grace))),
         None => now.plus(seat.grace),
     }
 }

@@ -11,7 +11,7 @@ use super::state::{Ending, Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
 use crate::persistence::{Command, Committed, EndSession, Farewell, Refused, Write, WriteError};
-use crate::room::{Holding, Parting, RoomKey, parting_words, refusal};
+use crate::room::{Holding, Parting, parting_words, refusal};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Refusal};
 
@@ -158,9 +158,8 @@ impl Session {
     /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
     /// rebuilt from rows older than that, would keep it for nobody.
     pub(super) fn gave_up(&self, seat: &Holding) {
-        if let Some(room) = self.context.rooms.live(&RoomKey::Code(seat.code)) {
-            room.vacated(self.known.id, Parting::Untold);
-        }
+        let rooms = &self.context.rooms;
+        rooms.vacated(seat.code, self.known.id, Parting::Untold);
     }
 
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
