@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::state::Session;
 use crate::clock::HubTime;
 
 /// Stands for a login without an end: no moment of hub time is this late.
@@ -33,6 +34,21 @@ impl LoginEnd {
 /// The earlier of the end of a session's life and of its login: until then its token is good.
 pub(super) fn token_until(expires_at: HubTime, login_until: Option<HubTime>) -> HubTime {
     login_until.map_or(expires_at, |until| until.min(expires_at))
+}
+
+impl Session {
+    /// The user has logged in anew. Should a crash lose the mark, the token ends with the login before.
+    pub(super) fn logged_in(&mut self, until: Option<HubTime>) {
+        if self.is_live() {
+            self.known.login.set(until);
+            self.seen();
+        }
+    }
+
+    /// The moment until which the session's token is good.
+    pub(super) fn token_until(&self) -> HubTime {
+        token_until(self.expires_at, self.known.login.get())
+    }
 }
 
 fn stored(until: Option<HubTime>) -> i64 {

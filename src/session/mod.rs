@@ -23,6 +23,7 @@ mod message;
 mod metric;
 mod once;
 mod opening;
+mod quick_match;
 mod removal;
 mod renewal;
 mod resume;

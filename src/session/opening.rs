@@ -1,4 +1,4 @@
-//! Opening rooms, and quick match, which opens one where none has a seat.
+//! Opening rooms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use super::fresh::Fresh;
 use super::message::ClaimTicket;
 use super::once::{Answer, Keyed};
 use crate::clock::HubTime;
-use crate::config::QuickMatch;
 use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
     Command, Committed, NewRoom, NewSeat, OpenRoom, SessionWrite, StoredRoom, StoredSeat,
@@ -20,16 +19,11 @@ use crate::room::{
     Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_news, opened_view, refusal,
 };
 use crate::token::Generations;
-use crate::wire::{
-    JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, SessionView, UserView,
-};
+use crate::wire::{OpenRoomRequest, Reason, Refusal, SessionView, UserView};
 
 /// Codes drawn before giving up. With a million live rooms one in 700 codes is taken, so eight in a
 /// row are taken once in 10^22 openings.
 const CODES_TRIED_MAX: usize = 8;
-
-/// Rooms tried before a new one is opened: each loss is a race with another player for the last seat.
-const ROOMS_TRIED_MAX: usize = 8;
 
 /// The room that is being opened, but for its code.
 struct Plan {
@@ -71,7 +65,7 @@ impl Actions {
         .await
     }
 
-    async fn open(
+    pub(super) async fn open(
         &self,
         caller: Caller,
         request: OpenRoomRequest,
@@ -125,62 +119,6 @@ impl Actions {
                 self.open_known(plan, ticket).await
             }
         }
-    }
-
-    /// A seat in the fullest open room that has one, else in a new room.
-    pub async fn quick_match(
-        &self,
-        caller: Caller,
-        request: QuickMatchRequest,
-        key: Option<CommandKey>,
-    ) -> Result<Entered, Refusal> {
-        let keyed = Keyed::new(&caller, key, "match.quick", &request)?;
-        self.once(keyed, async |keyed| {
-            self.count_change(caller.session())?;
-            self.match_quickly(caller, request, keyed).await
-        })
-        .await
-    }
-
-    async fn match_quickly(
-        &self,
-        caller: Caller,
-        request: QuickMatchRequest,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
-        self.check_open()?;
-        let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
-        kind.wanted(None, request.team.as_deref())?;
-        if kind.config.quick_match == QuickMatch::Off {
-            let detail = format!("kind {} takes no quick match", kind.name);
-            return Err(Refusal::new(Reason::PermissionDenied, detail));
-        }
-        let mut tried: Vec<RoomCode> = Vec::new();
-        while tried.len() < ROOMS_TRIED_MAX {
-            let name = Arc::clone(&kind.name);
-            let found = self
-                .matchmaker
-                .fullest(name, request.team.clone(), tried.clone())
-                .await
-                .map_err(|_| Refusal::unavailable())?;
-            let Some(code) = found else {
-                break;
-            };
-            let join = JoinRequest {
-                team: request.team.clone(),
-                ..JoinRequest::default()
-            };
-            match self.enter(caller.clone(), code, join, keyed.clone()).await {
-                Err(lost) if is_lost_race(lost.reason) => tried.push(code),
-                settled => return settled,
-            }
-        }
-        let open = OpenRoomRequest {
-            kind: request.kind,
-            team: request.team,
-            ..OpenRoomRequest::default()
-        };
-        self.open(caller, open, keyed).await
     }
 
     /// The hold of a new room: what was asked for, or its kind's.
@@ -422,12 +360,4 @@ impl Draft {
             seat.user_name = Arc::clone(name);
         }
     }
-}
-
-/// Somebody else was quicker: the next room may do.
-fn is_lost_race(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::RoomFull | Reason::SeatTaken | Reason::RoomClosed | Reason::RoomNotFound
-    )
 }

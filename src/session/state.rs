@@ -394,7 +394,7 @@ impl Session {
     }
 
     /// Its life slides on with each use.
-    fn seen(&mut self) {
+    pub(super) fn seen(&mut self) {
         let at = self.now();
         self.expires_at = at.plus(self.context.ttl);
         self.context.persistence.mark(SoftWrite::SessionSeen {
@@ -405,19 +405,6 @@ impl Session {
         });
     }
 
-    /// The user has logged in anew. Should a crash lose the mark, the token ends with the login before.
-    pub(super) fn logged_in(&mut self, until: Option<HubTime>) {
-        if self.is_live() {
-            self.known.login.set(until);
-            self.seen();
-        }
-    }
-
-    /// The moment until which the session's token is good.
-    pub(super) fn token_until(&self) -> HubTime {
-        token_until(self.expires_at, self.known.login.get())
-    }
-
     fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Away)
             && self.seats.is_empty()
@@ -426,7 +413,7 @@ impl Session {
             && self.ending.is_none()
     }
 
-    fn is_live(&self) -> bool {
+    pub(super) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Away | Phase::Attached(_))
     }
 

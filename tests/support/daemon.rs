@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::clock::WallClock;
 use super::database::Store;
 use super::metrics::Metrics;
+use super::plan::Plan;
 use super::program::program;
 use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
@@ -23,22 +24,6 @@ pub(crate) const API_KEY: &str = "a-key-of-32-random-characters-00";
 
 /// How much of its log a failing test shows.
 const LOG_LINES_SHOWN: usize = 200;
-
-/// What a daemon will be started with.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    database: Database,
-    settings: Vec<(String, String)>,
-    is_behind_proxy: bool,
-    has_clock: bool,
-    trusted: Option<PathBuf>,
-    /// None: the PostgreSQL of all tests.
-    server: Option<String>,
-    /// None: a folder among the test's own.
-    data_dir: Option<PathBuf>,
-    is_respawned: bool,
-    wrapper: &'static [&'static str],
-}
 
 /// A daemon, running or killed. It goes with its data when it is dropped.
 #[derive(Debug)]
@@ -67,77 +52,17 @@ pub(crate) struct Actors {
     pub(crate) connections: u64,
 }
 
-impl Plan {
-    /// Adds `--set key=value`.
-    pub(crate) fn set(mut self, key: &str, value: &str) -> Plan {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Lets the game's own server in.
-    pub(crate) fn with_api_key(self) -> Plan {
-        self.set("auth.api_keys", &format!("[\"{API_KEY}\"]"))
-    }
-
-    /// Puts a proxy between the daemon and its PostgreSQL.
-    pub(crate) fn behind_proxy(mut self) -> Plan {
-        self.is_behind_proxy = true;
-        self
-    }
-
-    /// Gives it a wall clock that the test sets.
-    pub(crate) fn with_wall_clock(mut self) -> Plan {
-        self.has_clock = true;
-        self
-    }
-
-    /// Has it trust the certificates of this file alone.
-    pub(crate) fn trusting(mut self, certificates: &Path) -> Plan {
-        self.trusted = Some(certificates.to_owned());
-        self
-    }
-
-    /// Gives it a PostgreSQL that no other test uses.
-    pub(crate) fn on_server(mut self, server: &Server) -> Plan {
-        self.server = Some(server.url());
-        self
-    }
-
-    /// Keeps its data on a disk of its own.
-    pub(crate) fn on_disk(mut self, disk: &Disk) -> Plan {
-        self.data_dir = Some(disk.path().join("data"));
-        self
-    }
-
-    /// Keeps its data in a folder that the test has made.
-    pub(crate) fn in_folder(mut self, folder: &Path) -> Plan {
-        self.data_dir = Some(folder.to_owned());
-        self
-    }
-
-    /// Has it make files that anybody may read and write, where it asks for nothing else.
-    pub(crate) fn with_open_umask(self) -> Plan {
-        self.under(&["sh", "-c", "umask 0; exec \"$0\" \"$@\""])
-    }
-
-    /// Has a parent start it again whenever it is killed.
-    pub(crate) fn respawned(mut self) -> Plan {
-        self.is_respawned = true;
-        self
-    }
-
-    /// Has another command start it, such as `nohup`, with the daemon's own as its further arguments.
-    pub(crate) fn under(mut self, wrapper: &'static [&'static str]) -> Plan {
-        self.wrapper = wrapper;
-        self
+impl Daemon {
+    pub(crate) fn on(database: Database) -> Plan {
+        Plan::on(database)
     }
 
     /// Starts it and waits until it is ready.
-    pub(crate) async fn start(self) -> Daemon {
+    pub(super) async fn start(plan: Plan) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
-        let data_dir = self.data_dir.unwrap_or(folder.path().join("data"));
-        let store = Store::make(self.database, &data_dir, self.server).await;
-        let database_line = match self.is_behind_proxy {
+        let data_dir = plan.data_dir.unwrap_or(folder.path().join("data"));
+        let store = Store::make(plan.database, &data_dir, plan.server).await;
+        let database_line = match plan.is_behind_proxy {
             true => Some(Proxy::to(store.server()).await),
             false => None,
         };
@@ -145,14 +70,14 @@ impl Plan {
             child: None,
             address: free_address(),
             admin: free_address(),
-            settings: self.settings,
+            settings: plan.settings,
             data_dir,
             log: folder.path().join("log"),
             database_line,
-            is_respawned: self.is_respawned,
-            wrapper: self.wrapper,
-            trusted: self.trusted,
-            clock: self.has_clock.then(|| WallClock::make(folder.path())),
+            is_respawned: plan.is_respawned,
+            wrapper: plan.wrapper,
+            trusted: plan.trusted,
+            clock: plan.has_clock.then(|| WallClock::make(folder.path())),
             store,
             folder,
         };
@@ -164,22 +89,6 @@ impl Plan {
             daemon.admin = free_address();
         }
         panic!("{STARTS_MAX} starts ended for want of a port, or of the database");
-    }
-}
-
-impl Daemon {
-    pub(crate) fn on(database: Database) -> Plan {
-        Plan {
-            database,
-            settings: Vec::new(),
-            is_behind_proxy: false,
-            has_clock: false,
-            trusted: None,
-            server: None,
-            data_dir: None,
-            is_respawned: false,
-            wrapper: &[],
-        }
     }
 
     /// The public listener.
