@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use super::Api;
 use super::address::asker;
 use super::body;
 use super::caller::{self, Claim};
+use super::guard::caller_address;
 use super::key;
 use super::problem::Problem;
 use crate::id::{CommandKey, RoomCode};
@@ -58,7 +59,7 @@ pub(super) async fn open_session(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asker = asker(&request);
+    let (asker, guesser) = (asker(&request), caller_address(&request));
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
@@ -71,10 +72,10 @@ pub(super) async fn open_session(
         return Ok(answer(StatusCode::CREATED, &opened.await?));
     }
     let asked = Asked {
-        claim: api.gate.claim(&parts.headers, &fields, asker)?,
+        claim: api.gate.claim(&parts.headers, &fields, guesser)?,
+        asker,
         wish: (),
         key: key::read(&parts.headers)?,
-        asker,
     };
     let report = act(&api, asked, |actions, caller, (), key| async move {
         actions.open_session(caller, key).await
@@ -123,9 +124,9 @@ pub(super) async fn hold_seat(
     place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asker = asker(&request);
+    let guesser = caller_address(&request);
     let (parts, body) = request.into_parts();
-    let api_key = api.gate.check_key(&parts.headers, asker)?;
+    let api_key = api.gate.check_key(&parts.headers, guesser)?;
     let bytes = body::read(&parts.headers, body).await?;
     let at_least = Fields::parse(&bytes)?.seconds()?;
     let (code, seat) = place.map(|Path(place)| place).unwrap_or_default();
@@ -171,9 +172,9 @@ async fn look_at_room(
     asker: Asker,
     headers: &HeaderMap,
 ) -> Result<RoomView, Refusal> {
-    let is_by_game = api.gate.check_key(headers, asker).is_ok();
+    let asker = asker.filter(|_| api.gate.check_key(headers, asker).is_err());
+    let actions = api.actions.asked_from(asker);
     let retries = api.wrong_tokens.retries_of(asker);
-    let actions = api.actions.asked_from(asker.filter(|_| !is_by_game));
     let refusal = match actions.room(code, None).await {
         Err(refusal) if refusal.reason == Reason::RateLimited => refusal,
         looked => return looked,
@@ -236,15 +237,15 @@ async fn read<T>(
     request: Request,
     wish: fn(&Fields<'_>) -> Result<T, Refusal>,
 ) -> Result<Asked<T>, Problem> {
-    let asker = asker(&request);
+    let (asker, guesser) = (asker(&request), caller_address(&request));
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
     Ok(Asked {
-        claim: api.gate.claim(&parts.headers, &fields, asker)?,
+        claim: api.gate.claim(&parts.headers, &fields, guesser)?,
+        asker,
         wish: wish(&fields)?,
         key: key::read(&parts.headers)?,
-        asker,
     })
 }
 
@@ -262,7 +263,7 @@ where
     // A game's own server passes on what many players asked for, so it counts for nobody.
     let asker = asked.asker.filter(|_| !asked.claim.is_by_game());
     let (actions, admission) = (api.actions.asked_from(asker), api.admission.clone());
-    let retries = api.wrong_tokens.retries_of(asked.asker);
+    let retries = api.wrong_tokens.retries_of(asker);
     change(api, async move {
         let caller = asked.claim.prove(&actions, &retries).await?;
         if actions.is_new(&caller) {

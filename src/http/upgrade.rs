@@ -33,8 +33,8 @@ use crate::wire::{Encoding, Reason, Refusal};
 pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
 
 /// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for, and
-/// calls the last once a session is connected. Must not block: it runs in a task of the socket's own, which ends when
-/// it returns.
+/// calls the last once a session is connected. Must not block: it runs in a task of the socket's own, which ends when it
+/// returns.
 pub type Upgrades =
     Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding, HasConnected) + Send + Sync>;
 
@@ -83,8 +83,8 @@ pub(super) async fn websocket(
     let mut response = handshake::accept(&request)?;
     let upgrade = hyper::upgrade::on(&mut request);
     // The last check, because it counts the connection.
-    let (client, slot) = admit(&request)?;
-    let asker = asker(&request);
+    let (address, slot) = admit(&request)?;
+    let client = (address, asker(&request), slot);
     if let Some(protocol) = protocol {
         let protocol = HeaderValue::from_static(protocol);
         response
@@ -93,7 +93,7 @@ pub(super) async fn websocket(
     }
     api.tracker.spawn(hand_over(
         upgrade,
-        (client, asker, slot),
+        client,
         encoding,
         api.socket,
         Arc::clone(&api.upgrades),
@@ -114,13 +114,8 @@ async fn hand_over(
     };
     let io = Meter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-    upgrades(
-        socket,
-        client,
-        asker,
-        encoding,
-        Box::new(move || slot.is_shown()),
-    );
+    let has_connected = Box::new(move || slot.is_shown());
+    upgrades(socket, client, asker, encoding, has_connected);
 }
 
 /// Finds the client's address and counts the connection for it.

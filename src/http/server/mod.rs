@@ -25,9 +25,9 @@ use self::answer::{Answer, ErrorMode, Outcome, respond, written};
 use self::fields::{Fields, must_be};
 use self::metric::CallCounts;
 use super::Api;
-use super::address::asker;
 use super::api::change_within;
 use super::body;
+use super::guard::caller_address;
 use super::problem::Problem;
 use crate::connection::Connections;
 use crate::room::Rooms;
@@ -206,9 +206,9 @@ pub(super) async fn call(
     method: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let asker = asker(&request);
+    let guesser = caller_address(&request);
     let (parts, body) = request.into_parts();
-    api.gate.check_key(&parts.headers, asker)?;
+    api.gate.check_key(&parts.headers, guesser)?;
     let name = method.map(|Path(name)| name).unwrap_or_default();
     let method = Method::parse(&name).ok_or_else(Problem::not_found)?;
     let bytes = body::read_up_to(&parts.headers, body, BODY_BYTES_MAX).await?;
