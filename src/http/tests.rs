@@ -404,14 +404,13 @@ async fn a_socket_opens_through_the_listener_and_keeps_its_place_until_it_closes
     let word = timeout(PATIENCE, socket.next()).await.unwrap();
     assert_eq!(word.unwrap().unwrap().to_text().unwrap(), "203.0.113.9");
 
-    let refusal = raw(address, b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let request =
+        b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let refusal = raw(address, request).await;
     assert!(refusal.starts_with("HTTP/1.1 503"), "{refusal}");
 
     drop(socket);
-    let answered = async {
-        let request = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        while !raw(address, request).await.starts_with("HTTP/1.1 200") {}
-    };
+    let answered = async { while !raw(address, request).await.starts_with("HTTP/1.1 200") {} };
     timeout(PATIENCE, answered).await.unwrap();
 
     stop.cancel();
