@@ -6,7 +6,7 @@ use jsonwebtoken::dangerous::insecure_decode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Client, Daemon, Database, Player, eventually, on_both_databases};
+use crate::support::{Client, Daemon, Database, Frozen, Player, eventually, on_both_databases};
 
 on_both_databases!(
     a_wall_clock_that_jumps_moves_no_hold_and_cuts_no_line,
@@ -220,7 +220,7 @@ async fn a_machine_that_stood_still_loses_no_seat(database: Database) {
     guest.sits_down(&daemon).await.drops_the_line();
     here.hears_news(&host.channel, "seat.away").await;
 
-    let still = daemon.stands_still();
+    let still = Frozen::stop(vec![daemon.process()]);
     // Longer than the hold and than a ping may wait. The connect waits in the backlog until it is over.
     let (client, ()) = tokio::join!(guest.connects(&daemon), async {
         sleep(Duration::from_secs(11)).await;

@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("mailbox", &[]),
-    ("supervisor", &["mailbox"]),
+    ("supervisor", &["clock", "mailbox"]),
     ("config", &["id"]),
     ("telemetry", &["config"]),
     ("wire", &["id", "clock"]),

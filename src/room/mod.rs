@@ -29,6 +29,7 @@ mod message;
 mod metric;
 mod news;
 mod notice;
+mod occupant;
 mod past;
 mod place;
 mod presence;

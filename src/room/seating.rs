@@ -5,31 +5,16 @@
 //! puts it back as it was.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::kind::Kind;
 use super::notice::Epoch;
+pub(super) use super::occupant::Occupant;
 use super::place::Place;
 use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
 use crate::persistence::StoredSeat;
 use crate::token::{Claims, Fault, Generations, Worth};
-use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
-
-/// Who has a seat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Occupant {
-    pub(super) session: SessionId,
-    pub(super) user: UserView,
-    /// The newest attachment of the session that the room has heard of.
-    pub(super) epoch: Epoch,
-    /// None while held; the end of the hold while away.
-    pub(super) hold_until: Option<HubTime>,
-    /// The hold as it was last published, marked for its row, and scheduled. It lags behind while a change of the
-    /// seat is being written.
-    pub(super) recorded: Option<HubTime>,
-    pub(super) tokens: Generations,
-}
+use crate::wire::{PlaceView, Reason, Refusal, SeatStatus};
 
 /// What a claim leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -439,24 +424,11 @@ impl Seating {
     }
 }
 
-impl Occupant {
-    /// When a hold that begins now will end.
-    pub(super) fn hold_from(now: HubTime, grace: Duration) -> HubTime {
-        now.plus(grace)
-    }
-
-    fn status(&self) -> SeatStatus {
-        match self.hold_until {
-            None => SeatStatus::Held,
-            Some(_) => SeatStatus::Away,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::room::kind::Kinds;
+    use crate::wire::UserView;
 
     const NOW: HubTime = HubTime(1_000_000);
 

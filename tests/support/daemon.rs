@@ -13,7 +13,6 @@ use super::clock::WallClock;
 use super::database::Store;
 use super::metrics::Metrics;
 use super::program::program;
-use super::server::Frozen;
 use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
 
 /// The exit code for a port that is taken.
@@ -343,11 +342,6 @@ impl Daemon {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-    }
-
-    /// Stops the process as it is (SIGSTOP) until what is returned is dropped, as a machine that is moved does.
-    pub(crate) fn stands_still(&self) -> Frozen {
-        Frozen::stop(vec![self.process()])
     }
 
     /// Changes a setting for the next start.

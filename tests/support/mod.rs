@@ -34,7 +34,7 @@ pub(crate) use player::Player;
 pub(crate) use pooler::Pooler;
 pub(crate) use program::{ErrorOutput, output, program};
 pub(crate) use proxy::{Dice, Proxy};
-pub(crate) use server::Server;
+pub(crate) use server::{Frozen, Server};
 pub(crate) use tls::{Certificate, TlsFront};
 
 /// How long any test waits for anything. Far above what a loaded machine needs: running into it means
