@@ -330,17 +330,19 @@ impl Persistence {
         limit: Duration,
         question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let places = Arc::clone(&self.shared.reads);
-        let asking = async {
-            let place = places.acquire_owned().await;
-            tokio::spawn(async move {
-                let answer = question.await;
-                drop(place);
-                answer
-            })
-            .await
+        let give_up = Instant::now() + limit;
+        let place = Arc::clone(&self.shared.reads).acquire_owned();
+        let Ok(place) = tokio::time::timeout_at(give_up, place).await else {
+            // Those that have the places find out whether their connections are dead.
+            metrics::counter!("holdfast_reads_failed_total", "reason" => "late").increment(1);
+            return Err(ReadError::Unavailable);
         };
-        let outcome = match tokio::time::timeout(limit, asking).await {
+        let asked = tokio::spawn(async move {
+            let answer = question.await;
+            drop(place);
+            answer
+        });
+        let outcome = match tokio::time::timeout_at(give_up, asked).await {
             Ok(Ok(Ok(found))) => return Ok(found),
             Ok(Ok(Err(error))) => {
                 warn!(%error, "a read failed");

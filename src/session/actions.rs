@@ -156,9 +156,8 @@ impl Actions {
         if stored.expires_at < self.now() && stored.seats.is_empty() {
             return Err(Refusal::new(Reason::TokenInvalid, invalid));
         }
-        // Read once more, by its shard: it may have ended, and gone, since the token was looked up.
-        let session = self.sessions.resolve(stored.id).await.map_err(unanswered)?;
-        Ok(session.map_or(Found::Ended(stored.id), Found::Session))
+        let session = self.sessions.start(stored.into()).await;
+        session.map(Found::Session).map_err(unanswered)
     }
 
     /// Opens a session, or reports the one that asks.

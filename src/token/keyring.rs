@@ -86,7 +86,7 @@ struct Body {
 struct SignedAt {
     /// The run of the daemon: another one has a hub time of its own.
     run: i64,
-    /// Milliseconds by which the wall clock was ahead.
+    /// Whole seconds by which the wall clock was ahead, so that tokens of one second are the same.
     ahead: i64,
 }
 
@@ -95,7 +95,8 @@ impl Body {
         let end = self.exp.saturating_mul(MILLIS);
         match &self.hub {
             Some(signed) if signed.run == now.run => {
-                now.hub >= HubTime(end.saturating_sub(signed.ahead))
+                let ahead = signed.ahead.saturating_mul(MILLIS);
+                now.hub >= HubTime(end.saturating_sub(ahead))
             }
             Some(_) | None => now.wall >= WallTime(end),
         }
@@ -205,7 +206,7 @@ impl Keyring {
             generation: claims.generation,
             hub: Some(SignedAt {
                 run: now.run,
-                ahead: now.wall.0.saturating_sub(now.hub.0),
+                ahead: now.wall.0.saturating_sub(now.hub.0) / MILLIS,
             }),
         };
         let header = Header {
