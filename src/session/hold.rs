@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::actions::{Actions, room_not_found, unanswered};
 use super::once::Keyed;
-use super::opening::check_hold;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode};
 use crate::room::{Memo, RoomKey};
 use crate::wire::{Refusal, SeatView};
@@ -64,4 +63,20 @@ impl Actions {
     pub(super) fn hold_max(&self) -> Duration {
         self.sessions.context().ttl
     }
+}
+
+/// Refuses a hold that is longer than it may be.
+pub(super) fn check_hold(
+    field: &str,
+    asked: Duration,
+    most: Duration,
+    key: &str,
+) -> Result<(), Refusal> {
+    if asked <= most {
+        return Ok(());
+    }
+    let (asked, most) = (asked.as_secs(), most.as_secs());
+    Err(Refusal::bad_request(format!(
+        "{field} is at most {most} seconds here ({key}), this one has {asked}"
+    )))
 }

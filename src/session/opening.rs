@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::actions::{Actions, Caller, Entered, is_code_taken, unanswered};
 use super::fresh::Fresh;
+use super::hold::check_hold;
 use super::message::ClaimTicket;
 use super::once::{Answer, Keyed};
 use crate::clock::HubTime;
@@ -334,22 +335,6 @@ impl Plan {
             tokens,
         }
     }
-}
-
-/// Refuses a hold that is longer than it may be.
-pub(super) fn check_hold(
-    field: &str,
-    asked: Duration,
-    most: Duration,
-    key: &str,
-) -> Result<(), Refusal> {
-    if asked <= most {
-        return Ok(());
-    }
-    let (asked, most) = (asked.as_secs(), most.as_secs());
-    Err(Refusal::bad_request(format!(
-        "{field} is at most {most} seconds here ({key}), this one has {asked}"
-    )))
 }
 
 impl Draft {
