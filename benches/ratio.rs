@@ -7,6 +7,7 @@
 //! Hub and generator hold a file descriptor for each player: `ulimit -n 10000`.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -76,27 +77,10 @@ fn main() {
 }
 
 async fn compare() {
-    let rooms = number("ROOMS", 1_000).to_string();
-    let members = number("MEMBERS", 5_000).to_string();
-    let in_rooms = ["rooms", "--kind", "bench", "--rooms", &rooms];
-    let as_heard = ["--rate", "0"];
-    let scenes = [
-        Scene::new("rooms", &[&in_rooms[..], &as_heard].concat()),
-        Scene::new(
-            "fanout",
-            &[&["fanout", "--clients", &members][..], &as_heard].concat(),
-        ),
-        Scene::new("one-core", &[&in_rooms[..], &as_heard].concat()).on_one_core(),
-        Scene::new(
-            "one-core-at-3000",
-            &[&in_rooms[..], &["--rate", "3000"]].concat(),
-        )
-        .on_one_core(),
-    ];
     let chosen = std::env::var("SCENE").ok();
     let is_chosen = |scene: &Scene| chosen.as_ref().is_none_or(|name| scene.name == name);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for scene in scenes.into_iter().filter(is_chosen) {
+    for scene in Scene::all().into_iter().filter(is_chosen) {
         let mut rounds: Vec<[Value; 2]> = Vec::new();
         for round in 0..number("ROUNDS", 3) {
             // Each is first as often as the other: a machine is not the same all the time.
@@ -110,47 +94,72 @@ async fn compare() {
             eprintln!("{} {:.3}", scene.name, ratio(&pair));
             rounds.push(pair);
         }
-        let of = |which: usize, key: &str| {
-            let values = rounds.iter().map(|pair| pair[which][key].as_f64());
-            rounded(median(values.map(|value| value.unwrap_or(0.0))), 0)
-        };
-        let delay = |which: usize, key: &str| {
-            let values = rounds
-                .iter()
-                .map(|pair| pair[which]["delay_us"][key].as_f64());
-            rounded(median(values.map(|value| value.unwrap_or(0.0))), 0)
-        };
-        let p99_ratios = rounds.iter().map(|pair| {
-            let [hub, bare] = pair.each_ref().map(|run| run["delay_us"]["p99"].as_f64());
-            hub.unwrap_or(f64::INFINITY) / bare.unwrap_or(0.0)
-        });
-        let per_cpu = "deliveries_per_hub_cpu_second";
-        let line = json!({
-            "bench": "ratio",
-            "scene": scene.name,
-            "ratio": rounded(median(rounds.iter().map(ratio)), 3),
-            "ratio_goal": GOAL,
-            "ratio_each": rounds.iter().map(|pair| rounded(ratio(pair), 3)).collect::<Vec<_>>(),
-            "hub_per_cpu_second": of(0, per_cpu),
-            "bare_per_cpu_second": of(1, per_cpu),
-            "hub_per_second": of(0, "deliveries_per_second"),
-            "bare_per_second": of(1, "deliveries_per_second"),
-            "hub_cores": rounds.first().map(|pair| pair[0]["hub_cores"].clone()),
-            "hub_delay_us": { "p50": delay(0, "p50"), "p99": delay(0, "p99"), "mean": delay(0, "mean") },
-            "bare_delay_us": { "p50": delay(1, "p50"), "p99": delay(1, "p99"), "mean": delay(1, "mean") },
-            "p99_by_mean": rounded(median(rounds.iter().map(|pair| pair[0]["p99_by_mean"].as_f64().unwrap_or(0.0))), 2),
-            "p99_by_mean_goal": P99_BY_MEAN_GOAL,
-            "p99_ratio": rounded(median(p99_ratios), 2),
-            "p99_ratio_goal": P99_GOAL,
-            "cut": rounds.iter().flatten().map(|run| run["cut"].as_u64()).collect::<Vec<_>>(),
-            "lost": rounds.iter().flatten().map(|run| run["lost"].as_u64()).collect::<Vec<_>>(),
-            "machine": facts(folder.path()),
-        });
-        println!("{line}");
+        println!("{}", report(scene.name, &rounds, folder.path()));
     }
 }
 
+/// The medians of all rounds: of the hub, of the bare hub, and of their ratios.
+fn report(scene: &str, rounds: &[[Value; 2]], folder: &Path) -> Value {
+    let of = |which: usize, pointer: &str| {
+        let values = rounds.iter().map(|pair| figure(&pair[which], pointer));
+        rounded(median(values), 0)
+    };
+    let delays = |which: usize| {
+        json!({
+            "p50": of(which, "/delay_us/p50"),
+            "p99": of(which, "/delay_us/p99"),
+            "mean": of(which, "/delay_us/mean"),
+        })
+    };
+    let p99_ratios = rounds.iter().map(|pair| {
+        let [hub, bare] = pair.each_ref().map(|run| figure(run, "/delay_us/p99"));
+        hub / bare
+    });
+    let p99_by_mean = rounds.iter().map(|pair| figure(&pair[0], "/p99_by_mean"));
+    let per_cpu = "/deliveries_per_hub_cpu_second";
+    json!({
+        "bench": "ratio",
+        "scene": scene,
+        "ratio": rounded(median(rounds.iter().map(ratio)), 3),
+        "ratio_goal": GOAL,
+        "ratio_each": rounds.iter().map(|pair| rounded(ratio(pair), 3)).collect::<Vec<_>>(),
+        "hub_per_cpu_second": of(0, per_cpu),
+        "bare_per_cpu_second": of(1, per_cpu),
+        "hub_per_second": of(0, "/deliveries_per_second"),
+        "bare_per_second": of(1, "/deliveries_per_second"),
+        "hub_cores": rounds.first().map(|pair| pair[0]["hub_cores"].clone()),
+        "hub_delay_us": delays(0),
+        "bare_delay_us": delays(1),
+        "p99_by_mean": rounded(median(p99_by_mean), 2),
+        "p99_by_mean_goal": P99_BY_MEAN_GOAL,
+        "p99_ratio": rounded(median(p99_ratios), 2),
+        "p99_ratio_goal": P99_GOAL,
+        "cut": rounds.iter().flatten().map(|run| run["cut"].as_u64()).collect::<Vec<_>>(),
+        "lost": rounds.iter().flatten().map(|run| run["lost"].as_u64()).collect::<Vec<_>>(),
+        "machine": facts(folder),
+    })
+}
+
+fn figure(run: &Value, pointer: &str) -> f64 {
+    run.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0)
+}
+
 impl Scene {
+    fn all() -> [Scene; 4] {
+        let rooms = number("ROOMS", 1_000).to_string();
+        let members = number("MEMBERS", 5_000).to_string();
+        let in_rooms = ["rooms", "--kind", "bench", "--rooms", &rooms];
+        let in_one_room = ["fanout", "--clients", &members];
+        let as_heard = ["--rate", "0"];
+        let at_set_times = ["--rate", "3000"];
+        [
+            Scene::new("rooms", &[&in_rooms[..], &as_heard].concat()),
+            Scene::new("fanout", &[&in_one_room[..], &as_heard].concat()),
+            Scene::new("one-core", &[&in_rooms[..], &as_heard].concat()).on_one_core(),
+            Scene::new("one-core-at-3000", &[&in_rooms[..], &at_set_times].concat()).on_one_core(),
+        ]
+    }
+
     fn new(name: &'static str, arguments: &[&str]) -> Scene {
         let seconds = format!("{}s", number("SECONDS", 8));
         let common = ["--json", "--duration", &seconds];
@@ -238,10 +247,9 @@ fn bare() -> Target {
 }
 
 fn ratio(pair: &[Value; 2]) -> f64 {
-    let [hub, bare] = pair
-        .each_ref()
-        .map(|run| run["deliveries_per_hub_cpu_second"].as_f64());
-    hub.unwrap_or(0.0) / bare.unwrap_or(f64::INFINITY)
+    let [hub, bare] = pair.each_ref();
+    let per_cpu = "/deliveries_per_hub_cpu_second";
+    figure(hub, per_cpu) / figure(bare, per_cpu)
 }
 
 fn number(name: &str, usual: u32) -> u32 {

@@ -459,7 +459,8 @@ fn words(code: &str, function: &str) -> BTreeMap<String, String> {
     let (body, _) = rest.split_once("\n    }\n").unwrap();
     let arms = body.lines().filter_map(|line| line.split_once(" => "));
     arms.filter_map(|(variant, word)| {
-        let (_, variant) = variant.split_once("::")?;
+        // Of variants that share an arm the first stands for all.
+        let (_, variant) = variant.split(" | ").next()?.split_once("::")?;
         let word = word.trim_end_matches(',').trim_matches('"');
         Some((variant.to_owned(), word.to_owned()))
     })

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
 use super::handle::{Attachment, ConnectOrder, Known};
-use super::login_end::token_until;
 use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
 use super::seats::Seats;

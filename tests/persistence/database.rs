@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use holdfast::clock::HubClock;
 use holdfast::config::{
-    AdminConfig, AuthConfig, ClientConfig, Config, DatabaseConfig, FaultsConfig, LogConfig,
-    LogFormat, PersistenceConfig, ServerConfig, SessionConfig, ShutdownConfig,
+    AdminConfig, AuthConfig, Config, DatabaseConfig, FaultsConfig, LogConfig, LogFormat,
+    PersistenceConfig, ServerConfig, SessionConfig, ShutdownConfig,
 };
 use holdfast::id::random_bytes;
 use holdfast::persistence::{Persistence, PersistenceActor, Store};
@@ -257,20 +257,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
             newcomers_per_minute: 0,
             require_exp: true,
         },
-        client: ClientConfig {
-            ping: 25 * second,
-            pong_timeout: 8 * second,
-            connect_timeout: 10 * second,
-            expiry_grace: 25 * second,
-            message_max: 65_536,
-            queue_bytes_max: 1 << 20,
-            queue_count_max: 512,
-            channels_max: 128,
-            messages_per_second: 100,
-            bytes_per_second: 65_536,
-            recovery_max: 300,
-            wrong_codes_per_minute: 30,
-        },
+        client: Config::default().client,
         admission: Config::default().admission,
         history: Config::default().history,
         shutdown: ShutdownConfig {

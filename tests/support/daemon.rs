@@ -14,7 +14,7 @@ use super::database::Store;
 use super::metrics::Metrics;
 use super::plan::Plan;
 use super::program::program;
-use super::{Answer, Database, Disk, Proxy, Request, STARTS_MAX, Server, eventually};
+use super::{Answer, Database, Proxy, Request, STARTS_MAX, eventually};
 
 /// The exit code for a port that is taken.
 const EXIT_PORT_TAKEN: i32 = 69;
