@@ -613,6 +613,7 @@ async fn the_first_token_and_the_newest_stay_good(database: Database) {
 async fn of_many_keys_the_oldest_is_forgotten(database: Database) {
     let daemon = Daemon::on(database)
         .set("client.messages_per_second", "1000")
+        .set("session.changes_per_second", "0")
         .start()
         .await;
     let ana = Player::opens(&daemon).await;

@@ -262,27 +262,32 @@ async fn a_session_with_sixteen_seats_is_refused_the_next_one_before_anything_is
 /// Only the operator can allow it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_with_more_seats_than_its_queue_can_hold_is_told_so_and_goes_on() {
+    // Each takes more than 400 bytes of an answer.
+    const SEATS: usize = 50;
     let daemon = Daemon::on(Database::Sqlite)
         .set("session.seats_max", "0")
         .set("session.changes_per_second", "0")
         .set("client.message_max", "4KiB")
-        .set("client.queue_bytes_max", "8KiB")
+        .set("client.queue_bytes_max", "16KiB")
         .start()
         .await;
     let eve = Player::opens(&daemon).await;
-    for _ in 0..30 {
+    for _ in 1..SEATS {
         let open = daemon.post("/v1/rooms", json!({})).by(&eve.token);
         open.send().await.expect(201);
     }
     let (mut client, data) = eve.connects(&daemon).await;
-    assert_eq!(data["seats"].as_array().unwrap().len(), 31);
+    assert_eq!(data["seats"].as_array().unwrap().len(), SEATS);
 
     let refused = client.calls("session.get", json!({})).await;
 
     assert_eq!(refused.unwrap_err().code(), 106);
     client.subscribes(&eve.channel).await.unwrap();
     let over_http = daemon.get("/v1/session").by(&eve.token).send().await;
-    assert_eq!(over_http.expect(200)["seats"].as_array().unwrap().len(), 31);
+    assert_eq!(
+        over_http.expect(200)["seats"].as_array().unwrap().len(),
+        SEATS
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

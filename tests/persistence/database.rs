@@ -240,7 +240,7 @@ fn config(url: &str, folder: &TempDir) -> Config {
         seat_token: Config::default().seat_token,
         session: SessionConfig {
             ttl: 3600 * second,
-            seats_max: 16,
+            seats_max: 0,
             changes_per_second: 0,
         },
         auth: AuthConfig {
