@@ -353,6 +353,7 @@ async fn the_python_sdk_passes_its_own_tests(database: Database) {
     for (key, value) in [
         ("auth.guests", "false"),
         ("auth.hmac_secret", "secret"),
+        ("auth.require_exp", "false"),
         ("auth.personal_channel", "true"),
         ("kind.default.seats", "0"),
         ("kind.default.join_leave", "true"),

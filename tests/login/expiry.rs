@@ -28,6 +28,7 @@ fn for_channel(channel: &str, mut claims: Value) -> String {
 async fn daemon() -> Daemon {
     Daemon::on(Database::Sqlite)
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("client.expiry_grace", "1s")
         .start()
         .await
@@ -385,6 +386,7 @@ async fn a_token_subscribes_its_bearer_from_the_start() {
 async fn who_cannot_be_subscribed_to_all_that_its_token_names_is_not_connected() {
     let daemon = Daemon::on(Database::Sqlite)
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("client.channels_max", "3")
         .start()
         .await;
@@ -427,7 +429,7 @@ async fn who_loses_what_its_token_subscribed_it_to_is_to_connect_again() {
     let mut host = connected(&daemon, "u2").await;
     let opened = host.calls("room.open", json!({})).await.unwrap();
     let room = opened["room"]["channel"].as_str().unwrap();
-    let claims = json!({ "sub": "u1", "channels": [room] });
+    let claims = json!({ "sub": "u1", "channels": [room], "exp": in_seconds(3_600) });
     let token = game().signs(claims);
     let (mut client, _) = Client::connect(daemon.address(), &token).await;
 
@@ -446,6 +448,7 @@ async fn all_channels_of_a_connect_recover_half_a_queue_together() {
     let daemon = Daemon::on(Database::Sqlite)
         .with_api_key()
         .set("auth.hmac_secret", SECRET)
+        .set("auth.require_exp", "false")
         .set("client.message_max", "2KiB")
         .set("client.queue_bytes_max", "64KiB")
         .start()

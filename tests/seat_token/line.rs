@@ -38,7 +38,10 @@ async fn loses_the_reply(proxy: &Proxy, token: &str, round: u64, reply: u64) -> 
 }
 
 async fn a_connect_reply_that_is_lost_locks_nobody_out(database: Database) {
-    let daemon = Daemon::on(database).start().await;
+    let daemon = Daemon::on(database)
+        .set("session.changes_per_second", "0")
+        .start()
+        .await;
     let proxy = Proxy::to(daemon.address()).await;
     let host = Player::opens(&daemon).await;
     let (_client, data) = host.connects(&daemon).await;
@@ -134,7 +137,10 @@ async fn two_clients_race_with_one_session_token(database: Database) {
 }
 
 async fn two_clients_race_with_one_seat_token(database: Database) {
-    let daemon = Daemon::on(database).start().await;
+    let daemon = Daemon::on(database)
+        .set("session.changes_per_second", "0")
+        .start()
+        .await;
     let host = Player::opens(&daemon).await;
     let (_client, mut token) = seat_token(&daemon, &host).await;
     let mut winner = None;

@@ -54,7 +54,10 @@ async fn what_a_game_server_says_is_heard_in_either_encoding(database: Database)
 }
 
 async fn a_room_that_is_not_live_is_spoken_to_all_the_same(database: Database) {
-    let mut daemon = hub(database).start().await;
+    let mut daemon = hub(database)
+        .set("faults.restore_delay", "1h")
+        .start()
+        .await;
     let host = left_room(&daemon, "table").await;
     daemon.kill();
     daemon.restart().await;
