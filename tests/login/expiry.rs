@@ -451,6 +451,7 @@ async fn all_channels_of_a_connect_recover_half_a_queue_together() {
         .set("auth.require_exp", "false")
         .set("client.message_max", "2KiB")
         .set("client.queue_bytes_max", "64KiB")
+        .set("kind.lobby.history_bytes", "256KiB")
         .start()
         .await;
     let channels = ["lobby:a", "lobby:b", "lobby:c", "lobby:d"];
