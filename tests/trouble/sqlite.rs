@@ -50,6 +50,7 @@ async fn a_stop_on_a_full_disk_waits_for_room_and_loses_no_history() {
     let mut daemon = Daemon::on(Database::Sqlite)
         .on_disk(&disk)
         .set("kind.table.history_bytes", "8MiB")
+        .set("client.bytes_per_second", "64MiB")
         .start()
         .await;
     let player = Player::opens(&daemon).await;
