@@ -147,7 +147,7 @@ async fn a_member_that_reads_too_slowly_is_told_3008() {
             if first & 0x0f == CLOSE {
                 return Some(u16::from_be_bytes([payload[0], payload[1]]));
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(5)).await;
         }
         None
     });
