@@ -116,7 +116,7 @@ impl From<OpenError> for StartError {
 /// Serves until the process is told to stop.
 ///
 /// The sockets are bound first, so that a port that is taken stops the start before anything else
-/// happens; they are answered when all is restored.
+/// happens; they are answered once every hold stands, while rooms and sessions are still being started.
 pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartError> {
     start::warn_of_short_secrets(&config);
     start::prepare_folder(&config)?;
