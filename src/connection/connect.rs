@@ -14,10 +14,10 @@ use crate::auth::{self, Login, TokenKind, token_kind};
 use crate::clock::WallTime;
 use crate::id::{RoomCode, SessionToken, parse_name};
 use crate::room::{Grant, Peer};
-use crate::session::{Caller, ConnectOrder, SessionHandle};
+use crate::session::{Caller, ConnectOrder, LoggedIn, SessionHandle};
 use crate::wire::{
-    Close, ConnectRequest, ConnectResult, GUEST_NAME, Reason, Refusal, SeatView, SessionView,
-    UserView, raw_json, result,
+    Close, ConnectRequest, ConnectResult, Fields, GUEST_NAME, Reason, Refusal, SeatView,
+    SessionView, UserView, raw_json, result,
 };
 
 /// `conn_info` of a connection whose login says nothing more.
@@ -37,7 +37,7 @@ struct Welcome<'a> {
 /// Whom a connect is for.
 struct Found {
     session: SessionHandle,
-    /// Where the session was made for this connect.
+    /// Where the session was made for this connect, or has become another user's by it.
     token: Option<SessionToken>,
     /// Where the game's own login told it.
     login: Option<Login>,
@@ -45,6 +45,8 @@ struct Found {
     pass: Pass,
     /// The room of the seat with whose token the client came.
     seat: Option<RoomCode>,
+    /// Whether the session was there before.
+    outcome: Resume,
 }
 
 /// A client that is about to be told that it is connected.
@@ -155,6 +157,7 @@ impl Connection {
             login,
             pass: _pass,
             seat,
+            outcome,
         } = self.find(&request).await?;
         let attached = self
             .context
@@ -167,10 +170,6 @@ impl Connection {
             self.outbound.cut(Close::Replaced);
             return Err(Refusal::new(Reason::NotSeated, "the seat was taken over"));
         }
-        let outcome = match (&token, seat) {
-            (Some(_), None) => Resume::New,
-            (None, _) | (_, Some(_)) => Resume::Resumed,
-        };
         let peer = Arc::new(Peer {
             connection: self.id,
             session: session.id(),
@@ -201,7 +200,7 @@ impl Connection {
     /// The session that a connect is for: its token's, its user's, or a new guest's.
     async fn find(&self, request: &ConnectRequest) -> Result<Found, Refusal> {
         if !request.token.is_empty() {
-            return self.by_token(&request.token).await;
+            return self.by_token(&request.token, request.data.as_deref()).await;
         }
         if !self.context.are_guests_welcome {
             let detail = "a token is needed: guests are not admitted";
@@ -221,10 +220,11 @@ impl Connection {
             login: None,
             pass,
             seat: None,
+            outcome: Resume::New,
         })
     }
 
-    async fn by_token(&self, token: &str) -> Result<Found, Refusal> {
+    async fn by_token(&self, token: &str, data: Option<&[u8]>) -> Result<Found, Refusal> {
         match token_kind(token) {
             TokenKind::Login => {
                 let login = self.context.verifier.login(token).await?;
@@ -235,6 +235,10 @@ impl Connection {
                 let opening = async move { actions.open_login(user, name, ttl).await };
                 let (session, token) = self.context.change(opening).await?;
                 Ok(Found {
+                    outcome: match token {
+                        Some(_) => Resume::New,
+                        None => Resume::Resumed,
+                    },
                     session,
                     token,
                     login: Some(login),
@@ -255,6 +259,7 @@ impl Connection {
                     login: None,
                     pass,
                     seat: Some(resumed.seat.room),
+                    outcome: Resume::Resumed,
                 })
             }
             TokenKind::Session => {
@@ -262,6 +267,9 @@ impl Connection {
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
                 let returning = self.context.actions.returning(&token);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
+                if let Some(login) = guest_login(data)? {
+                    return self.as_account(token, &login, pass).await;
+                }
                 let retries = self.context.wrong_tokens.retries_of(self.asker);
                 Ok(Found {
                     session: self.context.actions.identify(&token, &retries).await?,
@@ -269,9 +277,39 @@ impl Connection {
                     login: None,
                     pass,
                     seat: None,
+                    outcome: Resume::Resumed,
                 })
             }
         }
+    }
+
+    /// A guest logs in: the session goes on as the user's.
+    async fn as_account(
+        &self,
+        token: SessionToken,
+        login: &str,
+        pass: Pass,
+    ) -> Result<Found, Refusal> {
+        let login = self.context.verifier.login(login).await?;
+        let logged_in = LoggedIn {
+            user: login.user.clone(),
+            name: login.name.clone(),
+            ttl: login.ttl,
+        };
+        let (actions, retries) = (
+            self.actions(),
+            self.context.wrong_tokens.retries_of(self.asker),
+        );
+        let opening = async move { actions.open_guest_login(&token, logged_in, &retries).await };
+        let (session, token) = self.context.change(opening).await?;
+        Ok(Found {
+            session,
+            token,
+            login: Some(login),
+            pass,
+            seat: None,
+            outcome: Resume::Resumed,
+        })
     }
 
     /// A connect that fails for good is told by a close; one that may succeed later, by an error.
@@ -325,6 +363,13 @@ pub(super) fn granted(grant: &auth::Grant) -> Grant {
 fn raw(text: Option<&str>) -> Option<Arc<RawValue>> {
     let value = RawValue::from_string(text?.to_owned()).ok()?;
     Some(value.into())
+}
+
+/// The login with which a guest comes, in the data of its connect. Data that is no JSON object is the game's own.
+fn guest_login(data: Option<&[u8]>) -> Result<Option<String>, Refusal> {
+    Fields::parse(data.unwrap_or_default())
+        .unwrap_or_default()
+        .login()
 }
 
 /// The name that a guest gives in the data of its connect.

@@ -20,9 +20,9 @@ use super::caller::{self, Claim};
 use super::guard::caller_address;
 use super::key;
 use super::problem::Problem;
-use crate::id::{CommandKey, RoomCode};
+use crate::id::{CommandKey, RoomCode, SessionToken};
 use crate::limits::Asker;
-use crate::session::{Actions, Caller};
+use crate::session::{Actions, Caller, LoggedIn, SessionReport};
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
@@ -71,6 +71,11 @@ pub(super) async fn open_session(
         );
         return Ok(answer(StatusCode::CREATED, &opened.await?));
     }
+    if let Some(login) = fields.login()? {
+        let token = api.gate.guest_token(&parts.headers)?;
+        let key = key::read(&parts.headers)?;
+        return log_in(&api, asker, token, login, key).await;
+    }
     let asked = Asked {
         claim: api.gate.claim(&parts.headers, &fields, guesser)?,
         asker,
@@ -81,12 +86,41 @@ pub(super) async fn open_session(
         actions.open_session(caller, key).await
     })
     .await?;
-    // A session that was there before was not created by this request.
+    Ok(opened(&report))
+}
+
+/// A guest becomes an account: its session goes on as that of the login's user.
+async fn log_in(
+    api: &Api,
+    asker: Asker,
+    token: SessionToken,
+    login: String,
+    key: Option<CommandKey>,
+) -> Result<Response, Problem> {
+    let (actions, verifier) = (api.actions.asked_from(asker), api.gate.verifier().clone());
+    let retries = api.wrong_tokens.retries_of(asker);
+    let report = change(api, async move {
+        let login = verifier.login(&login).await?;
+        let login = LoggedIn {
+            user: login.user,
+            name: login.name,
+            ttl: login.ttl,
+        };
+        actions
+            .open_session_of_guest(&token, login, key, &retries)
+            .await
+    })
+    .await?;
+    Ok(opened(&report))
+}
+
+/// 201 with a new token. A session that was there before was not created by this request.
+fn opened(report: &SessionReport) -> Response {
     let status = match report.session.token {
         Some(_) => StatusCode::CREATED,
         None => StatusCode::OK,
     };
-    Ok(answer(status, &report))
+    answer(status, report)
 }
 
 /// `POST /v1/rooms`

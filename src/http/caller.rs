@@ -89,6 +89,23 @@ impl Gate {
         Ok(Claim::Guest { name })
     }
 
+    /// What reads the game's own logins.
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// The session token of a guest who logs in.
+    pub(super) fn guest_token(&self, headers: &HeaderMap) -> Result<SessionToken, Refusal> {
+        match self.bearer(headers)? {
+            Some(Claim::Session(token)) => Ok(token),
+            Some(Claim::Login(..) | Claim::Account(..) | Claim::Guest { .. }) | None => {
+                Err(Refusal::bad_request(
+                    "login goes with a guest's session token: send Authorization: Bearer hfs_...",
+                ))
+            }
+        }
+    }
+
     /// Who is asking with an `Authorization`, where nobody else may.
     pub(super) fn asking(&self, headers: &HeaderMap) -> Result<Claim, Refusal> {
         self.bearer(headers)?.ok_or_else(no_token)

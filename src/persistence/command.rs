@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::news::{Farewell, News, Offsets, PartingWords};
+use super::news::{News, Offsets, SessionNews, SessionWords};
 use super::once::{Kept, Once};
 use super::sweep::{Sweep, Swept};
 use crate::clock::HubTime;
@@ -23,6 +23,7 @@ pub enum Command {
     ConfirmToken(Box<ConfirmToken>),
     EndTokens(EndTokens),
     EndSession(EndSession),
+    AdoptSession(Box<AdoptSession>),
     CloseRoom(RoomId),
     Publish(Publish),
     RemoveHistory(RemoveHistory),
@@ -191,7 +192,24 @@ pub struct EndSession {
     pub session: SessionId,
     /// The rooms with durable streams in which it sits: that it has left is told there in the same commit.
     pub told_in: Vec<RoomId>,
-    pub words: PartingWords,
+    pub words: SessionWords,
+}
+
+/// A guest has logged in: its session, its seats and its scores become the user's. All tokens of the session end, and the
+/// seats' tokens with them.
+#[derive(Debug, Clone)]
+pub struct AdoptSession {
+    pub session: SessionId,
+    /// Whose the session must be until now.
+    pub guest: UserId,
+    pub user: UserWrite,
+    /// The session's only token from then on.
+    pub token: TokenHash,
+    pub expires_at: HubTime,
+    pub login_until: Option<HubTime>,
+    /// The rooms with durable streams in which it sits: who sits there now is told there in the same commit.
+    pub told_in: Vec<RoomId>,
+    pub words: SessionWords,
 }
 
 /// Publications of one durable stream, in order: all of them are stored, or none. The commit gives them
@@ -248,7 +266,12 @@ pub enum Committed {
         offsets: Offsets,
     },
     /// EndSession: what was told in the durable streams of its rooms.
-    Ended(Vec<Farewell>),
+    Ended(Vec<SessionNews>),
+    /// AdoptSession: what the user is called, and what was told in the durable streams of its rooms.
+    Adopted {
+        name: Arc<str>,
+        told: Vec<SessionNews>,
+    },
     /// Sweep: rows removed.
     Swept(Swept),
     /// All others.
@@ -264,12 +287,18 @@ pub enum Refused {
     InsufficientCredits { needed: i64, has: i64 },
     #[error("the user holds {most} seats or more")]
     TooManySeats { most: usize },
+    /// AdoptSession: the session is an account's.
+    #[error("the session is no guest's")]
+    NotGuest,
+    /// AdoptSession.
+    #[error("the user sits in one of the session's rooms already")]
+    AlreadySeated,
     #[error("the room code is taken")]
     CodeTaken,
     #[error("the seat is taken, or the user already sits in the room")]
     SeatTaken,
-    /// ReleaseSeat, HoldSeat, ConfirmToken, EndTokens: the seat is not in the state that was to be changed. Publish: the stream is
-    /// another.
+    /// ReleaseSeat, HoldSeat, ConfirmToken, EndTokens: the seat is not in the state that was to be changed. AdoptSession: the session
+    /// has ended, or is the guest's no more. Publish: the stream is another.
     #[error("what was to be changed has changed meanwhile")]
     Stale,
     /// Full queue, or the deadline passed before the command reached the database.
@@ -301,9 +330,10 @@ pub enum SoftWrite {
         session: SessionId,
         at: HubTime,
     },
-    /// The session was used: its life slides on.
+    /// The session was used: its life slides on, unless it has become another user's.
     SessionSeen {
         session: SessionId,
+        user: UserId,
         at: HubTime,
         expires_at: HubTime,
         login_until: Option<HubTime>,

@@ -148,6 +148,7 @@ fn needed(command: &Command) -> Option<Key> {
         | Command::OpenRoom(_)
         | Command::EndTokens(_)
         | Command::EndSession(_)
+        | Command::AdoptSession(_)
         | Command::CloseRoom(_)
         | Command::Publish(_)
         | Command::RemoveHistory(_)

@@ -49,15 +49,15 @@ mod written_out;
 
 pub use actor::PersistenceActor;
 pub use command::{
-    AddToken, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndTokens, HistoryWindow,
-    HoldSeat, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, Publish,
-    Refused, ReleaseSeat, RemoveHistory, SessionWrite, SoftWrite, StoredPublication, StoredRoom,
-    StoredSeat, StoredSession, StoredStream, StreamId, UserWrite, Write,
+    AddToken, AdoptSession, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndTokens,
+    HistoryWindow, HoldSeat, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession,
+    Publish, Refused, ReleaseSeat, RemoveHistory, SessionWrite, SoftWrite, StoredPublication,
+    StoredRoom, StoredSeat, StoredSession, StoredStream, StreamId, UserWrite, Write,
 };
 pub use error::{Cause, OpenError, ReadError, WriteError};
 pub use handle::{Persistence, Writing};
 pub use look_up::Retries;
-pub use news::{Farewell, News, Offsets, PartingWords, VacatedSeat, Words};
+pub use news::{News, Offsets, SessionNews, SessionSeat, SessionWords, Words};
 pub use once::{Kept, Once, Scope};
 pub use read::StoredUser;
 pub use run::RunStart;

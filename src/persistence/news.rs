@@ -20,9 +20,9 @@ pub struct Words(Arc<WriteWords>);
 
 type WriteWords = dyn Fn(Option<&Arc<str>>) -> Vec<NewPublication> + Send + Sync;
 
-/// A seat that was given up with its session.
+/// A seat of a session that has changed as a whole.
 #[derive(Debug, Clone)]
-pub struct VacatedSeat {
+pub struct SessionSeat {
     pub stream: StreamId,
     pub number: u16,
     pub team: Option<Arc<str>>,
@@ -30,12 +30,12 @@ pub struct VacatedSeat {
     pub user_name: Arc<str>,
 }
 
-/// How the end of a session is told in a room, at this moment.
-pub type PartingWords = fn(&VacatedSeat, HubTime) -> NewPublication;
+/// How the change of a session is told in a room, at this moment.
+pub type SessionWords = fn(&SessionSeat, HubTime) -> NewPublication;
 
-/// What a room's stream has of a session that has ended.
+/// What a room's stream has of a session that has changed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Farewell {
+pub struct SessionNews {
     pub room: RoomId,
     pub offset: u64,
     pub publication: NewPublication,
@@ -82,7 +82,7 @@ impl Committed {
     /// What the user is called in whose name the change was made, if it has one.
     pub(super) fn name(&self) -> Option<&Arc<str>> {
         match self {
-            Committed::Player { name, .. } => Some(name),
+            Committed::Player { name, .. } | Committed::Adopted { name, .. } => Some(name),
             Committed::Told { of, .. } => of.name(),
             Committed::Published { .. }
             | Committed::Ended(_)

@@ -143,6 +143,7 @@ impl Persistence {
             | Committed::Published { .. }
             | Committed::Told { .. }
             | Committed::Ended(_)
+            | Committed::Adopted { .. }
             | Committed::Done => Err(WriteError::Refused(Refused::Internal)),
         }
     }

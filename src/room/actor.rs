@@ -145,7 +145,7 @@ impl Room {
             RoomMessage::Delayed { sitter, by } => room.delayed(&sitter, by).await,
             RoomMessage::Back { session, epoch } => room.back(session, epoch).await,
             RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
-            RoomMessage::Vacated { session, parting } => room.vacated(session, parting).await?,
+            RoomMessage::SessionChanged(news) => room.session_changed(*news).await?,
             RoomMessage::Settled { change, result } => room.settled(change, result).await?,
             RoomMessage::SeatRead(read) => room.seat_read(*read).await?,
             RoomMessage::Subscribe { subscribing, reply } => {

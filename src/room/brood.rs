@@ -11,7 +11,6 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::Semaphore;
 
 use super::actor::RoomActor;
-use super::deed::Parting;
 use super::directory::RoomDirectory;
 use super::dormant::Dormant;
 use super::game::UNHEARD_MAX;
@@ -21,6 +20,7 @@ use super::kind::{Kind, Kinds};
 use super::message::{RoomMessage, Wake};
 use super::metric::RoomMetrics;
 use super::notice::{Epoch, SeatListener};
+use super::session_change::{RoomNews, SessionTold};
 use crate::clock::HubClock;
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId};
@@ -28,6 +28,7 @@ use crate::mailbox::Unanswered;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, StoredRoom, StoredStream};
 use crate::supervisor::{Brood, LoadError, ShardHandle, ShardMessage, Wheels};
+use crate::wire::UserView;
 
 /// Rooms asked at the same time when the hub stops.
 const FREEZES_AT_ONCE: usize = 64;
@@ -204,14 +205,27 @@ impl Rooms {
         self.0.dormant.end();
     }
 
-    /// Tells a room that a session has ended, durably, and its seat there with it. A room that is being started may have
-    /// read its seats before.
-    pub fn vacated(&self, code: RoomCode, session: SessionId, parting: Parting) {
+    /// Tells a room that a session has ended, durably, and its seat there with it.
+    pub fn vacated(&self, code: RoomCode, session: SessionId, told: SessionTold) {
+        self.tell_of_session(code, RoomNews::Vacated { session, told });
+    }
+
+    /// Tells a room that a session is another user's, durably, and its seat there with it.
+    pub fn adopted(&self, code: RoomCode, session: SessionId, user: UserView, told: SessionTold) {
+        let news = RoomNews::Adopted {
+            session,
+            user,
+            told,
+        };
+        self.tell_of_session(code, news);
+    }
+
+    /// A room that is being started may have read its seats before.
+    fn tell_of_session(&self, code: RoomCode, news: RoomNews) {
         let key = RoomKey::Code(code);
         match self.live(&key) {
-            Some(room) => room.vacated(session, parting),
+            Some(room) => room.session_changed(news),
             None => {
-                let news = RoomNews::Vacated { session, parting };
                 let missed = ShardMessage::Missed {
                     key: key.clone(),
                     news,
@@ -340,14 +354,6 @@ impl RoomSeed {
     }
 }
 
-/// What a room is told that is not live, or not yet.
-pub(super) enum RoomNews {
-    Vacated {
-        session: SessionId,
-        parting: Parting,
-    },
-}
-
 /// The channel on which a room speaks.
 pub fn channel(kind: &str, code: RoomCode) -> Arc<str> {
     format!("{kind}:{code}").into()
@@ -416,9 +422,7 @@ impl Brood for RoomBrood {
     }
 
     fn hear(&self, room: &RoomHandle, news: RoomNews) {
-        match news {
-            RoomNews::Vacated { session, parting } => room.vacated(session, parting),
-        }
+        room.session_changed(news);
     }
 
     fn let_go(&self, room: &RoomHandle) {

@@ -15,12 +15,13 @@ use super::news::{EMPTY, News, ReleaseReason, SeatNote};
 use super::notice::Epoch;
 use super::past::PRUNE_AT;
 use super::seating::Occupant;
+use super::session_change::SessionTold;
 use super::state::Room;
 use super::stored::json;
 use crate::clock::HubTime;
 use crate::persistence::{
-    self, Committed, Farewell, NewPublication, Offsets, Refused, StoredRoom, StreamId, VacatedSeat,
-    Words, Write, WriteError,
+    self, Committed, NewPublication, Offsets, Refused, SessionSeat, StoredRoom, StreamId, Words,
+    Write, WriteError,
 };
 use crate::wire::{UserView, hub_tags};
 
@@ -39,17 +40,6 @@ pub(super) struct Deed {
 pub(super) struct Doing {
     pub(super) words: Words,
     pub(super) since: Instant,
-}
-
-/// What is told in a room of a session that has ended.
-#[derive(Debug)]
-pub enum Parting {
-    /// Nothing yet.
-    Untold,
-    /// The room's stream has this, by the commit that ended the session.
-    Told(Farewell),
-    /// It is not known whether the stream has it.
-    Unknown,
 }
 
 /// Hears what becomes of a change, also if the room fails meanwhile.
@@ -155,24 +145,27 @@ impl Room {
     }
 
     /// Takes what another's commit has put into the stream, in the order of the commits. Says whether it has.
-    pub(super) fn hear_parting(&mut self, parting: Parting) -> Result<bool, ActorProcessingErr> {
-        match parting {
-            Parting::Told(farewell) if farewell.offset > self.stream.top() => {
-                let offset = farewell.offset;
+    pub(super) fn hear_of_session(
+        &mut self,
+        told: SessionTold,
+    ) -> Result<bool, ActorProcessingErr> {
+        match told {
+            SessionTold::Told(news) if news.offset > self.stream.top() => {
+                let offset = news.offset;
                 let offsets = Offsets {
                     first: offset,
                     last: offset,
                 };
-                self.deliver_news([farewell.publication], offsets, Instant::now())?;
+                self.deliver_news([news.publication], offsets, Instant::now())?;
                 Ok(true)
             }
             // It was read from the database since.
-            Parting::Told(_) => Ok(true),
-            Parting::Untold => Ok(false),
-            Parting::Unknown if self.stream.is_durable() => {
-                Err("a session has ended, and the stream may have the news of it".into())
+            SessionTold::Told(_) => Ok(true),
+            SessionTold::Untold => Ok(false),
+            SessionTold::Unknown if self.stream.is_durable() => {
+                Err("a session has changed, and the stream may have the news of it".into())
             }
-            Parting::Unknown => Ok(false),
+            SessionTold::Unknown => Ok(false),
         }
     }
 
@@ -283,7 +276,7 @@ pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<per
 }
 
 /// What is told of a seat that is given up with its session.
-pub fn parting_words(seat: &VacatedSeat, now: HubTime) -> NewPublication {
+pub fn parting_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
     let user = UserView {
         id: seat.user.clone(),
         name: Arc::clone(&seat.user_name),
@@ -291,6 +284,16 @@ pub fn parting_words(seat: &VacatedSeat, now: HubTime) -> NewPublication {
     let note = SeatNote::of(seat.number, seat.team.clone(), &user);
     let note = note.reason(ReleaseReason::SessionEnded);
     row(News::Released(note).to_json(), now)
+}
+
+/// What is told of a seat that has become a user's who has played as a guest until now.
+pub fn adopted_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
+    let user = UserView {
+        id: seat.user.clone(),
+        name: Arc::clone(&seat.user_name),
+    };
+    let note = SeatNote::of(seat.number, seat.team.clone(), &user);
+    row(News::Back(note).to_json(), now)
 }
 
 /// A seat has a new holder, and the room may be complete by that.

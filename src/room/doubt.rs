@@ -3,6 +3,7 @@
 //! It happens where a mark was lost on its way to the row, and where a session has ended and its room has not heard
 //! of it yet. Nobody else in the room has anything to do with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorProcessingErr;
@@ -16,7 +17,7 @@ use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::StoredSeat;
 use crate::token::Fault;
-use crate::wire::Refusal;
+use crate::wire::{Refusal, UserView};
 
 /// The wait before a row is read again: because it could not be read, or because it is gone and the end of its
 /// session may be on its way to the room.
@@ -88,7 +89,11 @@ impl Room {
 
     /// The session holds the seat: what was refused is tried again once the row is as it should be.
     async fn is_there(&mut self, number: u16, row: &StoredSeat) {
-        if self.seating.set_tokens(number, row.tokens) {
+        let user = UserView {
+            id: row.user.clone(),
+            name: Arc::clone(&row.user_name),
+        };
+        if self.seating.correct(number, user, row.tokens) {
             let (room, tokens) = (row.room, row.tokens);
             self.notify(row.session, SeatNews::TokensEnded { room, tokens });
         }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
-use super::deed::Parting;
 use super::journal::Publisher;
 use super::member::Peer;
 use super::message::{
@@ -16,6 +15,7 @@ use super::message::{
     Subscribing, TakeRequest,
 };
 use super::notice::{ClaimNotice, Epoch};
+use super::session_change::RoomNews;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
@@ -176,9 +176,9 @@ impl RoomHandle {
         self.tell(RoomMessage::Away { session, epoch });
     }
 
-    /// Tells the room that a session has ended, durably, and its seats with it.
-    pub fn vacated(&self, session: SessionId, parting: Parting) {
-        self.tell(RoomMessage::Vacated { session, parting });
+    /// Tells the room what has become of a session, durably, and of its seat with it.
+    pub(super) fn session_changed(&self, news: RoomNews) {
+        self.tell(RoomMessage::SessionChanged(Box::new(news)));
     }
 
     /// Subscribes a connection. The room queues the result itself if a client's command asked for it,

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
-use super::deed::Parting;
 use super::game::GameQuestion;
 use super::halt::Handout;
 use super::journal::Publisher;
 use super::member::{Peer, Tie};
 use super::news::ReleaseReason;
 use super::notice::{ClaimNotice, Epoch, Holding};
+use super::session_change::RoomNews;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId, UserId};
@@ -55,11 +55,8 @@ pub(super) enum RoomMessage {
         session: SessionId,
         epoch: Epoch,
     },
-    /// The session has ended, and its seats with it: that is durable already.
-    Vacated {
-        session: SessionId,
-        parting: Parting,
-    },
+    /// A session has changed as a whole, and its seat here with it: that is durable already.
+    SessionChanged(Box<RoomNews>),
     /// Answered with the result, unless the room has queued it for the client.
     Subscribe {
         subscribing: Box<Subscribing>,
@@ -147,7 +144,7 @@ impl RoomMessage {
             | RoomMessage::Delayed { .. }
             | RoomMessage::Back { .. }
             | RoomMessage::Away { .. }
-            | RoomMessage::Vacated { .. }
+            | RoomMessage::SessionChanged(_)
             | RoomMessage::Settled { .. }
             | RoomMessage::SeatRead(_)
             | RoomMessage::Wake(_) => true,

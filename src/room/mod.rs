@@ -9,6 +9,7 @@
 //! members are told to subscribe again.
 
 mod actor;
+mod adoption;
 mod attachment;
 mod brood;
 mod crowd;
@@ -38,6 +39,7 @@ mod release;
 mod repeat;
 mod seat;
 mod seating;
+mod session_change;
 mod speech;
 mod state;
 mod stored;
@@ -47,7 +49,7 @@ mod unconfigured;
 mod view;
 
 pub use brood::{Rooms, channel};
-pub use deed::{Parting, opened_news, parting_words};
+pub use deed::{adopted_words, opened_news, parting_words};
 pub use dormant::DormantRoom;
 pub use game::Word;
 pub use handle::{Claimant, RoomHandle, RoomKey};
@@ -57,6 +59,7 @@ pub use member::{Peer, Tie};
 pub use message::{Asked, Claimed, Grant, Kept, Memo, Question, Sitter, Subscribing};
 pub use notice::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
 pub use seat::refusal;
+pub use session_change::SessionTold;
 pub use stream::new_epoch;
 pub use view::opened_view;
 

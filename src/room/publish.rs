@@ -143,6 +143,8 @@ impl Room {
             Refused::InvalidUser
             | Refused::InsufficientCredits { .. }
             | Refused::TooManySeats { .. }
+            | Refused::NotGuest
+            | Refused::AlreadySeated
             | Refused::CodeTaken
             | Refused::SeatTaken
             | Refused::Repeated(_)
@@ -156,6 +158,8 @@ impl Room {
             Refused::InvalidUser
             | Refused::InsufficientCredits { .. }
             | Refused::TooManySeats { .. }
+            | Refused::NotGuest
+            | Refused::AlreadySeated
             | Refused::CodeTaken
             | Refused::SeatTaken
             | Refused::Repeated(_)

@@ -6,13 +6,14 @@ use std::time::Duration;
 use ractor::{ActorProcessingErr, RpcReplyPort};
 use tracing::{debug, warn};
 
-use super::deed::{Hear, Parting};
+use super::deed::Hear;
 use super::message::{Change, Wake};
 use super::metric::count_release;
 use super::news::{EMPTY, News, ReleaseReason, SeatNote};
 use super::notice::SeatNews;
 use super::seat::refusal;
 use super::seating::Occupant;
+use super::session_change::SessionTold;
 use super::state::{Phase, Room};
 use crate::clock::HubTime;
 use crate::config::Permission;
@@ -139,6 +140,8 @@ impl Room {
                 Refused::InvalidUser
                 | Refused::InsufficientCredits { .. }
                 | Refused::TooManySeats { .. }
+                | Refused::NotGuest
+                | Refused::AlreadySeated
                 | Refused::CodeTaken
                 | Refused::SeatTaken
                 | Refused::Repeated(_)
@@ -167,9 +170,9 @@ impl Room {
     pub(super) async fn vacated(
         &mut self,
         session: SessionId,
-        parting: Parting,
+        told: SessionTold,
     ) -> Result<(), ActorProcessingErr> {
-        let is_told = self.hear_parting(parting)?;
+        let is_told = self.hear_of_session(told)?;
         if let Some((number, occupant)) = self.seating.vacate(session) {
             let reason = ReleaseReason::SessionEnded;
             if !is_told {

@@ -292,6 +292,14 @@ pub fn refusal(refused: &Refused) -> Refusal {
                 format!("a user holds at most {most} seats (session.seats_max); give one up first");
             Refusal::new(Reason::TooManySeats, detail)
         }
+        Refused::NotGuest => Refusal::new(
+            Reason::PermissionDenied,
+            "the session is an account's: only a guest's session becomes another user's",
+        ),
+        Refused::AlreadySeated => Refusal::new(
+            Reason::AlreadySeated,
+            "the user of the login sits in one of the guest's rooms already",
+        ),
         Refused::SeatTaken => Refusal::new(Reason::SeatTaken, "the seat is taken"),
         Refused::Unavailable { retry_after } => {
             let mut refusal = Refusal::unavailable();

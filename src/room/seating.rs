@@ -14,7 +14,7 @@ use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
 use crate::persistence::StoredSeat;
 use crate::token::{Claims, Fault, Generations, Worth};
-use crate::wire::{PlaceView, Reason, Refusal, SeatStatus};
+use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
 /// What a claim leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -288,7 +288,16 @@ impl Seating {
         matches!(self.places.get(usize::from(number)), Some(Place::Moving(_)))
     }
 
-    /// Takes the generations that the database has for a seat. Says whether they are others.
+    /// Takes the user and the generations that the database has for a seat. Says whether the latter are others.
+    pub(super) fn correct(&mut self, number: u16, user: UserView, tokens: Generations) -> bool {
+        let place = self.places.get_mut(usize::from(number));
+        if let Some(occupant) = place.and_then(Place::occupant_mut) {
+            occupant.user = user;
+        }
+        self.set_tokens(number, tokens)
+    }
+
+    /// Takes other generations for a seat. Says whether they are others.
     pub(super) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
         let place = self.places.get_mut(usize::from(number));
         let Some(occupant) = place.and_then(Place::occupant_mut) else {
@@ -416,7 +425,7 @@ impl Seating {
             .find(|(_, place)| place.occupant().is_some_and(|who| who.user.id == *user))
     }
 
-    fn occupant_mut(&mut self, session: SessionId) -> Option<(u16, &mut Occupant)> {
+    pub(super) fn occupant_mut(&mut self, session: SessionId) -> Option<(u16, &mut Occupant)> {
         (0_u16..)
             .zip(&mut self.places)
             .filter_map(|(number, place)| Some((number, place.occupant_mut()?)))

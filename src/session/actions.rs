@@ -6,24 +6,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde::{Deserialize, Serialize};
-use tracing::debug;
-
 use super::brood::Sessions;
-use super::fresh::Fresh;
 use super::handle::{ConnectOrder, SessionHandle};
 use super::limit::{Origin, PlayerLimits};
 use super::message::{Attached, ClaimTicket, Report};
-use super::once::{Answer, Keyed, SESSION_OPEN};
+use super::once::{Keyed, SESSION_OPEN};
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
-use crate::persistence::{
-    Command, Committed, OpenSession, Persistence, Refused, Retries, Write, WriteError,
-};
-use crate::room::{RoomKey, Rooms, refusal};
+use crate::persistence::{Persistence, Refused, Retries, WriteError};
+use crate::room::{RoomKey, Rooms};
 use crate::supervisor::LoadError;
 use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
+use serde::{Deserialize, Serialize};
 
 /// What users may do. A cheap clone.
 #[derive(Clone, Debug)]
@@ -67,7 +62,7 @@ pub struct Entered {
 }
 
 /// What a token may lead to.
-enum Found {
+pub(super) enum Found {
     Session(SessionHandle),
     Ended(SessionId),
 }
@@ -134,7 +129,11 @@ impl Actions {
         }
     }
 
-    async fn find(&self, token: &SessionToken, retries: Retries<'_>) -> Result<Found, Refusal> {
+    pub(super) async fn find(
+        &self,
+        token: &SessionToken,
+        retries: Retries<'_>,
+    ) -> Result<Found, Refusal> {
         let hash = token.hash();
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Ok(Found::Session(session));
@@ -156,8 +155,13 @@ impl Actions {
         if stored.expires_at < self.now() && stored.seats.is_empty() {
             return Err(Refusal::new(Reason::TokenInvalid, invalid));
         }
-        let session = self.sessions.start(stored.into()).await;
-        session.map(Found::Session).map_err(unanswered)
+        // Its row is read once more by its shard, which knows what has become of it since, and whose it is.
+        let session = self.sessions.resolve(stored.id).await.map_err(unanswered)?;
+        Ok(match session {
+            Some(session) if session.user().id == stored.user => Found::Session(session),
+            Some(_) => return Err(Refusal::new(Reason::TokenInvalid, invalid)),
+            None => Found::Ended(stored.id),
+        })
     }
 
     /// Opens a session, or reports the one that asks.
@@ -167,15 +171,8 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<SessionReport, Refusal> {
         let keyed = Keyed::new(&caller, key, SESSION_OPEN, &())?;
-        self.once(keyed, async |keyed| match self.fresh(caller) {
-            Ok(fresh) => {
-                self.count_newcomer()?;
-                self.write_session(&fresh, fresh.report(), keyed).await
-            }
-            Err(session) => {
-                let report = self.session(&session).await?;
-                self.keep(keyed, report).await
-            }
+        self.once(keyed, async |keyed| {
+            self.report_or_open(caller, keyed).await
         })
         .await
     }
@@ -337,39 +334,6 @@ impl Actions {
         match self.sessions.context().is_stopping() {
             true => Err(Refusal::stopping()),
             false => Ok(()),
-        }
-    }
-
-    /// Writes a session that has no seat. `answer` is told, and kept, once its user's name is known.
-    pub(super) async fn write_session<A: Answer>(
-        &self,
-        fresh: &Fresh,
-        mut answer: A,
-        keyed: Option<Keyed>,
-    ) -> Result<A, Refusal> {
-        self.check_open()?;
-        let command = Command::OpenSession(OpenSession {
-            user: fresh.user_write.clone(),
-            session: fresh.row(),
-        });
-        let once = keyed.map(|keyed| keyed.answered(&answer));
-        match self.persistence.write(Write::once(command, once)).await {
-            Ok(Committed::Player { name, .. }) => {
-                answer.call(&name);
-                Ok(answer)
-            }
-            Ok(
-                Committed::Done
-                | Committed::Published { .. }
-                | Committed::Told { .. }
-                | Committed::Ended(_)
-                | Committed::Swept(_),
-            )
-            | Err(WriteError::Lost) => Err(Refusal::unavailable()),
-            Err(WriteError::Refused(refused)) => {
-                debug!(%refused, "not committed");
-                Err(refusal(&refused))
-            }
         }
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::brood::{SessionContext, SessionSeed};
+use super::ending::Ending;
 use super::handle::{ConnectOrder, Known};
 use super::message::SessionMessage;
-use super::state::{Ending, Phase, Session};
+use super::state::{Phase, Session};
 use crate::mailbox::answer;
 use crate::room::Epoch;
 use crate::supervisor::Alive;
@@ -104,12 +105,14 @@ impl Session {
                 last_words,
                 once,
                 reply,
-            } => self.end(Ending {
+            } => self.end(Ending::End {
                 last_words,
                 once,
                 reply,
             }),
             SessionMessage::EndSettled(result) => self.end_settled(result),
+            SessionMessage::Adopt { adoption, reply } => self.adopt(*adoption, reply),
+            SessionMessage::AdoptionSettled(result) => self.adoption_settled(result),
             SessionMessage::LoggedIn { until } => self.logged_in(until),
             SessionMessage::Found { room } => self.found(room),
             SessionMessage::Missing { room, epoch } => self.missing(room, epoch),

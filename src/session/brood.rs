@@ -255,7 +255,8 @@ impl Sessions {
         self.0.shards.resolve(&id).await
     }
 
-    /// Asks a session something; if it has gone meanwhile, once more after starting it again.
+    /// Asks a session something; if it has gone meanwhile, once more after starting it again, unless it has become another
+    /// user's since.
     pub(super) async fn ask<T, F>(
         &self,
         session: &SessionHandle,
@@ -269,8 +270,9 @@ impl Sessions {
             Err(Unanswered::Busy) => return Err(LoadError),
             Err(Unanswered::Stopped) => {}
         }
-        let session = self.0.shards.resolve(&session.id()).await?;
-        question(session.ok_or(LoadError)?)
+        let successor = self.0.shards.resolve(&session.id()).await?;
+        let successor = successor.filter(|successor| successor.user().id == session.user().id);
+        question(successor.ok_or(LoadError)?)
             .await
             .map_err(|_| LoadError)
     }

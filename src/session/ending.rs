@@ -3,20 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorRef;
+use ractor::{ActorRef, RpcReplyPort};
 
+use super::adoption::Adopting;
 use super::brood::SessionContext;
 use super::message::SessionMessage;
-use super::state::{Ending, Link, Phase, Session};
+use super::state::{Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, EndSession, Farewell, Refused, Write, WriteError};
-use crate::room::{Holding, Parting, parting_words, refusal};
+use crate::persistence::{
+    Command, Committed, EndSession, Once, Refused, SessionNews, Write, WriteError,
+};
+use crate::room::{Holding, SessionTold, parting_words};
 use crate::supervisor::ShardMessage;
-use crate::wire::{Close, Refusal};
+use crate::wire::{Close, Frame, Refusal};
 
 /// The wait before the database is asked again whether a session has ended.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What ends this actor's life, once it is written, and who has asked for it.
+pub(super) enum Ending {
+    End {
+        last_words: Option<Frame>,
+        /// The key under which it was asked for.
+        once: Option<Arc<Once>>,
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    },
+    /// The session is to be another user's.
+    Adoption(Box<Adopting>),
+}
+
+impl Ending {
+    pub(super) fn refuse(self, refusal: Refusal) {
+        match self {
+            Ending::End { reply, .. } => answer(reply, Err(refusal)),
+            Ending::Adoption(adopting) => adopting.refuse(refusal),
+        }
+    }
+}
 
 /// The end of a session, while it is written. It outlives the session's actor: if that fails, the
 /// rooms must hear of the end all the same.
@@ -51,7 +75,7 @@ impl End {
             }
         };
         if is_ended {
-            self.tell(|_| Parting::Unknown);
+            self.tell(|_| SessionTold::Unknown);
             self.answer(Ok(()));
         } else {
             self.answer(Err(Refused::Unavailable {
@@ -61,20 +85,20 @@ impl End {
     }
 
     /// It has ended, and these streams tell so already.
-    fn part(self, mut farewells: Vec<Farewell>) {
+    fn part(self, mut farewells: Vec<SessionNews>) {
         self.tell(|room| {
             let told = farewells.iter().position(|told| told.room == room);
-            told.map_or(Parting::Untold, |at| {
-                Parting::Told(farewells.swap_remove(at))
+            told.map_or(SessionTold::Untold, |at| {
+                SessionTold::Told(farewells.swap_remove(at))
             })
         });
         self.answer(Ok(()));
     }
 
-    fn tell(&self, mut parting: impl FnMut(RoomId) -> Parting) {
+    fn tell(&self, mut told: impl FnMut(RoomId) -> SessionTold) {
         for (id, code) in &self.rooms {
             let rooms = &self.context.rooms;
-            rooms.vacated(*code, self.session, parting(*id));
+            rooms.vacated(*code, self.session, told(*id));
         }
     }
 
@@ -87,8 +111,8 @@ impl End {
 impl Session {
     pub(super) fn end(&mut self, ending: Ending) {
         match (self.check_live(), &self.ending) {
-            (Err(refusal), _) => answer(ending.reply, Err(refusal)),
-            (Ok(()), Some(_)) => answer(ending.reply, Err(Refusal::unavailable())),
+            (Err(refusal), _) => ending.refuse(refusal),
+            (Ok(()), Some(_)) => ending.refuse(Refusal::unavailable()),
             (Ok(()), None) => {
                 self.ending = Some(ending);
                 self.advance();
@@ -96,7 +120,21 @@ impl Session {
         }
     }
 
+    /// Writes what ends this actor's life. Nobody comes or goes meanwhile.
     pub(super) fn write_end(&mut self) {
+        match &self.ending {
+            Some(Ending::End { once, .. }) => self.write_session_end(once.clone()),
+            Some(Ending::Adoption(adopting)) => self.write_adoption(adopting),
+            None => return,
+        }
+        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
+            Phase::Attached(link) => Some(link),
+            Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,
+        };
+        self.phase = Phase::Ending(link);
+    }
+
+    fn write_session_end(&self, once: Option<Arc<Once>>) {
         let session = self.known.id;
         let end = End {
             context: Arc::clone(&self.context),
@@ -108,50 +146,42 @@ impl Session {
                 .collect(),
             me: self.me.clone(),
         };
-        let once = self.ending.as_ref().and_then(|ending| ending.once.clone());
-        let kinds = self.context.rooms.kinds();
-        let durable = self.seats.iter().filter(|seat| {
-            let kind = kinds.of_channel(&seat.channel);
-            kind.is_some_and(|kind| kind.config.history_durable)
-        });
         let command = Command::EndSession(EndSession {
             session,
-            told_in: durable.map(|seat| seat.room).collect(),
+            told_in: self.durable_rooms(),
             words: parting_words,
         });
         let write = Write::once(command, once);
         self.context
             .persistence
             .write_then(write, move |result| end.settled(result));
-        let link = match std::mem::replace(&mut self.phase, Phase::Away) {
-            Phase::Attached(link) => Some(link),
-            Phase::Away | Phase::Ending(_) | Phase::Ended | Phase::Retired => None,
-        };
-        self.phase = Phase::Ending(link);
     }
 
-    pub(super) fn end_settled(&mut self, result: Result<(), Refused>) {
-        let ending = self.ending.take();
+    /// The rooms with durable streams in which the session sits.
+    pub(super) fn durable_rooms(&self) -> Vec<RoomId> {
+        let kinds = self.context.rooms.kinds();
+        let durable = self.seats.iter().filter(|seat| {
+            let kind = kinds.of_channel(&seat.channel);
+            kind.is_some_and(|kind| kind.config.history_durable)
+        });
+        durable.map(|seat| seat.room).collect()
+    }
+
+    /// Whoever asked for what is settled now, and the connection that was attached when it was written.
+    pub(super) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
             Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
         };
-        match result {
-            Ok(()) => self.ended(ending, link),
-            Err(refused) => {
-                if let Some(ending) = ending {
-                    answer(ending.reply, Err(refusal(&refused)));
-                }
-                match link {
-                    Some(link) => {
-                        self.phase = Phase::Attached(link);
-                        // A room that was rebuilt meanwhile takes the session for away.
-                        self.catch_up();
-                    }
-                    None => self.turn_away(),
-                }
-                self.advance();
-            }
+        (self.ending.take(), link)
+    }
+
+    pub(super) fn end_settled(&mut self, result: Result<(), Refused>) {
+        let (ending, link) = self.take_ending();
+        match (result, ending) {
+            (Ok(()), ending) => self.ended(ending, link),
+            (Err(refused), Some(ending)) => self.goes_on(ending, &refused, link),
+            (Err(_), None) => {}
         }
     }
 
@@ -159,7 +189,7 @@ impl Session {
     /// rebuilt from rows older than that, would keep it for nobody.
     pub(super) fn gave_up(&self, seat: &Holding) {
         let rooms = &self.context.rooms;
-        rooms.vacated(seat.code, self.known.id, Parting::Untold);
+        rooms.vacated(seat.code, self.known.id, SessionTold::Untold);
     }
 
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {
@@ -168,12 +198,17 @@ impl Session {
             self.gave_up(seat);
         }
         self.seats.clear();
+        let (last_words, reply) = match ending {
+            Some(Ending::End {
+                last_words, reply, ..
+            }) => (last_words, Some(reply)),
+            Some(Ending::Adoption(_)) | None => (None, None),
+        };
         if let Some(link) = link {
-            let last_words = ending.as_ref().and_then(|ending| ending.last_words.clone());
             link.close(last_words, Close::SessionEnded);
         }
-        if let Some(ending) = ending {
-            answer(ending.reply, Ok(()));
+        if let Some(reply) = reply {
+            answer(reply, Ok(()));
         }
         let key = self.known.id;
         self.tell_shard(ShardMessage::Goes { key });

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use tracing::debug;
+
 use super::actions::{Actions, Caller, SessionReport};
 use super::brood::SessionSeed;
 use super::handle::SessionHandle;
 use super::login_end::token_until;
+use super::once::{Answer, Keyed};
 use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
-use crate::persistence::{NewSession, UserWrite};
-use crate::room::Holding;
-use crate::wire::{SessionView, UserView};
+use crate::persistence::{
+    Command, Committed, NewSession, OpenSession, UserWrite, Write, WriteError,
+};
+use crate::room::{Holding, refusal};
+use crate::wire::{Refusal, SessionView, UserView};
 
 /// A session that an action makes, with its only token.
 pub(super) struct Fresh {
@@ -48,12 +53,7 @@ impl Actions {
                     // Until the commit tells the stored one.
                     name: name.clone().unwrap_or_else(|| id.as_str().into()),
                 };
-                let write = if self.sessions.context().creates_users {
-                    UserWrite::Account { id, name }
-                } else {
-                    UserWrite::Known(id)
-                };
-                (user, write, until)
+                (user, self.user_write(id, name), until)
             }
         };
         let (expires_at, token_until) = self.life(login_until);
@@ -76,6 +76,57 @@ impl Actions {
         let expires_at = context.clock.now().plus(context.ttl);
         let until = token_until(expires_at, login_until);
         (expires_at, context.clock.on_wall(until))
+    }
+
+    pub(super) async fn report_or_open(
+        &self,
+        caller: Caller,
+        keyed: Option<Keyed>,
+    ) -> Result<SessionReport, Refusal> {
+        match self.fresh(caller) {
+            Ok(fresh) => {
+                self.count_newcomer()?;
+                self.write_session(&fresh, fresh.report(), keyed).await
+            }
+            Err(session) => {
+                let report = self.session(&session).await?;
+                self.keep(keyed, report).await
+            }
+        }
+    }
+
+    /// Writes a session that has no seat. `answer` is told, and kept, once its user's name is known.
+    pub(super) async fn write_session<A: Answer>(
+        &self,
+        fresh: &Fresh,
+        mut answer: A,
+        keyed: Option<Keyed>,
+    ) -> Result<A, Refusal> {
+        self.check_open()?;
+        let command = Command::OpenSession(OpenSession {
+            user: fresh.user_write.clone(),
+            session: fresh.row(),
+        });
+        let once = keyed.map(|keyed| keyed.answered(&answer));
+        match self.persistence.write(Write::once(command, once)).await {
+            Ok(Committed::Player { name, .. }) => {
+                answer.call(&name);
+                Ok(answer)
+            }
+            Ok(
+                Committed::Done
+                | Committed::Published { .. }
+                | Committed::Told { .. }
+                | Committed::Ended(_)
+                | Committed::Adopted { .. }
+                | Committed::Swept(_),
+            )
+            | Err(WriteError::Lost) => Err(Refusal::unavailable()),
+            Err(WriteError::Refused(refused)) => {
+                debug!(%refused, "not committed");
+                Err(refusal(&refused))
+            }
+        }
     }
 
     /// The session with which a user comes back to a seat, under the login that let it sit there.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
 
+use super::adoption::Adoption;
+use super::brood::SessionSeed;
 use super::login_end::LoginEnd;
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
 use crate::clock::HubTime;
@@ -110,6 +112,18 @@ impl SessionHandle {
         ask(&self.actor, |reply| SessionMessage::End {
             last_words,
             once,
+            reply,
+        })
+        .await
+    }
+
+    pub(super) async fn adopt(
+        &self,
+        adoption: Adoption,
+    ) -> Result<Result<Box<SessionSeed>, Refusal>, Unanswered> {
+        let adoption = Box::new(adoption);
+        ask(&self.actor, |reply| SessionMessage::Adopt {
+            adoption,
             reply,
         })
         .await

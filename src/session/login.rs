@@ -72,7 +72,7 @@ impl Actions {
         Some(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
-    fn login_until(&self, ttl: Option<u32>) -> Option<HubTime> {
+    pub(super) fn login_until(&self, ttl: Option<u32>) -> Option<HubTime> {
         let ttl = Duration::from_secs(u64::from(ttl?));
         Some(self.now().plus(ttl))
     }

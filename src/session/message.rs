@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
+use super::adoption::Adoption;
+use super::brood::SessionSeed;
 use super::handle::{Attachment, ConnectOrder};
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, RoomId};
 use crate::persistence::{Once, Refused};
 use crate::room::{ClaimNotice, Epoch, Holding, SeatNews};
-use crate::wire::{Frame, Refusal, SeatView};
+use crate::wire::{Frame, Refusal, SeatView, UserView};
 
 pub(super) enum SessionMessage {
     /// A connection has come; answered when all seats are known.
@@ -44,6 +46,12 @@ pub(super) enum SessionMessage {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
+    /// Makes a guest's session another user's; answered, once that is durable, with what its successor starts from.
+    Adopt {
+        adoption: Box<Adoption>,
+        reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
+    },
+    AdoptionSettled(Result<UserView, Refused>),
     /// The user has logged in anew: the session's token is good until then.
     LoggedIn {
         until: Option<HubTime>,

@@ -5,8 +5,10 @@
 //! On failure: the socket closes with a code that brings the client back, the seats turn away, and
 //! the session is restored from the database.
 
+mod account;
 mod actions;
 mod actor;
+mod adoption;
 mod brood;
 mod claim;
 mod directory;
@@ -33,6 +35,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use account::LoggedIn;
 pub use actions::{Actions, Caller, Entered, SessionReport};
 pub use brood::{SeatNotices, Sessions};
 pub use handle::{Attachment, ConnectOrder, SessionHandle};

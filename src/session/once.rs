@@ -115,6 +115,12 @@ impl Keyed {
         Ok(Some(keyed))
     }
 
+    /// The request of a user who has logged in, and shows a guest's session.
+    pub(super) fn with_login(user: &UserId, token: &SessionToken, key: &CommandKey) -> Keyed {
+        let (scope, content) = (Scope::User(user.clone()), ("login", token.hash().0));
+        Keyed::within(scope, Asker::Known, key, SESSION_OPEN, &content)
+    }
+
     /// The request of a game's server that is about no user.
     pub(super) fn by_game(
         api_key: ApiKeyHash,

@@ -9,6 +9,7 @@ use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
 use super::brood::{SessionBrood, SessionContext};
+use super::ending::Ending;
 use super::handle::{Attachment, ConnectOrder, Known};
 use super::message::{Attached, Report, SessionMessage};
 use super::metric::Counted;
@@ -17,7 +18,7 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
-use crate::persistence::{Once, SoftWrite};
+use crate::persistence::SoftWrite;
 use crate::room::{Epoch, Holding, RoomKey, SeatNews};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
@@ -78,14 +79,6 @@ pub(super) struct Arrival {
 pub(super) struct Arriving {
     awaited: BTreeSet<RoomId>,
     pub(super) reply: RpcReplyPort<Result<Attached, Refusal>>,
-}
-
-/// Whoever asked for the end of the session.
-pub(super) struct Ending {
-    pub(super) last_words: Option<Frame>,
-    /// The key under which it was asked for.
-    pub(super) once: Option<Arc<Once>>,
-    pub(super) reply: RpcReplyPort<Result<(), Refusal>>,
 }
 
 /// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
@@ -398,6 +391,7 @@ impl Session {
         self.expires_at = at.plus(self.context.ttl);
         self.context.persistence.mark(SoftWrite::SessionSeen {
             session: self.known.id,
+            user: self.known.user.id.clone(),
             at,
             expires_at: self.expires_at,
             login_until: self.known.login.get(),

@@ -31,6 +31,10 @@ pub enum Worth {
 }
 
 impl Generations {
+    /// By how much the confirmed generation moves when a seat becomes another user's: past the one on offer, so that none
+    /// of those that the user before has is good.
+    pub const PER_USER: i64 = 2;
+
     /// Those of a seat that is claimed at this moment: greater than any of an earlier holder's, whose
     /// tokens are over.
     pub fn begin(now: HubTime) -> Generations {
@@ -63,6 +67,14 @@ impl Generations {
     pub fn confirm(self, presented: i64) -> Generations {
         Generations {
             confirmed: self.confirmed.max(presented),
+            ..self
+        }
+    }
+
+    /// After the seat has become another user's.
+    pub fn hand_over(self) -> Generations {
+        Generations {
+            confirmed: self.confirmed.saturating_add(Generations::PER_USER),
             ..self
         }
     }

@@ -110,6 +110,8 @@ pub struct Fields<'a> {
     #[serde(borrow)]
     seat_token: Option<&'a RawValue>,
     #[serde(borrow)]
+    login: Option<&'a RawValue>,
+    #[serde(borrow)]
     key: Option<&'a RawValue>,
 }
 
@@ -293,6 +295,13 @@ impl<'a> Fields<'a> {
             .key
             .map(|raw| typed::<String>("key", raw.get(), "text"));
         text.transpose()?.as_deref().map(command_key).transpose()
+    }
+
+    /// The JWT with which a guest logs in.
+    pub fn login(&self) -> Result<Option<String>, Refusal> {
+        self.login
+            .map(|raw| typed("login", raw.get(), "a JWT as text"))
+            .transpose()
     }
 
     /// The seat token that came along.

@@ -3,6 +3,7 @@
 mod algorithm;
 mod claim;
 mod expiry;
+mod guest;
 mod key_set;
 mod overrides;
 mod session;

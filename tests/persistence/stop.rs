@@ -65,6 +65,7 @@ async fn a_stop_writes_all_marks_however_many_they_are(database: Database) {
         let (session, expires_at) = (player.session, EXPIRES);
         hub.persistence.mark(SoftWrite::SessionSeen {
             session,
+            user: player.user.clone(),
             at,
             expires_at,
             login_until: None,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    ClaimSeat, Command, EndSession, Litter, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
-    OpenSession, ReleaseSeat, SessionWrite, Sweep, UserWrite,
+    AdoptSession, ClaimSeat, Command, EndSession, Litter, NewPublication, NewRoom, NewSeat,
+    NewSession, OpenRoom, OpenSession, ReleaseSeat, SessionWrite, Sweep, UserWrite,
 };
 use holdfast::token::Generations;
 
@@ -93,6 +94,28 @@ impl Player {
             session: SessionWrite::New(self.new_session()),
             seat: seat(number),
             cost,
+        }))
+    }
+
+    /// The guest becomes this user, who is let in until that moment.
+    pub(super) fn logs_in_as(&self, user: &str, until: HubTime) -> Command {
+        Command::AdoptSession(Box::new(AdoptSession {
+            session: self.session,
+            guest: self.user.clone(),
+            user: UserWrite::Account {
+                id: UserId::parse(user).unwrap(),
+                name: None,
+            },
+            token: SessionToken::random().hash(),
+            expires_at: EXPIRES,
+            login_until: Some(until),
+            told_in: Vec::new(),
+            words: |_, time| NewPublication {
+                data: Bytes::new(),
+                info: None,
+                tags: None,
+                time,
+            },
         }))
     }
 

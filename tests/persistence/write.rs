@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::database::{Database, PATIENCE};
 use super::on_both;
-use super::vocabulary::{GRACE, Player, Room, ends, sweeps_nothing};
+use super::vocabulary::{EXPIRES, GRACE, Player, Room, ends, sweeps_nothing};
 
 on_both!(
     a_command_that_violates_a_constraint_fails_alone_in_a_full_group,
@@ -24,6 +24,7 @@ on_both!(
     what_is_answered_can_be_read_at_once,
     marks_arrive_within_seconds,
     a_mark_of_a_session_that_lost_the_seat_changes_nothing,
+    a_mark_that_a_guest_left_does_not_touch_the_session_of_the_user,
     a_seat_is_released_only_as_it_was_asked,
     an_ended_session_has_no_seats_and_is_told_as_ended,
     a_room_closes_only_when_nobody_sits_in_it,
@@ -271,6 +272,7 @@ async fn marks_arrive_within_seconds(database: Database) {
     hub.persistence.mark(SoftWrite::Heartbeat { at: now });
     hub.persistence.mark(SoftWrite::SessionSeen {
         session: player.session,
+        user: player.user.clone(),
         at: now,
         expires_at: HubTime(77),
         login_until: Some(HubTime(78)),
@@ -316,6 +318,34 @@ async fn a_mark_of_a_session_that_lost_the_seat_changes_nothing(database: Databa
         .unwrap()
         .unwrap();
     assert_eq!(room.seats[0].hold_until, None);
+}
+
+/// It would let the session in for longer than the user's login does.
+async fn a_mark_that_a_guest_left_does_not_touch_the_session_of_the_user(database: Database) {
+    let hub = database.start().await;
+    let player = Player::new();
+    hub.persistence.write(player.opens_session()).await.unwrap();
+    let (at, expires_at) = (hub.clock.now(), HubTime(77));
+    hub.persistence.mark(SoftWrite::SessionSeen {
+        session: player.session,
+        user: player.user.clone(),
+        at,
+        expires_at,
+        login_until: None,
+    });
+
+    let adopted = hub.persistence.write(player.logs_in_as("u1", at)).await;
+    hub.stop().await;
+
+    let told = Vec::new();
+    let name = "u1".into();
+    assert_eq!(adopted, Ok(Committed::Adopted { name, told }));
+    let hub = database.start().await;
+    let found = hub.persistence.session_by_id(player.session).await.unwrap();
+    let found = found.unwrap();
+    assert_eq!(found.user.as_str(), "u1");
+    assert_eq!(found.login_until, Some(at));
+    assert_eq!(found.expires_at, EXPIRES);
 }
 
 async fn a_seat_is_released_only_as_it_was_asked(database: Database) {

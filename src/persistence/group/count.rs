@@ -10,7 +10,7 @@ use crate::id::UserId;
 use crate::persistence::rows::{Columns, Rows, Type};
 use crate::persistence::{Refused, UserWrite};
 
-const ID: Columns = &[("id", Type::Text)];
+pub(super) const ID: Columns = &[("id", Type::Text)];
 
 /// Apart from all other advisory locks of the hub: "seat".
 const LOCK_CLASS: i32 = 0x7365_6174;
@@ -53,15 +53,7 @@ impl Counts {
         for id in asked {
             rows.push([id.as_str().into()]);
         }
-        if transaction.get_database_backend() == DbBackend::Postgres {
-            // In one order in each lane, and before any row is locked. A statement sees what was committed before it
-            // began, so the count follows in one of its own.
-            let sql = format!(
-                "SELECT pg_advisory_xact_lock({LOCK_CLASS}, key) FROM \
-                 (SELECT DISTINCT hashtext(id) AS key FROM v ORDER BY key) AS keys"
-            );
-            rows.clone().query(transaction, &sql).await?;
-        }
+        keep_others_out(transaction, rows.clone()).await?;
         let sql = "SELECT s.user_id, COUNT(*) FROM v JOIN room_seats s ON s.user_id = v.id \
                    GROUP BY s.user_id";
         for row in rows.query(transaction, sql).await? {
@@ -111,4 +103,21 @@ impl Counts {
             outcomes.again(*index);
         }
     }
+}
+
+/// Keeps the other lanes from giving users seats. Their count follows in a statement of its own, which sees what was
+/// committed before it began.
+pub(super) async fn keep_others_out(
+    transaction: &DatabaseTransaction,
+    users: Rows,
+) -> Result<(), DbErr> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        // In one order in each lane, and before any row is locked.
+        let sql = format!(
+            "SELECT pg_advisory_xact_lock({LOCK_CLASS}, key) FROM \
+             (SELECT DISTINCT hashtext(id) AS key FROM v ORDER BY key) AS keys"
+        );
+        users.query(transaction, &sql).await?;
+    }
+    Ok(())
 }

@@ -96,6 +96,7 @@ pub(super) fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
         | Command::HoldSeat(_)
         | Command::EndTokens(_)
         | Command::EndSession(_)
+        | Command::AdoptSession(_)
         | Command::CloseRoom(_)
         | Command::Publish(_)
         | Command::RemoveHistory(_)

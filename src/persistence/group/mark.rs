@@ -1,7 +1,9 @@
 //! Marks: each holds only while its row is still the session's.
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr, Value};
 
+use crate::clock::HubTime;
+use crate::id::{RoomId, SessionId};
 use crate::persistence::SoftWrite;
 use crate::persistence::publication::stored_offset;
 use crate::persistence::rows::{Columns, Rows, Type};
@@ -19,6 +21,7 @@ const SEAT: Columns = &[
 
 const SESSION: Columns = &[
     ("id", Type::Uuid),
+    ("user_id", Type::Text),
     ("seen_at", Type::Int),
     ("expires_at", Type::Int),
     ("login_until", Type::IntOrNull),
@@ -48,40 +51,26 @@ pub(super) async fn apply(
         match mark {
             SoftWrite::SeatAway {
                 room,
-                seat,
+                seat: number,
                 session,
                 since,
                 hold_until,
-            } => seats.push([
-                room.0.into(),
-                i64::from(*seat).into(),
-                session.0.into(),
-                "away".into(),
-                since.0.into(),
-                Some(since.0).into(),
-                Some(hold_until.0).into(),
-            ]),
+            } => seats.push(seat((*room, *number), *session, *since, Some(*hold_until))),
             SoftWrite::SeatBack {
                 room,
-                seat,
+                seat: number,
                 session,
                 at,
-            } => seats.push([
-                room.0.into(),
-                i64::from(*seat).into(),
-                session.0.into(),
-                "held".into(),
-                at.0.into(),
-                None::<i64>.into(),
-                None::<i64>.into(),
-            ]),
+            } => seats.push(seat((*room, *number), *session, *at, None)),
             SoftWrite::SessionSeen {
                 session,
+                user,
                 at,
                 expires_at,
                 login_until,
             } => sessions.push([
                 session.0.into(),
+                user.as_str().into(),
                 at.0.into(),
                 expires_at.0.into(),
                 login_until.map(|until| until.0).into(),
@@ -110,6 +99,28 @@ pub(super) async fn apply(
     Ok(left.cloned().collect())
 }
 
+/// A seat that is away until the end of its hold, or held.
+fn seat(
+    (room, number): (RoomId, u16),
+    session: SessionId,
+    at: HubTime,
+    hold_until: Option<HubTime>,
+) -> [Value; 7] {
+    let status = match hold_until {
+        Some(_) => "away",
+        None => "held",
+    };
+    [
+        room.0.into(),
+        i64::from(number).into(),
+        session.0.into(),
+        status.into(),
+        at.0.into(),
+        hold_until.map(|_| at.0).into(),
+        hold_until.map(|end| end.0).into(),
+    ]
+}
+
 fn is_prune(mark: &SoftWrite) -> bool {
     match mark {
         SoftWrite::PruneHistory { .. } => true,
@@ -127,7 +138,8 @@ async fn slide(transaction: &DatabaseTransaction, sessions: Rows) -> Result<(), 
             transaction,
             "UPDATE app_sessions SET last_seen_at = v.seen_at, expires_at = v.expires_at, \
              login_until = v.login_until FROM v \
-             WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
+             WHERE app_sessions.id = v.id AND app_sessions.user_id = v.user_id \
+             AND app_sessions.ended_at IS NULL",
         )
         .await?;
     Ok(())

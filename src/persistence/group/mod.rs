@@ -6,6 +6,7 @@
 //! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
 //! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
 
+mod adopt;
 mod count;
 mod entry;
 mod hold;
@@ -18,13 +19,14 @@ mod session;
 mod stream;
 mod sweep;
 mod token;
+mod told;
 mod user;
 
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use self::entry::Entry;
 use super::queue::{Answer, Item};
-use super::{Committed, Farewell, Offsets, Refused, SoftWrite};
+use super::{Committed, Offsets, Refused, SessionNews, SoftWrite};
 use crate::clock::HubTime;
 
 pub(super) use order::{arrival, cut};
@@ -71,10 +73,13 @@ impl Outcomes {
         }
     }
 
-    /// What a room's stream has of a session that is ended.
-    fn part(&mut self, index: usize, farewell: Farewell) {
-        if let Some(Outcome::Answered(Ok(Committed::Ended(farewells)))) = &mut self.0[index] {
-            farewells.push(farewell);
+    /// A room's stream has the news of a session that has changed.
+    fn tell_of_session(&mut self, index: usize, news: SessionNews) {
+        if let Some(Outcome::Answered(Ok(
+            Committed::Ended(told) | Committed::Adopted { told, .. },
+        ))) = &mut self.0[index]
+        {
+            told.push(news);
         }
     }
 
@@ -110,7 +115,7 @@ pub(super) async fn apply(
     once::recall(transaction, items, &mut outcomes).await?;
     // A hold that is made longer is then over later.
     hold::apply(transaction, items, now, &mut outcomes).await?;
-    let vacated = release::apply(transaction, items, now, &mut outcomes).await?;
+    let mut told = release::apply(transaction, items, now, &mut outcomes).await?;
     token::end(transaction, items, &mut outcomes).await?;
 
     let mut entries: Vec<Entry<'_>> = entry::of(items);
@@ -132,8 +137,9 @@ pub(super) async fn apply(
         session::open(transaction, &entries, now).await?;
         seat::enrol(transaction, &entries, now).await?;
     }
+    told.extend(adopt::apply(transaction, items, now, seats_max, &mut outcomes).await?);
     session::add_tokens(transaction, items, now, &mut outcomes).await?;
-    stream::apply(transaction, items, vacated, &mut outcomes).await?;
+    stream::apply(transaction, items, told, &mut outcomes).await?;
     sweep::apply(transaction, items, &mut outcomes).await?;
     once::keep(transaction, items, now, &outcomes).await?;
 

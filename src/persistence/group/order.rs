@@ -12,7 +12,7 @@ use crate::persistence::{Command, Scope, UserWrite};
 /// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
 /// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
 /// So does whatever else is put into one stream, whose offsets follow those of the first, and a command whose
-/// key an earlier one has: it gets that one's answer.
+/// key an earlier one has: it gets that one's answer. A session is adopted in a group of its own.
 pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
@@ -24,6 +24,9 @@ pub(in crate::persistence) fn cut(items: &[Item]) -> usize {
     let mut entries = entries.iter().peekable();
 
     for (index, item) in items.iter().enumerate() {
+        if matches!(item.command, Command::AdoptSession(_)) {
+            return index.max(1);
+        }
         if let Some(once) = &item.once
             && !keys.insert((&once.scope, once.key))
         {
@@ -105,6 +108,7 @@ fn is_apart(
         | Command::OpenRoom(_)
         | Command::ClaimSeat(_)
         | Command::ConfirmToken(_)
+        | Command::AdoptSession(_)
         | Command::RemoveHistory(_)
         | Command::AddToken(_)
         | Command::Sweep(_)

@@ -2,17 +2,15 @@
 
 use std::collections::HashSet;
 
-use sea_orm::{DatabaseTransaction, DbErr, QueryResult};
+use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::Outcomes;
+use super::told::{self, Asker, Told};
 use crate::clock::HubTime;
-use crate::id::{RoomId, UserId};
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
-use crate::persistence::{
-    Command, Committed, EndSession, NewPublication, ReleaseSeat, StreamId, VacatedSeat,
-};
+use crate::persistence::{Command, Committed, EndSession, ReleaseSeat};
 
 const SEAT: Columns = &[
     ("room_id", Type::Uuid),
@@ -29,28 +27,12 @@ const HELD_SEAT: Columns = &[
 
 const ENDED: Columns = &[("id", Type::Uuid), ("at", Type::Int)];
 
-const GIVEN_UP: Columns = &[
-    ("room_id", Type::Uuid),
-    ("session_id", Type::Uuid),
-    ("seat", Type::Int),
-    ("team", Type::TextOrNull),
-    ("user_id", Type::Text),
-];
-
-/// What a durable stream is to tell of a seat that was given up with its session.
-pub(super) struct Vacated {
-    /// The place of the command that ended the session.
-    pub(super) index: usize,
-    pub(super) stream: StreamId,
-    pub(super) publication: NewPublication,
-}
-
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
     now: HubTime,
     outcomes: &mut Outcomes,
-) -> Result<Vec<Vacated>, DbErr> {
+) -> Result<Vec<Told>, DbErr> {
     let mut releases = Vec::new();
     let mut ends = Vec::new();
     let mut closes = Vec::new();
@@ -68,6 +50,7 @@ pub(super) async fn apply(
             | Command::HoldSeat(_)
             | Command::ConfirmToken(_)
             | Command::EndTokens(_)
+            | Command::AdoptSession(_)
             | Command::Publish(_)
             | Command::RemoveHistory(_)
             | Command::AddToken(_)
@@ -76,9 +59,9 @@ pub(super) async fn apply(
         }
     }
     release_seats(transaction, &releases, outcomes).await?;
-    let vacated = end_sessions(transaction, &ends, now, outcomes).await?;
+    let told = end_sessions(transaction, &ends, now, outcomes).await?;
     close_rooms(transaction, &closes, now, outcomes).await?;
-    Ok(vacated)
+    Ok(told)
 }
 
 async fn release_seats(
@@ -130,7 +113,7 @@ async fn end_sessions(
     ends: &[(usize, &EndSession)],
     now: HubTime,
     outcomes: &mut Outcomes,
-) -> Result<Vec<Vacated>, DbErr> {
+) -> Result<Vec<Told>, DbErr> {
     let mut ended = Rows::new(ENDED);
     let mut left = Rows::new(&[("id", Type::Uuid)]);
     for (index, end) in ends {
@@ -153,67 +136,12 @@ async fn end_sessions(
              RETURNING room_id, session_id, seat, team, user_id",
         )
         .await?;
-    vacated(transaction, ends, given_up, now).await
-}
-
-/// The seats among those given up of which a durable stream is to tell.
-async fn vacated(
-    transaction: &DatabaseTransaction,
-    ends: &[(usize, &EndSession)],
-    given_up: Vec<QueryResult>,
-    now: HubTime,
-) -> Result<Vec<Vacated>, DbErr> {
-    let mut rows = Rows::new(GIVEN_UP);
-    for row in given_up {
-        rows.push([
-            row.try_get_by_index::<Uuid>(0)?.into(),
-            row.try_get_by_index::<Uuid>(1)?.into(),
-            i64::from(row.try_get_by_index::<i32>(2)?).into(),
-            row.try_get_by_index::<Option<String>>(3)?.into(),
-            row.try_get_by_index::<String>(4)?.into(),
-        ]);
-    }
-    let told = rows
-        .query(
-            transaction,
-            "SELECT v.room_id, v.session_id, v.seat, v.team, v.user_id, u.name, r.stream_epoch \
-             FROM v JOIN rooms r ON r.id = v.room_id AND r.stream_durable \
-             JOIN users u ON u.id = v.user_id",
-        )
-        .await?;
-    let mut vacated = Vec::with_capacity(told.len());
-    for row in told {
-        let session: Uuid = row.try_get_by_index(1)?;
-        let of_session = ends.iter().find(|(_, end)| end.session.0 == session);
-        let Some((index, end)) = of_session else {
-            continue;
-        };
-        let seat = vacated_seat(&row)?;
-        vacated.push(Vacated {
-            index: *index,
-            publication: (end.words)(&seat, now),
-            stream: seat.stream,
-        });
-    }
-    Ok(vacated)
-}
-
-fn vacated_seat(row: &QueryResult) -> Result<VacatedSeat, DbErr> {
-    let number: i64 = row.try_get_by_index(2)?;
-    let user: String = row.try_get_by_index(4)?;
-    let team: Option<String> = row.try_get_by_index(3)?;
-    let (name, epoch): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
-    Ok(VacatedSeat {
-        stream: StreamId {
-            room: RoomId(row.try_get_by_index(0)?),
-            epoch: epoch.into(),
-            begins_after: None,
-        },
-        number: u16::try_from(number).map_err(|error| DbErr::Type(error.to_string()))?,
-        team: team.map(Into::into),
-        user: UserId::parse(&user).map_err(|error| DbErr::Type(error.to_string()))?,
-        user_name: name.into(),
-    })
+    let askers = ends.iter().map(|(index, end)| Asker {
+        index: *index,
+        session: end.session,
+        words: end.words,
+    });
+    told::of_seats(transaction, askers, given_up, now).await
 }
 
 async fn close_rooms(

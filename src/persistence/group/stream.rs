@@ -7,12 +7,12 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::Outcomes;
-use super::release::Vacated;
+use super::told::Told;
 use crate::persistence::publication::{Insert, offset, stored_offset};
 use crate::persistence::queue::Item;
 use crate::persistence::rows::{Columns, Rows, Type};
 use crate::persistence::{
-    Command, Committed, Farewell, NewPublication, Offsets, Refused, RemoveHistory,
+    Command, Committed, NewPublication, Offsets, Refused, RemoveHistory, SessionNews,
     StoredPublication, StreamId,
 };
 
@@ -44,14 +44,14 @@ enum Sort {
     Asked,
     /// They tell of it.
     News,
-    /// They tell that a session has ended.
-    Farewell,
+    /// They tell of a session that has changed.
+    Session,
 }
 
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
-    vacated: Vec<Vacated>,
+    told: Vec<Told>,
     outcomes: &mut Outcomes,
 ) -> Result<(), DbErr> {
     let mut batches = Vec::new();
@@ -83,17 +83,18 @@ pub(super) async fn apply(
             | Command::ConfirmToken(_)
             | Command::EndTokens(_)
             | Command::EndSession(_)
+            | Command::AdoptSession(_)
             | Command::CloseRoom(_)
             | Command::AddToken(_)
             | Command::Sweep(_)
             | Command::Nothing => {}
         }
     }
-    batches.extend(vacated.iter().map(|vacated| Batch {
-        index: vacated.index,
-        stream: &vacated.stream,
-        publications: std::slice::from_ref(&vacated.publication).into(),
-        sort: Sort::Farewell,
+    batches.extend(told.iter().map(|told| Batch {
+        index: told.index,
+        stream: &told.stream,
+        publications: std::slice::from_ref(&told.publication).into(),
+        sort: Sort::Session,
     }));
     publish(transaction, &batches, outcomes).await?;
     remove(transaction, &removals, outcomes).await
@@ -154,15 +155,15 @@ async fn publish(
         match batch.sort {
             Sort::Asked => outcomes.commit(batch.index, Committed::Published { first }),
             Sort::News => outcomes.tell(batch.index, Offsets { first, last: *top }),
-            Sort::Farewell => {
+            Sort::Session => {
                 for (offset, publication) in (first..).zip(batch.publications.iter()) {
                     let (room, publication) = (batch.stream.room, publication.clone());
-                    let farewell = Farewell {
+                    let news = SessionNews {
                         room,
                         offset,
                         publication,
                     };
-                    outcomes.part(batch.index, farewell);
+                    outcomes.tell_of_session(batch.index, news);
                 }
             }
         }

@@ -1,0 +1,48 @@
+//! Changes of a session as a whole, for the rooms in which it sits: it has ended, or is another user's.
+
+use ractor::ActorProcessingErr;
+
+use super::state::Room;
+use crate::id::SessionId;
+use crate::persistence::SessionNews;
+use crate::wire::UserView;
+
+/// What a room's stream tells of a session that has ended, or is another user's.
+#[derive(Debug)]
+pub enum SessionTold {
+    /// Nothing yet.
+    Untold,
+    /// The room's stream has this, by the commit that changed the session.
+    Told(SessionNews),
+    /// It is not known whether the stream has it.
+    Unknown,
+}
+
+/// What has become of a session that sits in a room.
+pub(super) enum RoomNews {
+    Vacated {
+        session: SessionId,
+        told: SessionTold,
+    },
+    Adopted {
+        session: SessionId,
+        user: UserView,
+        told: SessionTold,
+    },
+}
+
+impl Room {
+    pub(super) async fn session_changed(
+        &mut self,
+        news: RoomNews,
+    ) -> Result<(), ActorProcessingErr> {
+        match news {
+            RoomNews::Vacated { session, told } => self.vacated(session, told).await,
+            RoomNews::Adopted {
+                session,
+                user,
+                told,
+            } => self.adopted(session, user, told),
+        }
+    }
+}

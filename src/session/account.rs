@@ -1,0 +1,155 @@
+//! Guests who log in: what becomes of a session token that comes with a login.
+
+use std::sync::Arc;
+
+use super::actions::{Actions, Found, SessionReport, unanswered};
+use super::adoption::Adoption;
+use super::handle::SessionHandle;
+use super::message::SessionMessage;
+use super::once::Keyed;
+use crate::id::{CommandKey, SessionToken, UserId};
+use crate::persistence::{Retries, UserWrite};
+use crate::wire::{Reason, Refusal, UserView};
+
+/// Who has logged in.
+#[derive(Debug, Clone)]
+pub struct LoggedIn {
+    pub user: UserId,
+    pub name: Option<Arc<str>>,
+    /// Seconds for which the login lets the user in; none if it has no end.
+    pub ttl: Option<u32>,
+}
+
+/// The session whose token came with a login.
+enum Shown {
+    /// Of another user: a guest, or it stays as it is.
+    Others(SessionHandle),
+    /// Of the user who has logged in.
+    Own(SessionHandle),
+    /// It has ended, or the token has: after a lost answer the guest's session is the user's by now. The login alone counts.
+    Over,
+}
+
+impl Actions {
+    /// A client connects with a session token and a login. A guest's session becomes the user's, with its seats and scores, in
+    /// one commit, which ends all tokens that the guest has had; the new one is returned.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED if the session is another account's, ALREADY_SEATED if the user sits in one of its rooms, TOO_MANY_SEATS,
+    /// INVALID_USER_REFERENCE, UNAVAILABLE. Then nothing has moved.
+    pub async fn open_guest_login(
+        &self,
+        token: &SessionToken,
+        login: LoggedIn,
+        retries: Retries<'_>,
+    ) -> Result<(SessionHandle, Option<SessionToken>), Refusal> {
+        match self.shown(token, &login.user, retries).await? {
+            Shown::Others(session) => {
+                let (session, token) = self.adopt(&session, login, None).await?;
+                Ok((session, Some(token)))
+            }
+            Shown::Own(session) => {
+                self.check_active(&login.user).await?;
+                self.renew_login(&session, login.ttl);
+                Ok((session, None))
+            }
+            Shown::Over => self.open_login(login.user, login.name, login.ttl).await,
+        }
+    }
+
+    /// The same over HTTP.
+    ///
+    /// # Errors
+    /// Those, KEY_REUSED and RATE_LIMITED.
+    pub async fn open_session_of_guest(
+        &self,
+        token: &SessionToken,
+        login: LoggedIn,
+        key: Option<CommandKey>,
+        retries: Retries<'_>,
+    ) -> Result<SessionReport, Refusal> {
+        let keyed = key.map(|key| Keyed::with_login(&login.user, token, &key));
+        self.once(keyed, async |keyed| {
+            match self.shown(token, &login.user, retries).await? {
+                Shown::Others(session) => {
+                    self.count_change(Some(&session))?;
+                    let (session, token) = self.adopt(&session, login, keyed).await?;
+                    let mut report = self.session(&session).await?;
+                    report.session.token = Some(token);
+                    Ok(report)
+                }
+                Shown::Own(session) => {
+                    self.check_active(&login.user).await?;
+                    self.renew_login(&session, login.ttl);
+                    self.keep(keyed, self.session(&session).await?).await
+                }
+                Shown::Over => {
+                    let caller = self.log_in(login.user, login.name, login.ttl).await?;
+                    self.report_or_open(caller, keyed).await
+                }
+            }
+        })
+        .await
+    }
+
+    async fn shown(
+        &self,
+        token: &SessionToken,
+        user: &UserId,
+        retries: Retries<'_>,
+    ) -> Result<Shown, Refusal> {
+        match self.find(token, retries).await {
+            Ok(Found::Session(session)) if session.user().id == *user => Ok(Shown::Own(session)),
+            Ok(Found::Session(session)) => Ok(Shown::Others(session)),
+            Ok(Found::Ended(_)) => Ok(Shown::Over),
+            Err(refusal) if refusal.reason == Reason::TokenInvalid => Ok(Shown::Over),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Makes a guest's session the user's. Returns the session as it is then, with its only token.
+    async fn adopt(
+        &self,
+        guest: &SessionHandle,
+        login: LoggedIn,
+        keyed: Option<Keyed>,
+    ) -> Result<(SessionHandle, SessionToken), Refusal> {
+        self.check_open()?;
+        let login_until = self.login_until(login.ttl);
+        let token = SessionToken::random();
+        let adoption = Adoption {
+            user: UserView {
+                id: login.user.clone(),
+                // Until the commit tells the stored one.
+                name: login
+                    .name
+                    .clone()
+                    .unwrap_or_else(|| login.user.as_str().into()),
+            },
+            user_write: self.user_write(login.user, login.name),
+            token: token.clone(),
+            login_until,
+            keyed,
+        };
+        let seed = self
+            .sessions
+            .ask(guest, |session| {
+                let adoption = adoption.clone();
+                async move { session.adopt(adoption).await }
+            })
+            .await
+            .map_err(unanswered)??;
+        let session = self.sessions.start(*seed).await.map_err(unanswered)?;
+        // A room may have told the session of a seat while nobody was there to hear it.
+        session.tell(SessionMessage::CatchUp);
+        Ok((session, token))
+    }
+
+    /// How the game's own user is written: made on the spot where the configuration allows it.
+    pub(super) fn user_write(&self, id: UserId, name: Option<Arc<str>>) -> UserWrite {
+        match self.sessions.context().creates_users {
+            true => UserWrite::Account { id, name },
+            false => UserWrite::Known(id),
+        }
+    }
+}

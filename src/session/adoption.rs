@@ -1,0 +1,252 @@
+//! A guest logs in: the session becomes the user's, durably, with its seats and scores.
+//!
+//! The order of events: claims that are under way end; the change is written; the rooms receive the user; the
+//! connection of the guest ends; this actor goes, and another one takes the session up as the user's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorRef, RpcReplyPort};
+
+use super::actions::SessionReport;
+use super::brood::{SessionContext, SessionSeed};
+use super::ending::Ending;
+use super::login_end::token_until;
+use super::message::SessionMessage;
+use super::once::Keyed;
+use super::state::{Phase, Session};
+use crate::clock::HubTime;
+use crate::id::{RoomCode, RoomId, SessionId, SessionToken};
+use crate::mailbox::answer;
+use crate::persistence::{
+    AdoptSession, Command, Committed, Refused, SessionNews, UserWrite, Write, WriteError,
+};
+use crate::room::{Holding, SessionTold, adopted_words, refusal};
+use crate::supervisor::ShardMessage;
+use crate::wire::{Close, Refusal, SessionView, UserView};
+
+/// The wait before the database is asked again whose the session is.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Whose a guest's session becomes.
+#[derive(Debug, Clone)]
+pub(super) struct Adoption {
+    pub(super) user: UserView,
+    pub(super) user_write: UserWrite,
+    /// The session's only token from then on.
+    pub(super) token: SessionToken,
+    pub(super) login_until: Option<HubTime>,
+    pub(super) keyed: Option<Keyed>,
+}
+
+/// An adoption that somebody waits for.
+#[derive(Debug)]
+pub(super) struct Adopting {
+    adoption: Adoption,
+    expires_at: HubTime,
+    reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
+}
+
+impl Adopting {
+    pub(super) fn refuse(self, refusal: Refusal) {
+        answer(self.reply, Err(refusal));
+    }
+}
+
+/// The write of an adoption. It outlives the session's actor: if that fails, the rooms must hear of the user all
+/// the same.
+struct Writing {
+    context: Arc<SessionContext>,
+    session: SessionId,
+    user: UserView,
+    /// Where the session sits.
+    rooms: Vec<(RoomId, RoomCode)>,
+    me: ActorRef<SessionMessage>,
+}
+
+impl Writing {
+    fn settled(mut self, result: Result<Committed, WriteError>) {
+        match (result, tokio::runtime::Handle::try_current()) {
+            (Ok(Committed::Adopted { name, told }), _) => {
+                self.user.name = name;
+                self.adopted(told);
+            }
+            // No other answer is the answer of this command.
+            (Ok(_), _) => self.answer(Err(Refused::Internal)),
+            (Err(WriteError::Refused(refused)), _) => self.answer(Err(refused)),
+            (Err(WriteError::Lost), Ok(runtime)) => {
+                runtime.spawn(self.find_out());
+            }
+            // The process is ending, and the next one reads what is stored.
+            (Err(WriteError::Lost), Err(_)) => {}
+        }
+    }
+
+    async fn find_out(mut self) {
+        let stored = loop {
+            match self.context.persistence.session_truth(self.session).await {
+                Ok(stored) => break stored,
+                Err(_) => tokio::time::sleep(RETRY_DELAY).await,
+            }
+        };
+        match stored.filter(|stored| stored.user == self.user.id) {
+            Some(stored) => {
+                self.user.name = stored.user_name;
+                self.tell(|_| SessionTold::Unknown);
+                self.answer(Ok(()));
+            }
+            None => self.answer(Err(Refused::Unavailable {
+                retry_after: RETRY_DELAY,
+            })),
+        }
+    }
+
+    /// It is the user's, and these streams tell so already.
+    fn adopted(self, mut told: Vec<SessionNews>) {
+        self.tell(|room| {
+            let news = told.iter().position(|news| news.room == room);
+            news.map_or(SessionTold::Untold, |at| {
+                SessionTold::Told(told.swap_remove(at))
+            })
+        });
+        self.answer(Ok(()));
+    }
+
+    fn tell(&self, mut told: impl FnMut(RoomId) -> SessionTold) {
+        for (id, code) in &self.rooms {
+            let rooms = &self.context.rooms;
+            rooms.adopted(*code, self.session, self.user.clone(), told(*id));
+        }
+    }
+
+    fn answer(self, result: Result<(), Refused>) {
+        let result = result.map(|()| self.user);
+        // The session has failed; its successor has read whose it is.
+        let _ = self.me.cast(SessionMessage::AdoptionSettled(result));
+    }
+}
+
+impl Session {
+    pub(super) fn adopt(
+        &mut self,
+        adoption: Adoption,
+        reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
+    ) {
+        self.end(Ending::Adoption(Box::new(Adopting {
+            adoption,
+            expires_at: self.now().plus(self.context.ttl),
+            reply,
+        })));
+    }
+
+    /// What is to be written, and who hears of it.
+    pub(super) fn write_adoption(&self, adopting: &Adopting) {
+        let session = self.known.id;
+        let adoption = &adopting.adoption;
+        let command = AdoptSession {
+            session,
+            guest: self.known.user.id.clone(),
+            user: adoption.user_write.clone(),
+            token: adoption.token.hash(),
+            expires_at: adopting.expires_at,
+            login_until: adoption.login_until,
+            told_in: self.durable_rooms(),
+            words: adopted_words,
+        };
+        let once = adoption.keyed.as_ref().map(|keyed| {
+            let report = self.as_adopted(adopting);
+            keyed.answered(&report)
+        });
+        let writing = Writing {
+            context: Arc::clone(&self.context),
+            session,
+            user: adoption.user.clone(),
+            rooms: self
+                .seats
+                .iter()
+                .map(|seat| (seat.room, seat.code))
+                .collect(),
+            me: self.me.clone(),
+        };
+        let write = Write::once(Command::AdoptSession(Box::new(command)), once);
+        self.context
+            .persistence
+            .write_then(write, move |result| writing.settled(result));
+    }
+
+    /// The answer that is kept under the request's key.
+    fn as_adopted(&self, adopting: &Adopting) -> SessionReport {
+        let adoption = &adopting.adoption;
+        let until = token_until(adopting.expires_at, adoption.login_until);
+        let now = self.now();
+        SessionReport {
+            session: SessionView {
+                id: self.known.id,
+                token: Some(adoption.token.clone()),
+                expires_at: self.context.clock.on_wall(until),
+            },
+            user: adoption.user.clone(),
+            seats: self.seats.iter().map(|seat| seat.view(now)).collect(),
+        }
+    }
+
+    pub(super) fn adoption_settled(&mut self, result: Result<UserView, Refused>) {
+        let (ending, link) = self.take_ending();
+        let adopting = match ending {
+            Some(Ending::Adoption(adopting)) => adopting,
+            other @ (Some(Ending::End { .. }) | None) => {
+                self.ending = other;
+                self.phase = Phase::Ending(link);
+                return;
+            }
+        };
+        let user = match result {
+            Ok(user) => user,
+            Err(refused) => return self.goes_on(Ending::Adoption(adopting), &refused, link),
+        };
+        if let Some(link) = link {
+            link.cut(Close::Replaced);
+            for room in self.rooms() {
+                room.away(self.known.id, self.epoch);
+            }
+        }
+        let now = self.now();
+        let seats = self.seats.iter().map(|seat| Holding {
+            tokens: seat.tokens.hand_over(),
+            hold_until: seat.hold_until.or(Some(now.plus(seat.grace))),
+            ..seat.clone()
+        });
+        let seed = SessionSeed {
+            id: self.known.id,
+            user,
+            tokens: vec![adopting.adoption.token.hash()],
+            expires_at: adopting.expires_at,
+            login_until: adopting.adoption.login_until,
+            seats: seats.collect(),
+            is_rebuilt: false,
+        };
+        self.phase = Phase::Retired;
+        let key = self.known.id;
+        self.tell_shard(ShardMessage::Goes { key });
+        answer(adopting.reply, Ok(Box::new(seed)));
+    }
+
+    /// It stays as it was, as its end, or its adoption, was refused.
+    pub(super) fn goes_on(
+        &mut self,
+        ending: Ending,
+        refused: &Refused,
+        link: Option<super::state::Link>,
+    ) {
+        ending.refuse(refusal(refused));
+        match link {
+            Some(link) => {
+                self.phase = Phase::Attached(link);
+                // A room that was rebuilt meanwhile takes the session for away.
+                self.catch_up();
+            }
+            None => self.turn_away(),
+        }
+        self.advance();
+    }
+}
