@@ -52,7 +52,11 @@ async fn main() {
         for size in &sizes {
             let starts = measure(&server, *size).await;
             let version = server.version().await;
-            lines.extend(starts.iter().map(|start| line(&version, *size, start)));
+            for start in &starts {
+                let line = line(&version, *size, start);
+                eprintln!("{line}");
+                lines.push(line);
+            }
         }
     }
     show(&lines);

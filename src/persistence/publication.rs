@@ -17,6 +17,7 @@ const PER_STATEMENT: usize = 256;
 
 /// Bytes after which a statement takes no further publication: it is on its way for moments, also over a slow line.
 const STATEMENT_BYTES: usize = 1 << 20;
+
 /// Publications of many rooms read by one question: 64 MiB of the largest messages that a kind allows by default.
 const WRITTEN_OUT_MAX: usize = 4096;
 
@@ -141,9 +142,10 @@ pub(super) async fn written_out_of(
     for (room, epoch) in streams {
         rows.push([room.0.into(), (&**epoch).into()]);
     }
+    // CROSS, or SQLite walks the whole table, which is in the order that is asked for.
     let sql = format!(
-        "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time FROM v \
-         JOIN room_publications p ON p.room_id = v.room_id AND p.epoch = v.epoch \
+        "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time \
+         FROM v CROSS JOIN room_publications p WHERE p.room_id = v.room_id AND p.epoch = v.epoch \
          ORDER BY p.room_id, p.\"offset\" LIMIT {WRITTEN_OUT_MAX}"
     );
     let found = rows.look(readers, &sql).await?;
