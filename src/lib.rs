@@ -32,7 +32,8 @@
 //! - [`auth`]: who somebody is, by a signed token of the game's own login.
 //! - [`matchmaking`]: which room a quick match goes to.
 //! - [`room`]: who sits where, who hears what, and what was said last.
-//! - [`session`]: a user's presence, which outlives its sockets, and everything a player may do.
+//! - [`session`]: a user's presence, which outlives its sockets.
+//! - [`actions`]: everything that a player may do, for the socket and for HTTP alike.
 //! - [`connection`]: one socket: its handshake, its commands, its heartbeat.
 //! - [`http`]: the public listener: accepting, the client API, the server API, health, the upgrade to a socket.
 //! - [`admin`]: the private listener: metrics and health.
@@ -78,6 +79,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
+pub mod actions;
 pub mod admin;
 pub mod auth;
 pub mod bench;

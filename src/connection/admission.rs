@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::pace::{Pace, Turn, Who};
+use crate::actions::Returning;
 use crate::config::AdmissionConfig;
 use crate::id::random_bytes;
-use crate::session::Returning;
 use crate::wire::{Reason, Refusal};
 
 /// Those who are told to come back later are spread over so much more than they have to be.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::state::Connection;
-use crate::session::{Caller, Entered, SessionHandle};
+use crate::actions::{Caller, Entered};
+use crate::session::SessionHandle;
 use crate::wire::{
     Empty, ErrorCode, Failure, Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, RoomView,
     RpcResult, SeatView, result,

@@ -6,13 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::state::Connection;
+use crate::actions::Guess;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, UserId};
 use crate::mailbox::Unanswered;
 use crate::room::{
     Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, Tie, USERS,
 };
-use crate::session::Guess;
 use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,

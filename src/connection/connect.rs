@@ -10,11 +10,12 @@ use super::channel::personal_channel;
 use super::metric::{Resume, count_connect};
 use super::server_side::{Unsubscribed, Wanted};
 use super::state::{Connection, Established, Stage};
+use crate::actions::{Caller, LoggedIn};
 use crate::auth::{self, Login, TokenKind, token_kind};
 use crate::clock::WallTime;
 use crate::id::{RoomCode, SessionToken, parse_name};
 use crate::room::{Grant, Peer};
-use crate::session::{Caller, ConnectOrder, LoggedIn, SessionHandle};
+use crate::session::{ConnectOrder, SessionHandle};
 use crate::wire::{
     Close, ConnectRequest, ConnectResult, Fields, GUEST_NAME, Reason, Refusal, SeatView,
     SessionView, UserView, raw_json, result,

@@ -55,13 +55,13 @@ use self::message::ConnectionMessage;
 use self::metric::ConnectionMetrics;
 use self::socket::Socket;
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
+use crate::actions::Actions;
 use crate::auth::Verifier;
 use crate::clock::RunTime;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::limits::Asker;
-use crate::session::Actions;
 use crate::supervisor::{Post, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
 

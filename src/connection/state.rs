@@ -12,11 +12,12 @@ use super::allowance::{Allowance, Verdict};
 use super::channels::Channels;
 use super::message::{ConnectionMessage, Served};
 use super::meter::Pace;
+use crate::actions::Actions;
 use crate::delivery::Outbound;
 use crate::id::ConnectionId;
 use crate::limits::Asker;
 use crate::room::{Peer, Question};
-use crate::session::{Actions, Attachment, SessionHandle};
+use crate::session::{Attachment, SessionHandle};
 use crate::supervisor::Alive;
 use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
 

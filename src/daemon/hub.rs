@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::sweeper::Sweeper;
+use crate::actions::{Actions, PlayerLimits};
 use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::http::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
-use crate::session::{Actions, PlayerLimits, SeatNotices, Sessions};
+use crate::session::{SeatNotices, Sessions};
 use crate::supervisor::{Budget, Readiness, SHARDS};
 use crate::token::Keyring;
 

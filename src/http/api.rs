@@ -20,9 +20,9 @@ use super::caller::{self, Claim};
 use super::guard::caller_address;
 use super::key;
 use super::problem::Problem;
+use crate::actions::{Actions, Caller, LoggedIn, SessionReport};
 use crate::id::{CommandKey, RoomCode, SessionToken};
 use crate::limits::Asker;
-use crate::session::{Actions, Caller, LoggedIn, SessionReport};
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,

@@ -12,12 +12,13 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::guess::Guesses;
+use crate::actions::{Actions, Caller};
 use crate::auth::{TokenKind, Verifier, token_kind};
 use crate::clock::WallTime;
 use crate::config::AuthConfig;
 use crate::id::{ApiKeyHash, CommandKey, SessionToken};
 use crate::persistence::Retries;
-use crate::session::{Actions, Caller, SessionHandle};
+use crate::session::SessionHandle;
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");

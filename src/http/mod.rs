@@ -41,10 +41,10 @@ use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::task::TaskTracker;
 
+use crate::actions::Actions;
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
 use crate::connection::{Admission, Connections, WrongTokens};
-use crate::session::Actions;
 
 pub(crate) use caller::{Secret, bearer};
 pub use guard::{HostRule, caller_address, check_host, is_of_own_page};

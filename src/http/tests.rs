@@ -22,10 +22,10 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::{Health, Limits, Listener, Parts, router};
+use crate::actions::tests::actions;
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
 use crate::connection::{Admission, Connections};
-use crate::session::tests::actions;
 use crate::supervisor::Readiness;
 
 /// Far longer than anything here takes; a test that waits this long has failed.

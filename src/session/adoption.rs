@@ -8,42 +8,40 @@ use std::time::Duration;
 
 use ractor::{ActorRef, RpcReplyPort};
 
-use super::actions::SessionReport;
 use super::brood::{SessionContext, SessionSeed};
 use super::ending::Ending;
-use super::login_end::token_until;
 use super::message::SessionMessage;
-use super::once::Keyed;
 use super::state::{Phase, Session};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, SessionToken};
 use crate::mailbox::answer;
 use crate::persistence::{
-    AdoptSession, Command, Committed, Refused, SessionNews, UserWrite, Write, WriteError,
+    AdoptSession, Command, Committed, Once, Refused, SessionNews, UserWrite, Write, WriteError,
 };
 use crate::room::{Holding, SessionTold, adopted_words, refusal};
 use crate::supervisor::ShardMessage;
-use crate::wire::{Close, Refusal, SessionView, UserView};
+use crate::wire::{Close, Refusal, UserView};
 
 /// The wait before the database is asked again whose the session is.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Whose a guest's session becomes.
 #[derive(Debug, Clone)]
-pub(super) struct Adoption {
-    pub(super) user: UserView,
-    pub(super) user_write: UserWrite,
+pub(crate) struct Adoption {
+    pub(crate) user: UserView,
+    pub(crate) user_write: UserWrite,
     /// The session's only token from then on.
-    pub(super) token: SessionToken,
-    pub(super) login_until: Option<HubTime>,
-    pub(super) keyed: Option<Keyed>,
+    pub(crate) token: SessionToken,
+    pub(crate) expires_at: HubTime,
+    pub(crate) login_until: Option<HubTime>,
+    /// The key under which it was asked for.
+    pub(crate) once: Option<Arc<Once>>,
 }
 
 /// An adoption that somebody waits for.
 #[derive(Debug)]
 pub(super) struct Adopting {
     adoption: Adoption,
-    expires_at: HubTime,
     reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
 }
 
@@ -132,11 +130,7 @@ impl Session {
         adoption: Adoption,
         reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
     ) {
-        self.end(Ending::Adoption(Box::new(Adopting {
-            adoption,
-            expires_at: self.now().plus(self.context.ttl),
-            reply,
-        })));
+        self.end(Ending::Adoption(Box::new(Adopting { adoption, reply })));
     }
 
     /// What is to be written, and who hears of it.
@@ -148,15 +142,11 @@ impl Session {
             guest: self.known.user.id.clone(),
             user: adoption.user_write.clone(),
             token: adoption.token.hash(),
-            expires_at: adopting.expires_at,
+            expires_at: adoption.expires_at,
             login_until: adoption.login_until,
             told_in: self.durable_rooms(),
             words: adopted_words,
         };
-        let once = adoption.keyed.as_ref().map(|keyed| {
-            let report = self.as_adopted(adopting);
-            keyed.answered(&report)
-        });
         let writing = Writing {
             context: Arc::clone(&self.context),
             session,
@@ -168,26 +158,13 @@ impl Session {
                 .collect(),
             me: self.me.clone(),
         };
-        let write = Write::once(Command::AdoptSession(Box::new(command)), once);
+        let write = Write::once(
+            Command::AdoptSession(Box::new(command)),
+            adoption.once.clone(),
+        );
         self.context
             .persistence
             .write_then(write, move |result| writing.settled(result));
-    }
-
-    /// The answer that is kept under the request's key.
-    fn as_adopted(&self, adopting: &Adopting) -> SessionReport {
-        let adoption = &adopting.adoption;
-        let until = token_until(adopting.expires_at, adoption.login_until);
-        let now = self.now();
-        SessionReport {
-            session: SessionView {
-                id: self.known.id,
-                token: Some(adoption.token.clone()),
-                expires_at: self.context.clock.on_wall(until),
-            },
-            user: adoption.user.clone(),
-            seats: self.seats.iter().map(|seat| seat.view(now)).collect(),
-        }
     }
 
     pub(super) fn adoption_settled(&mut self, result: Result<UserView, Refused>) {
@@ -220,7 +197,7 @@ impl Session {
             id: self.known.id,
             user,
             tokens: vec![adopting.adoption.token.hash()],
-            expires_at: adopting.expires_at,
+            expires_at: adopting.adoption.expires_at,
             login_until: adopting.adoption.login_until,
             seats: seats.collect(),
             is_rebuilt: false,

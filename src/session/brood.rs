@@ -113,15 +113,15 @@ pub struct Sessions(Arc<SessionContext>);
 
 /// What a session is started from.
 #[derive(Debug)]
-pub(super) struct SessionSeed {
-    pub(super) id: SessionId,
-    pub(super) user: UserView,
-    pub(super) tokens: Vec<TokenHash>,
-    pub(super) expires_at: HubTime,
-    pub(super) login_until: Option<HubTime>,
-    pub(super) seats: Vec<Holding>,
+pub(crate) struct SessionSeed {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserView,
+    pub(crate) tokens: Vec<TokenHash>,
+    pub(crate) expires_at: HubTime,
+    pub(crate) login_until: Option<HubTime>,
+    pub(crate) seats: Vec<Holding>,
     /// Whether it was live before, and failed.
-    pub(super) is_rebuilt: bool,
+    pub(crate) is_rebuilt: bool,
 }
 
 impl Sessions {
@@ -222,6 +222,31 @@ impl Sessions {
         true
     }
 
+    /// The clock by which the lives of sessions go.
+    pub fn clock(&self) -> HubClock {
+        self.0.clock
+    }
+
+    /// How long a session lives after its last use.
+    pub fn ttl(&self) -> Duration {
+        self.0.ttl
+    }
+
+    /// Whether a user that the game names is made if it does not exist.
+    pub fn creates_users(&self) -> bool {
+        self.0.creates_users
+    }
+
+    /// Whether the hub stops, so that nothing new is begun.
+    pub fn is_stopping(&self) -> bool {
+        self.0.is_stopping()
+    }
+
+    /// Tells a session news of one of its seats.
+    pub fn hear(&self, session: SessionId, news: SeatNews) {
+        self.0.notices.hear(session, news);
+    }
+
     pub(super) fn context(&self) -> &SessionContext {
         &self.0
     }
@@ -230,34 +255,34 @@ impl Sessions {
         SessionBrood(Arc::clone(&self.0))
     }
 
-    pub(super) fn live_by_id(&self, id: SessionId) -> Option<SessionHandle> {
+    pub(crate) fn live_by_id(&self, id: SessionId) -> Option<SessionHandle> {
         self.0.notices.directory.get(id)
     }
 
     /// A live session, by the hash of one of its tokens.
-    pub(super) fn live_by_token(&self, hash: TokenHash) -> Option<SessionHandle> {
+    pub(crate) fn live_by_token(&self, hash: TokenHash) -> Option<SessionHandle> {
         self.0.notices.directory.by_token(hash)
     }
 
     /// The live sessions of a user, the newest first; of very many the newest ones.
-    pub(super) fn live_of_user(&self, user: &UserId) -> impl Iterator<Item = SessionHandle> {
+    pub(crate) fn live_of_user(&self, user: &UserId) -> impl Iterator<Item = SessionHandle> {
         let live = self.0.notices.directory.of_user(user);
         live.into_iter().take(OF_USER_MAX)
     }
 
-    pub(super) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
+    pub(crate) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
         let id = seed.id;
         self.0.shards.start(&id, seed).await?.ok_or(LoadError)
     }
 
     /// Finds a session, or starts it from its row.
-    pub(super) async fn resolve(&self, id: SessionId) -> Result<Option<SessionHandle>, LoadError> {
+    pub(crate) async fn resolve(&self, id: SessionId) -> Result<Option<SessionHandle>, LoadError> {
         self.0.shards.resolve(&id).await
     }
 
     /// Asks a session something; if it has gone meanwhile, once more after starting it again, unless it has become another
     /// user's since.
-    pub(super) async fn ask<T, F>(
+    pub(crate) async fn ask<T, F>(
         &self,
         session: &SessionHandle,
         question: impl Fn(SessionHandle) -> F,
@@ -294,6 +319,7 @@ impl SessionContext {
         self.notices.missed(session, news);
     }
 
+    #[cfg(test)]
     pub(super) fn listener(&self) -> Arc<dyn SeatListener> {
         Arc::new(self.notices.clone())
     }

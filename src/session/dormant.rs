@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 
-use super::actions::Actions;
 use super::brood::Sessions;
 use super::handle::SessionHandle;
 use crate::id::{SessionId, TokenHash, UserId};
@@ -94,31 +93,43 @@ impl Sessions {
         sessions.tokens.insert(hash(&token.0), session);
     }
 
+    /// Whether a session holds a seat and has not been started yet.
+    pub fn is_dormant(&self, id: SessionId) -> bool {
+        self.context().dormant.has(id)
+    }
+
+    /// Whether such a session may be this user's.
+    pub fn is_user_dormant(&self, user: &UserId) -> bool {
+        self.context().dormant.has_user(user)
+    }
+
+    /// Whether such a session may have this token.
+    pub fn is_token_dormant(&self, token: TokenHash) -> bool {
+        self.context().dormant.by_token(token).is_some()
+    }
+
     /// The number of sessions that wait to be started.
     pub fn dormant(&self) -> usize {
         self.context().dormant.sessions.lock().ids.len()
     }
 }
 
-impl Actions {
+impl Sessions {
     /// The session with a token, if the restore has not come to it.
-    pub(super) async fn wake_token(
-        &self,
-        token: TokenHash,
-    ) -> Result<Option<SessionHandle>, LoadError> {
-        let Some(id) = self.sessions.context().dormant.by_token(token) else {
+    pub async fn wake_token(&self, token: TokenHash) -> Result<Option<SessionHandle>, LoadError> {
+        let Some(id) = self.context().dormant.by_token(token) else {
             return Ok(None);
         };
-        let session = self.sessions.resolve(id).await?;
+        let session = self.resolve(id).await?;
         Ok(session.filter(|session| session.tokens().contains(&token)))
     }
 
     /// Has every session of a user live that holds a seat, as if the restore had come to it.
-    pub(super) async fn wake_user(&self, user: &UserId) -> Result<(), LoadError> {
-        let dormant = &self.sessions.context().dormant;
+    pub async fn wake_user(&self, user: &UserId) -> Result<(), LoadError> {
+        let dormant = &self.context().dormant;
         for session in dormant.of_user(user) {
-            if self.sessions.live_by_id(session).is_none() {
-                self.sessions.resolve(session).await?;
+            if self.live_by_id(session).is_none() {
+                self.resolve(session).await?;
             }
         }
         dormant.forget_user(user);

@@ -67,7 +67,7 @@ impl SessionHandle {
     }
 
     /// Moves the end of the login that lets the session in.
-    pub(super) fn logged_in(&self, until: Option<HubTime>) {
+    pub(crate) fn logged_in(&self, until: Option<HubTime>) {
         self.tell(SessionMessage::LoggedIn { until });
     }
 
@@ -89,7 +89,7 @@ impl SessionHandle {
         .await
     }
 
-    pub(super) async fn begin_claim(
+    pub(crate) async fn begin_claim(
         &self,
         code: Option<RoomCode>,
     ) -> Result<Result<ClaimTicket, Refusal>, Unanswered> {
@@ -100,11 +100,11 @@ impl SessionHandle {
         .await
     }
 
-    pub(super) async fn report(&self) -> Result<Report, Unanswered> {
+    pub(crate) async fn report(&self) -> Result<Report, Unanswered> {
         ask(&self.actor, |reply| SessionMessage::Report { reply }).await
     }
 
-    pub(super) async fn end(
+    pub(crate) async fn end(
         &self,
         last_words: Option<Frame>,
         once: Option<Arc<Once>>,
@@ -117,7 +117,7 @@ impl SessionHandle {
         .await
     }
 
-    pub(super) async fn adopt(
+    pub(crate) async fn adopt(
         &self,
         adoption: Adoption,
     ) -> Result<Result<Box<SessionSeed>, Refusal>, Unanswered> {
@@ -127,6 +127,11 @@ impl SessionHandle {
             reply,
         })
         .await
+    }
+
+    /// Has the session ask its rooms what has become of its seats: it may have missed that.
+    pub(crate) fn catch_up(&self) {
+        self.tell(SessionMessage::CatchUp);
     }
 
     /// Tells the session that whoever comes back to it was told to wait.

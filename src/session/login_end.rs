@@ -32,7 +32,7 @@ impl LoginEnd {
 }
 
 /// The earlier of the end of a session's life and of its login: until then its token is good.
-pub(super) fn token_until(expires_at: HubTime, login_until: Option<HubTime>) -> HubTime {
+pub(crate) fn token_until(expires_at: HubTime, login_until: Option<HubTime>) -> HubTime {
     login_until.map_or(expires_at, |until| until.min(expires_at))
 }
 

@@ -112,7 +112,7 @@ pub struct Report {
 
 /// Leave to claim a seat. As long as it lives, connections wait to learn what came of it.
 #[derive(Debug)]
-pub(super) struct ClaimTicket {
+pub(crate) struct ClaimTicket {
     pub epoch: Epoch,
     pub is_attached: bool,
     pub expires_at: WallTime,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::brood::{SessionContext, Sessions};
 use super::message::{SessionMessage, Signed};
 use super::state::{Phase, Session};
-use crate::id::{RoomId, random_bytes};
+use crate::id::{RoomId, SessionId, UserId, random_bytes};
 use crate::mailbox::answer;
 use crate::room::Holding;
-use crate::token::Generations;
+use crate::token::{Claims, Generations, Keyring};
 use crate::wire::{Close, Refusal, SeatView, raw_json};
 
 /// `data` of the push that carries a seat with its new token.
@@ -20,6 +21,40 @@ struct Renewed {
     #[serde(rename = "type")]
     kind: &'static str,
     seat: SeatView,
+}
+
+impl Sessions {
+    /// The keys of seat tokens.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.context().keyring
+    }
+
+    /// Returns a seat as its holder is shown it, with a token for it. Nothing is written.
+    pub fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+        self.context().show(session, user, seat)
+    }
+}
+
+impl SessionContext {
+    /// A seat as its holder is shown it, with a token for it. Nothing is written.
+    pub(super) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+        let now = self.clock.read();
+        let claims = Claims {
+            user: user.clone(),
+            room: seat.room,
+            code: seat.code,
+            seat: seat.number,
+            team: seat.team.clone(),
+            session,
+            generation: seat.tokens.offered(),
+        };
+        let signed = self.keyring.sign(&claims, now);
+        SeatView {
+            token: Some(signed.token),
+            token_expires_at: Some(signed.expires_at),
+            ..seat.view(now.hub)
+        }
+    }
 }
 
 impl Session {

@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use super::brood::{SessionBrood, SessionSeed};
 use super::message::SessionMessage;
-use super::{Actions, PlayerLimits, SeatNotices, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
-use crate::persistence::Store;
+use crate::persistence::{Persistence, Store};
 use crate::room::{Epoch, Holding, Rooms, SeatListener, SeatNews};
+use crate::session::{SeatNotices, SessionHandle, Sessions};
 use crate::supervisor::{Brood, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
 use crate::wire::UserView;
@@ -25,8 +25,16 @@ use crate::wire::UserView;
 /// Far longer than anything here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A domain none of whose actors were started: whatever reaches it is UNAVAILABLE.
-pub(crate) async fn actions(folder: &Path) -> Actions {
+/// Sessions, and what they need, none of whose actors were started: whatever reaches them is UNAVAILABLE.
+pub(crate) struct Domain {
+    pub(crate) config: Config,
+    pub(crate) sessions: Sessions,
+    pub(crate) rooms: Rooms,
+    pub(crate) persistence: Persistence,
+    pub(crate) matchmaker: Matchmaker,
+}
+
+pub(crate) async fn domain(folder: &Path) -> Domain {
     let url = format!("sqlite://{}", folder.join("test.db").display());
     let mut config = Config::default();
     config.database.url = url.into();
@@ -53,8 +61,13 @@ pub(crate) async fn actions(folder: &Path) -> Actions {
         notices,
         Arc::new(keyring.unwrap()),
     );
-    let limits = Arc::new(PlayerLimits::new(&config));
-    Actions::new(sessions, rooms, persistence, matchmaker, limits)
+    Domain {
+        config,
+        sessions,
+        rooms,
+        persistence,
+        matchmaker,
+    }
 }
 
 /// Takes what a shard is told, and does nothing by itself: so a test decides how far the shard has come.
@@ -104,7 +117,7 @@ struct Idler {
 impl Idler {
     async fn start() -> Idler {
         let folder = TempDir::new().unwrap();
-        let sessions = actions(folder.path()).await.sessions;
+        let sessions = domain(folder.path()).await.sessions;
         let seed = SessionSeed {
             id: SessionId::new(),
             user: UserView {

@@ -29,9 +29,9 @@ use super::api::change_within;
 use super::body;
 use super::guard::caller_address;
 use super::problem::Problem;
+use crate::actions::Actions;
 use crate::connection::Connections;
 use crate::room::Rooms;
-use crate::session::Actions;
 use crate::wire::{ErrorCode, Refusal};
 
 /// The largest body: a batch of many publications. Only who has a key can send one.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::actions::{Actions, Caller, unanswered};
-use super::handle::SessionHandle;
+use super::player::{Actions, Caller, unanswered};
 use crate::clock::HubTime;
 use crate::id::{SessionToken, UserId};
+use crate::session::SessionHandle;
 use crate::token::Claims;
 use crate::wire::{Reason, Refusal};
 
@@ -161,7 +161,7 @@ impl Actions {
     /// A session that holds a seat, or is about to. One that is live answers for itself, so that its
     /// player is back also while the database is away.
     async fn seated(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
-        self.wake_user(user).await.map_err(unanswered)?;
+        self.sessions.wake_user(user).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(user) {
             let report = self.report(&session).await?;
             if report.is_claiming || !report.seats.is_empty() {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::actions::{Actions, SessionReport, unanswered};
-use super::brood::SessionContext;
-use super::handle::SessionHandle;
-use super::once::Keyed;
+use super::idempotency::Keyed;
+use super::player::{Actions, SessionReport, unanswered};
 use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::room::{Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey, Sitter};
+use crate::session::SessionHandle;
 use crate::token::{Claims, Fault, Keyring};
 use crate::wire::{Refusal, SeatView, SessionView, UserView};
 
@@ -50,36 +49,14 @@ pub struct Resumed {
     pub seat: SeatView,
 }
 
-impl SessionContext {
-    /// A seat as its holder is shown it, with a token for it. Nothing is written.
-    pub(super) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
-        let now = self.clock.read();
-        let claims = Claims {
-            user: user.clone(),
-            room: seat.room,
-            code: seat.code,
-            seat: seat.number,
-            team: seat.team.clone(),
-            session,
-            generation: seat.tokens.offered(),
-        };
-        let signed = self.keyring.sign(&claims, now);
-        SeatView {
-            token: Some(signed.token),
-            token_expires_at: Some(signed.expires_at),
-            ..seat.view(now.hub)
-        }
-    }
-}
-
 impl Actions {
     /// The keys of seat tokens.
     pub fn keyring(&self) -> &Arc<Keyring> {
-        &self.sessions.context().keyring
+        self.sessions.keyring()
     }
 
     pub(super) fn show(&self, session: SessionId, user: &UserView, seat: &Holding) -> SeatView {
-        self.sessions.context().show(session, &user.id, seat)
+        self.sessions.show(session, &user.id, seat)
     }
 
     /// The seats of a session as its client is shown them, each with a token. They are signed here, in the task of whoever
@@ -118,7 +95,7 @@ impl Actions {
         }
         // A session that holds a seat is live, or will be in a moment.
         let session = match self.sessions.live_by_id(session) {
-            None if self.sessions.context().dormant.has(session) => {
+            None if self.sessions.is_dormant(session) => {
                 self.sessions.resolve(session).await.map_err(unanswered)?
             }
             found => found,
@@ -142,7 +119,7 @@ impl Actions {
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
     pub fn prove_seat(&self, token: &str) -> Result<SeatProof, Refusal> {
-        let now = self.sessions.context().clock.read();
+        let now = self.sessions.clock().read();
         let checked = self.keyring().check(token, now);
         checked.map(SeatProof).map_err(Fault::refuse)
     }
@@ -153,7 +130,7 @@ impl Actions {
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Some(Returning::Session(session));
         }
-        let is_dormant = self.sessions.context().dormant.by_token(hash).is_some();
+        let is_dormant = self.sessions.is_token_dormant(hash);
         is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::Session(token.clone())))
     }
 
@@ -162,7 +139,7 @@ impl Actions {
         if let Some(session) = self.sessions.live_of_user(user).next() {
             return Some(Returning::Session(session));
         }
-        let is_dormant = self.sessions.context().dormant.has_user(user);
+        let is_dormant = self.sessions.is_user_dormant(user);
         is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::User(user.clone())))
     }
 

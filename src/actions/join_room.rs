@@ -1,13 +1,13 @@
 //! Entering rooms that are there: to sit, or to listen.
 
-use super::actions::{Actions, Caller, Entered, room_not_found, unanswered};
-use super::handle::SessionHandle;
-use super::once::Keyed;
+use super::idempotency::Keyed;
+use super::player::{Actions, Caller, Entered, room_not_found, unanswered};
 use crate::config::Permission;
 use crate::id::{CommandKey, RoomCode};
 use crate::mailbox::Unanswered;
 use crate::persistence::{SessionWrite, UserWrite};
 use crate::room::{Claimant, Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey};
+use crate::session::SessionHandle;
 use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SessionView, UserView};
 
 impl Actions {
@@ -174,7 +174,7 @@ impl Actions {
             Caller::Player(session) => session.user().id.clone(),
             Caller::Session(_) | Caller::Guest { .. } => return Ok(caller),
         };
-        self.wake_user(&user).await.map_err(unanswered)?;
+        self.sessions.wake_user(&user).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(&user) {
             let report = self.report(&session).await;
             if report.is_ok_and(|report| report.seats.iter().any(|seat| seat.code == code)) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::actions::{Actions, Caller, Entered};
-use super::once::Keyed;
+use super::idempotency::Keyed;
+use super::player::{Actions, Caller, Entered};
 use crate::config::QuickMatch;
 use crate::id::{CommandKey, RoomCode};
 use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::actions::{Actions, room_not_found, unanswered};
-use super::once::Keyed;
+use super::idempotency::Keyed;
+use super::player::{Actions, room_not_found, unanswered};
 use crate::id::{ApiKeyHash, CommandKey, RoomCode};
 use crate::room::{Memo, RoomKey};
 use crate::wire::{Refusal, SeatView};
@@ -61,7 +61,7 @@ impl Actions {
 
     /// A hold outlives no session.
     pub(super) fn hold_max(&self) -> Duration {
-        self.sessions.context().ttl
+        self.sessions.ttl()
     }
 }
 

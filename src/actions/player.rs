@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::brood::Sessions;
-use super::handle::{ConnectOrder, SessionHandle};
-use super::limit::{Origin, PlayerLimits};
-use super::message::{Attached, ClaimTicket, Report};
-use super::once::{Keyed, SESSION_OPEN};
+use super::idempotency::{Keyed, SESSION_OPEN};
+use super::player_limits::{Origin, PlayerLimits};
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{Persistence, Refused, Retries, WriteError};
 use crate::room::{RoomKey, Rooms};
+use crate::session::Sessions;
+use crate::session::{Attached, ClaimTicket, Report};
+use crate::session::{ConnectOrder, SessionHandle};
 use crate::supervisor::LoadError;
 use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ impl Actions {
             Caller::Guest { .. } => true,
             Caller::Account { id, .. } => {
                 let is_live = self.sessions.live_of_user(id).next().is_some();
-                !is_live && !self.sessions.context().dormant.has_user(id)
+                !is_live && !self.sessions.is_user_dormant(id)
             }
         }
     }
@@ -138,7 +138,7 @@ impl Actions {
         if let Some(session) = self.sessions.live_by_token(hash) {
             return Ok(Found::Session(session));
         }
-        if let Some(session) = self.wake_token(hash).await.map_err(unanswered)? {
+        if let Some(session) = self.sessions.wake_token(hash).await.map_err(unanswered)? {
             return Ok(Found::Session(session));
         }
         let found = self
@@ -331,7 +331,7 @@ impl Actions {
 
     /// While the hub stops, nothing new is begun.
     pub(super) fn check_open(&self) -> Result<(), Refusal> {
-        match self.sessions.context().is_stopping() {
+        match self.sessions.is_stopping() {
             true => Err(Refusal::stopping()),
             false => Ok(()),
         }
@@ -360,12 +360,12 @@ impl Actions {
     }
 
     pub fn now(&self) -> HubTime {
-        self.sessions.context().clock.now()
+        self.sessions.clock().now()
     }
 
     /// Returns the moment in hub time at which the wall clock will show `moment`.
     pub fn from_wall(&self, moment: WallTime) -> HubTime {
-        self.sessions.context().clock.from_wall(moment)
+        self.sessions.clock().from_wall(moment)
     }
 }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::actions::{Actions, Caller, SessionReport};
-use super::brood::SessionSeed;
-use super::handle::SessionHandle;
-use super::login_end::token_until;
-use super::once::{Answer, Keyed};
+use super::idempotency::{Answer, Keyed};
+use super::player::{Actions, Caller, SessionReport};
 use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{
     Command, Committed, NewSession, OpenSession, UserWrite, Write, WriteError,
 };
 use crate::room::{Holding, refusal};
+use crate::session::SessionHandle;
+use crate::session::SessionSeed;
+use crate::session::token_until;
 use crate::wire::{Refusal, SessionView, UserView};
 
 /// A session that an action makes, with its only token.
@@ -71,11 +71,11 @@ impl Actions {
 
 impl Actions {
     /// When a session that begins now ends, by the hub's clock, and until when its token is good, by the wall's.
-    fn life(&self, login_until: Option<HubTime>) -> (HubTime, WallTime) {
-        let context = self.sessions.context();
-        let expires_at = context.clock.now().plus(context.ttl);
+    pub(super) fn life(&self, login_until: Option<HubTime>) -> (HubTime, WallTime) {
+        let clock = self.sessions.clock();
+        let expires_at = clock.now().plus(self.sessions.ttl());
         let until = token_until(expires_at, login_until);
-        (expires_at, context.clock.on_wall(until))
+        (expires_at, clock.on_wall(until))
     }
 
     pub(super) async fn report_or_open(

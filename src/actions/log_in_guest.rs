@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::actions::{Actions, Found, SessionReport, unanswered};
-use super::adoption::Adoption;
-use super::handle::SessionHandle;
-use super::message::SessionMessage;
-use super::once::Keyed;
+use super::idempotency::Keyed;
+use super::player::{Actions, Found, SessionReport, unanswered};
 use crate::id::{CommandKey, SessionToken, UserId};
 use crate::persistence::{Retries, UserWrite};
+use crate::session::Adoption;
+use crate::session::SessionHandle;
 use crate::wire::{Reason, Refusal, UserView};
 
 /// Who has logged in.
@@ -116,20 +115,33 @@ impl Actions {
     ) -> Result<(SessionHandle, SessionToken), Refusal> {
         self.check_open()?;
         let login_until = self.login_until(login.ttl);
+        let (expires_at, token_until) = self.life(login_until);
         let token = SessionToken::random();
+        let user = UserView {
+            id: login.user.clone(),
+            // Until the commit tells the stored one.
+            name: login
+                .name
+                .clone()
+                .unwrap_or_else(|| login.user.as_str().into()),
+        };
+        let once = match keyed {
+            None => None,
+            Some(keyed) => {
+                let mut report = self.session(guest).await?;
+                report.user = user.clone();
+                report.session.token = Some(token.clone());
+                report.session.expires_at = token_until;
+                Some(keyed.answered(&report))
+            }
+        };
         let adoption = Adoption {
-            user: UserView {
-                id: login.user.clone(),
-                // Until the commit tells the stored one.
-                name: login
-                    .name
-                    .clone()
-                    .unwrap_or_else(|| login.user.as_str().into()),
-            },
+            user,
             user_write: self.user_write(login.user, login.name),
             token: token.clone(),
+            expires_at,
             login_until,
-            keyed,
+            once,
         };
         let seed = self
             .sessions
@@ -141,13 +153,13 @@ impl Actions {
             .map_err(unanswered)??;
         let session = self.sessions.start(*seed).await.map_err(unanswered)?;
         // A room may have told the session of a seat while nobody was there to hear it.
-        session.tell(SessionMessage::CatchUp);
+        session.catch_up();
         Ok((session, token))
     }
 
     /// How the game's own user is written: made on the spot where the configuration allows it.
     pub(super) fn user_write(&self, id: UserId, name: Option<Arc<str>>) -> UserWrite {
-        match self.sessions.context().creates_users {
+        match self.sessions.creates_users() {
             true => UserWrite::Account { id, name },
             false => UserWrite::Known(id),
         }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::actions::{Actions, Caller, Entered, is_code_taken, unanswered};
-use super::fresh::Fresh;
-use super::hold::check_hold;
-use super::message::ClaimTicket;
-use super::once::{Answer, Keyed};
+use super::extend_hold::check_hold;
+use super::idempotency::{Answer, Keyed};
+use super::new_session::Fresh;
+use super::player::{Actions, Caller, Entered, is_code_taken, unanswered};
 use crate::clock::HubTime;
 use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
@@ -19,6 +18,7 @@ use crate::persistence::{
 use crate::room::{
     Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_news, opened_view, refusal,
 };
+use crate::session::ClaimTicket;
 use crate::token::Generations;
 use crate::wire::{OpenRoomRequest, Reason, Refusal, SessionView, UserView};
 
@@ -169,10 +169,7 @@ impl Actions {
             seat: draft.holding,
             epoch: plan.epoch,
         };
-        self.sessions
-            .context()
-            .listener()
-            .hear(plan.session.id, news);
+        self.sessions.hear(plan.session.id, news);
         // The session hears of the seat before it hears that the claim is over.
         drop(ticket);
         Ok(answer)

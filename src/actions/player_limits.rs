@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::actions::{Actions, Caller, room_not_found, unanswered};
-use super::handle::SessionHandle;
+use super::player::{Actions, Caller, room_not_found, unanswered};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::limits::{AddressRateLimit, Asker, Attempt, FailureLimit, Limited, RateLimit};
 use crate::room::RoomKey;
+use crate::session::SessionHandle;
 use crate::wire::Refusal;
 
 /// Newcomers at once, as a share of those in a minute: a class that begins together.

@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::actions::{Actions, unanswered};
+use super::player::{Actions, unanswered};
 use crate::id::{SessionId, UserId};
 use crate::wire::{Reason, Refusal};
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::error;
 
-use super::actions::{Actions, Caller, Entered, SessionReport, session_ended};
+use super::player::{Actions, Caller, Entered, SessionReport, session_ended};
 use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
 use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
 use crate::room::refusal;

@@ -1,0 +1,26 @@
+//! Actions: what players, and the game's server for them, may do. The socket and HTTP carry out the same ones.
+//!
+//! Owns: idempotency keys, the limits on players, and who may ask for what.
+//! An action runs in a task of its own. It asks sessions and rooms, and one commit decides.
+
+mod extend_hold;
+mod idempotency;
+mod join_room;
+mod log_in;
+mod log_in_guest;
+mod new_session;
+mod open_room;
+mod player;
+mod player_limits;
+mod quick_match;
+mod redeem_seat_token;
+mod remove_sessions;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use log_in_guest::LoggedIn;
+pub use player::{Actions, Caller, Entered, SessionReport};
+pub use player_limits::{Guess, PlayerLimits};
+pub use redeem_seat_token::{Resumed, Returning, SeatProof};
+
+pub use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest};
