@@ -141,6 +141,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The folders inside a module, and which of their siblings each may import: exactly what it uses.
+const SHELVES: &[(&str, &[&str])] = &[
+    ("connection/socket", &[]),
+    ("connection/protocol", &["socket"]),
+    ("http/server", &[]),
+    ("persistence/database", &[]),
+    ("persistence/queries", &["database"]),
+    ("persistence/statements", &["database"]),
+    ("persistence/writer", &["database", "statements"]),
+    ("wire/protobuf", &[]),
+];
+
 /// The doors: a library and the only places in `src/` that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("sea_orm::", &["src/persistence/"]),
@@ -204,6 +216,35 @@ fn no_module_imports_one_of_a_higher_floor() {
         let below: Vec<&str> = LAYERS[..index].iter().map(|(name, _)| *name).collect();
         let above = allowed.iter().filter(|name| !below.contains(*name));
         faults.extend(above.map(|name| format!("`{module}` is not above `{name}`")));
+    }
+    report(&faults);
+}
+
+#[test]
+fn shelves_import_only_the_siblings_beneath_them() {
+    let mut faults = Vec::new();
+    for folder in folders("src").into_iter().flat_map(folders) {
+        let name = folder.strip_prefix("src/").unwrap();
+        let Some((_, allowed)) = SHELVES.iter().find(|(shelf, _)| *shelf == name) else {
+            faults.push(format!("{folder} has no row in SHELVES"));
+            continue;
+        };
+        let (module, _) = name.split_once('/').unwrap();
+        let siblings = folders(format!("src/{module}"));
+        let own = folder.rsplit('/').next();
+        let code: String = rust_files(&folder)
+            .iter()
+            .map(|file| production_code(file))
+            .collect();
+        for sibling in siblings.iter().filter_map(|path| path.rsplit('/').next()) {
+            let is_used = code.contains(&format!("crate::{module}::{sibling}::"));
+            let is_allowed = allowed.contains(&sibling);
+            if Some(sibling) != own && is_used != is_allowed {
+                faults.push(format!(
+                    "{name} and {sibling}: used {is_used}, allowed {is_allowed}"
+                ));
+            }
+        }
     }
     report(&faults);
 }
@@ -643,6 +684,18 @@ fn all_rust_files() -> Vec<PathBuf> {
         .into_iter()
         .flat_map(rust_files)
         .collect()
+}
+
+/// The folders directly inside one.
+fn folders(directory: impl AsRef<str>) -> Vec<String> {
+    let entries = fs::read_dir(directory.as_ref()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let folders = paths.filter(|path| path.is_dir());
+    let mut folders: Vec<String> = folders
+        .map(|path| path.to_str().unwrap().to_owned())
+        .collect();
+    folders.sort();
+    folders
 }
 
 fn rust_files(directory: &str) -> Vec<PathBuf> {

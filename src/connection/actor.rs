@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::Context;
 use super::message::ConnectionMessage;
-use super::state::Connection;
+use super::protocol::dispatch::Connection;
 use crate::delivery::Outbound;
 use crate::id::ConnectionId;
 use crate::limits::Asker;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::pace::{Pace, Turn, Who};
+use super::admission_schedule::{Pace, Turn, Who};
 use crate::actions::Returning;
 use crate::config::AdmissionConfig;
 use crate::id::random_bytes;

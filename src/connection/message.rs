@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
-use super::server_side::Wanted;
+use super::protocol::server_subscriptions::Wanted;
 use crate::wire::{Failure, Position};
 
 pub(super) enum ConnectionMessage {

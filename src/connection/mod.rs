@@ -6,27 +6,17 @@
 
 mod actor;
 mod admission;
-mod allowance;
-mod call;
-mod channel;
-mod channels;
-mod connect;
+mod admission_schedule;
+mod command_rate;
 mod directory;
-mod doze;
-mod expiry;
-mod farewell;
-mod heartbeat;
-mod line;
+mod drain;
 mod message;
-mod meter;
 mod metric;
-mod order;
-mod pace;
-mod server_side;
+mod protocol;
+mod server_control;
 mod socket;
-mod state;
 mod supervisor;
-mod wrong_token;
+mod wrong_tokens;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,17 +33,17 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 pub use self::admission::Admission;
-pub use self::meter::Meter;
-pub use self::order::Whom;
-pub use self::wrong_token::WrongTokens;
+pub use self::server_control::Whom;
+pub use self::socket::frame_limits::Meter;
+pub use self::wrong_tokens::WrongTokens;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
-use self::heartbeat::Heartbeat;
-use self::line::Line;
 use self::message::ConnectionMessage;
 use self::metric::ConnectionMetrics;
-use self::socket::Socket;
+use self::socket::heartbeat::Heartbeat;
+use self::socket::task::Socket;
+use self::socket::transport::Line;
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::actions::Actions;
 use crate::auth::Verifier;

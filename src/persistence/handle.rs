@@ -11,17 +11,19 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::active::ActiveUsers;
-use super::actor::unavailable;
-use super::error::is_out_of_connections;
-use super::message::PersistenceMessage;
-use super::queue::{Job, Settle};
-use super::run::RunStart;
-use super::stop::CleanStop;
+use super::database::error::is_out_of_connections;
+use super::database::publication_rows;
+use super::queries::active_users::ActiveUsers;
+use super::queries::read;
 use super::store::Shared;
+use super::writer::actor::unavailable;
+use super::writer::clean_stop::CleanStop;
+use super::writer::downtime::RunStart;
+use super::writer::message::PersistenceMessage;
+use super::writer::queue::{Job, Settle};
 use super::{
     Committed, HistoryWindow, ReadError, SoftWrite, StoredPublication, StoredRoom, StoredSession,
-    StoredStream, StoredUser, Write, WriteError, publication, read,
+    StoredStream, StoredUser, Write, WriteError,
 };
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
@@ -135,7 +137,7 @@ impl Persistence {
         window: HistoryWindow,
     ) -> Result<Vec<StoredPublication>, ReadError> {
         let readers = self.readers();
-        self.read(async move { publication::recent(&readers, &window).await })
+        self.read(async move { publication_rows::recent(&readers, &window).await })
             .await
     }
 

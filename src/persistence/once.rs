@@ -6,7 +6,8 @@ use sea_orm::{DbErr, QueryResult};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Command, Persistence, Refused, Write, WriteError, read};
+use super::queries::read;
+use super::{Command, Persistence, Refused, Write, WriteError};
 use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
 
 /// Answers kept for one session or user: the oldest goes when one more comes. Many times what a client
@@ -123,7 +124,9 @@ impl Persistence {
         told(match found {
             Ok(Some(refused)) => Err(WriteError::Refused(refused)),
             Ok(None) => Ok(()),
-            Err(_) => Err(WriteError::Refused(super::actor::unavailable())),
+            Err(_) => Err(WriteError::Refused(
+                crate::persistence::writer::actor::unavailable(),
+            )),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-use super::error::Cause;
+use super::database::error::Cause;
 use super::{OpenError, Store};
 
 impl Store {
@@ -19,7 +19,7 @@ impl Store {
         match keep(connection, fresh, self.shared.clock.now().0).await {
             Ok(key) => Ok(Some(key)),
             Err(error) => Err(OpenError::Unreachable {
-                within: super::address::WRITER_ACQUIRE,
+                within: crate::persistence::database::address::WRITER_ACQUIRE,
                 cause: Cause::from(error),
             }),
         }

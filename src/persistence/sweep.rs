@@ -3,7 +3,8 @@
 
 use uuid::Uuid;
 
-use super::{Command, Committed, Persistence, ReadError, Refused, WriteError, read};
+use super::queries::read;
+use super::{Command, Committed, Persistence, ReadError, Refused, WriteError};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId};
 

@@ -11,13 +11,13 @@ use tokio::time::timeout;
 
 use super::brood::{SessionBrood, SessionSeed};
 use super::message::SessionMessage;
+use super::{SeatNotices, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, Store};
 use crate::room::{Epoch, Holding, Rooms, SeatListener, SeatNews};
-use crate::session::{SeatNotices, SessionHandle, Sessions};
 use crate::supervisor::{Brood, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
 use crate::wire::UserView;

@@ -1,0 +1,351 @@
+//! What a client does in the rooms it hears: subscribe, publish, ask.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::dispatch::Connection;
+use crate::actions::Guess;
+use crate::delivery::Outbound;
+use crate::id::{ConnectionId, UserId};
+use crate::mailbox::Unanswered;
+use crate::room::{
+    Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, Tie, USERS,
+};
+use crate::supervisor::LoadError;
+use crate::wire::{
+    Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,
+    UnsubscribeResult, is_deeper_than, one_line,
+};
+
+/// The delta format that client libraries offer. It is an offer: publications go out whole.
+const FOSSIL: &str = "fossil";
+
+/// One subscription; dropped, the room hears that its member is gone.
+pub(crate) struct Subscription {
+    room: RoomHandle,
+    connection: ConnectionId,
+    /// With the member, unless the room has ended it: the client was told, and nobody else.
+    tie: Tie,
+    is_over: bool,
+    /// Whether the hub made it, without a command of the client.
+    pub(crate) is_by_hub: bool,
+    /// When it is over. None: not before the connection.
+    pub(crate) expires: Option<Instant>,
+}
+
+impl Subscription {
+    /// Has the room end it and tell the client; whether it has done so.
+    pub(crate) async fn end(self, asked: Asked, outbound: Outbound) -> bool {
+        let told = self.room.unsubscribe(asked, self.connection, outbound);
+        told.await.is_ok()
+    }
+
+    /// Has the room end it because its time is over, and tell the client.
+    pub(crate) fn expire(mut self) {
+        self.is_over = true;
+        self.room.expire(self.connection);
+    }
+
+    /// Tells the room what others see of the client from here on.
+    pub(crate) fn renew(&self, peer: &Arc<Peer>) {
+        self.room.renew(Arc::clone(peer));
+    }
+
+    /// Whether the room has ended it itself.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.tie.is_alone()
+    }
+
+    /// The room has ended it itself.
+    fn forget(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.room.leave(self.connection);
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) async fn subscribe(
+        &mut self,
+        id: u32,
+        request: SubscribeRequest,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        let channel = request.channel.as_str();
+        let is_delta_known = ["", FOSSIL].contains(&request.delta.as_str());
+        if channel.is_empty() || !is_delta_known {
+            self.outbound.close(Close::BadRequest);
+            return Ok(());
+        }
+        check_sort(&request)?;
+        self.check_has_room_for(channel)?;
+        self.count_join(channel, &peer)?;
+        let Some(grant) = self.grant(&request, &peer).await? else {
+            return Ok(());
+        };
+        let asked = Asked::ByClient { id };
+        self.enter(asked, peer, request, grant).await?;
+        Ok(())
+    }
+
+    /// Counts what the members of a channel are told of somebody who comes.
+    fn count_join(&mut self, channel: &str, peer: &Peer) -> Result<(), Failure> {
+        let kind = self.context.actions.rooms().kinds().of_channel(channel);
+        if kind.is_some_and(|kind| kind.config.join_leave) {
+            return self.count_published(peer.info.get().len());
+        }
+        Ok(())
+    }
+
+    /// Refuses what others would hear from a connection that has told them too much.
+    fn count_published(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.allowance.publish(bytes, Instant::now()) {
+            return Ok(());
+        }
+        self.context.metrics.too_much.increment(1);
+        Err(ErrorCode::TooManyRequests.into())
+    }
+
+    /// Refuses a channel too many. Those that their rooms have ended count no more.
+    pub(crate) fn check_has_room_for(&mut self, channel: &str) -> Result<(), Failure> {
+        let most = self.context.client.channels_max;
+        if self.channels.len() >= most {
+            self.channels.drop_ended();
+        }
+        match self.channels.len() < most || self.channels.get(channel).is_some() {
+            true => Ok(()),
+            false => Err(ErrorCode::LimitExceeded.into()),
+        }
+    }
+
+    /// What a client brings along to subscribe with. None: the connection is closed for it.
+    async fn grant(
+        &self,
+        request: &SubscribeRequest,
+        peer: &Peer,
+    ) -> Result<Option<Grant>, Failure> {
+        if !request.token.is_empty() {
+            return self.granted_by_token(request, peer).await;
+        }
+        if request.channel.starts_with(PRIVATE) || !is_for(&request.channel, peer) {
+            return Err(ErrorCode::PermissionDenied.into());
+        }
+        Ok(Some(Grant::default()))
+    }
+
+    /// Makes the connection a member of a channel's room; the result is there where no command asked for it.
+    pub(crate) async fn enter(
+        &mut self,
+        asked: Asked,
+        peer: Arc<Peer>,
+        request: SubscribeRequest,
+        grant: Grant,
+    ) -> Result<Option<SubscribeResult>, Failure> {
+        let channel = request.channel.clone();
+        let (expires, is_by_hub) = (self.until(grant.ttl), asked == Asked::ByHub);
+        let is_given = grant.is_given || is_by_hub;
+        let tie = Tie::default();
+        let subscribing = Subscribing {
+            asked,
+            peer,
+            request,
+            grant,
+            outbound: self.outbound.clone(),
+            tie: tie.clone(),
+        };
+        let (room, subscribed) = self
+            .ask_room(&channel, is_given, |room| {
+                let subscribing = subscribing.clone();
+                async move { room.subscribe(subscribing).await }
+            })
+            .await?;
+        let result = subscribed?;
+        let subscription = Subscription {
+            room,
+            connection: self.id,
+            tie,
+            is_over: false,
+            is_by_hub,
+            expires,
+        };
+        // One that is there still was ended by its room, and the client has subscribed again.
+        if let Some(ended) = self.channels.insert(channel, subscription) {
+            ended.forget();
+        }
+        self.wake_next().await;
+        Ok(result)
+    }
+
+    pub(crate) async fn unsubscribe(&mut self, id: u32, channel: &str) {
+        let mut is_answered = false;
+        if let Some(subscription) = self.channels.remove(channel) {
+            let asked = Asked::ByClient { id };
+            is_answered = subscription.end(asked, self.outbound.clone()).await;
+        }
+        if !is_answered {
+            self.answer(id, &UnsubscribeResult {});
+        }
+    }
+
+    pub(crate) async fn publish(
+        &mut self,
+        id: u32,
+        channel: &str,
+        data: Bytes,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        let data = match self.outbound.encoding() {
+            // It was read with its frame.
+            Encoding::Json => data,
+            // It may go to clients that read JSON.
+            Encoding::Protobuf => one_line(data)
+                .map_err(|error| Failure::bad_request(format_args!("data is no JSON: {error}")))?,
+        };
+        if is_deeper_than(&data, DEPTH_MAX) {
+            return Err(Failure::bad_request(format_args!(
+                "data nests at most {DEPTH_MAX} arrays and objects"
+            )));
+        }
+        // What others see of the publisher goes out with each of its publications.
+        self.count_published(data.len() + peer.info.get().len())?;
+        self.ask_for(&peer, channel, |room, peer, outbound| {
+            let data = data.clone();
+            async move { room.publish(id, peer, data, outbound).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn question(
+        &mut self,
+        id: u32,
+        channel: &str,
+        question: Question,
+        peer: Arc<Peer>,
+    ) -> Result<(), Failure> {
+        self.ask_for(&peer, channel, |room, peer, outbound| {
+            let question = question.clone();
+            async move { room.question(id, peer, question, outbound).await }
+        })
+        .await
+    }
+
+    /// Asks the room of a channel for somebody, and has it queue the reply itself.
+    async fn ask_for<F>(
+        &self,
+        peer: &Arc<Peer>,
+        channel: &str,
+        question: impl Fn(RoomHandle, Arc<Peer>, Outbound) -> F,
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<Result<(), Failure>, Unanswered>>,
+    {
+        check_user(channel, peer)?;
+        let asked = self.ask_room(channel, false, |room| {
+            question(room, Arc::clone(peer), self.outbound.clone())
+        });
+        let (_, answered) = asked.await?;
+        answered
+    }
+
+    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again. The client has guessed the
+    /// code of the room, unless the channel `is_given` to it by the hub or by the game.
+    async fn ask_room<T, F>(
+        &self,
+        channel: &str,
+        is_given: bool,
+        question: impl Fn(RoomHandle) -> F,
+    ) -> Result<(RoomHandle, T), Failure>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
+        if let Some(subscription) = self.channels.get(channel) {
+            match question(subscription.room.clone()).await {
+                Ok(answer) => return Ok((subscription.room.clone(), answer)),
+                // What was asked for may still be done: asked again, it might be done twice.
+                Err(Unanswered::Busy) => return Err(Refusal::unavailable().into()),
+                Err(Unanswered::Stopped) => {}
+            }
+        }
+        Box::pin(self.find_room(channel, is_given, question)).await
+    }
+
+    async fn find_room<T, F>(
+        &self,
+        channel: &str,
+        is_given: bool,
+        question: impl Fn(RoomHandle) -> F,
+    ) -> Result<(RoomHandle, T), Failure>
+    where
+        F: Future<Output = Result<T, Unanswered>>,
+    {
+        let key = self.context.actions.rooms().kinds().room_key(channel)?;
+        let guess = match (&key, is_given) {
+            (RoomKey::Code(code), false) => self.actions().guess(*code, self.session()).await?,
+            (RoomKey::Code(_), true) | (RoomKey::Channel(_), _) => Guess::known(),
+        };
+        let rooms = self.context.actions.rooms();
+        let found = rooms
+            .ask(&key, |room| {
+                let asked = question(room.clone());
+                let is_meant = **room.channel() == *channel;
+                async move {
+                    match is_meant {
+                        true => asked.await.map(|answer| Some((room, answer))),
+                        false => Ok(None),
+                    }
+                }
+            })
+            .await
+            .map_err(|LoadError| Refusal::unavailable())?;
+        match found.flatten() {
+            Some(found) => Ok(found),
+            None => {
+                guess.wrong();
+                Err(ErrorCode::UnknownChannel.into())
+            }
+        }
+    }
+}
+
+/// The channel that a user is subscribed to at each connect, where the configuration wants that. None for a user
+/// whose id would name others as well.
+pub(crate) fn personal_channel(user: &UserId) -> Option<String> {
+    let user = user.as_str();
+    (!user.contains(',')).then(|| format!("{USERS}{user}"))
+}
+
+/// Whether a channel is for everybody, or for this user.
+fn is_for(channel: &str, peer: &Peer) -> bool {
+    let users = channel.split_once(USERS).map(|(_, users)| users);
+    let is_user = |one: &str| one == peer.user.id.as_str();
+    users.is_none_or(|users| users.split(',').any(is_user))
+}
+
+fn check_user(channel: &str, peer: &Peer) -> Result<(), Failure> {
+    match is_for(channel, peer) {
+        true => Ok(()),
+        false => Err(ErrorCode::PermissionDenied.into()),
+    }
+}
+
+/// Refuses what a subscription may ask for and this hub does not serve.
+fn check_sort(request: &SubscribeRequest) -> Result<(), Failure> {
+    const STREAM: i32 = 0;
+    const SHARED_POLL: i32 = 4;
+    if request.has_filter {
+        return Err(Failure::bad_request("filters by tags are not served"));
+    }
+    match request.sort {
+        STREAM => Ok(()),
+        SHARED_POLL => Err(ErrorCode::NotAvailable.into()),
+        _ => Err(ErrorCode::PermissionDenied.into()),
+    }
+}

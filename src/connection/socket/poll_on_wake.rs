@@ -1,0 +1,110 @@
+//! A part of a task that is polled only when it was woken itself.
+//!
+//! The parts of a task share its waker, so each is polled whenever any of them is woken. For a socket that is
+//! written to all the time and read from now and then, looking at its input each time is a good part of
+//! what a delivery costs.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// Sleeps through what does not concern it.
+#[derive(Debug)]
+pub(crate) struct Doze<F> {
+    part: F,
+    alarm: Arc<Alarm>,
+}
+
+#[derive(Debug)]
+struct Alarm {
+    has_rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl<F: Future + Unpin> Doze<F> {
+    pub(crate) fn new(part: F) -> Doze<F> {
+        Doze {
+            part,
+            alarm: Arc::new(Alarm {
+                // Nothing can wake what was never polled.
+                has_rung: AtomicBool::new(true),
+                task: AtomicWaker::new(),
+            }),
+        }
+    }
+}
+
+impl<F: Future + Unpin> Future for Doze<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Before looking: an alarm that rings from here on wakes the task once more.
+        self.alarm.task.register(cx.waker());
+        if !self.alarm.has_rung.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let waker = Waker::from(Arc::clone(&self.alarm));
+        Pin::new(&mut self.part).poll(&mut Context::from_waker(&waker))
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_is_polled_when_it_was_woken_and_not_when_another_was() {
+        let (times, waker) = (AtomicUsize::new(0), Mutex::new(None::<Waker>));
+        let mut part = Doze::new(poll_fn(|cx| {
+            times.fetch_add(1, Ordering::Relaxed);
+            *waker.lock().unwrap() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+
+        let polled = |part: &mut Doze<_>| {
+            assert_eq!(part.now_or_never(), None);
+            times.load(Ordering::Relaxed)
+        };
+
+        assert_eq!(polled(&mut part), 1);
+        assert_eq!(polled(&mut part), 1);
+        waker.lock().unwrap().take().unwrap().wake();
+        assert_eq!(polled(&mut part), 2);
+        assert_eq!(polled(&mut part), 2);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_woken_wakes_its_task() {
+        let (send, receive) = oneshot::channel();
+        let part = Doze::new(receive);
+
+        let (received, ()) = tokio::join!(part, async {
+            // After the part has fallen asleep.
+            tokio::task::yield_now().await;
+            send.send(7).unwrap();
+        });
+
+        assert_eq!(received, Ok(7));
+    }
+}

@@ -1,0 +1,297 @@
+//! One socket: reads frames one at a time, drains the outgoing queue, keeps the heartbeat.
+//!
+//! Everything happens in one task, so a connection costs one task beside its actor. Reading waits
+//! while a command is carried out; writing never does.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use ractor::rpc::CallResult;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tracing::debug;
+
+use super::frame_limits::Excess;
+use super::heartbeat::{Beat, Heartbeat};
+use super::poll_on_wake::Doze;
+use super::transport::{Batch, Line};
+use crate::clock::RunTime;
+use crate::connection::HasConnected;
+use crate::connection::message::{ConnectionMessage, Served};
+use crate::connection::metric::{ConnectionMetrics, Ended};
+use crate::delivery::{Drained, Inbox, Outbound};
+use crate::wire::Close;
+
+/// The longest that one frame may take: it may hold many commands, each of which is bounded by
+/// itself. Past this the client has given up its own wait of 5 s many times over.
+const FRAME_WITHIN: Duration = Duration::from_mins(1);
+
+/// How long a client has to answer a close before the line is cut.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A socket with what it needs.
+pub(crate) struct Socket<S> {
+    line: Line<S>,
+    inbox: Inbox,
+    outbound: Outbound,
+    actor: ActorRef<ConnectionMessage>,
+    pulse: Mutex<Pulse>,
+}
+
+/// What the parts of the task share.
+struct Pulse {
+    heartbeat: Heartbeat,
+    is_busy: bool,
+    /// Until it has.
+    has_connected: Option<HasConnected>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    pub(crate) fn new(
+        line: Line<S>,
+        (outbound, inbox): (Outbound, Inbox),
+        actor: ActorRef<ConnectionMessage>,
+        heartbeat: Heartbeat,
+        has_connected: HasConnected,
+    ) -> Socket<S> {
+        Socket {
+            line,
+            inbox,
+            outbound,
+            actor,
+            pulse: Mutex::new(Pulse {
+                heartbeat,
+                is_busy: false,
+                has_connected: Some(has_connected),
+            }),
+        }
+    }
+
+    /// Serves the socket until it is closed from either side.
+    pub(crate) async fn run(&mut self, metrics: &ConnectionMetrics) -> Ended {
+        let parting = {
+            let Socket {
+                line,
+                inbox,
+                outbound,
+                actor,
+                pulse,
+            } = &mut *self;
+            let (line, pulse) = (&*line, &*pulse);
+            let hear = pin!(async {
+                // In a box, as it has a timer in it: the task fits into a kilobyte without.
+                let beat = Box::pin(beat(outbound, pulse));
+                tokio::select! {
+                    // What was read may bring the next deadline closer, or be the pong that was waited for.
+                    biased;
+                    ended = read(line, actor, outbound, pulse, metrics) => ended,
+                    never = beat => match never {},
+                }
+            });
+            tokio::select! {
+                ended = Doze::new(hear) => Err(ended),
+                parting = write(line, inbox, metrics) => parting.ok_or(Ended::Lost),
+            }
+        };
+        self.inbox.close();
+        match parting {
+            Ok((close, begun)) => {
+                Box::pin(self.part(&close, begun)).await;
+                Ended::Closed(close)
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    /// Says why the line is closed, and waits until the client has heard it.
+    async fn part(&mut self, close: &Close, mut begun: Batch) {
+        let why = CloseFrame {
+            code: close.code().into(),
+            reason: close.reason().into(),
+        };
+        let said = timeout(CLOSE_WITHIN, async {
+            poll_fn(|cx| self.line.poll_write(cx, &mut begun)).await?;
+            self.line.close(why).await
+        });
+        if let Ok(Ok(())) = said.await {
+            // Cutting the line with unread input would destroy the close on its way out. Who goes on
+            // sending past the time has had the close by then.
+            let _ = timeout(CLOSE_WITHIN, self.line.is_let_go()).await;
+        }
+    }
+}
+
+/// Hands frames to the actor, one in flight. Returns when the client is gone.
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &Line<S>,
+    actor: &ActorRef<ConnectionMessage>,
+    outbound: &Outbound,
+    pulse: &Mutex<Pulse>,
+    metrics: &ConnectionMetrics,
+) -> Ended {
+    let mut ended = Ended::Lost;
+    while let Some(frame) = line.next().await {
+        let payload = match frame {
+            Ok(Message::Text(text)) => Bytes::from(text),
+            Ok(Message::Binary(bytes)) => bytes,
+            Ok(Message::Close(_)) => {
+                ended = Ended::Left;
+                continue;
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+            Err(error) => {
+                let Some(close) = close_for(&error) else {
+                    return ended;
+                };
+                debug!(%error, "bad frame");
+                outbound.close(close);
+                // The writer says why, and ends the task.
+                return std::future::pending().await;
+            }
+        };
+        metrics.bytes_received.increment(payload.len() as u64);
+        pulse.lock().is_busy = true;
+        let served = ask(actor, payload).await;
+        let now = RunTime::now();
+        let mut pulse = pulse.lock();
+        pulse.is_busy = false;
+        match served {
+            Some(served) => {
+                if served.is_connected {
+                    pulse.heartbeat.connected(now);
+                    if let Some(tell) = pulse.has_connected.take() {
+                        tell();
+                    }
+                }
+                if served.has_pong {
+                    pulse.heartbeat.pong(now);
+                }
+            }
+            // The actor has failed; the client comes back by itself.
+            None => outbound.cut(Close::Internal),
+        }
+    }
+    ended
+}
+
+async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
+    let question = |reply| ConnectionMessage::Frame { payload, reply };
+    // In a box: the socket keeps a place for it all its life, and mostly nothing is asked.
+    match Box::pin(actor.call(question, Some(FRAME_WITHIN))).await {
+        Ok(CallResult::Success(served)) => Some(served),
+        Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
+    }
+}
+
+/// Writes all that has gathered, in one go. Returns why the socket is to be closed, with what is written in part;
+/// None if the line is lost.
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    line: &Line<S>,
+    inbox: &mut Inbox,
+    metrics: &ConnectionMetrics,
+) -> Option<(Close, Batch)> {
+    let encoding = inbox.encoding();
+    loop {
+        let frames = match inbox.next().await {
+            Drained::Frames(frames) => frames,
+            Drained::Close(close) => return Some((close, Batch::new(encoding, Vec::new()))),
+        };
+        let (count, bytes) = (frames.len(), frames.iter().map(Bytes::len).sum::<usize>());
+        let mut batch = Batch::new(encoding, frames);
+        let written = poll_fn(|cx| match line.poll_write(cx, &mut batch) {
+            Poll::Ready(written) => Poll::Ready(Ok(written)),
+            // Stuck in a write to a client that does not read, it may be cut off for it.
+            Poll::Pending => inbox.poll_cut(cx).map(Err),
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(close) => return Some((close, batch.begun())),
+        }
+        metrics.messages_sent.increment(count as u64);
+        metrics.bytes_sent.increment(bytes as u64);
+        if let Some(since) = inbox.sampled() {
+            metrics.delivery.record(since.elapsed());
+        }
+    }
+}
+
+/// Pings, and gives up a client that does not answer.
+async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infallible {
+    let (mut timer, mut armed) = (pin!(sleep(Duration::ZERO)), None);
+    loop {
+        poll_fn(|cx| {
+            let deadline = pulse.lock().heartbeat.deadline();
+            poll_due(timer.as_mut(), &mut armed, deadline, cx)
+        })
+        .await;
+        let beat = {
+            let mut pulse = pulse.lock();
+            let is_busy = pulse.is_busy;
+            pulse.heartbeat.beat(RunTime::now(), is_busy)
+        };
+        match beat {
+            Beat::Nothing => {}
+            Beat::Ping => {
+                // Full or closed: the connection is ending already.
+                let _ = outbound.offer(outbound.encoding().ping());
+            }
+            Beat::Stale => return cut(outbound, Close::Stale).await,
+            Beat::NoPong => return cut(outbound, Close::NoPong).await,
+        }
+    }
+}
+
+/// Waits for a deadline that moves: the timer is set anew whenever it is armed for another one.
+fn poll_due(
+    mut timer: Pin<&mut Sleep>,
+    armed: &mut Option<RunTime>,
+    deadline: RunTime,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if *armed != Some(deadline) {
+        *armed = Some(deadline);
+        let wait = deadline.since(RunTime::now());
+        timer.as_mut().reset(Instant::now() + wait);
+    }
+    ready!(timer.poll(cx));
+    // Running time may be behind the timer: then it is set once more.
+    *armed = None;
+    Poll::Ready(())
+}
+
+/// The writer says why, and ends the task.
+async fn cut(outbound: &Outbound, close: Close) -> std::convert::Infallible {
+    outbound.cut(close);
+    std::future::pending().await
+}
+
+/// How to answer a frame that cannot be read; nothing if nobody is there to hear it.
+fn close_for(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
+        Error::Utf8(_) => Some(Close::NotUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Excess>()) => {
+            Some(Close::PolicyViolation)
+        }
+        Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! The database itself: its address, its lock, its schema, its connections, and what its errors mean.
+
+pub(crate) mod address;
+pub(crate) mod backoff;
+pub(crate) mod error;
+mod file_lock;
+pub(crate) mod lock;
+mod private;
+pub(crate) mod publication_rows;
+pub(crate) mod readers;
+pub(crate) mod rows;
+pub(crate) mod schema;
+pub(crate) mod server;
+pub(crate) mod transaction;
+
+pub use error::{Cause, OpenError, ReadError, WriteError};
+pub use schema::{MigrationState, migrate_down, migrate_status, migrate_up};

@@ -1,0 +1,126 @@
+//! Questions for single rows, asked by many at once: when everybody comes back, one query answers all who came while the
+//! one before was under way. Like a group commit, for reads: whoever asks alone waits for nobody.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::persistence::ReadError;
+
+/// Queries of one sort at a time: they share the connections for reading with all other questions.
+const QUERIES_MAX: usize = 2;
+
+/// Rows that one query asks for.
+const KEYS_MAX: usize = 256;
+
+type Found<T> = Result<Option<T>, ReadError>;
+
+/// The questions of one sort. Those that wait are no more than the callers, which are bounded.
+pub(crate) struct Gather<K, T> {
+    waiting: Mutex<Waiting<K, T>>,
+}
+
+struct Waiting<K, T> {
+    questions: Vec<(K, oneshot::Sender<Found<T>>)>,
+    queries: usize,
+}
+
+impl<K, T> Default for Gather<K, T> {
+    fn default() -> Gather<K, T> {
+        Gather {
+            waiting: Mutex::new(Waiting {
+                questions: Vec::new(),
+                queries: 0,
+            }),
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, T> {
+    /// Asks for one row. The query begins after this call. `read` finds the rows of many keys.
+    pub(crate) async fn ask<F>(
+        self: &Arc<Self>,
+        key: K,
+        read: impl Fn(Vec<K>) -> F + Send + 'static,
+    ) -> Found<T>
+    where
+        F: Future<Output = Result<HashMap<K, T>, ReadError>> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let is_to_begin = {
+            let mut waiting = self.waiting.lock();
+            waiting.questions.push((key, tell));
+            let is_to_begin = waiting.queries < QUERIES_MAX;
+            waiting.queries += usize::from(is_to_begin);
+            is_to_begin
+        };
+        if is_to_begin {
+            // In a task of its own: whoever asked first may give up.
+            let gather = Arc::clone(self);
+            tokio::spawn(async move {
+                while let Some(questions) = gather.take() {
+                    let keys = questions.iter().map(|(key, _)| *key).collect();
+                    let found = read(keys).await;
+                    for (key, tell) in questions {
+                        let row = found.as_ref().map(|rows| rows.get(&key).cloned());
+                        // Whoever asked may have given up.
+                        let _ = tell.send(row.map_err(|error| *error));
+                    }
+                }
+            });
+        }
+        told.await.unwrap_or(Err(ReadError::Unavailable))
+    }
+
+    /// None ends the query's task.
+    fn take(&self) -> Option<Vec<(K, oneshot::Sender<Found<T>>)>> {
+        let mut waiting = self.waiting.lock();
+        if waiting.questions.is_empty() {
+            waiting.queries -= 1;
+            return None;
+        }
+        let count = waiting.questions.len().min(KEYS_MAX);
+        Some(waiting.questions.drain(..count).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_while_a_query_is_under_way_shares_the_next_one() {
+        let gather: Arc<Gather<u32, u32>> = Arc::default();
+        let (queries, gate) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(Semaphore::new(0)),
+        );
+        let ask = |key| {
+            let (queries, gate) = (Arc::clone(&queries), Arc::clone(&gate));
+            gather.ask(key, move |keys: Vec<u32>| {
+                let (queries, gate) = (Arc::clone(&queries), Arc::clone(&gate));
+                async move {
+                    queries.lock().push(keys.len());
+                    gate.acquire().await.unwrap().forget();
+                    let odd = keys.into_iter().filter(|key| key % 2 == 1);
+                    Ok(odd.map(|key| (key, key * 10)).collect())
+                }
+            })
+        };
+
+        let asking = join_all((0..100).map(ask));
+        let (found, ()) = tokio::join!(asking, async { gate.add_permits(100) });
+
+        assert_eq!(found[7], Ok(Some(70)));
+        assert_eq!(found[8], Ok(None));
+        let queries = queries.lock();
+        assert!(queries.len() <= 4, "{queries:?}");
+        assert_eq!(queries.iter().sum::<usize>(), 100);
+    }
+}

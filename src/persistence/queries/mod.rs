@@ -1,0 +1,13 @@
+//! Reads: single rows, asked by many at once, and whole tables by pages at a start.
+
+pub(crate) mod active_users;
+pub(crate) mod gather;
+pub(crate) mod read;
+mod restore;
+pub(crate) mod session_by_token;
+mod survey;
+pub(crate) mod written_out;
+
+pub use read::StoredUser;
+pub use session_by_token::Retries;
+pub use survey::{SeatedPage, SeatedRoom};

@@ -1,0 +1,175 @@
+//! What frees: seats are released, sessions end, rooms close.
+
+use std::collections::HashSet;
+
+use sea_orm::{DatabaseTransaction, DbErr};
+use uuid::Uuid;
+
+use super::Outcomes;
+use super::session_events;
+use super::session_events::{Asker, Told};
+use crate::clock::HubTime;
+use crate::persistence::database::rows::{Columns, Rows, Type};
+use crate::persistence::item::Item;
+use crate::persistence::{Command, Committed, EndSession, ReleaseSeat};
+
+const SEAT: Columns = &[
+    ("room_id", Type::Uuid),
+    ("seat", Type::Int),
+    ("session_id", Type::Uuid),
+];
+
+const HELD_SEAT: Columns = &[
+    ("room_id", Type::Uuid),
+    ("seat", Type::Int),
+    ("session_id", Type::Uuid),
+    ("hold_until", Type::Int),
+];
+
+const ENDED: Columns = &[("id", Type::Uuid), ("at", Type::Int)];
+
+pub(super) async fn apply(
+    transaction: &DatabaseTransaction,
+    items: &[Item],
+    now: HubTime,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Told>, DbErr> {
+    let mut releases = Vec::new();
+    let mut ends = Vec::new();
+    let mut closes = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        if outcomes.is_settled(index) {
+            continue;
+        }
+        match &item.command {
+            Command::ReleaseSeat(release) => releases.push((index, release)),
+            Command::EndSession(end) => ends.push((index, end)),
+            Command::CloseRoom(room) => closes.push((index, room.0)),
+            Command::OpenSession(_)
+            | Command::OpenRoom(_)
+            | Command::ClaimSeat(_)
+            | Command::HoldSeat(_)
+            | Command::ConfirmToken(_)
+            | Command::EndTokens(_)
+            | Command::AdoptSession(_)
+            | Command::Publish(_)
+            | Command::RemoveHistory(_)
+            | Command::AddToken(_)
+            | Command::Sweep(_)
+            | Command::Nothing => {}
+        }
+    }
+    release_seats(transaction, &releases, outcomes).await?;
+    let told = end_sessions(transaction, &ends, now, outcomes).await?;
+    close_rooms(transaction, &closes, now, outcomes).await?;
+    Ok(told)
+}
+
+async fn release_seats(
+    transaction: &DatabaseTransaction,
+    releases: &[(usize, &ReleaseSeat)],
+    outcomes: &mut Outcomes,
+) -> Result<(), DbErr> {
+    let mut any = Rows::new(SEAT);
+    let mut held = Rows::new(HELD_SEAT);
+    for (_, release) in releases {
+        let (room, session) = (release.room.0.into(), release.session.0.into());
+        let seat = i64::from(release.seat).into();
+        match release.hold_until {
+            None => any.push([room, seat, session]),
+            Some(hold) => held.push([room, seat, session, hold.0.into()]),
+        }
+    }
+    let mut rows = held
+        .query(
+            transaction,
+            "DELETE FROM room_seats WHERE status = 'away' AND \
+             (room_id, seat, session_id, hold_until) \
+             IN (SELECT room_id, seat, session_id, hold_until FROM v) \
+             RETURNING room_id, seat",
+        )
+        .await?;
+    rows.append(
+        &mut any
+            .query(
+                transaction,
+                "DELETE FROM room_seats WHERE (room_id, seat, session_id) \
+                 IN (SELECT room_id, seat, session_id FROM v) RETURNING room_id, seat",
+            )
+            .await?,
+    );
+    let mut freed: HashSet<(Uuid, i32)> = HashSet::with_capacity(rows.len());
+    for row in rows {
+        freed.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+    }
+    for (index, release) in releases {
+        let seat = (release.room.0, i32::from(release.seat));
+        outcomes.done_or_stale(*index, freed.remove(&seat));
+    }
+    Ok(())
+}
+
+async fn end_sessions(
+    transaction: &DatabaseTransaction,
+    ends: &[(usize, &EndSession)],
+    now: HubTime,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Told>, DbErr> {
+    let mut ended = Rows::new(ENDED);
+    let mut left = Rows::new(&[("id", Type::Uuid)]);
+    for (index, end) in ends {
+        ended.push([end.session.0.into(), now.0.into()]);
+        left.push([end.session.0.into()]);
+        // Ending what has ended, or was swept, changes nothing and is done.
+        outcomes.commit(*index, Committed::Ended(Vec::new()));
+    }
+    ended
+        .execute(
+            transaction,
+            "UPDATE app_sessions SET ended_at = v.at FROM v \
+             WHERE app_sessions.id = v.id AND app_sessions.ended_at IS NULL",
+        )
+        .await?;
+    let given_up = left
+        .query(
+            transaction,
+            "DELETE FROM room_seats WHERE session_id IN (SELECT id FROM v) \
+             RETURNING room_id, session_id, seat, team, user_id",
+        )
+        .await?;
+    let askers = ends.iter().map(|(index, end)| Asker {
+        index: *index,
+        session: end.session,
+        words: end.words,
+    });
+    session_events::of_seats(transaction, askers, given_up, now).await
+}
+
+async fn close_rooms(
+    transaction: &DatabaseTransaction,
+    closes: &[(usize, Uuid)],
+    now: HubTime,
+    outcomes: &mut Outcomes,
+) -> Result<(), DbErr> {
+    let mut rows = Rows::new(ENDED);
+    for (_, room) in closes {
+        rows.push([(*room).into(), now.0.into()]);
+    }
+    let closed = rows
+        .query(
+            transaction,
+            "UPDATE rooms SET status = 'closed', closed_at = v.at FROM v \
+             WHERE rooms.id = v.id AND rooms.closed_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM room_seats WHERE room_seats.room_id = rooms.id) \
+             RETURNING rooms.id",
+        )
+        .await?;
+    let mut ids: HashSet<Uuid> = HashSet::with_capacity(closed.len());
+    for row in closed {
+        ids.insert(row.try_get_by_index(0)?);
+    }
+    for (index, room) in closes {
+        outcomes.done_or_stale(*index, ids.remove(room));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What durable streams tell of the seats of a session that has changed as a whole: it has ended, or is another user's.
+
+use sea_orm::{DatabaseTransaction, DbErr, QueryResult};
+use uuid::Uuid;
+
+use crate::clock::HubTime;
+use crate::id::{RoomId, SessionId, UserId};
+use crate::persistence::database::rows::{Columns, Rows, Type};
+use crate::persistence::{NewPublication, SessionSeat, SessionWords, StreamId};
+
+const SEAT: Columns = &[
+    ("room_id", Type::Uuid),
+    ("session_id", Type::Uuid),
+    ("seat", Type::Int),
+    ("team", Type::TextOrNull),
+    ("user_id", Type::Text),
+];
+
+/// A publication of a session's change for the stream of one of its rooms.
+pub(super) struct Told {
+    /// The place of the command that changes the session.
+    pub(super) index: usize,
+    pub(super) stream: StreamId,
+    pub(super) publication: NewPublication,
+}
+
+/// A command that changes a session as a whole.
+pub(super) struct Asker {
+    /// Its place in the group.
+    pub(super) index: usize,
+    pub(super) session: SessionId,
+    pub(super) words: SessionWords,
+}
+
+/// The news of those seats whose rooms have durable streams. `seats` are rows of room, session, seat, team and user.
+pub(super) async fn of_seats(
+    transaction: &DatabaseTransaction,
+    askers: impl Iterator<Item = Asker> + Clone + Send,
+    seats: Vec<QueryResult>,
+    now: HubTime,
+) -> Result<Vec<Told>, DbErr> {
+    let mut rows = Rows::new(SEAT);
+    for row in seats {
+        rows.push([
+            row.try_get_by_index::<Uuid>(0)?.into(),
+            row.try_get_by_index::<Uuid>(1)?.into(),
+            i64::from(row.try_get_by_index::<i32>(2)?).into(),
+            row.try_get_by_index::<Option<String>>(3)?.into(),
+            row.try_get_by_index::<String>(4)?.into(),
+        ]);
+    }
+    let durable = rows
+        .query(
+            transaction,
+            "SELECT v.room_id, v.session_id, v.seat, v.team, v.user_id, u.name, r.stream_epoch \
+             FROM v JOIN rooms r ON r.id = v.room_id AND r.stream_durable \
+             JOIN users u ON u.id = v.user_id",
+        )
+        .await?;
+    let mut told = Vec::with_capacity(durable.len());
+    for row in durable {
+        let session: Uuid = row.try_get_by_index(1)?;
+        let Some(asker) = askers.clone().find(|asker| asker.session.0 == session) else {
+            continue;
+        };
+        let seat = session_seat(&row)?;
+        told.push(Told {
+            index: asker.index,
+            publication: (asker.words)(&seat, now),
+            stream: seat.stream,
+        });
+    }
+    Ok(told)
+}
+
+fn session_seat(row: &QueryResult) -> Result<SessionSeat, DbErr> {
+    let number: i64 = row.try_get_by_index(2)?;
+    let user: String = row.try_get_by_index(4)?;
+    let team: Option<String> = row.try_get_by_index(3)?;
+    let (name, epoch): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
+    Ok(SessionSeat {
+        stream: StreamId {
+            room: RoomId(row.try_get_by_index(0)?),
+            epoch: epoch.into(),
+            begins_after: None,
+        },
+        number: u16::try_from(number).map_err(|error| DbErr::Type(error.to_string()))?,
+        team: team.map(Into::into),
+        user: UserId::from_stored(user),
+        user_name: name.into(),
+    })
+}

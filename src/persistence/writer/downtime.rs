@@ -1,0 +1,245 @@
+//! The start of a run: what time without a hub does to holds, and when the hub begins to take players.
+//!
+//! This work grows with the tables, so no clock limits it: it is given up only if it keeps failing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, Statement, Value,
+};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::task::Committer;
+use crate::clock::HubTime;
+use crate::persistence::WriteError;
+use crate::persistence::database::backoff::Backoff;
+use crate::persistence::database::error::{Class, classify};
+use crate::persistence::statements::NODE;
+
+/// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
+/// holder was back may not have been written. The SDKs wait no longer between two tries.
+const HOLD_MIN: Duration = Duration::from_secs(20);
+
+/// A start whose transaction keeps failing for so long is given up: as long as a database is waited for that cannot be
+/// reached. What a try takes that makes progress does not count.
+const FAILING_MAX: Duration = Duration::from_secs(30);
+
+/// What the start of a run found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunStart {
+    /// Whether the last run stopped as planned, so that memory streams go on.
+    pub is_clean: bool,
+    /// Time without a hub, which no hold and no seated session is charged for.
+    pub down_for: Duration,
+}
+
+impl Committer {
+    pub(crate) async fn begin_run(&mut self) -> Result<RunStart, WriteError> {
+        let (clock, kinds) = (self.shared.clock, Arc::clone(&self.shared.memory_kinds));
+        let begun = self.keep_trying("the run could not begin", |connection| {
+            let kinds = Arc::clone(&kinds);
+            async move { begin(&connection, &kinds, clock.now()).await }
+        });
+        let start = begun.await?;
+        self.shared.written_out.lock().begin(start.is_clean);
+        Ok(start)
+    }
+
+    pub(crate) async fn open_doors(&mut self) -> Result<(), WriteError> {
+        let clock = self.shared.clock;
+        self.keep_trying(
+            "the run could not be marked as open",
+            |connection| async move { open(&connection, clock.now()).await },
+        )
+        .await
+    }
+
+    /// Carries work out in a task of its own, which nothing cancels, until it succeeds or cannot.
+    async fn keep_trying<T, F>(
+        &mut self,
+        failure: &'static str,
+        work: impl Fn(DatabaseConnection) -> F,
+    ) -> Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, DbErr>> + Send + 'static,
+    {
+        let mut failing_since = None;
+        let mut backoff = Backoff::new();
+        loop {
+            let work = tokio::spawn(work(self.writer.connection().clone()));
+            let error = match work.await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(WriteError::Lost),
+            };
+            warn!(%error, "{failure}");
+            self.writer.look_after_connection(&error).await;
+            let since = *failing_since.get_or_insert_with(Instant::now);
+            if classify(&error) == Class::Permanent || since.elapsed() >= FAILING_MAX {
+                return Err(WriteError::Lost);
+            }
+            backoff.wait().await;
+        }
+    }
+}
+
+/// Shifts the holds. Durable streams stay as they are, but for those of kinds that are configured without one now. A
+/// planned stop stays one until the doors are open, so that a start that fails costs nothing.
+///
+/// Safe to do again: what was shifted counts from the heartbeat that the same commit wrote.
+async fn begin(
+    writer: &DatabaseConnection,
+    memory_kinds: &[String],
+    now: HubTime,
+) -> Result<RunStart, DbErr> {
+    let transaction = crate::persistence::database::transaction::begin(writer).await?;
+    lift_limit(&transaction).await?;
+    let stored = run(
+        &transaction,
+        "SELECT last_heartbeat_at, clean_stop FROM hub_clock WHERE node = $1",
+        [NODE.into()],
+    )
+    .one()
+    .await?;
+    let (last, is_clean) = match stored {
+        Some(row) => (HubTime(row.try_get_by_index(0)?), row.try_get_by_index(1)?),
+        None => (now, false),
+    };
+    let least = if is_clean { Duration::ZERO } else { HOLD_MIN };
+    shift(&transaction, last, now, least).await?;
+    end_durability(&transaction, memory_kinds).await?;
+    write_clock(&transaction, now, is_clean).await?;
+    transaction.commit().await?;
+    Ok(RunStart {
+        is_clean,
+        down_for: now.since(last),
+    })
+}
+
+/// Players come from here on, and memory streams move on: whatever ends the run now, other than a planned stop, is a
+/// crash.
+async fn open(writer: &DatabaseConnection, now: HubTime) -> Result<(), DbErr> {
+    let transaction = crate::persistence::database::transaction::begin(writer).await?;
+    write_clock(&transaction, now, false).await?;
+    transaction.commit().await
+}
+
+/// A statement of the start may touch every seat.
+async fn lift_limit(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    if transaction.get_database_backend() == DbBackend::Postgres {
+        let sql = "SET LOCAL statement_timeout = 0";
+        transaction.execute_unprepared(sql).await?;
+    }
+    Ok(())
+}
+
+async fn shift(
+    transaction: &DatabaseTransaction,
+    last: HubTime,
+    now: HubTime,
+    least: Duration,
+) -> Result<(), DbErr> {
+    let delta = now.0.saturating_sub(last.0);
+    // Held at the end of the last run, or away with a hold that ended while the hub ran: its holder may
+    // have been there, so the hold begins anew. Any other hold has left what it had at the hub's last
+    // sign of life, which for a hold younger than the heartbeat is its own beginning; but never so little
+    // that a holder who was back without a mark of it could not come back once more.
+    let left = "(hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END)";
+    let sql = format!(
+        "UPDATE room_seats SET status = 'away', \
+         away_since = CASE WHEN status = 'held' OR hold_until <= $1 OR away_since > $1 THEN $2 \
+         ELSE away_since + $3 END, \
+         hold_until = $2 + CASE WHEN status = 'held' OR hold_until <= $1 THEN r.grace \
+         WHEN {left} >= r.least THEN {left} ELSE r.least END \
+         FROM (SELECT id, grace, CASE WHEN grace < $4 THEN grace ELSE $4 END AS least FROM rooms) AS r \
+         WHERE r.id = room_seats.room_id"
+    );
+    let least = i64::try_from(least.as_millis()).unwrap_or(i64::MAX);
+    let values = [last.0.into(), now.0.into(), delta.into(), least.into()];
+    run(transaction, &sql, values).execute().await?;
+    run(
+        transaction,
+        "UPDATE app_sessions SET expires_at = expires_at + $1 \
+         WHERE ended_at IS NULL AND id IN (SELECT session_id FROM room_seats)",
+        [delta.into()],
+    )
+    .execute()
+    .await
+}
+
+/// A kind that is configured without a durable history has none: were it to have one again later, the
+/// offsets between would be missing in silence.
+async fn end_durability(
+    transaction: &DatabaseTransaction,
+    memory_kinds: &[String],
+) -> Result<(), DbErr> {
+    let sql = "SELECT DISTINCT kind FROM rooms WHERE stream_durable";
+    for row in run(transaction, sql, []).all().await? {
+        let kind: String = row.try_get_by_index(0)?;
+        if !memory_kinds.contains(&kind) {
+            continue;
+        }
+        for sql in [
+            "DELETE FROM room_publications WHERE room_id IN \
+             (SELECT id FROM rooms WHERE stream_durable AND kind = $1)",
+            "UPDATE rooms SET stream_durable = false, stream_epoch = '', stream_top = 0 \
+             WHERE stream_durable AND kind = $1",
+        ] {
+            let kind = kind.as_str().into();
+            run(transaction, sql, [kind]).execute().await?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn write_clock(
+    transaction: &DatabaseTransaction,
+    now: HubTime,
+    clean_stop: bool,
+) -> Result<(), DbErr> {
+    run(
+        transaction,
+        "INSERT INTO hub_clock (node, last_heartbeat_at, clean_stop) VALUES ($1, $2, $3) \
+         ON CONFLICT (node) DO UPDATE SET last_heartbeat_at = excluded.last_heartbeat_at, \
+         clean_stop = excluded.clean_stop",
+        [NODE.into(), now.0.into(), clean_stop.into()],
+    )
+    .execute()
+    .await
+}
+
+/// A statement about to run in a transaction.
+struct Run<'a> {
+    transaction: &'a DatabaseTransaction,
+    statement: Statement,
+}
+
+fn run<'a, const N: usize>(
+    transaction: &'a DatabaseTransaction,
+    sql: &str,
+    values: [Value; N],
+) -> Run<'a> {
+    let backend = transaction.get_database_backend();
+    Run {
+        transaction,
+        statement: Statement::from_sql_and_values(backend, sql, values),
+    }
+}
+
+impl Run<'_> {
+    async fn one(self) -> Result<Option<sea_orm::QueryResult>, DbErr> {
+        self.transaction.query_one_raw(self.statement).await
+    }
+
+    async fn all(self) -> Result<Vec<sea_orm::QueryResult>, DbErr> {
+        self.transaction.query_all_raw(self.statement).await
+    }
+
+    async fn execute(self) -> Result<(), DbErr> {
+        self.transaction.execute_raw(self.statement).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! What the first writer does alone: the checkpoint at the end, and answers that wait for all that was written.
+
+use sea_orm::{ConnectionTrait, DbErr};
+use tracing::warn;
+
+use super::commit::Interrupted;
+use super::queue::{Job, Settled};
+use super::task::Committer;
+
+impl Committer {
+    pub(crate) async fn carry_out(&mut self, job: Job) {
+        // Who asked may have stopped waiting: then nobody needs the answer.
+        match job {
+            #[cfg(feature = "faults")]
+            Job::Panic => panic!("ordered"),
+            Job::Barrier(reply) => {
+                let _ = reply.send(());
+            }
+            Job::BeginRun(reply) => {
+                let _ = reply.send(self.begin_run().await);
+            }
+            Job::OpenDoors(reply) => {
+                let _ = reply.send(self.open_doors().await);
+            }
+            Job::CleanStop(stop, reply) => {
+                self.clean_stop(stop, reply).await;
+            }
+            Job::Drain(reply) => {
+                // More than one commit takes, as long as the database takes them.
+                while self.shared.marks.are_waiting() && self.commit(Vec::new()).await {}
+                self.checkpoint().await;
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Empties SQLite's log into its database, so that the file alone is whole.
+    async fn checkpoint(&mut self) {
+        let connection = self.writer.connection().clone();
+        if connection.get_database_backend() == sea_orm::DbBackend::Postgres {
+            return;
+        }
+        let result = self
+            .writer
+            .guarded(async move {
+                connection
+                    .execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)")
+                    .await
+            })
+            .await;
+        if let Err(error) = said(result) {
+            warn!(%error, "the log was not checkpointed; the next start does it");
+        }
+    }
+}
+
+/// Waits until the other writers have settled what was queued before a job. False if one of them cannot: the job is
+/// given up then, and whoever ordered it is told by its reply, which is dropped.
+pub(crate) async fn may_begin(settled: Vec<Settled>) -> bool {
+    for settled in settled {
+        if settled.await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+pub(crate) fn said<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
+    match result {
+        Ok(result) => result,
+        Err(Interrupted::Cut) => Err(DbErr::ConnectionAcquire(
+            sea_orm::ConnAcquireErr::ConnectionClosed,
+        )),
+        Err(Interrupted::Panicked) => Err(DbErr::Custom("the transaction panicked".into())),
+    }
+}

@@ -1,0 +1,71 @@
+//! Progress of work that may take long, seen by whoever would give it up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinHandle};
+
+/// Tells a watchdog that a step is done. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress(Arc<Notify>);
+
+impl Progress {
+    /// Reports a step, such as a statement that was answered.
+    pub(crate) fn step(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for the task, as long as each step comes within `limit`. None: a step did not.
+    pub(crate) async fn watch<T>(
+        &self,
+        task: &mut JoinHandle<T>,
+        limit: Duration,
+    ) -> Option<Result<T, JoinError>> {
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut *task => return Some(result),
+                () = self.0.notified() => {}
+                () = tokio::time::sleep(limit) => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn work_may_take_as_long_as_its_steps_come_in_time() {
+        let progress = Progress::default();
+        let steps = progress.clone();
+        let mut task = tokio::spawn(async move {
+            for _ in 0..20 {
+                sleep(LIMIT / 2).await;
+                steps.step();
+            }
+        });
+
+        assert!(matches!(
+            progress.watch(&mut task, LIMIT).await,
+            Some(Ok(()))
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_stands_still_is_given_up() {
+        let progress = Progress::default();
+        progress.step();
+        let mut task = tokio::spawn(pending::<()>());
+
+        assert!(progress.watch(&mut task, LIMIT).await.is_none());
+    }
+}
