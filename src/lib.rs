@@ -18,13 +18,14 @@
 //!
 //! From the bottom up: a module imports only those above it in this list, and few need all of them.
 //!
-//! - [`id`]: the names of things, as types: users, sessions, rooms, codes, connections, tokens.
+//! Two crates are below all of them. `crates/wire` has the values that travel on a socket, as [`wire`], and the names of
+//! things as types, as [`id`]. `crates/bench` is the load generator, which knows a hub by its address only.
+//!
 //! - [`clock`]: hub time, which no change of the wall clock moves.
 //! - [`mailbox`]: asking an actor, with a limit on the wait.
 //! - [`supervisor`]: how actors are started once, restarted within a budget, retired and woken later.
 //! - [`config`]: the settings as types, from file, environment and flags, and what is wrong with them.
 //! - [`telemetry`]: log lines, metrics, and the banner.
-//! - [`wire`]: what travels on a socket, as values: commands, replies, pushes, refusals, closes.
 //! - [`limits`]: rate limits by address and by session, for whatever listener a request comes through.
 //! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
@@ -38,7 +39,6 @@
 //! - [`http`]: the public listener: accepting, the client API, the server API, health, the upgrade to a socket.
 //! - [`admin`]: the private listener: metrics and health.
 //! - [`daemon`]: builds everything in order, supervises it, and stops it in reverse.
-//! - [`bench`]: the load generator, which knows a hub by its address only.
 //! - [`cli`]: the commands, and what the process ends with.
 //!
 //! # Invariants
@@ -82,7 +82,6 @@
 pub mod actions;
 pub mod admin;
 pub mod auth;
-pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -90,7 +89,6 @@ pub mod connection;
 pub mod daemon;
 pub mod delivery;
 pub mod http;
-pub mod id;
 pub mod limits;
 pub mod mailbox;
 pub mod matchmaking;
@@ -100,4 +98,6 @@ pub mod session;
 pub mod supervisor;
 pub mod telemetry;
 pub mod token;
-pub mod wire;
+
+pub use holdfast_wire as wire;
+pub use holdfast_wire::id;

@@ -9,13 +9,11 @@ use holdfast::wire::Reason;
 /// What each module of `src/` may import, besides itself: exactly what it uses. A new row, or a new word in one, is
 /// an architecture decision: argue it in the commit.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("id", &[]),
     ("clock", &[]),
     ("mailbox", &[]),
     ("supervisor", &["clock", "mailbox"]),
     ("config", &[]),
     ("telemetry", &["config"]),
-    ("wire", &["clock", "id"]),
     // Keys are files, so it reads the configuration; a refusal has the words of the wire.
     ("token", &["clock", "config", "id", "wire"]),
     ("limits", &["wire"]),
@@ -111,8 +109,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // It runs on the accept loop of the public listener and answers the same health routes.
     ("admin", &["http", "id", "wire"]),
-    // A client among clients: of the hub it knows the messages of the protocol.
-    ("bench", &["id", "wire"]),
     (
         "daemon",
         &[
@@ -135,11 +131,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     // Of `supervisor` only the restart budget: `--respawn` restarts the hub as any actor is restarted.
-    (
-        "cli",
-        &["bench", "config", "daemon", "persistence", "supervisor"],
-    ),
+    ("cli", &["config", "daemon", "persistence", "supervisor"]),
 ];
+
+/// What is below all modules: the crate `holdfast-wire`, under these names.
+const CRATES: [&str; 2] = ["id", "wire"];
 
 /// The folders inside a module, and which of their siblings each may import: exactly what it uses.
 const SHELVES: &[(&str, &[&str])] = &[
@@ -150,17 +146,13 @@ const SHELVES: &[(&str, &[&str])] = &[
     ("persistence/queries", &["database"]),
     ("persistence/statements", &["database"]),
     ("persistence/writer", &["database", "statements"]),
-    ("wire/protobuf", &[]),
 ];
 
 /// The doors: a library and the only places in `src/` that may name it.
 const DOORS: &[(&str, &[&str])] = &[
     ("sea_orm::", &["src/persistence/"]),
     ("sqlx::", &["src/persistence/"]),
-    (
-        "tungstenite::",
-        &["src/connection/", "src/http/", "src/bench/"],
-    ),
+    ("tungstenite::", &["src/connection/", "src/http/"]),
 ];
 
 /// What is never committed. Split, so that this file does not contain it.
@@ -213,7 +205,11 @@ fn each_permission_to_import_is_used() {
 fn no_module_imports_one_of_a_higher_floor() {
     let mut faults = Vec::new();
     for (index, (module, allowed)) in LAYERS.iter().enumerate() {
-        let below: Vec<&str> = LAYERS[..index].iter().map(|(name, _)| *name).collect();
+        let below: Vec<&str> = LAYERS[..index]
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(CRATES)
+            .collect();
         let above = allowed.iter().filter(|name| !below.contains(*name));
         faults.extend(above.map(|name| format!("`{module}` is not above `{name}`")));
     }
@@ -273,8 +269,8 @@ fn every_module_has_a_layer_and_a_line_in_the_code_map() {
 
 /// What a protocol's `.proto` makes, and where it is kept: nobody needs a compiler for it to build the daemon.
 const GENERATED: [(&str, &str); 1] = [(
-    "src/wire/protobuf/client.proto",
-    "src/wire/protobuf/generated.rs",
+    "crates/wire/src/protobuf/client.proto",
+    "crates/wire/src/protobuf/generated.rs",
 )];
 
 #[test]
@@ -407,9 +403,13 @@ fn the_guide_for_clients_has_every_code_and_no_other() {
         .flat_map(|cell| cell.split(", "))
         .filter_map(|code| code.parse().ok())
         .collect();
-    let used: BTreeSet<u32> = ["close", "failure", "refusal"]
+    let used: BTreeSet<u32> = ["close", "failure", "api/refusal"]
         .into_iter()
-        .flat_map(|file| codes(&production_code(Path::new(&format!("src/wire/{file}.rs")))))
+        .flat_map(|file| {
+            codes(&production_code(Path::new(&format!(
+                "crates/wire/src/{file}.rs"
+            ))))
+        })
         .collect();
     assert_eq!(told, used);
 }
@@ -443,7 +443,7 @@ const REASONS: [Reason; 21] = [
 fn the_guide_for_clients_names_each_error_with_its_code_and_status() {
     let rows = rows_of_guide("## Errors in replies", "## Closes");
     let names = words(
-        &production_code(Path::new("src/wire/refusal.rs")),
+        &production_code(Path::new("crates/wire/src/api/refusal.rs")),
         "fn name",
     );
     assert_eq!(names.len(), REASONS.len(), "{names:?}");
@@ -458,7 +458,7 @@ fn the_guide_for_clients_names_each_error_with_its_code_and_status() {
         let status = reason.status().to_string();
         assert!(row[2].split(", ").any(|told| told == status), "{name}");
     }
-    let code = production_code(Path::new("src/wire/failure.rs"));
+    let code = production_code(Path::new("crates/wire/src/failure.rs"));
     let numbers = words(&code, "fn number");
     for (variant, message) in words(&code, "fn message") {
         let row = rows.iter().find(|row| row[0] == numbers[&variant]);
@@ -473,7 +473,7 @@ fn the_guide_for_clients_names_each_error_with_its_code_and_status() {
 #[test]
 fn the_guide_for_clients_tells_each_close_in_its_words_and_whether_to_come_back() {
     let rows = rows_of_guide("## Closes", "## holdfast.js");
-    let code = production_code(Path::new("src/wire/close.rs"));
+    let code = production_code(Path::new("crates/wire/src/close.rs"));
     let reasons = words(&code, "fn reason");
     for (variant, number) in words(&code, "fn code") {
         // The game's server chooses its own.
@@ -680,10 +680,17 @@ fn first_word(text: &str) -> Option<String> {
 }
 
 fn all_rust_files() -> Vec<PathBuf> {
-    ["src", "tests", "entity/src", "migration/src"]
-        .into_iter()
-        .flat_map(rust_files)
-        .collect()
+    [
+        "src",
+        "crates/bench/src",
+        "crates/wire/src",
+        "tests",
+        "entity/src",
+        "migration/src",
+    ]
+    .into_iter()
+    .flat_map(rust_files)
+    .collect()
 }
 
 /// The folders directly inside one.

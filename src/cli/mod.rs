@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::bench::BenchVerb;
 use crate::config::{Config, ConfigError, Flags};
+use holdfast_bench::BenchVerb;
 
 pub use configuration::ConfigVerb;
 pub use migrate::MigrateVerb;

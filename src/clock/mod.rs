@@ -5,66 +5,10 @@
 
 mod running;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use chrono::{DateTime, SecondsFormat};
-
+pub use holdfast_wire::time::{HubTime, WallTime, millis};
 pub use running::{RunTime, sleep_until, watch_for_standstills};
 
-/// A moment in hub time: milliseconds since 1970 in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HubTime(pub i64);
-
-impl HubTime {
-    /// What is left until this moment; nothing if it has passed.
-    pub fn since(self, earlier: HubTime) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-
-    pub fn plus(self, duration: Duration) -> HubTime {
-        HubTime(self.0.saturating_add(millis(duration)))
-    }
-
-    pub fn minus(self, duration: Duration) -> HubTime {
-        HubTime(self.0.saturating_sub(millis(duration)))
-    }
-}
-
-/// A moment by the wall clock, as others see it: milliseconds since 1970 in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WallTime(pub i64);
-
-impl WallTime {
-    pub fn now() -> WallTime {
-        // A wall clock before 1970 reads as 1970.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-        WallTime(millis(wall.unwrap_or_default()))
-    }
-
-    pub fn plus(self, duration: Duration) -> WallTime {
-        WallTime(self.0.saturating_add(millis(duration)))
-    }
-
-    /// RFC 3339 in UTC, to the millisecond.
-    pub fn to_rfc3339(self) -> String {
-        DateTime::from_timestamp_millis(self.0)
-            .unwrap_or_default()
-            .to_rfc3339_opts(SecondsFormat::Millis, true)
-    }
-
-    /// Reads back what [`WallTime::to_rfc3339`] wrote.
-    pub fn from_rfc3339(text: &str) -> Option<WallTime> {
-        let time = DateTime::parse_from_rfc3339(text).ok()?;
-        Some(WallTime(time.timestamp_millis()))
-    }
-}
-
 const MILLIS: i64 = 1_000;
-
-/// A duration as whole milliseconds, at most 292 million years.
-pub fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
 
 /// Tells hub time. One per process, copied freely.
 #[derive(Debug, Clone, Copy)]
@@ -121,20 +65,9 @@ pub struct Reading {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-
-    #[test]
-    fn what_is_left_of_a_past_moment_is_nothing() {
-        assert_eq!(HubTime(5).since(HubTime(9)), Duration::ZERO);
-        assert_eq!(HubTime(9).since(HubTime(5)), Duration::from_millis(4));
-    }
-
-    #[test]
-    fn wall_time_is_written_as_rfc_3339() {
-        assert_eq!(WallTime(1_500).to_rfc3339(), "1970-01-01T00:00:01.500Z");
-        let read = WallTime::from_rfc3339("1970-01-01T00:00:01.500Z");
-        assert_eq!(read, Some(WallTime(1_500)));
-    }
 
     #[test]
     fn a_moment_is_told_by_the_wall_clock_as_it_is_now() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::report::micros;
+use crate::report::micros;
 
 /// Turns that one who cannot keep up may owe. Those beyond are counted as missed.
 pub(super) const TURNS_OWED_MAX: usize = 64;

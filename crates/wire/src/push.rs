@@ -90,8 +90,8 @@ fn capacity(channel: &str, push: &Push<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::HubTime;
-    use crate::wire::hub_tags;
+    use crate::hub_tags;
+    use crate::time::HubTime;
 
     #[track_caller]
     fn check(channel: &str, what: &Push<'_>, expected: &str) {

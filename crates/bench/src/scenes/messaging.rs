@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::error::BenchError;
-use super::hub::Hub;
-use super::option::{CLIENTS_MAX, FanoutOptions, RoomsOptions, TalkOptions};
-use super::pace::{Due, Pace, TURNS_OWED_MAX};
-use super::process::Process;
-use super::progress;
-use super::report::Report;
-use super::seating::{self, Plan, Player};
-use super::tally::Counts;
-use super::voice::{Circle, Stage, Voice};
-use crate::wire::Encoding;
+use super::player::{Circle, Stage, Voice};
+use super::seating;
+use super::seating::{Plan, Player};
+use crate::counters::Counts;
+use crate::error::BenchError;
+use crate::hub::Hub;
+use crate::open_loop::{Due, Pace, TURNS_OWED_MAX};
+use crate::option::{CLIENTS_MAX, FanoutOptions, RoomsOptions, TalkOptions};
+use crate::process::Process;
+use crate::progress;
+use crate::report::Report;
+use holdfast_wire::Encoding;
 
 /// Few players who talk as fast as they are heard say more than a hub lets them, unless it is told to.
 const UNLIMITED: [&str; 3] = [
@@ -46,7 +47,7 @@ struct Measured {
     own_cpu: Option<Duration>,
 }
 
-pub(super) async fn rooms(options: &RoomsOptions) -> Result<Report, BenchError> {
+pub(crate) async fn rooms(options: &RoomsOptions) -> Result<Report, BenchError> {
     let plan = Plan {
         kind: Plan::kind(options.kind.as_deref(), options.target.address.is_none()),
         rooms: options.rooms,
@@ -76,7 +77,7 @@ pub(super) async fn rooms(options: &RoomsOptions) -> Result<Report, BenchError> 
     script.perform(&hub, rooms, report).await
 }
 
-pub(super) async fn fanout(options: &FanoutOptions) -> Result<Report, BenchError> {
+pub(crate) async fn fanout(options: &FanoutOptions) -> Result<Report, BenchError> {
     let hub = Hub::find(&options.target, &UNLIMITED, options.clients).await?;
     let members = seating::gather(
         &hub,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::refusal::{Reason, Refusal};
+use crate::api::refusal::{Reason, Refusal};
 
 /// The protocol's own errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::clock::WallTime;
 use crate::id::{RoomCode, RoomId, SeatToken, SessionId, SessionToken, UserId};
+use crate::time::WallTime;
 
 /// A seat as its holder sees it: `SEAT` in the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

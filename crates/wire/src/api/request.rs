@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use super::refusal::{Reason, Refusal};
 use super::whole::Whole;
-use crate::clock::WallTime;
 use crate::id::{CODE_CHARS, CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
+use crate::time::WallTime;
 
 /// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
 /// the parser itself would bear.

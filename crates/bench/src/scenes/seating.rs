@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
-use super::client::{Client, ClientError};
-use super::error::BenchError;
-use super::hub::Hub;
-use super::option::PlayerOptions;
-use super::progress::Progress;
-use crate::wire::Encoding;
+use crate::client::{Client, ClientError};
+use crate::error::BenchError;
+use crate::hub::Hub;
+use crate::option::PlayerOptions;
+use crate::progress::Progress;
+use holdfast_wire::Encoding;
 
 /// Rooms that are being filled at one time.
 const ROOMS_AT_A_TIME: usize = 64;
@@ -32,26 +32,26 @@ const BAD_REQUEST: u16 = 3501;
 
 /// Somebody who is connected, and hears the channel.
 #[derive(Debug)]
-pub(super) struct Player {
-    pub(super) client: Client,
-    pub(super) token: String,
-    pub(super) channel: Arc<str>,
+pub(crate) struct Player {
+    pub(crate) client: Client,
+    pub(crate) token: String,
+    pub(crate) channel: Arc<str>,
     /// None in an open channel.
-    pub(super) seat: Option<u64>,
+    pub(crate) seat: Option<u64>,
 }
 
 /// The rooms to fill.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) kind: String,
-    pub(super) rooms: u32,
-    pub(super) per_room: u32,
-    pub(super) encoding: Encoding,
+pub(crate) struct Plan {
+    pub(crate) kind: String,
+    pub(crate) rooms: u32,
+    pub(crate) per_room: u32,
+    pub(crate) encoding: Encoding,
 }
 
 impl Plan {
     /// Rooms for so many, as full as they are to be; the last one may have more seats than it takes.
-    pub(super) fn of(players: &PlayerOptions, kind: String) -> Plan {
+    pub(crate) fn of(players: &PlayerOptions, kind: String) -> Plan {
         Plan {
             kind,
             rooms: players.clients.div_ceil(players.per_room),
@@ -61,23 +61,23 @@ impl Plan {
     }
 
     /// The kind of a person's choice; else one of the benchmark's own, if the hub is its own.
-    pub(super) fn kind(chosen: Option<&str>, is_own_hub: bool) -> String {
+    pub(crate) fn kind(chosen: Option<&str>, is_own_hub: bool) -> String {
         let usual = if is_own_hub { OWN_KIND } else { USUAL_KIND };
         chosen.unwrap_or(usual).to_owned()
     }
 
     /// The settings that a hub of one's own needs to have such rooms.
-    pub(super) fn settings(per_room: u32) -> Vec<String> {
+    pub(crate) fn settings(per_room: u32) -> Vec<String> {
         vec![format!("kind.{OWN_KIND}.seats={per_room}")]
     }
 
-    pub(super) fn clients(&self) -> u32 {
+    pub(crate) fn clients(&self) -> u32 {
         self.rooms.saturating_mul(self.per_room)
     }
 }
 
 /// Opens the rooms and fills them. Players come room by room.
-pub(super) async fn seat(hub: &Hub, plan: &Plan) -> Result<Vec<Vec<Player>>, BenchError> {
+pub(crate) async fn seat(hub: &Hub, plan: &Plan) -> Result<Vec<Vec<Player>>, BenchError> {
     let progress = Progress::of("seating players", plan.clients().into());
     let rooms = futures_util::stream::iter(0..plan.rooms)
         .map(|_| fill_room(hub.address(), plan, &progress))
@@ -86,7 +86,7 @@ pub(super) async fn seat(hub: &Hub, plan: &Plan) -> Result<Vec<Vec<Player>>, Ben
 }
 
 /// Has so many join an open channel.
-pub(super) async fn gather(
+pub(crate) async fn gather(
     hub: &Hub,
     kind: &str,
     clients: u32,
@@ -192,7 +192,7 @@ fn code_of(error: &ClientError) -> Option<u64> {
     }
 }
 
-pub(super) fn failed(doing: &'static str, source: ClientError) -> BenchError {
+pub(crate) fn failed(doing: &'static str, source: ClientError) -> BenchError {
     BenchError::Client { doing, source }
 }
 

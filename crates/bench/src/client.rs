@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::frame::{Ask, pong, replies};
-use crate::wire::Encoding;
+use holdfast_wire::Encoding;
 
 /// Small, because a generator holds as many as the hub.
 const READ_BYTES: usize = 2048;

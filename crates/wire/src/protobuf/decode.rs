@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super as proto;
-use crate::wire::command::{
+use crate::command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
     SubscribeRequest, null,
 };
 
 /// Reads all commands of a Protobuf frame.
-pub(in crate::wire) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
+pub(crate) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     let mut commands = Vec::new();
     for message in super::messages::<proto::Command>(frame) {
         let message = message.map_err(|error| FrameError::Malformed(error.to_string()))?;

@@ -8,15 +8,17 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::client::{Client, ClientError};
-use super::error::BenchError;
-use super::hub::Hub;
-use super::option::StormOptions;
-use super::progress::{self, Progress};
-use super::report::{Report, histogram, micros};
-use super::seating::{self, Plan, Player};
-use crate::id::random_bytes;
-use crate::wire::Encoding;
+use super::seating;
+use super::seating::{Plan, Player};
+use crate::client::{Client, ClientError};
+use crate::error::BenchError;
+use crate::hub::Hub;
+use crate::option::StormOptions;
+use crate::progress;
+use crate::progress::Progress;
+use crate::report::{Report, histogram, micros};
+use holdfast_wire::Encoding;
+use holdfast_wire::id::random_bytes;
 
 /// Quiet before the storm.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -54,7 +56,7 @@ struct Memory {
     seat: Option<u64>,
 }
 
-pub(super) async fn measure(options: &StormOptions) -> Result<Report, BenchError> {
+pub(crate) async fn measure(options: &StormOptions) -> Result<Report, BenchError> {
     let plan = Plan::of(&options.players, Plan::kind(None, true));
     let settings = Plan::settings(plan.per_room);
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();

@@ -10,7 +10,7 @@ use super::command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
     SubscribeRequest, null,
 };
-use super::whole::Whole;
+use crate::api::whole::Whole;
 
 /// Reads all commands of a JSON frame.
 pub(super) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {

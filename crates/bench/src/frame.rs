@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::wire::Encoding;
-use crate::wire::protobuf;
+use holdfast_wire::Encoding;
+use holdfast_wire::protobuf;
 
 /// Begins each payload. Nothing that the hub says by itself has it.
 const MARK: &str = r#"{"q":"#;
@@ -279,7 +279,7 @@ fn stamp(rest: &str) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Publication, Push, Request, push};
+    use holdfast_wire::{Publication, Push, Request, push};
 
     const STAMP: Stamp = Stamp {
         number: 12,
@@ -324,7 +324,7 @@ mod tests {
                     data: data.into(),
                     info: None,
                     tags: None,
-                    time: crate::clock::HubTime(7),
+                    time: holdfast_wire::time::HubTime(7),
                 };
                 let pushed = push(encoding, "a:b", &Push::Publication(&publication));
                 assert_eq!(hear(&frame(encoding, &pushed)), [expected]);
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn replies_good_and_bad_are_told_apart() {
-        use crate::wire::{ErrorCode, Failure, PublishResult, RpcResult, failure, result};
+        use holdfast_wire::{ErrorCode, Failure, PublishResult, RpcResult, failure, result};
         for encoding in ENCODINGS {
             let bad = failure(encoding, 3, &Failure::from(ErrorCode::PermissionDenied));
             let bad = frame(encoding, &bad);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
+use bytes::Bytes;
 use hdrhistogram::Histogram;
 use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -16,14 +17,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::client::ClientError;
-use super::error::BenchError;
-use super::hub::Hub;
-use super::option::CreateOptions;
-use super::pace::{Due, Pace, TURNS_OWED_MAX};
-use super::process::Process;
-use super::progress;
-use super::report::{Report, histogram, micros};
+use crate::client::ClientError;
+use crate::error::BenchError;
+use crate::hub::Hub;
+use crate::open_loop::{Due, Pace, TURNS_OWED_MAX};
+use crate::option::CreateOptions;
+use crate::process::Process;
+use crate::progress;
+use crate::report::{Report, histogram, micros};
 
 /// More than any answer of the client API.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +42,7 @@ struct Desk {
     delays: Mutex<Histogram<u64>>,
 }
 
-pub(super) async fn measure(options: &CreateOptions) -> Result<Report, BenchError> {
+pub(crate) async fn measure(options: &CreateOptions) -> Result<Report, BenchError> {
     let hub = Hub::find(&options.target, &[], options.clients).await?;
     let desk = Arc::new(Desk {
         address: hub.address(),
@@ -164,7 +165,10 @@ async fn call(desk: Arc<Desk>, mut turns: Option<mpsc::Receiver<Due>>) {
     }
 }
 
-async fn create(desk: &Desk, line: &mut Option<SendRequest<Body>>) -> Result<(), ClientError> {
+async fn create(
+    desk: &Desk,
+    line: &mut Option<SendRequest<Full<Bytes>>>,
+) -> Result<(), ClientError> {
     let lost = |error: hyper::Error| ClientError::Line(std::io::Error::other(error));
     let sender = match line {
         Some(sender) => sender,
@@ -174,13 +178,15 @@ async fn create(desk: &Desk, line: &mut Option<SendRequest<Body>>) -> Result<(),
     let request = Request::post("/v1/rooms")
         .header(header::HOST, desk.address.to_string())
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(body.to_string()))
+        .body(Full::from(body.to_string()))
         .map_err(|error| ClientError::Unreadable(error.to_string()))?;
     sender.ready().await.map_err(lost)?;
     let answer = sender.send_request(request).await.map_err(lost)?;
     let status = answer.status();
-    let body = to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+    let body = body.collect().await;
     let body = body.map_err(|error| ClientError::Unreadable(error.to_string()))?;
+    let body = body.to_bytes();
     if status == StatusCode::CREATED {
         return Ok(());
     }
@@ -192,7 +198,7 @@ async fn create(desk: &Desk, line: &mut Option<SendRequest<Body>>) -> Result<(),
     })
 }
 
-async fn dial(address: SocketAddr) -> Result<SendRequest<Body>, ClientError> {
+async fn dial(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, line) = handshake(TokioIo::new(stream))

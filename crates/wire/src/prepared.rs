@@ -72,7 +72,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::wire::{ClientInfo, raw_json, result};
+    use crate::{ClientInfo, raw_json, result};
 
     fn presence(members: usize) -> PresenceResult {
         let member = |number: usize| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::clock::HubTime;
+use crate::time::HubTime;
 
 /// Who somebody is, as other members see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

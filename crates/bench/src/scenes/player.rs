@@ -9,12 +9,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::client::{Client, Socket};
-use super::frame::{self, Heard, Stamp};
-use super::pace::Due;
-use super::report::micros;
-use super::tally::Tally;
-use crate::wire::Encoding;
+use crate::client::{Client, Socket};
+use crate::counters::Tally;
+use crate::frame;
+use crate::frame::{Heard, Stamp};
+use crate::open_loop::Due;
+use crate::report::micros;
+use holdfast_wire::Encoding;
 
 /// How long messages that are under way at the end may still take. Those that are not heard by then
 /// are lost.
@@ -25,9 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What all players share.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     began: Instant,
-    pub(super) tally: Tally,
+    pub(crate) tally: Tally,
     encoding: Encoding,
     payload: usize,
     is_over: AtomicBool,
@@ -35,7 +36,7 @@ pub(super) struct Stage {
 
 /// One room, as its players see it.
 #[derive(Debug)]
-pub(super) struct Circle {
+pub(crate) struct Circle {
     channel: Arc<str>,
     members: u32,
     /// For each message under way, who has not heard it. Empty where turns are given.
@@ -44,7 +45,7 @@ pub(super) struct Circle {
 }
 
 impl Stage {
-    pub(super) fn new(encoding: Encoding, payload: usize) -> Stage {
+    pub(crate) fn new(encoding: Encoding, payload: usize) -> Stage {
         Stage {
             began: Instant::now(),
             tally: Tally::new(),
@@ -54,22 +55,22 @@ impl Stage {
         }
     }
 
-    pub(super) fn began(&self) -> Instant {
+    pub(crate) fn began(&self) -> Instant {
         self.began
     }
 
     /// Microseconds since the beginning.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         micros(self.began.elapsed())
     }
 
     /// From now on nobody says anything.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// Waits for what is under way, and counts what does not come.
-    pub(super) async fn lost(&self, circles: &[Arc<Circle>]) -> u64 {
+    pub(crate) async fn lost(&self, circles: &[Arc<Circle>]) -> u64 {
         let members = circles
             .first()
             .map_or(0, |circle| u64::from(circle.members));
@@ -88,7 +89,7 @@ impl Stage {
 
 impl Circle {
     /// So many messages may be under way at a time, if the players go on by themselves.
-    pub(super) fn new(channel: Arc<str>, members: u32, under_way: u32) -> Circle {
+    pub(crate) fn new(channel: Arc<str>, members: u32, under_way: u32) -> Circle {
         Circle {
             channel,
             members,
@@ -97,7 +98,7 @@ impl Circle {
         }
     }
 
-    pub(super) fn heard(&self) -> u64 {
+    pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
     }
 
@@ -116,7 +117,7 @@ impl Circle {
 }
 
 /// One player who talks.
-pub(super) struct Voice {
+pub(crate) struct Voice {
     who: usize,
     socket: Socket,
     next_id: u32,
@@ -125,7 +126,7 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub(super) fn new(
+    pub(crate) fn new(
         who: usize,
         client: Client,
         circle: &Arc<Circle>,
@@ -142,7 +143,7 @@ impl Voice {
     }
 
     /// Plays until the line ends, after opening with so many messages.
-    pub(super) async fn play(mut self, mut turns: mpsc::Receiver<Due>, opens: u32) {
+    pub(crate) async fn play(mut self, mut turns: mpsc::Receiver<Due>, opens: u32) {
         for number in 0..opens {
             if let Err(error) = self.say(number.into(), self.stage.now()).await {
                 return self.cut(&error);

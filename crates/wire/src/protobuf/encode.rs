@@ -5,15 +5,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super as proto;
-use crate::wire::failure::Failure;
-use crate::wire::publication::{ClientInfo, Publication};
-use crate::wire::push::Push;
-use crate::wire::reply::{
+use crate::failure::Failure;
+use crate::publication::{ClientInfo, Publication};
+use crate::push::Push;
+use crate::reply::{
     CommandResult, ConnectResult, HistoryResult, PingResult, PresenceResult, PresenceStatsResult,
     PublishResult, RefreshResult, RpcResult, SubRefreshResult, SubscribeResult, UnsubscribeResult,
 };
 
-pub(in crate::wire) fn push(channel: &str, push: &Push<'_>) -> proto::Push {
+pub(crate) fn push(channel: &str, push: &Push<'_>) -> proto::Push {
     let mut told = proto::Push {
         channel: channel.to_owned(),
         ..proto::Push::default()

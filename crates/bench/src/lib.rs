@@ -3,28 +3,26 @@
 //! It knows the hub by its address only. Without one it starts a hub of its own, as a child process with
 //! its data in a folder of its own, so that the processor time of the two is told apart.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
 mod client;
 mod compare;
-mod create;
+mod counters;
 mod error;
 mod frame;
 mod hub;
-mod idle;
+mod open_loop;
 mod option;
-mod pace;
 mod process;
 mod progress;
 mod report;
-mod seating;
-mod storm;
-mod talk;
-mod tally;
-mod voice;
+mod scenes;
 
 pub use error::BenchError;
 pub use option::BenchVerb;
 
 use report::Report;
+use scenes::{create, idle, messaging, storm};
 
 /// Runs a benchmark and prints what came of it.
 pub async fn run(verb: BenchVerb) -> Result<(), BenchError> {
@@ -32,8 +30,8 @@ pub async fn run(verb: BenchVerb) -> Result<(), BenchError> {
     let measured = async {
         match verb {
             BenchVerb::Idle(options) => idle::measure(&options).await,
-            BenchVerb::Rooms(options) => talk::rooms(&options).await,
-            BenchVerb::Fanout(options) => talk::fanout(&options).await,
+            BenchVerb::Rooms(options) => messaging::rooms(&options).await,
+            BenchVerb::Fanout(options) => messaging::fanout(&options).await,
             BenchVerb::Storm(options) => storm::measure(&options).await,
             BenchVerb::Create(options) => create::measure(&options).await,
             BenchVerb::Compare(options) => compare::measure(&options).await,

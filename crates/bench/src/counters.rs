@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::frame::Stamp;
-use super::report::histogram;
+use crate::frame::Stamp;
+use crate::report::histogram;
 
 /// Histograms that the players share: enough that two threads seldom want the same one.
 const SHARES: usize = 16;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, value_parser};
 use humantime_serde::re::humantime::parse_duration;
 
-use crate::wire::Encoding;
+use holdfast_wire::Encoding;
 
 /// One address has some 28,000 ports to dial from.
 pub(super) const CLIENTS_MAX: u32 = 25_000;

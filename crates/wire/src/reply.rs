@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_error_stands_in_place_of_a_result() {
-        let failed = Failure::from(crate::wire::ErrorCode::PermissionDenied);
+        let failed = Failure::from(crate::ErrorCode::PermissionDenied);
         let frame = failure(Encoding::Json, 3, &failed);
         let expected = r#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#;
         assert_eq!(std::str::from_utf8(&frame).unwrap(), expected);

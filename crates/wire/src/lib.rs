@@ -1,25 +1,33 @@
-//! What travels on a socket, as values. Nothing here performs IO.
+//! What travels on a socket, as values, with the ids and moments in it. Nothing here performs IO, and no actor is known.
+//! The daemon and its load generator share it.
 //!
 //! A client sends commands, each with an id; the hub answers each with a reply of that id, and sends
 //! pushes whenever a room speaks. The protocol is the Centrifuge client protocol v2, in JSON or in
 //! Protobuf: a frame holds one or more messages.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
+mod api;
 mod close;
 mod command;
 mod encoding;
 mod failure;
+pub mod id;
 mod json;
 mod overrides;
 mod prepared;
 pub mod protobuf;
 mod publication;
 mod push;
-mod refusal;
 mod reply;
-mod request;
-mod view;
-mod whole;
+pub mod time;
 
+pub use api::{
+    AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, PlaceView,
+    QuickMatchRequest, RETRY_AFTER, Reason, Refusal, RoomStatus, RoomView, SETTINGS_BYTES_MAX,
+    SeatStatus, SeatView, SessionView, UserView, WORD_BYTES_MAX, Whole, WholeNumber, command_key,
+    is_deeper_than, room_code,
+};
 pub use close::{Close, Dismissal};
 pub use command::{
     COMMANDS_PER_FRAME_MAX, Command, ConnectRequest, FrameError, HistoryRequest, Position, Request,
@@ -32,15 +40,8 @@ pub use overrides::Overrides;
 pub use prepared::PreparedPresence;
 pub use publication::{ClientInfo, Publication, Tags, hub_tags, raw_json};
 pub use push::{Push, push};
-pub use refusal::{RETRY_AFTER, Reason, Refusal};
 pub use reply::{
     CommandResult, ConnectResult, Empty, HistoryResult, PingResult, PresenceResult,
     PresenceStatsResult, PublishResult, RefreshResult, RpcResult, SubRefreshResult,
     SubscribeResult, UnsubscribeResult, failure, result,
 };
-pub use request::{
-    AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, QuickMatchRequest,
-    SETTINGS_BYTES_MAX, WORD_BYTES_MAX, command_key, is_deeper_than, room_code,
-};
-pub use view::{PlaceView, RoomStatus, RoomView, SeatStatus, SeatView, SessionView, UserView};
-pub use whole::{Whole, WholeNumber};

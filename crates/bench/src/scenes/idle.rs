@@ -4,19 +4,20 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::error::BenchError;
-use super::hub::Hub;
-use super::option::IdleOptions;
-use super::process::Process;
-use super::progress;
-use super::report::Report;
-use super::seating::{self, Plan};
+use super::seating;
+use super::seating::Plan;
+use crate::error::BenchError;
+use crate::hub::Hub;
+use crate::option::IdleOptions;
+use crate::process::Process;
+use crate::progress;
+use crate::report::Report;
 
 /// After the last player is in, and after the last has left: the hub finishes what it is at. Shorter
 /// than the time to the first ping, so that nothing is said meanwhile.
 const SETTLE: Duration = Duration::from_secs(4);
 
-pub(super) async fn measure(options: &IdleOptions) -> Result<Report, BenchError> {
+pub(crate) async fn measure(options: &IdleOptions) -> Result<Report, BenchError> {
     let is_own = options.target.address.is_none();
     let kind = Plan::kind(options.kind.as_deref(), is_own);
     let plan = Plan::of(&options.players, kind);
