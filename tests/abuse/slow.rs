@@ -1,11 +1,13 @@
 //! Clients that do not read, and lines that went dead without a word.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpSocket;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::raw::{CLOSE, upgrade_request};
@@ -139,24 +141,32 @@ async fn a_member_that_reads_too_slowly_is_told_3008() {
     let honest = Honest::play(&daemon).await;
     let host = Player::opens(&daemon).await;
     let dawdler = Player::joins(&daemon, &host.room).await;
-    let mut speaker = host.sits_down(&daemon).await;
+    // Not subscribed, or it would keep all that it publishes.
+    let (mut speaker, _) = host.connects(&daemon).await;
     let mut raw = sleeps(&daemon, &dawdler).await;
 
+    // One message is read for two that are published, however fast the machine is.
+    let (permits, read) = (Arc::new(Semaphore::new(0)), Duration::from_millis(5));
+    let allowed = Arc::clone(&permits);
     let reading = tokio::spawn(async move {
-        while let Some((first, payload)) = raw.hears().await {
+        loop {
+            allowed.acquire().await.unwrap().forget();
+            let (first, payload) = raw.hears().await?;
             if first & 0x0f == CLOSE {
                 return Some(u16::from_be_bytes([payload[0], payload[1]]));
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(read).await;
         }
-        None
     });
     let word = Value::String("x".repeat(32 * 1024));
+    let mut published = 0;
     while !reading.is_finished() {
         speaker
             .publishes(&host.channel, word.clone())
             .await
             .unwrap();
+        published += 1;
+        permits.add_permits(published % 2);
     }
 
     assert_eq!(reading.await.unwrap(), Some(3008));
