@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::public_key::PublicKeyError;
+use super::values::public_key::PublicKeyError;
 
 /// Characters of a wrong value that an error repeats: enough to find it, too few to flood a log.
 const FOUND_CHARS_MAX: usize = 60;

@@ -6,21 +6,15 @@
 mod error;
 mod folder;
 mod foreign;
-mod key_set;
 mod kind;
 mod load;
-mod nearest;
-mod page_origin;
-mod public_key;
 mod reader;
-mod redact;
 mod secret;
 mod section;
 mod source;
-mod sqlite_path;
 mod text;
-mod unit;
 mod validate;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,14 +27,14 @@ use secrecy::SecretString;
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use folder::FolderError;
 pub(crate) use folder::{create_private_file, make_private, own_file};
-pub use key_set::KeySetSource;
 pub use load::{Flags, Loaded};
-pub(crate) use page_origin::PageOrigin;
-pub use public_key::{PublicKey, PublicKeyError};
 pub use reader::Setting;
-pub use redact::shown_database_url;
 pub use secret::ShortSecret;
-pub use sqlite_path::sqlite_path;
+pub use values::key_set::KeySetSource;
+pub(crate) use values::page_origin::PageOrigin;
+pub use values::public_key::{PublicKey, PublicKeyError};
+pub use values::redact::shown_database_url;
+pub use values::sqlite_path::sqlite_path;
 
 /// The commented file with every key and its default, as `holdfast config init` writes it.
 pub const SAMPLE: &str = include_str!("../../config/holdfast.toml");

@@ -8,9 +8,9 @@ use std::time::Duration;
 use figment::value::Value;
 
 use super::error::{Origin, Problem, Wrong, found};
-use super::nearest::nearest;
 use super::source::{Given, Sources, Written};
-use super::unit::{parse_duration, parse_size, show_duration, show_size};
+use super::values::did_you_mean::nearest;
+use super::values::unit::{parse_duration, parse_size, show_duration, show_size};
 
 /// One key with its value in effect, as `config show` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]

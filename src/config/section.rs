@@ -9,12 +9,12 @@ use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 use super::error::{Origin, Wrong};
-use super::key_set::KeySetSource;
-use super::page_origin::PageOrigin;
-use super::public_key::PublicKey;
 use super::reader::Reader;
-use super::redact::shown_database_url;
-use super::sqlite_path::in_url;
+use super::values::key_set::KeySetSource;
+use super::values::page_origin::PageOrigin;
+use super::values::public_key::PublicKey;
+use super::values::redact::shown_database_url;
+use super::values::sqlite_path::in_url;
 use super::{
     AdminConfig, AdmissionConfig, AuthConfig, ClientConfig, DatabaseConfig, FaultsConfig,
     HistoryConfig, LogConfig, LogFormat, PersistenceConfig, SeatTokenConfig, ServerConfig,

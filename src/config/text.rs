@@ -5,8 +5,8 @@ use secrecy::SecretString;
 
 use super::error::{Origin, Wrong, found};
 use super::reader::{Reader, describe, quoted, text};
-use super::redact::REDACTED;
 use super::source::{Given, Written};
+use super::values::redact::REDACTED;
 
 /// Stands in an error where the wrong value would.
 const KEPT_SECRET: &str = "a value that is kept secret";

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::error::{ConfigError, Origin, Wrong};
 use super::reader::Reader;
-use super::unit::{show_duration, show_size};
+use super::values::unit::{show_duration, show_size};
 use super::{Config, KindConfig};
 
 /// Refuses values that are each allowed but do not go together.

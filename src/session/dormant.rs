@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 
-use super::brood::Sessions;
 use super::handle::SessionHandle;
+use super::registry::Sessions;
 use crate::id::{SessionId, TokenHash, UserId};
 use crate::supervisor::LoadError;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
 
-use super::adoption::Adoption;
-use super::brood::SessionSeed;
-use super::login_end::LoginEnd;
+use super::actor::adoption::Adoption;
+use super::actor::login_end::LoginEnd;
 use super::message::{Attached, ClaimTicket, Report, SessionMessage};
+use super::registry::SessionSeed;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, SessionId, TokenHash};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
-use super::adoption::Adoption;
-use super::brood::SessionSeed;
+use super::actor::adoption::Adoption;
 use super::handle::{Attachment, ConnectOrder};
+use super::registry::SessionSeed;
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, RoomId};

@@ -6,27 +6,18 @@
 //! the session is restored from the database.
 
 mod actor;
-mod adoption;
-mod brood;
-mod claim;
 mod directory;
 mod dormant;
-mod ending;
 mod handle;
-mod login_end;
 mod message;
 mod metric;
-mod renewal;
-mod room;
-mod seats;
-mod state;
+mod registry;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use adoption::Adoption;
-pub(crate) use brood::SessionSeed;
-pub use brood::{SeatNotices, Sessions};
+pub(crate) use actor::{Adoption, token_until};
 pub use handle::{Attachment, ConnectOrder, SessionHandle};
-pub(crate) use login_end::token_until;
 pub(crate) use message::ClaimTicket;
 pub use message::{Attached, Report};
+pub(crate) use registry::SessionSeed;
+pub use registry::{SeatNotices, Sessions};

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, SpawnErr};
 
 use super::actor::SessionActor;
+use super::actor::login_end::LoginEnd;
 use super::directory::SessionDirectory;
 use super::dormant::Dormant;
 use super::handle::{Known, SessionHandle};
-use super::login_end::LoginEnd;
 use super::message::SessionMessage;
 use super::metric::SessionMetrics;
 use crate::clock::{HubClock, HubTime};

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::brood::{SessionBrood, SessionSeed};
 use super::message::SessionMessage;
+use super::registry::{SessionBrood, SessionSeed};
 use super::{SeatNotices, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;

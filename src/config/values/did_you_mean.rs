@@ -1,7 +1,7 @@
 //! Finds the key that somebody meant.
 
 /// The candidate that differs least from `text`, if it differs by little enough to be a slip.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     text: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

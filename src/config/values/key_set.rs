@@ -12,11 +12,11 @@ pub enum KeySetSource {
 }
 
 impl KeySetSource {
-    pub(super) const ALLOWED: &'static str = "an address beginning with \"https://\", \"http://\" or \
+    pub(crate) const ALLOWED: &'static str = "an address beginning with \"https://\", \"http://\" or \
         \"file:///\", or a path beginning with \"/\" or \"./\"";
 
     /// Reads what the configuration says; none if it is neither.
-    pub(super) fn parse(text: &str) -> Option<KeySetSource> {
+    pub(crate) fn parse(text: &str) -> Option<KeySetSource> {
         if let Some(path) = text.strip_prefix("file://") {
             return path.starts_with('/').then(|| KeySetSource::file(path));
         }

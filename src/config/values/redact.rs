@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 /// Stands where a secret was.
-pub(super) const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// The database's address without its password, for people and logs.
 pub fn shown_database_url(url: &SecretString) -> String {

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b':');
 
 /// Writes a path for the use inside an address.
-pub(super) fn in_url(path: &Path) -> String {
+pub(crate) fn in_url(path: &Path) -> String {
     percent_encode(path.as_os_str().as_bytes(), ESCAPED).to_string()
 }
 

@@ -22,7 +22,7 @@ const DURATIONS: [(&str, u128); 5] = [
 ];
 
 /// Reads "25s", "5m" or "1h 30m". A number without a unit is none: it does not say which.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Reads "64KiB" or a number of bytes.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = SIZES
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Writes a duration in the largest unit that needs no fraction.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis == 0 {
         return "0s".to_owned();
@@ -60,7 +60,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// Writes a size in the largest unit that needs no fraction.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     match SIZES
         .iter()
         .find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit))

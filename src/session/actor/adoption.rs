@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use ractor::{ActorRef, RpcReplyPort};
 
-use super::brood::{SessionContext, SessionSeed};
 use super::ending::Ending;
-use super::message::SessionMessage;
 use super::state::{Phase, Session};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, SessionToken};
@@ -19,6 +17,8 @@ use crate::persistence::{
     AdoptSession, Command, Committed, Once, Refused, SessionNews, UserWrite, Write, WriteError,
 };
 use crate::room::{Holding, SessionTold, adopted_words, refusal};
+use crate::session::message::SessionMessage;
+use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Refusal, UserView};
 
@@ -40,13 +40,13 @@ pub(crate) struct Adoption {
 
 /// An adoption that somebody waits for.
 #[derive(Debug)]
-pub(super) struct Adopting {
+pub(crate) struct Adopting {
     adoption: Adoption,
     reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
 }
 
 impl Adopting {
-    pub(super) fn refuse(self, refusal: Refusal) {
+    pub(crate) fn refuse(self, refusal: Refusal) {
         answer(self.reply, Err(refusal));
     }
 }
@@ -125,7 +125,7 @@ impl Writing {
 }
 
 impl Session {
-    pub(super) fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         adoption: Adoption,
         reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// What is to be written, and who hears of it.
-    pub(super) fn write_adoption(&self, adopting: &Adopting) {
+    pub(crate) fn write_adoption(&self, adopting: &Adopting) {
         let session = self.known.id;
         let adoption = &adopting.adoption;
         let command = AdoptSession {
@@ -167,7 +167,7 @@ impl Session {
             .write_then(write, move |result| writing.settled(result));
     }
 
-    pub(super) fn adoption_settled(&mut self, result: Result<UserView, Refused>) {
+    pub(crate) fn adoption_settled(&mut self, result: Result<UserView, Refused>) {
         let (ending, link) = self.take_ending();
         let adopting = match ending {
             Some(Ending::Adoption(adopting)) => adopting,
@@ -209,11 +209,11 @@ impl Session {
     }
 
     /// It stays as it was, as its end, or its adoption, was refused.
-    pub(super) fn goes_on(
+    pub(crate) fn goes_on(
         &mut self,
         ending: Ending,
         refused: &Refused,
-        link: Option<super::state::Link>,
+        link: Option<crate::session::actor::state::Link>,
     ) {
         ending.refuse(refusal(refused));
         match link {

@@ -1,17 +1,17 @@
 //! Claims that are being made for a session. Connections wait until they are over, to learn of the seats.
 
-use super::message::{ClaimTicket, SessionMessage};
 use super::state::{Phase, Session};
 use crate::id::RoomCode;
 use crate::persistence::Refused;
 use crate::room::{ClaimNotice, refusal};
+use crate::session::message::{ClaimTicket, SessionMessage};
 use crate::wire::{Reason, Refusal};
 
 /// Claims that one session may have under way; no game asks for more than a few rooms at once.
 const CLAIMS_MAX: usize = 64;
 
 impl Session {
-    pub(super) fn begin_claim(&mut self, code: Option<RoomCode>) -> Result<ClaimTicket, Refusal> {
+    pub(crate) fn begin_claim(&mut self, code: Option<RoomCode>) -> Result<ClaimTicket, Refusal> {
         self.check_live()?;
         self.check_has_room_for(code)?;
         if self.claims == CLAIMS_MAX {
@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// A claim is over, well or not.
-    pub(super) fn claim_ended(&mut self) {
+    pub(crate) fn claim_ended(&mut self) {
         self.claims = self.claims.saturating_sub(1);
         self.advance();
         self.rest_if_idle();

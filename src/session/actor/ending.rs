@@ -6,8 +6,6 @@ use std::time::Duration;
 use ractor::{ActorRef, RpcReplyPort};
 
 use super::adoption::Adopting;
-use super::brood::SessionContext;
-use super::message::SessionMessage;
 use super::state::{Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
@@ -15,6 +13,8 @@ use crate::persistence::{
     Command, Committed, EndSession, Once, Refused, SessionNews, Write, WriteError,
 };
 use crate::room::{Holding, SessionTold, parting_words};
+use crate::session::message::SessionMessage;
+use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Frame, Refusal};
 
@@ -22,7 +22,7 @@ use crate::wire::{Close, Frame, Refusal};
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What ends this actor's life, once it is written, and who has asked for it.
-pub(super) enum Ending {
+pub(crate) enum Ending {
     End {
         last_words: Option<Frame>,
         /// The key under which it was asked for.
@@ -34,7 +34,7 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    pub(super) fn refuse(self, refusal: Refusal) {
+    pub(crate) fn refuse(self, refusal: Refusal) {
         match self {
             Ending::End { reply, .. } => answer(reply, Err(refusal)),
             Ending::Adoption(adopting) => adopting.refuse(refusal),
@@ -109,7 +109,7 @@ impl End {
 }
 
 impl Session {
-    pub(super) fn end(&mut self, ending: Ending) {
+    pub(crate) fn end(&mut self, ending: Ending) {
         match (self.check_live(), &self.ending) {
             (Err(refusal), _) => ending.refuse(refusal),
             (Ok(()), Some(_)) => ending.refuse(Refusal::unavailable()),
@@ -121,7 +121,7 @@ impl Session {
     }
 
     /// Writes what ends this actor's life. Nobody comes or goes meanwhile.
-    pub(super) fn write_end(&mut self) {
+    pub(crate) fn write_end(&mut self) {
         match &self.ending {
             Some(Ending::End { once, .. }) => self.write_session_end(once.clone()),
             Some(Ending::Adoption(adopting)) => self.write_adoption(adopting),
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// The rooms with durable streams in which the session sits.
-    pub(super) fn durable_rooms(&self) -> Vec<RoomId> {
+    pub(crate) fn durable_rooms(&self) -> Vec<RoomId> {
         let kinds = self.context.rooms.kinds();
         let durable = self.seats.iter().filter(|seat| {
             let kind = kinds.of_channel(&seat.channel);
@@ -168,7 +168,7 @@ impl Session {
     }
 
     /// Whoever asked for what is settled now, and the connection that was attached when it was written.
-    pub(super) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
+    pub(crate) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
             Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
@@ -176,7 +176,7 @@ impl Session {
         (self.ending.take(), link)
     }
 
-    pub(super) fn end_settled(&mut self, result: Result<(), Refused>) {
+    pub(crate) fn end_settled(&mut self, result: Result<(), Refused>) {
         let (ending, link) = self.take_ending();
         match (result, ending) {
             (Ok(()), ending) => self.ended(ending, link),
@@ -187,7 +187,7 @@ impl Session {
 
     /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
     /// rebuilt from rows older than that, would keep it for nobody.
-    pub(super) fn gave_up(&self, seat: &Holding) {
+    pub(crate) fn gave_up(&self, seat: &Holding) {
         let rooms = &self.context.rooms;
         rooms.vacated(seat.code, self.known.id, SessionTold::Untold);
     }

@@ -11,22 +11,22 @@ const NEVER: i64 = i64::MAX;
 /// The moment until which its login lets a session in. The session alone moves it; its handles read it without
 /// asking, as each use of the session's token needs it.
 #[derive(Debug)]
-pub(super) struct LoginEnd(AtomicI64);
+pub(crate) struct LoginEnd(AtomicI64);
 
 impl LoginEnd {
-    pub(super) fn new(until: Option<HubTime>) -> LoginEnd {
+    pub(crate) fn new(until: Option<HubTime>) -> LoginEnd {
         LoginEnd(AtomicI64::new(stored(until)))
     }
 
     /// None: the session needs no login, or one that has no end made it.
-    pub(super) fn get(&self) -> Option<HubTime> {
+    pub(crate) fn get(&self) -> Option<HubTime> {
         match self.0.load(Ordering::Relaxed) {
             NEVER => None,
             until => Some(HubTime(until)),
         }
     }
 
-    pub(super) fn set(&self, until: Option<HubTime>) {
+    pub(crate) fn set(&self, until: Option<HubTime>) {
         self.0.store(stored(until), Ordering::Relaxed);
     }
 }
@@ -38,7 +38,7 @@ pub(crate) fn token_until(expires_at: HubTime, login_until: Option<HubTime>) -> 
 
 impl Session {
     /// The user has logged in anew. Should a crash lose the mark, the token ends with the login before.
-    pub(super) fn logged_in(&mut self, until: Option<HubTime>) {
+    pub(crate) fn logged_in(&mut self, until: Option<HubTime>) {
         if self.is_live() {
             self.known.login.set(until);
             self.seen();
@@ -46,7 +46,7 @@ impl Session {
     }
 
     /// The moment until which the session's token is good.
-    pub(super) fn token_until(&self) -> HubTime {
+    pub(crate) fn token_until(&self) -> HubTime {
         token_until(self.expires_at, self.known.login.get())
     }
 }

@@ -1,21 +1,33 @@
-//! Connects a session's mailbox to its rules.
+//! A session's actor: it hears each message, and changes the session by the rules in the files beside this one.
+
+pub(crate) mod adoption;
+mod claim;
+mod ending;
+pub(crate) mod login_end;
+mod room_link;
+mod seat_token_push;
+mod seats;
+mod state;
+
+pub(crate) use adoption::Adoption;
+pub(crate) use login_end::token_until;
 
 use std::future;
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::brood::{SessionContext, SessionSeed};
-use super::ending::Ending;
-use super::handle::{ConnectOrder, Known};
-use super::message::SessionMessage;
-use super::state::{Phase, Session};
+use self::ending::Ending;
+use self::state::{Phase, Session};
 use crate::mailbox::answer;
 use crate::room::Epoch;
+use crate::session::handle::{ConnectOrder, Known};
+use crate::session::message::SessionMessage;
+use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::Alive;
 
 #[derive(Debug)]
-pub(super) struct SessionActor;
+pub(in crate::session) struct SessionActor;
 
 impl Actor for SessionActor {
     type Msg = SessionMessage;

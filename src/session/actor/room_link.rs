@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::SessionMessage;
 use super::state::{Phase, Session, next_epoch};
 use crate::id::RoomId;
 use crate::room::{Holding, RoomHandle, RoomKey, SeatNews, Sitter};
+use crate::session::message::SessionMessage;
 use crate::supervisor::LoadError;
 
 /// The wait before a room that could not be asked is asked again.
@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 impl Session {
     /// Tells a room that the session is attached; its news are awaited. One that is not live is
     /// started first.
-    pub(super) fn tell_back(&self, seat: &Holding) {
+    pub(crate) fn tell_back(&self, seat: &Holding) {
         let key = RoomKey::Code(seat.code);
         let (epoch, room) = (self.epoch, seat.room);
         if let Some(room) = self.context.rooms.live(&key) {
@@ -38,7 +38,7 @@ impl Session {
     }
 
     /// Learns from a room what became of a seat whose release may or may not have been written.
-    pub(super) fn find_out(&self, room: RoomId) {
+    pub(crate) fn find_out(&self, room: RoomId) {
         let Some(seat) = self.seats.get(room) else {
             return;
         };
@@ -62,7 +62,7 @@ impl Session {
 
     /// Tells a room how the session stands at this moment: the room may have missed it. A room in which
     /// the session does not sit says so.
-    pub(super) fn found(&self, room: RoomId) {
+    pub(crate) fn found(&self, room: RoomId) {
         let Some(seat) = self.seats.get(room) else {
             return;
         };
@@ -80,14 +80,14 @@ impl Session {
     }
 
     /// Tells all its rooms how it stands, so that each says if the session does not sit there any more.
-    pub(super) fn catch_up(&self) {
+    pub(crate) fn catch_up(&self) {
         for seat in self.seats.iter() {
             self.found(seat.room);
         }
     }
 
     /// A seat whose hold was about to end when it was read may be released by now.
-    pub(super) fn ask_what_ends_soon(&self) {
+    pub(crate) fn ask_what_ends_soon(&self) {
         let now = self.now();
         for seat in self.seats.iter() {
             if seat.hold_until.is_some_and(|end| end.since(now) < SOON) {
@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Whoever comes back was told to wait, and loses nothing of its holds by that.
-    pub(super) fn delayed(&self, by: Duration) {
+    pub(crate) fn delayed(&self, by: Duration) {
         if !matches!(self.phase, Phase::Away) {
             return;
         }
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// A room cannot be had. When it is back, it tells those who sit there.
-    pub(super) fn missing(&mut self, room: RoomId, epoch: crate::room::Epoch) {
+    pub(crate) fn missing(&mut self, room: RoomId, epoch: crate::room::Epoch) {
         if epoch == self.epoch {
             self.arrived_at(room);
             self.advance();
@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// After a failure: the connection went with the actor, and the rooms do not know.
-    pub(super) fn rebuilt(&mut self) {
+    pub(crate) fn rebuilt(&mut self) {
         self.epoch = next_epoch();
         let now = self.now();
         for seat in self.seats.iter_mut() {
@@ -140,7 +140,7 @@ impl Session {
     }
 
     /// The rooms in which the session sits, as far as they are live.
-    pub(super) fn rooms(&self) -> Vec<RoomHandle> {
+    pub(crate) fn rooms(&self) -> Vec<RoomHandle> {
         self.seats
             .iter()
             .filter_map(|seat| self.context.rooms.live(&RoomKey::Code(seat.code)))

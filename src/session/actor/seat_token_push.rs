@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::brood::{SessionContext, Sessions};
-use super::message::{SessionMessage, Signed};
 use super::state::{Phase, Session};
 use crate::id::{RoomId, SessionId, UserId, random_bytes};
 use crate::mailbox::answer;
 use crate::room::Holding;
+use crate::session::message::{SessionMessage, Signed};
+use crate::session::registry::{SessionContext, Sessions};
 use crate::token::{Claims, Generations, Keyring};
 use crate::wire::{Close, Refusal, SeatView, raw_json};
 
@@ -37,7 +37,7 @@ impl Sessions {
 
 impl SessionContext {
     /// A seat as its holder is shown it, with a token for it. Nothing is written.
-    pub(super) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+    pub(crate) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
         let now = self.clock.read();
         let claims = Claims {
             user: user.clone(),
@@ -60,7 +60,7 @@ impl SessionContext {
 impl Session {
     /// Another session of the user has come with the seat's token. Whoever is attached here is the device
     /// that was left; seats in other rooms stay this session's, and wait for its return.
-    pub(super) fn taken_over(&mut self, room: RoomId) {
+    pub(crate) fn taken_over(&mut self, room: RoomId) {
         self.seats.remove(room);
         self.arrived_at(room);
         match std::mem::replace(&mut self.phase, Phase::Away) {
@@ -79,7 +79,7 @@ impl Session {
     }
 
     /// What was signed for a seat is over: the client gets another token at once.
-    pub(super) fn tokens_ended(&mut self, room: RoomId, tokens: Generations) {
+    pub(crate) fn tokens_ended(&mut self, room: RoomId, tokens: Generations) {
         if let Some(seat) = self.seats.get_mut(room) {
             seat.tokens = tokens;
         }
@@ -87,7 +87,7 @@ impl Session {
     }
 
     /// Tokens are half over: the client gets new ones.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         // An earlier life of this session may have asked to be woken as well.
         if self.renew_at.is_none_or(|at| self.now() < at) {
             return;
@@ -98,7 +98,7 @@ impl Session {
 
     /// Sees to it that the client has a good token as long as it is connected. Who is away costs nothing:
     /// the next connect reply has new tokens.
-    pub(super) async fn renew_later(&mut self) {
+    pub(crate) async fn renew_later(&mut self) {
         let is_needed = matches!(self.phase, Phase::Attached(_)) && !self.seats.is_empty();
         if !is_needed || self.renew_at.is_some() {
             return;
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Sends the client a token, unless a later generation has begun while it was signed.
-    pub(super) fn signed(&self, signed: Signed) {
+    pub(crate) fn signed(&self, signed: Signed) {
         let seat = self.seats.get(signed.room);
         let is_current = seat.is_some_and(|seat| seat.tokens.offered() == signed.generation);
         if let (Phase::Attached(link), true) = (&self.phase, is_current) {

@@ -5,19 +5,19 @@ use crate::room::Holding;
 
 /// At most one seat in each room, in the order in which the rooms were made.
 #[derive(Debug, Default)]
-pub(super) struct Seats(Vec<Holding>);
+pub(crate) struct Seats(Vec<Holding>);
 
 impl Seats {
-    pub(super) fn get(&self, room: RoomId) -> Option<&Holding> {
+    pub(crate) fn get(&self, room: RoomId) -> Option<&Holding> {
         self.place(room).ok().map(|place| &self.0[place])
     }
 
-    pub(super) fn get_mut(&mut self, room: RoomId) -> Option<&mut Holding> {
+    pub(crate) fn get_mut(&mut self, room: RoomId) -> Option<&mut Holding> {
         self.place(room).ok().map(|place| &mut self.0[place])
     }
 
     /// Takes a seat in place of what is known of it.
-    pub(super) fn insert(&mut self, seat: Holding) {
+    pub(crate) fn insert(&mut self, seat: Holding) {
         match self.place(seat.room) {
             Ok(place) => self.0[place] = seat,
             Err(place) => {
@@ -27,29 +27,29 @@ impl Seats {
         }
     }
 
-    pub(super) fn remove(&mut self, room: RoomId) {
+    pub(crate) fn remove(&mut self, room: RoomId) {
         if let Ok(place) = self.place(room) {
             self.0.remove(place);
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0 = Vec::new();
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Holding> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Holding> {
         self.0.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Holding> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Holding> {
         self.0.iter_mut()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

@@ -8,11 +8,7 @@ use std::time::Duration;
 use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
-use super::brood::{SessionBrood, SessionContext};
 use super::ending::Ending;
-use super::handle::{Attachment, ConnectOrder, Known};
-use super::message::{Attached, Report, SessionMessage};
-use super::metric::Counted;
 use super::seats::Seats;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
@@ -20,6 +16,10 @@ use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::SoftWrite;
 use crate::room::{Epoch, Holding, RoomKey, SeatNews};
+use crate::session::handle::{Attachment, ConnectOrder, Known};
+use crate::session::message::{Attached, Report, SessionMessage};
+use crate::session::metric::Counted;
+use crate::session::registry::{SessionBrood, SessionContext};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
 
@@ -34,33 +34,33 @@ const SLIDE_EVERY_MIN: Duration = Duration::from_secs(1);
 const SLIDE_EVERY_MAX: Duration = Duration::from_hours(1);
 
 /// A session with all that it owns.
-pub(super) struct Session {
-    pub(super) context: Arc<SessionContext>,
-    pub(super) me: ActorRef<SessionMessage>,
-    pub(super) known: Arc<Known>,
-    pub(super) expires_at: HubTime,
+pub(crate) struct Session {
+    pub(crate) context: Arc<SessionContext>,
+    pub(crate) me: ActorRef<SessionMessage>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) expires_at: HubTime,
     /// When its life is to slide on, if it is still attached then. None while nothing will wake it for that.
-    pub(super) slides_at: Option<HubTime>,
-    pub(super) phase: Phase,
+    pub(crate) slides_at: Option<HubTime>,
+    pub(crate) phase: Phase,
     /// The order of the newest connection among the connects.
-    pub(super) order: ConnectOrder,
+    pub(crate) order: ConnectOrder,
     /// The newest attachment, also after it has ended.
-    pub(super) epoch: Epoch,
-    pub(super) seats: Seats,
+    pub(crate) epoch: Epoch,
+    pub(crate) seats: Seats,
     /// Claims that are being made.
-    pub(super) claims: usize,
+    pub(crate) claims: usize,
     /// A connection that waits until no claim is under way.
-    pub(super) waiting: Option<Arrival>,
+    pub(crate) waiting: Option<Arrival>,
     /// A connection that waits until each room has confirmed its seat.
-    pub(super) arriving: Option<Arriving>,
-    pub(super) ending: Option<Ending>,
+    pub(crate) arriving: Option<Arriving>,
+    pub(crate) ending: Option<Ending>,
     /// When the client is to be sent new seat tokens; none while that is not awaited.
-    pub(super) renew_at: Option<HubTime>,
-    pub(super) _counted: Counted,
-    pub(super) _alive: Alive,
+    pub(crate) renew_at: Option<HubTime>,
+    pub(crate) _counted: Counted,
+    pub(crate) _alive: Alive,
 }
 
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Away,
     Attached(Link),
     /// Its end is being written; the connection, if there is one, ends with it.
@@ -71,19 +71,19 @@ pub(super) enum Phase {
 }
 
 /// A connection that has come.
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     outbound: Outbound,
     reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
-pub(super) struct Arriving {
+pub(crate) struct Arriving {
     awaited: BTreeSet<RoomId>,
-    pub(super) reply: RpcReplyPort<Result<Attached, Refusal>>,
+    pub(crate) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
 /// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
 /// client to connect again.
-pub(super) struct Link {
+pub(crate) struct Link {
     outbound: Outbound,
     is_dismissed: bool,
     _counted: Counted,
@@ -91,13 +91,13 @@ pub(super) struct Link {
 
 impl Link {
     /// Ends it with a reason of its own.
-    pub(super) fn cut(mut self, close: Close) {
+    pub(crate) fn cut(mut self, close: Close) {
         self.is_dismissed = true;
         self.outbound.cut(close);
     }
 
     /// Ends it after what is queued: the client may have asked for this end, and hears the answer.
-    pub(super) fn close(mut self, last_words: Option<Frame>, close: Close) {
+    pub(crate) fn close(mut self, last_words: Option<Frame>, close: Close) {
         self.is_dismissed = true;
         if let Some(frame) = last_words {
             // Full or closed: the connection is ending already.
@@ -107,7 +107,7 @@ impl Link {
     }
 
     /// Sends the client something beside all channels.
-    pub(super) fn message(&self, data: &RawValue) {
+    pub(crate) fn message(&self, data: &RawValue) {
         let frame = push(self.outbound.encoding(), "", &Push::Message { data });
         // Full or closed: the connection is ending already.
         let _ = self.outbound.offer(frame);
@@ -129,17 +129,17 @@ impl Drop for Link {
 
 /// The next attachment of any session. The counter outlives the sessions, so a session that is
 /// started again is never behind what its rooms have heard.
-pub(super) fn next_epoch() -> Epoch {
+pub(crate) fn next_epoch() -> Epoch {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     Epoch(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Session {
-    pub(super) fn now(&self) -> HubTime {
+    pub(crate) fn now(&self) -> HubTime {
         self.context.clock.now()
     }
 
-    pub(super) fn attach(
+    pub(crate) fn attach(
         &mut self,
         outbound: Outbound,
         order: ConnectOrder,
@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// The connection of that epoch is gone.
-    pub(super) fn detached(&mut self, epoch: Epoch) {
+    pub(crate) fn detached(&mut self, epoch: Epoch) {
         if epoch != self.epoch {
             return;
         }
@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// Tells the rooms that nobody is attached any more.
-    pub(super) fn turn_away(&mut self) {
+    pub(crate) fn turn_away(&mut self) {
         self.arriving = None;
         if self.context.is_stopping() {
             return;
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// A room has news.
-    pub(super) fn hear(&mut self, news: SeatNews) {
+    pub(crate) fn hear(&mut self, news: SeatNews) {
         match news {
             SeatNews::Gained { seat, epoch } => self.gained(seat, epoch),
             SeatNews::Confirmed { room, epoch, seat } => {
@@ -269,14 +269,14 @@ impl Session {
         self.seats.insert(seat);
     }
 
-    pub(super) fn arrived_at(&mut self, room: RoomId) {
+    pub(crate) fn arrived_at(&mut self, room: RoomId) {
         if let Some(arriving) = &mut self.arriving {
             arriving.awaited.remove(&room);
         }
     }
 
     /// Takes the next step of whoever waits.
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         if self.claims > 0 {
             return;
         }
@@ -329,7 +329,7 @@ impl Session {
         }
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         Report {
             expires_at: self.context.clock.on_wall(self.token_until()),
             seats: self.seats.iter().cloned().collect(),
@@ -339,7 +339,7 @@ impl Session {
     }
 
     /// The shard asks whether the session can go.
-    pub(super) fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         let key = self.known.id;
         if self.is_idle() {
             self.phase = Phase::Retired;
@@ -350,7 +350,7 @@ impl Session {
     }
 
     /// A session that is away and holds no seat is a row, not an actor.
-    pub(super) fn rest_if_idle(&self) {
+    pub(crate) fn rest_if_idle(&self) {
         if self.is_idle() {
             let key = self.known.id;
             self.tell_shard(ShardMessage::Idle { key });
@@ -358,13 +358,13 @@ impl Session {
     }
 
     /// Looks later whether whoever had the session started has any use for it.
-    pub(super) async fn rest_later(&self) {
+    pub(crate) async fn rest_later(&self) {
         let id = self.known.id;
         self.context.wheels.of(&id).after(IDLE_AFTER, id).await;
     }
 
     /// Its life slides on while it is attached, not only as its connection comes and goes.
-    pub(super) async fn slide_later(&mut self) {
+    pub(crate) async fn slide_later(&mut self) {
         if self.slides_at.is_none() && matches!(self.phase, Phase::Attached(_)) {
             let ttl = self.context.ttl;
             let wait = (ttl / SLIDES_PER_LIFE).clamp(SLIDE_EVERY_MIN, SLIDE_EVERY_MAX);
@@ -375,7 +375,7 @@ impl Session {
     }
 
     /// A deadline has come: nobody may need the session, or its life slides on.
-    pub(super) fn woken(&mut self) {
+    pub(crate) fn woken(&mut self) {
         if self.slides_at.is_some_and(|at| at <= self.now()) {
             self.slides_at = None;
             if matches!(self.phase, Phase::Attached(_)) {
@@ -386,7 +386,7 @@ impl Session {
     }
 
     /// Its life slides on with each use.
-    pub(super) fn seen(&mut self) {
+    pub(crate) fn seen(&mut self) {
         let at = self.now();
         self.expires_at = at.plus(self.context.ttl);
         self.context.persistence.mark(SoftWrite::SessionSeen {
@@ -406,11 +406,11 @@ impl Session {
             && self.ending.is_none()
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Away | Phase::Attached(_))
     }
 
-    pub(super) fn check_live(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_live(&self) -> Result<(), Refusal> {
         match self.phase {
             Phase::Away | Phase::Attached(_) => Ok(()),
             Phase::Ending(_) | Phase::Retired => Err(Refusal::unavailable()),
@@ -418,7 +418,7 @@ impl Session {
         }
     }
 
-    pub(super) fn tell_shard(&self, message: ShardMessage<SessionBrood>) {
+    pub(crate) fn tell_shard(&self, message: ShardMessage<SessionBrood>) {
         self.context.shards.of(&self.known.id).tell(message);
     }
 }
