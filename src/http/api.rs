@@ -98,9 +98,14 @@ async fn log_in(
     key: Option<CommandKey>,
 ) -> Result<Response, Problem> {
     let (actions, verifier) = (api.actions.asked_from(asker), api.gate.verifier().clone());
-    let retries = api.wrong_tokens.retries_of(asker);
+    let (admission, retries) = (api.admission.clone(), api.wrong_tokens.retries_of(asker));
     let report = change(api, async move {
         let login = verifier.login(&login).await?;
+        let is_back =
+            actions.returning(&token).is_some() || actions.returning_user(&login.user).is_some();
+        if !is_back {
+            admission.check_newcomer()?;
+        }
         let login = LoggedIn {
             user: login.user,
             name: login.name,

@@ -253,6 +253,10 @@ pub(super) fn seat_token(
     fields: &Fields<'_>,
 ) -> Result<Option<String>, Refusal> {
     let token = fields.seat_token()?;
+    if token.is_some() && fields.login()?.is_some() {
+        let detail = "send either login, with a guest's session token, or seat_token";
+        return Err(Refusal::bad_request(detail));
+    }
     if token.is_some() && (headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)) {
         let detail =
             "seat_token makes a session of its own: send neither Authorization nor X-API-Key";

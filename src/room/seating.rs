@@ -297,7 +297,7 @@ impl Seating {
         self.set_tokens(number, tokens)
     }
 
-    /// Takes other generations for a seat. Says whether they are others.
+    /// Takes the generations that the database has for a seat. Says whether they are others.
     pub(super) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
         let place = self.places.get_mut(usize::from(number));
         let Some(occupant) = place.and_then(Place::occupant_mut) else {

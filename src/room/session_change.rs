@@ -3,7 +3,7 @@
 use ractor::ActorProcessingErr;
 
 use super::state::Room;
-use crate::id::SessionId;
+use crate::id::{RoomId, SessionId};
 use crate::persistence::SessionNews;
 use crate::wire::UserView;
 
@@ -16,6 +16,16 @@ pub enum SessionTold {
     Told(SessionNews),
     /// It is not known whether the stream has it.
     Unknown,
+}
+
+impl SessionTold {
+    /// Takes what the commit that changed a session has put into the stream of one of its rooms.
+    pub fn take(news: &mut Vec<SessionNews>, room: RoomId) -> SessionTold {
+        match news.iter().position(|news| news.room == room) {
+            Some(at) => SessionTold::Told(news.swap_remove(at)),
+            None => SessionTold::Untold,
+        }
+    }
 }
 
 /// What has become of a session that sits in a room.

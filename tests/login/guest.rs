@@ -30,6 +30,7 @@ on_both_databases!(
     a_crash_at_any_moment_leaves_the_guest_or_the_user,
     a_client_that_shows_the_guests_token_again_is_the_user,
     the_hold_of_a_guest_who_logs_in_runs_on,
+    a_line_that_drops_while_its_guest_logs_in_turns_the_seat_away,
     a_login_that_ends_ends_the_session_it_was_given_to,
 );
 
@@ -273,6 +274,9 @@ async fn a_login_that_is_no_good_moves_nothing(database: Database) {
         tries(json!(login_of("u9")), token).await,
         expect(400, "INVALID_USER_REFERENCE")
     );
+    let both = json!({ "login": login_of("u1"), "seat_token": "eyJ.." });
+    let both = daemon.post("/v1/sessions", both).by(&guest.token).send();
+    assert_eq!(both.await.refusal(), (400, "BAD_REQUEST"));
     is_as_before(&daemon, &guest).await;
 }
 
@@ -409,15 +413,46 @@ async fn the_hold_of_a_guest_who_logs_in_runs_on(database: Database) {
     logs_in(&daemon, &guest, "u1").await;
     drop(client);
 
+    seat_is_given_up(&daemon, &guest).await;
+    let sql = "SELECT count(*) FROM room_seats";
+    assert_eq!(daemon.store().count(sql).await, 0);
+}
+
+/// Nobody is left to turn the seat away but the hub.
+async fn a_line_that_drops_while_its_guest_logs_in_turns_the_seat_away(database: Database) {
+    let daemon = plan(database)
+        .set("kind.quick.seats", "2")
+        .set("kind.quick.grace", "2s")
+        .set("faults.commit_delay", COMMIT_DELAY)
+        .start()
+        .await;
+    let guest = Player::opens_with(&daemon, json!({ "kind": "quick" })).await;
+    let client = guest.sits_down(&daemon).await;
+
+    let asks = || Box::pin(log_in(&daemon, &guest.token, "u1").send());
+    let (told, writing) = select(asks(), asks()).await.factor_first();
+    assert_eq!(told.refusal(), (503, "UNAVAILABLE"));
+    client.drops_the_line();
+    eventually("the hub knows that the line is gone", async || {
+        let connections = daemon.actors().await.connections;
+        (connections == 0)
+            .then_some(())
+            .ok_or(format!("{connections} connections"))
+    })
+    .await;
+    check(&writing.await.expect(201), &guest, "u1");
+
+    seat_is_given_up(&daemon, &guest).await;
+}
+
+async fn seat_is_given_up(daemon: &Daemon, player: &Player) {
     eventually("the seat is given up", async || {
-        let seat = guest.seat_in_room(&daemon).await;
+        let seat = player.seat_in_room(daemon).await;
         (seat["status"] == "empty")
             .then_some(())
             .ok_or(seat.to_string())
     })
     .await;
-    let sql = "SELECT count(*) FROM room_seats";
-    assert_eq!(daemon.store().count(sql).await, 0);
 }
 
 async fn a_login_that_ends_ends_the_session_it_was_given_to(database: Database) {

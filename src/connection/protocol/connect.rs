@@ -266,11 +266,11 @@ impl Connection {
             TokenKind::Session => {
                 let token = SessionToken::parse(token)
                     .map_err(|error| Refusal::new(Reason::TokenInvalid, error.to_string()))?;
+                if let Some(login) = guest_login(data)? {
+                    return self.as_account(token, &login).await;
+                }
                 let returning = self.context.actions.returning(&token);
                 let pass = self.context.admission.admit(returning.as_ref()).await?;
-                if let Some(login) = guest_login(data)? {
-                    return self.as_account(token, &login, pass).await;
-                }
                 let retries = self.context.wrong_tokens.retries_of(self.asker);
                 Ok(Found {
                     session: self.context.actions.identify(&token, &retries).await?,
@@ -285,13 +285,12 @@ impl Connection {
     }
 
     /// A guest logs in: the session goes on as the user's.
-    async fn as_account(
-        &self,
-        token: SessionToken,
-        login: &str,
-        pass: Pass,
-    ) -> Result<Found, Refusal> {
+    async fn as_account(&self, token: SessionToken, login: &str) -> Result<Found, Refusal> {
         let login = self.context.verifier.login(login).await?;
+        // The guest may have become the user before, whose seat waits then.
+        let returning = self.context.actions.returning(&token);
+        let returning = returning.or_else(|| self.context.actions.returning_user(&login.user));
+        let pass = self.context.admission.admit(returning.as_ref()).await?;
         let logged_in = LoggedIn {
             user: login.user.clone(),
             name: login.name.clone(),

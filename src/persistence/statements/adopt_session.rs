@@ -4,10 +4,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
 use super::Outcomes;
 use super::player_command::{Entry, Session};
-use super::seats;
-use super::seats::keep_others_out;
-use super::session_events;
-use super::session_events::{Asker, Told};
+use super::seats::{self, keep_others_out};
+use super::session_events::{self, Asker, Told};
+use super::sessions;
 use super::users::Users;
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
@@ -29,13 +28,7 @@ const SESSION: Columns = &[
     ("login_until", Type::IntOrNull),
 ];
 
-const TOKEN: Columns = &[
-    ("hash", Type::Bytes),
-    ("session_id", Type::Uuid),
-    ("at", Type::Int),
-];
-
-/// Returns what durable streams tell of it. `order::cut` puts such a command into a group of its own.
+/// Returns what durable streams tell of it. `writer::batching::cut` puts such a command into a group of its own.
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -154,18 +147,12 @@ async fn adopt_session(
         Generations::PER_USER
     );
     let seats = rows(adopt).query(transaction, &sql).await?;
-    let asker = || Asker {
+    let asker = Asker {
         index,
         session: adopt.session,
         words: adopt.words,
     };
-    session_events::of_seats(
-        transaction,
-        std::iter::repeat_with(asker).take(1),
-        seats,
-        now,
-    )
-    .await
+    session_events::of_seats(transaction, &[asker], seats, now).await
 }
 
 /// Where the user has a score already, the better one stays.
@@ -191,16 +178,13 @@ async fn renew_tokens(
 ) -> Result<(), DbErr> {
     let sql = "DELETE FROM session_tokens WHERE session_id IN (SELECT session_id FROM v)";
     rows(adopt).execute(transaction, sql).await?;
-    let mut token = Rows::new(TOKEN);
+    let mut token = Rows::new(sessions::TOKEN);
     token.push([
         adopt.token.0.to_vec().into(),
         adopt.session.0.into(),
         now.0.into(),
     ]);
-    let sql = "INSERT INTO session_tokens (hash, session_id, created_at) \
-               SELECT hash, session_id, at FROM v";
-    token.execute(transaction, sql).await?;
-    Ok(())
+    sessions::insert_tokens(transaction, token).await
 }
 
 fn rows(adopt: &AdoptSession) -> Rows {

@@ -6,8 +6,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::Outcomes;
-use super::session_events;
-use super::session_events::{Asker, Told};
+use super::session_events::{self, Asker, Told};
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
@@ -142,7 +141,8 @@ async fn end_sessions(
         session: end.session,
         words: end.words,
     });
-    session_events::of_seats(transaction, askers, given_up, now).await
+    let askers: Vec<Asker> = askers.collect();
+    session_events::of_seats(transaction, &askers, given_up, now).await
 }
 
 async fn close_rooms(

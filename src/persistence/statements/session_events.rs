@@ -25,6 +25,7 @@ pub(super) struct Told {
 }
 
 /// A command that changes a session as a whole.
+#[derive(Clone, Copy)]
 pub(super) struct Asker {
     /// Its place in the group.
     pub(super) index: usize,
@@ -35,7 +36,7 @@ pub(super) struct Asker {
 /// The news of those seats whose rooms have durable streams. `seats` are rows of room, session, seat, team and user.
 pub(super) async fn of_seats(
     transaction: &DatabaseTransaction,
-    askers: impl Iterator<Item = Asker> + Clone + Send,
+    askers: &[Asker],
     seats: Vec<QueryResult>,
     now: HubTime,
 ) -> Result<Vec<Told>, DbErr> {
@@ -60,7 +61,7 @@ pub(super) async fn of_seats(
     let mut told = Vec::with_capacity(durable.len());
     for row in durable {
         let session: Uuid = row.try_get_by_index(1)?;
-        let Some(asker) = askers.clone().find(|asker| asker.session.0 == session) else {
+        let Some(asker) = askers.iter().find(|asker| asker.session.0 == session) else {
             continue;
         };
         let seat = session_seat(&row)?;

@@ -25,7 +25,7 @@ const SESSION: Columns = &[
     ("login_until", Type::IntOrNull),
 ];
 
-const TOKEN: Columns = &[
+pub(super) const TOKEN: Columns = &[
     ("hash", Type::Bytes),
     ("session_id", Type::Uuid),
     ("at", Type::Int),
@@ -102,13 +102,17 @@ pub(super) async fn open(
              SELECT id, user_id, at, at, expires_at, login_until FROM v",
         )
         .await?;
-    tokens
-        .execute(
-            transaction,
-            "INSERT INTO session_tokens (hash, session_id, created_at) \
-             SELECT hash, session_id, at FROM v",
-        )
-        .await?;
+    insert_tokens(transaction, tokens).await
+}
+
+/// Inserts tokens, each a row of [`TOKEN`].
+pub(super) async fn insert_tokens(
+    transaction: &DatabaseTransaction,
+    tokens: Rows,
+) -> Result<(), DbErr> {
+    let sql = "INSERT INTO session_tokens (hash, session_id, created_at) \
+               SELECT hash, session_id, at FROM v";
+    tokens.execute(transaction, sql).await?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::mailbox::answer;
 use crate::persistence::{
     AdoptSession, Command, Committed, Once, Refused, SessionNews, UserWrite, Write, WriteError,
 };
-use crate::room::{Holding, SessionTold, adopted_words, refusal};
+use crate::room::{Holding, SessionTold, adopted_words};
 use crate::session::message::SessionMessage;
 use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::ShardMessage;
@@ -101,12 +101,7 @@ impl Writing {
 
     /// It is the user's, and these streams tell so already.
     fn adopted(self, mut told: Vec<SessionNews>) {
-        self.tell(|room| {
-            let news = told.iter().position(|news| news.room == room);
-            news.map_or(SessionTold::Untold, |at| {
-                SessionTold::Told(told.swap_remove(at))
-            })
-        });
+        self.tell(|room| SessionTold::take(&mut told, room));
         self.answer(Ok(()));
     }
 
@@ -151,11 +146,7 @@ impl Session {
             context: Arc::clone(&self.context),
             session,
             user: adoption.user.clone(),
-            rooms: self
-                .seats
-                .iter()
-                .map(|seat| (seat.room, seat.code))
-                .collect(),
+            rooms: self.seated_in(),
             me: self.me.clone(),
         };
         let write = Write::once(
@@ -183,9 +174,10 @@ impl Session {
         };
         if let Some(link) = link {
             link.cut(Close::Replaced);
-            for room in self.rooms() {
-                room.away(self.known.id, self.epoch);
-            }
+        }
+        // Also if the line dropped while this was written: its rooms have not heard of that.
+        for room in self.rooms() {
+            room.away(self.known.id, self.epoch);
         }
         let now = self.now();
         let seats = self.seats.iter().map(|seat| Holding {
@@ -206,24 +198,5 @@ impl Session {
         let key = self.known.id;
         self.tell_shard(ShardMessage::Goes { key });
         answer(adopting.reply, Ok(Box::new(seed)));
-    }
-
-    /// It stays as it was, as its end, or its adoption, was refused.
-    pub(crate) fn goes_on(
-        &mut self,
-        ending: Ending,
-        refused: &Refused,
-        link: Option<crate::session::actor::state::Link>,
-    ) {
-        ending.refuse(refusal(refused));
-        match link {
-            Some(link) => {
-                self.phase = Phase::Attached(link);
-                // A room that was rebuilt meanwhile takes the session for away.
-                self.catch_up();
-            }
-            None => self.turn_away(),
-        }
-        self.advance();
     }
 }

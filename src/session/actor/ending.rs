@@ -12,7 +12,7 @@ use crate::mailbox::answer;
 use crate::persistence::{
     Command, Committed, EndSession, Once, Refused, SessionNews, Write, WriteError,
 };
-use crate::room::{Holding, SessionTold, parting_words};
+use crate::room::{Holding, SessionTold, parting_words, refusal};
 use crate::session::message::SessionMessage;
 use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
@@ -86,12 +86,7 @@ impl End {
 
     /// It has ended, and these streams tell so already.
     fn part(self, mut farewells: Vec<SessionNews>) {
-        self.tell(|room| {
-            let told = farewells.iter().position(|told| told.room == room);
-            told.map_or(SessionTold::Untold, |at| {
-                SessionTold::Told(farewells.swap_remove(at))
-            })
-        });
+        self.tell(|room| SessionTold::take(&mut farewells, room));
         self.answer(Ok(()));
     }
 
@@ -139,11 +134,7 @@ impl Session {
         let end = End {
             context: Arc::clone(&self.context),
             session,
-            rooms: self
-                .seats
-                .iter()
-                .map(|seat| (seat.room, seat.code))
-                .collect(),
+            rooms: self.seated_in(),
             me: self.me.clone(),
         };
         let command = Command::EndSession(EndSession {
@@ -155,6 +146,12 @@ impl Session {
         self.context
             .persistence
             .write_then(write, move |result| end.settled(result));
+    }
+
+    /// The rooms in which the session sits.
+    pub(crate) fn seated_in(&self) -> Vec<(RoomId, RoomCode)> {
+        let seats = self.seats.iter();
+        seats.map(|seat| (seat.room, seat.code)).collect()
     }
 
     /// The rooms with durable streams in which the session sits.
@@ -183,6 +180,20 @@ impl Session {
             (Err(refused), Some(ending)) => self.goes_on(ending, &refused, link),
             (Err(_), None) => {}
         }
+    }
+
+    /// It stays as it was, as its end, or its adoption, was refused.
+    pub(super) fn goes_on(&mut self, ending: Ending, refused: &Refused, link: Option<Link>) {
+        ending.refuse(refusal(refused));
+        match link {
+            Some(link) => {
+                self.phase = Phase::Attached(link);
+                // A room that was rebuilt meanwhile takes the session for away.
+                self.catch_up();
+            }
+            None => self.turn_away(),
+        }
+        self.advance();
     }
 
     /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
