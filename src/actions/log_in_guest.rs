@@ -6,8 +6,7 @@ use super::idempotency::Keyed;
 use super::player::{Actions, Found, SessionReport, unanswered};
 use crate::id::{CommandKey, SessionToken, UserId};
 use crate::persistence::{Retries, UserWrite};
-use crate::session::Adoption;
-use crate::session::SessionHandle;
+use crate::session::{Adoption, SessionHandle};
 use crate::wire::{Reason, Refusal, UserView};
 
 /// Who has logged in.

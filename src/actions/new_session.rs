@@ -12,9 +12,7 @@ use crate::persistence::{
     Command, Committed, NewSession, OpenSession, UserWrite, Write, WriteError,
 };
 use crate::room::{Holding, refusal};
-use crate::session::SessionHandle;
-use crate::session::SessionSeed;
-use crate::session::token_until;
+use crate::session::{SessionHandle, SessionSeed, token_until};
 use crate::wire::{Refusal, SessionView, UserView};
 
 /// A session that an action makes, with its only token.

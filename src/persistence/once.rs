@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::queries::read;
+use super::writer::actor::unavailable;
 use super::{Command, Persistence, Refused, Write, WriteError};
 use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
 
@@ -124,9 +125,7 @@ impl Persistence {
         told(match found {
             Ok(Some(refused)) => Err(WriteError::Refused(refused)),
             Ok(None) => Ok(()),
-            Err(_) => Err(WriteError::Refused(
-                crate::persistence::writer::actor::unavailable(),
-            )),
+            Err(_) => Err(WriteError::Refused(unavailable())),
         })
     }
 

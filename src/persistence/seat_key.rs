@@ -2,6 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
+use super::database::address::WRITER_ACQUIRE;
 use super::database::error::Cause;
 use super::{OpenError, Store};
 
@@ -19,7 +20,7 @@ impl Store {
         match keep(connection, fresh, self.shared.clock.now().0).await {
             Ok(key) => Ok(Some(key)),
             Err(error) => Err(OpenError::Unreachable {
-                within: crate::persistence::database::address::WRITER_ACQUIRE,
+                within: WRITER_ACQUIRE,
                 cause: Cause::from(error),
             }),
         }

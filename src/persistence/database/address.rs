@@ -9,11 +9,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::error::{is_damaged, is_out_of_connections, is_refusal};
 use super::lock::Unlocked;
-use super::server;
-use super::server::Server;
+use super::server::{self, Server};
 use super::transaction::never_nested;
-use crate::config::DatabaseConfig;
-use crate::config::sqlite_path;
+use crate::config::{DatabaseConfig, sqlite_path};
 use crate::persistence::OpenError;
 
 /// How long a SQLite connection waits for a lock of another program, such as a backup: as PostgreSQL does,

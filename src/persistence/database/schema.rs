@@ -3,7 +3,7 @@
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-use super::address::Address;
+use super::address::{Address, WRITER_ACQUIRE};
 use super::error::Cause;
 use super::lock::{DaemonLock, Unlocked};
 use crate::config::Config;
@@ -149,7 +149,7 @@ async fn close(lock: &DaemonLock, writer: &DatabaseConnection) {
 
 fn unreachable_now(error: DbErr) -> OpenError {
     OpenError::Unreachable {
-        within: crate::persistence::database::address::WRITER_ACQUIRE,
+        within: WRITER_ACQUIRE,
         cause: Cause::from(error),
     }
 }

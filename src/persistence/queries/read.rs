@@ -11,6 +11,7 @@ use sea_orm::{
 
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
+use crate::persistence::database::publication_rows::offset;
 use crate::persistence::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::token::Generations;
 
@@ -198,7 +199,7 @@ pub(crate) fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
         current_game_id: row.try_get_by_index::<Option<String>>(5)?.map(Into::into),
         stream: StoredStream {
             epoch: row.try_get_by_index::<String>(6)?.into(),
-            top: crate::persistence::database::publication_rows::offset(row.try_get_by_index(7)?),
+            top: offset(row.try_get_by_index(7)?),
             is_continued: is_durable,
             is_durable,
             publications: Vec::new(),

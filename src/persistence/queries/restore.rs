@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use sea_orm::{DatabaseConnection, DbErr, QueryResult};
 use uuid::Uuid;
 
-use super::read;
-use super::read::{ROOMS, SEATS, SESSIONS, token_hash};
+use super::read::{self, ROOMS, SEATS, SESSIONS, token_hash};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::persistence::database::rows::{Rows, Type};
 use crate::persistence::{Persistence, ReadError, StoredRoom, StoredSeat, StoredSession};

@@ -3,8 +3,7 @@
 use sea_orm::{DatabaseConnection, DbErr, QueryResult};
 use uuid::Uuid;
 
-use super::read;
-use super::read::{all, code, token_hash};
+use super::read::{self, all, code, token_hash};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 use crate::persistence::database::rows::{Rows, Type};

@@ -31,7 +31,7 @@ pub(super) async fn apply(
 ) -> Result<(), DbErr> {
     for (index, item) in items.iter().enumerate() {
         if let Command::Sweep(sweep) = &item.command {
-            let swept = crate::persistence::statements::expired::sweep(transaction, sweep).await?;
+            let swept = self::sweep(transaction, sweep).await?;
             outcomes.commit(index, Committed::Swept(swept));
         }
     }

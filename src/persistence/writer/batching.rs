@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use crate::id::{KeyHash, RoomId, SessionId, UserId};
 use crate::persistence::item::Item;
-use crate::persistence::statements::player_command;
-use crate::persistence::statements::player_command::Session;
+use crate::persistence::statements::player_command::{self, Session};
 use crate::persistence::{Command, Scope, UserWrite};
 
 /// How many of the first commands may go in one group. At least one, if there is one.

@@ -12,15 +12,14 @@ use uuid::Uuid;
 
 use super::progress::Progress;
 use crate::clock::HubTime;
-use crate::persistence::SoftWrite;
 use crate::persistence::database::address::Address;
 use crate::persistence::database::error::{
     Class, classify, is_definite_at_commit, is_out_of_connections, is_sync_lost,
 };
 use crate::persistence::database::transaction::begin;
 use crate::persistence::item::Item;
-use crate::persistence::statements;
 use crate::persistence::statements::Outcome;
+use crate::persistence::{SoftWrite, statements};
 
 /// A group, or a step of a longer piece of work, that takes so long talks to a frozen server: no statement may take
 /// more than 5 s there, and commands wait 4 s at most. The connection is cut from outside.

@@ -16,6 +16,7 @@ use crate::clock::HubTime;
 use crate::persistence::WriteError;
 use crate::persistence::database::backoff::Backoff;
 use crate::persistence::database::error::{Class, classify};
+use crate::persistence::database::transaction;
 use crate::persistence::statements::NODE;
 
 /// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
@@ -95,7 +96,7 @@ async fn begin(
     memory_kinds: &[String],
     now: HubTime,
 ) -> Result<RunStart, DbErr> {
-    let transaction = crate::persistence::database::transaction::begin(writer).await?;
+    let transaction = transaction::begin(writer).await?;
     lift_limit(&transaction).await?;
     let stored = run(
         &transaction,
@@ -122,7 +123,7 @@ async fn begin(
 /// Players come from here on, and memory streams move on: whatever ends the run now, other than a planned stop, is a
 /// crash.
 async fn open(writer: &DatabaseConnection, now: HubTime) -> Result<(), DbErr> {
-    let transaction = crate::persistence::database::transaction::begin(writer).await?;
+    let transaction = transaction::begin(writer).await?;
     write_clock(&transaction, now, false).await?;
     transaction.commit().await
 }

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::seating;
-use super::seating::Plan;
+use super::seating::{self, Plan};
 use crate::error::BenchError;
 use crate::hub::Hub;
 use crate::option::IdleOptions;

@@ -7,8 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::player::{Circle, Stage, Voice};
-use super::seating;
-use super::seating::{Plan, Player};
+use super::seating::{self, Plan, Player};
 use crate::counters::Counts;
 use crate::error::BenchError;
 use crate::hub::Hub;

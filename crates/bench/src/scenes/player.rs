@@ -11,8 +11,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::client::{Client, Socket};
 use crate::counters::Tally;
-use crate::frame;
-use crate::frame::{Heard, Stamp};
+use crate::frame::{self, Heard, Stamp};
 use crate::open_loop::Due;
 use crate::report::micros;
 use holdfast_wire::Encoding;

@@ -8,14 +8,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::seating;
-use super::seating::{Plan, Player};
+use super::seating::{self, Plan, Player};
 use crate::client::{Client, ClientError};
 use crate::error::BenchError;
 use crate::hub::Hub;
 use crate::option::StormOptions;
-use crate::progress;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::report::{Report, histogram, micros};
 use holdfast_wire::Encoding;
 use holdfast_wire::id::random_bytes;
