@@ -22,6 +22,9 @@ on_both_databases!(ten_refreshes_of_each_player_lose_and_double_nothing);
 /// Answers the browser may be ahead of the test; each order has one, and is waited for.
 const ANSWERS_AHEAD_MAX: usize = 1;
 
+/// How long a page may take to show that an order was followed.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A phone, in CSS pixels.
 const PHONE_WIDTH: u64 = 390;
 
@@ -77,7 +80,7 @@ impl Browser {
             .arg(folder.path())
             .arg(format!("http://{address}"))
             // The script gives up first, as it can tell what the page showed.
-            .arg((PATIENCE / 2).as_millis().to_string())
+            .arg(ORDER_TIMEOUT.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -465,7 +468,7 @@ async fn a_slow_line_shows_what_is_on_its_way_and_keeps_the_order() {
 #[tokio::test]
 async fn a_line_that_only_looks_alive_is_found_out_when_the_page_or_the_network_wakes() {
     // Were it not asked, the line would be taken for alive for 35 s; no order waits for so long.
-    assert!(PATIENCE / 2 < Duration::from_secs(35));
+    assert!(ORDER_TIMEOUT < Duration::from_secs(35));
     let daemon = Daemon::on(Database::Sqlite).start().await;
     let proxy = Proxy::to(daemon.address()).await;
     let mut browser = Browser::start(proxy.address());

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Database, Player, Refusal, eventually, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, Player, Refusal, SLACK, eventually, on_both_databases,
+};
 
 on_both_databases!(
     five_hundred_players_come_back_to_their_seats_and_miss_nothing,
@@ -21,7 +23,7 @@ const PLAYERS: usize = 5;
 const THINKS_FOR: Duration = Duration::from_millis(500);
 
 /// How long a stop takes that is cut short: far less than one that is not.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(15);
 
 /// A player with all they said and heard.
 struct Seated {
@@ -378,9 +380,8 @@ async fn a_stop_without_its_database_ends_in_time_and_says_so() {
         let status = daemon.stop().await;
 
         assert_eq!(status.code(), Some(1), "the database is {goes}");
-        // A second for the process to go.
         assert!(
-            told.elapsed() < limit + Duration::from_secs(1),
+            told.elapsed() < limit + SLACK,
             "it took {:?}",
             told.elapsed()
         );

@@ -2,11 +2,10 @@
 
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
 
 use super::raw::{LAST, PING, PONG, frame};
 use super::vitals::resident_kib;
-use super::{GRACE, Honest, Raw, Vitals, start};
+use super::{Honest, Raw, Vitals, start};
 use crate::support::{Daemon, Database, Player, Refusal, eventually};
 
 /// Control frames, or pongs, that nobody asked for, in ten seconds.
@@ -62,7 +61,6 @@ async fn a_flood_of_pings_by_clients_that_never_read_takes_no_memory() {
     let honest = Honest::play(&daemon).await;
     let before = Vitals::of(&daemon).await;
     let flood = frame(LAST | PING, &[b'x'; 125]).repeat(1000);
-    let began = Instant::now();
 
     join_all((0..10).map(async |_| {
         let mut raw = Raw::dial(daemon.address()).await;
@@ -76,7 +74,6 @@ async fn a_flood_of_pings_by_clients_that_never_read_takes_no_memory() {
     }))
     .await;
 
-    assert!(began.elapsed() < GRACE, "{:?}", began.elapsed());
     let resident = resident_kib(&daemon);
     assert!(
         resident < before.resident_kib + 8 * 1024,

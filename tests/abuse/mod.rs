@@ -19,16 +19,11 @@ mod slow;
 mod speech;
 mod vitals;
 
-use std::time::Duration;
-
 use honest::Honest;
 use raw::Raw;
 use vitals::Vitals;
 
 use crate::support::{Daemon, Database};
-
-/// What a loaded machine may add to a time limit of the daemon.
-const GRACE: Duration = Duration::from_secs(10);
 
 async fn start() -> Daemon {
     Daemon::on(Database::Sqlite).start().await

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::raw::{CLOSE, upgrade_request};
 use super::vitals::resident_kib;
-use super::{GRACE, Honest, Raw, Vitals, start};
-use crate::support::{Client, Daemon, Database, Player, Proxy, eventually};
+use super::{Honest, Raw, Vitals, start};
+use crate::support::{Client, Daemon, Database, Player, Proxy, SLACK, eventually};
 
 /// Beyond all of these tests: who does not read is cut off for that, and not because it answers no ping, however
 /// long a busy machine takes to fill its queue.
@@ -49,7 +49,7 @@ async fn a_line_that_goes_dead_is_noticed_after_ping_and_pong_and_the_seat_is_ke
     }
 
     assert!(
-        silent.elapsed() < Duration::from_secs(3) + GRACE,
+        silent.elapsed() < Duration::from_secs(3) + SLACK,
         "{:?}",
         silent.elapsed()
     );

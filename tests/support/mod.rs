@@ -41,7 +41,10 @@ pub(crate) use tls::{Certificate, TlsFront};
 
 /// How long any test waits for anything. Far above what a loaded machine needs: running into it means
 /// that the thing does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a loaded machine may add to a time that the daemon keeps.
+pub(crate) const SLACK: Duration = Duration::from_secs(30);
 
 /// How often a start is tried anew because another process took a port first.
 pub(crate) const STARTS_MAX: usize = 5;
