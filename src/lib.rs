@@ -27,6 +27,7 @@
 //! - [`config`]: the settings as types, from file, environment and flags, and what is wrong with them.
 //! - [`telemetry`]: log lines, metrics, and the banner.
 //! - [`limits`]: rate limits by address and by session, for whatever listener a request comes through.
+//! - [`listener`]: accepts HTTP connections for both listeners: their limits, time-outs, health and refusals.
 //! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
 //! - [`persistence`]: the only door to the database: the lock, the writers, the readers, the schema.
@@ -36,8 +37,8 @@
 //! - [`session`]: a user's presence, which outlives its sockets.
 //! - [`actions`]: everything that a player may do, for the socket and for HTTP alike.
 //! - [`connection`]: one socket: its handshake, its commands, its heartbeat.
-//! - [`http`]: the public listener: accepting, the client API, the server API, health, the upgrade to a socket.
-//! - [`admin`]: the private listener: metrics and health.
+//! - [`http`]: the routes of the public listener: the client API, the server API, the upgrade to a socket.
+//! - [`admin`]: the routes of the private listener: metrics, health, and the operators' login.
 //! - [`daemon`]: builds everything in order, supervises it, and stops it in reverse.
 //! - [`cli`]: the commands, and what the process ends with.
 //!
@@ -90,6 +91,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod http;
 pub mod limits;
+pub mod listener;
 pub mod mailbox;
 pub mod matchmaking;
 pub mod persistence;

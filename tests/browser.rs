@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use crate::support::{
     Daemon, Database, ErrorOutput, PATIENCE, Proxy, eventually, on_both_databases, output, program,
+    repeated,
 };
 
-on_both_databases!(ten_refreshes_of_each_player_lose_and_double_nothing);
+on_both_databases!(refreshes_of_each_player_lose_and_double_nothing);
 
 /// Answers the browser may be ahead of the test; each order has one, and is waited for.
 const ANSWERS_AHEAD_MAX: usize = 1;
@@ -299,7 +300,7 @@ fn name_of(number: u64) -> String {
     format!("painted {column}{}", number / 6 + 1)
 }
 
-async fn ten_refreshes_of_each_player_lose_and_double_nothing(database: Database) {
+async fn refreshes_of_each_player_lose_and_double_nothing(database: Database) {
     let daemon = Daemon::on(database).start().await;
     let mut browser = Browser::start(daemon.address());
     browser.opens(ANA.tab, "/").await;
@@ -309,7 +310,7 @@ async fn ten_refreshes_of_each_player_lose_and_double_nothing(database: Database
 
     // What each of them painted, in their order.
     let mut painted: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
-    for _ in 0..10 {
+    for _ in 0..repeated(4, 10) {
         for (seat, (one, other)) in [(ANA, CLEO), (CLEO, ANA)].into_iter().enumerate() {
             let dice = Uuid::new_v4().into_bytes().map(|byte| u64::from(byte) % 36);
             let (own, squares) = (dice[0], &dice[1..13]);

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use jsonwebtoken::Algorithm;
 
 use crate::support::{
-    Client, Daemon, Database, Issuer, Player, Refusal, eventually, on_both_databases,
+    Client, Daemon, Database, Issuer, Player, Refusal, eventually, on_both_databases, repeated,
 };
 
 on_both_databases!(
@@ -18,7 +18,7 @@ on_both_databases!(
     who_must_wait_is_told_when_to_come_and_keeps_the_seat,
     by_seat_token_and_by_login_the_seated_go_first_and_lose_nothing_by_the_wait,
     holds_that_end_while_everything_is_restored_leave_no_session_with_a_seat,
-    a_thousand_seats_held_and_away_survive_twenty_crashes,
+    a_thousand_seats_held_and_away_survive_crash_after_crash,
 );
 
 /// Sockets that are opened at one time: a test's own machine has to make them all.
@@ -333,7 +333,7 @@ async fn seats(daemon: &Daemon, players: &[Player]) -> BTreeSet<(String, u64, St
         .await
 }
 
-async fn a_thousand_seats_held_and_away_survive_twenty_crashes(database: Database) {
+async fn a_thousand_seats_held_and_away_survive_crash_after_crash(database: Database) {
     const GRACE: u64 = 3_600;
     let mut daemon = Daemon::on(database)
         .set("kind.hall.seats", "50")
@@ -348,7 +348,7 @@ async fn a_thousand_seats_held_and_away_survive_twenty_crashes(database: Databas
     let (expected, brief) = (seats(&daemon, &patient).await, seats(&daemon, &hasty).await);
     assert_eq!((expected.len(), brief.len()), (950, 50));
 
-    for round in 0..20 {
+    for round in 0..repeated(4, 20) {
         // Each time others are there, and most of them are not.
         let here: Vec<Player> = patient.iter().skip(round).step_by(10).cloned().collect();
         let some = all_connect(&daemon, &hasty).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Database, Player, Request, eventually, on_both_databases};
+use crate::support::{Daemon, Database, Player, Request, eventually, on_both_databases, repeated};
 
 on_both_databases!(
     what_was_acknowledged_is_there_after_a_crash_and_the_rest_is_whole_or_absent,
@@ -36,7 +36,7 @@ async fn what_was_acknowledged_is_there_after_a_crash_and_the_rest_is_whole_or_a
     let mut daemon = Daemon::on(database).start().await;
     let mut created = 0;
 
-    for _ in 0..10 {
+    for _ in 0..repeated(3, 10) {
         let acknowledged = creates_until_killed(&mut daemon).await;
         daemon.restart().await;
 

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Keys are files, so it reads the configuration; a refusal has the words of the wire.
     ("token", &["clock", "config", "id", "wire"]),
     ("limits", &["wire"]),
+    ("listener", &["config", "limits", "supervisor", "wire"]),
     ("delivery", &["wire"]),
     ("auth", &["config", "id", "wire"]),
     (
@@ -99,6 +100,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "connection",
             "id",
             "limits",
+            "listener",
             "persistence",
             "room",
             "session",
@@ -107,8 +109,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    // It runs on the accept loop of the public listener and answers the same health routes.
-    ("admin", &["http", "id", "wire"]),
+    ("admin", &["auth", "id", "listener", "wire"]),
     (
         "daemon",
         &[
@@ -120,6 +121,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "connection",
             "http",
             "id",
+            "listener",
             "mailbox",
             "matchmaking",
             "persistence",
@@ -142,7 +144,7 @@ const SHELVES: &[(&str, &[&str])] = &[
     ("config/values", &[]),
     ("connection/socket", &[]),
     ("connection/protocol", &["socket"]),
-    ("http/server", &[]),
+    ("http/server_api", &[]),
     ("persistence/database", &[]),
     ("persistence/queries", &["database"]),
     ("persistence/statements", &["database"]),

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use super::attempts::{Attempt, Attempts};
 use super::login::{LOGIN_TTL, LoginSecret, Logins, no_cookie};
-use super::{LIVEZ, LOGIN, METRICS, READYZ};
-use crate::http::{Problem, Secret, bearer, caller_address, is_of_own_page};
+use super::{LOGIN, METRICS};
+use crate::auth::{Secret, bearer};
+use crate::listener::{LIVEZ, Problem, READYZ, caller_address, is_of_own_page};
 use crate::wire::{Reason, Refusal};
 
 /// What anybody who reaches the listener may ask: probes and scrapers need no secret. A login shows its own.

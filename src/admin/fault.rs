@@ -12,7 +12,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::door::{Door, guard};
-use crate::http::{HostRule, Problem, RequestCounts, check_host, observe};
+use crate::listener::{HostRule, Problem, RequestCounts, check_host, observe};
 use crate::wire::{Reason, Refusal};
 
 const PANIC: &str = "/faults/panic";

@@ -20,15 +20,15 @@ use axum::routing::{get, post};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::http::{Health, HostRule, Problem, RequestCounts, check_host, livez, observe, readyz};
+use crate::listener::{
+    Health, HostRule, LIVEZ, Problem, READYZ, RequestCounts, check_host, livez, observe, readyz,
+};
 
 pub use self::door::Door;
 
 #[cfg(feature = "faults")]
 pub use self::fault::{Fault, Faults, fault_router};
 
-const LIVEZ: &str = "/livez";
-const READYZ: &str = "/readyz";
 const METRICS: &str = "/metrics";
 const LOGIN: &str = "/admin/login";
 const LOGOUT: &str = "/admin/logout";

@@ -10,11 +10,14 @@ mod header;
 mod key;
 mod key_set;
 mod metric;
+mod shared_secret;
 mod source;
 mod token;
 mod verifier;
 
 pub use claim::{Grant, Login};
+pub(crate) use shared_secret::{Secret, authorization, bearer};
+
 pub use header::{TokenKind, token_kind};
 pub use token::{SubscriptionError, TokenError};
 pub use verifier::Verifier;

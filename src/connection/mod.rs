@@ -16,7 +16,6 @@ mod protocol;
 mod server_control;
 mod socket;
 mod supervisor;
-mod wrong_tokens;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -35,7 +34,6 @@ use tracing::debug;
 pub use self::admission::Admission;
 pub use self::server_control::Whom;
 pub use self::socket::frame_limits::Meter;
-pub use self::wrong_tokens::WrongTokens;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
@@ -51,7 +49,7 @@ use crate::clock::RunTime;
 use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
-use crate::limits::Asker;
+use crate::limits::{Asker, WrongTokens};
 use crate::supervisor::{Post, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
 

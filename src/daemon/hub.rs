@@ -18,7 +18,7 @@ use crate::auth::Verifier;
 use crate::clock::HubClock;
 use crate::config::Config;
 use crate::connection::Connections;
-use crate::http::PartHealth;
+use crate::listener::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;

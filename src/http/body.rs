@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_LENGTH;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::problem::Problem;
+use crate::listener::Problem;
 use crate::wire::Refusal;
 
 /// The largest body: `settings` four times over, with room for its escapes.

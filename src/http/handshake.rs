@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::list::has;
-use super::problem::Problem;
+use super::header_list::has;
+use crate::listener::Problem;
 use crate::wire::Refusal;
 
 const WEBSOCKET: &str = "websocket";

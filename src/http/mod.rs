@@ -1,34 +1,20 @@
-//! The public listener: the client API, health, and the upgrade to a socket.
+//! The routes of the public listener: the client API, the server API, health, the playground, and the upgrade to a
+//! socket.
 //!
-//! **Owns** the accepted connections until they are upgraded. **Supervised by** the daemon, which
-//! binds first and serves when all is restored. **On failure** a request that panics is answered 500
-//! and nothing else notices; a connection that fails is closed.
+//! **Owns** nothing but the numbers of requests under way. **Supervised by** the daemon. **On failure** a request that
+//! panics is answered 500 and nothing else notices.
 
-mod address;
-mod api;
-mod bare;
 mod body;
-mod caller;
-mod guard;
-mod guess;
+mod client_api;
+mod credentials;
 mod handshake;
-mod health;
-mod key;
-mod limit;
-mod line;
-mod list;
-mod listener;
-mod observe;
+mod header_list;
+mod idempotency_key;
 mod origin;
-mod pace;
-mod problem;
-mod refusal;
+mod playground;
 mod refused_origin;
-mod server;
-mod socket;
-mod stranger;
-mod upgrade;
-mod web;
+mod server_api;
+mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,23 +30,19 @@ use tokio_util::task::TaskTracker;
 use crate::actions::Actions;
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, ServerConfig};
-use crate::connection::{Admission, Connections, WrongTokens};
-
-pub(crate) use caller::{Secret, bearer};
-pub use guard::{HostRule, caller_address, check_host, is_of_own_page};
-pub use health::{
-    DatabaseAnswers, Health, HealthReport, HealthStatus, PartHealth, PartsAnswer, livez, readyz,
+use crate::connection::{Admission, Connections};
+use crate::limits::WrongTokens;
+use crate::listener::{
+    Health, HostRule, LIVEZ, Problem, READYZ, RequestCounts, check_host, health, livez, observe,
+    readyz,
 };
-pub use limit::Limits;
-pub use listener::Listener;
-pub use observe::{RequestCounts, observe};
-pub use problem::Problem;
-pub use upgrade::{UpgradedSocket, Upgrades};
-pub use web::Kill;
 
-use caller::Gate;
-use origin::OriginRule;
-use server::ServerApi;
+pub use self::playground::Kill;
+pub use self::websocket::{UpgradedSocket, Upgrades};
+
+use self::credentials::Gate;
+use self::origin::OriginRule;
+use self::server_api::ServerApi;
 
 /// Changes under way at one time, those included whose clients have hung up. Twice the default
 /// queue of the database, which refuses first as a rule.
@@ -79,8 +61,6 @@ const HOLD: &str = "/v1/rooms/{code}/seats/{seat}/hold";
 const QUICK_MATCH: &str = "/v1/quick-match";
 const HEALTH: &str = "/api/health";
 const SERVER: &str = "/api/{method}";
-const LIVEZ: &str = "/livez";
-const READYZ: &str = "/readyz";
 const KEY_SET: &str = "/.well-known/jwks.json";
 
 /// Every route, as its label in the metrics.
@@ -98,13 +78,13 @@ const ROUTES: &[&str] = &[
     LIVEZ,
     READYZ,
     KEY_SET,
-    web::PLAYGROUND,
-    web::PLAYGROUND_SCRIPT,
-    web::PLAYGROUND_BOARD,
-    web::PLAYGROUND_STYLE,
-    web::PLAYGROUND_ICON,
-    web::CLIENT_SCRIPT,
-    web::KILL,
+    playground::PLAYGROUND,
+    playground::PLAYGROUND_SCRIPT,
+    playground::PLAYGROUND_BOARD,
+    playground::PLAYGROUND_STYLE,
+    playground::PLAYGROUND_ICON,
+    playground::CLIENT_SCRIPT,
+    playground::KILL,
 ];
 
 /// What the public router is made of.
@@ -151,11 +131,11 @@ pub fn router(
     let origins = OriginRule::new(&server.allowed_origins, parts.is_dev);
     let cors = origins.cors();
     let playground = match parts.is_dev {
-        true => web::routes(parts.kill),
+        true => playground::routes(parts.kill),
         false => Router::new(),
     };
     let name = server.listen.to_string();
-    let check_origin = from_fn_with_state(origins.clone(), guard::check_origin);
+    let check_origin = from_fn_with_state(origins.clone(), origin::check_origin);
     let check_host = from_fn_with_state(HostRule::new(server), check_host);
     let api = Api {
         wrong_tokens: parts.connections.wrong_tokens(),
@@ -172,24 +152,27 @@ pub fn router(
         tracker: parts.tracker,
         gate: Gate::new(auth, parts.verifier),
         origins,
-        socket: upgrade::socket_config(client),
+        socket: websocket::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),
         looks: Arc::new(Semaphore::new(LOOKS_MAX)),
     };
     Router::new()
-        .route(WEBSOCKET, get(upgrade::websocket))
-        .route(SERVER, post(server::call))
+        .route(WEBSOCKET, get(websocket::websocket))
+        .route(SERVER, post(server_api::call))
         .route(LIVEZ, get(livez))
         .route(READYZ, get(readyz))
-        .route(SESSIONS, post(api::open_session))
-        .route(SESSION, get(api::session).delete(api::end_session))
-        .route(ROOMS, post(api::open_room))
-        .route(ROOM, get(api::room))
-        .route(JOIN, post(api::join_room))
-        .route(HOLD, post(api::hold_seat))
-        .route(QUICK_MATCH, post(api::quick_match))
-        .route(HEALTH, get(health::health))
-        .route(KEY_SET, get(api::key_set))
+        .route(SESSIONS, post(client_api::open_session))
+        .route(
+            SESSION,
+            get(client_api::session).delete(client_api::end_session),
+        )
+        .route(ROOMS, post(client_api::open_room))
+        .route(ROOM, get(client_api::room))
+        .route(JOIN, post(client_api::join_room))
+        .route(HOLD, post(client_api::hold_seat))
+        .route(QUICK_MATCH, post(client_api::quick_match))
+        .route(HEALTH, get(health))
+        .route(KEY_SET, get(client_api::key_set))
         .merge(playground)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found())

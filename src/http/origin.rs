@@ -4,12 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::refused_origin::RefusedOrigins;
 use crate::config::PageOrigin;
+use crate::listener::{Problem, is_of_host};
+use crate::wire::{Reason, Refusal};
 
 /// How long a browser may remember what it was allowed.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
@@ -87,21 +92,18 @@ impl OriginRule {
     }
 }
 
-/// Whether a page of the host that is asked sent this, as its browser says.
-pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let origin = origins.next().filter(|_| origins.next().is_none());
-    let origin = origin.and_then(|origin| PageOrigin::parse(origin.to_str().ok()?));
-    origin.is_some_and(|origin| is_of_host(&origin, headers.get(HOST)))
-}
-
-fn is_of_host(origin: &PageOrigin, host: Option<&HeaderValue>) -> bool {
-    let (Some(scheme), Some(Ok(host))) = (origin.scheme(), host.map(HeaderValue::to_str)) else {
-        return false;
-    };
-    // The host may leave out the usual port of the page's scheme, so it is read as if it had it.
-    let host = PageOrigin::parse(&format!("{scheme}://{host}"));
-    origin.host().is_some() && host.as_ref() == Some(origin)
+/// Refuses changes that a page of a foreign origin asks for, as the upgrade to a socket does.
+pub(super) async fn check_origin(
+    State(rule): State<OriginRule>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method().is_safe() || rule.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let detail =
+        "this origin may not ask for changes; server.allowed_origins says which origins may";
+    Problem::from(Refusal::new(Reason::PermissionDenied, detail)).into_response()
 }
 
 /// Whether the page comes from a server on the loopback interface, as those that developers run do.

@@ -21,15 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::{Health, Limits, Listener, Parts, router};
+use super::{Parts, router};
 use crate::actions::tests::actions;
 use crate::auth::Verifier;
 use crate::config::{AuthConfig, ClientConfig, Config, ServerConfig};
 use crate::connection::{Admission, Connections};
+use crate::listener::{Health, Limits, Listener};
 use crate::supervisor::Readiness;
 
 /// Far longer than anything here takes; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Hub {
     readiness: Readiness,

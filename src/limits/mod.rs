@@ -8,7 +8,9 @@
 mod failure;
 mod network;
 mod rate;
+mod secret_guesses;
 mod table;
+mod wrong_tokens;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use metrics::counter;
 pub use self::failure::{Attempt, FailureLimit};
 pub use self::network::{Networks, SITE_SHARE, subscriber};
 pub use self::rate::{AddressRateLimit, RateLimit};
+pub use self::secret_guesses::Guesses;
+pub use self::wrong_tokens::WrongTokens;
 
 use crate::wire::{Reason, Refusal};
 

@@ -46,6 +46,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// What a loaded machine may add to a time that the daemon keeps.
 pub(crate) const SLACK: Duration = Duration::from_secs(30);
 
+/// Returns how often something is repeated: `usual` times, or `full` times in a run of `tests/long`.
+pub(crate) fn repeated(usual: usize, full: usize) -> usize {
+    match std::env::var_os("HOLDFAST_TEST_LONG") {
+        Some(_) => full,
+        None => usual,
+    }
+}
+
 /// How often a start is tried anew because another process took a port first.
 pub(crate) const STARTS_MAX: usize = 5;
 

@@ -17,15 +17,15 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::Api;
-use super::address::{asker, origin_of};
 use super::handshake;
-use super::limit::{Slot, Turned};
-use super::list::members;
-use super::listener::Peer;
-use super::problem::Problem;
+use super::header_list::members;
 use crate::config::ClientConfig;
 use crate::connection::{HasConnected, Meter};
 use crate::limits::Asker;
+use crate::listener::Peer;
+use crate::listener::Problem;
+use crate::listener::{Slot, Turned};
+use crate::listener::{asker, origin_of};
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
 

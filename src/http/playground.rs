@@ -15,10 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::time::sleep;
 
-use super::guard::is_from_here;
-use super::listener::Peer;
-use super::origin::is_own_page;
-use super::problem::Problem;
+use crate::listener::{Peer, Problem, is_from_here, is_of_own_page};
 use crate::wire::{Reason, Refusal};
 
 /// Where each file is found.
@@ -63,7 +60,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(kill: Option<Kill>) -> Ro
 /// For the playground's own button on this machine: another page, or a form on it, cannot name this origin as its own,
 /// and one that is served under a name of its own does not name this machine.
 fn kill_hub(peer: &Peer, headers: &HeaderMap, kill: Kill) -> Result<StatusCode, Problem> {
-    if !is_own_page(headers) || !is_from_here(peer, headers) {
+    if !is_of_own_page(headers) || !is_from_here(peer, headers) {
         let detail = "only the playground may have the hub killed";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }

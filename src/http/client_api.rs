@@ -14,15 +14,16 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Api;
-use super::address::asker;
 use super::body;
-use super::caller::{self, Claim};
-use super::guard::caller_address;
-use super::key;
-use super::problem::Problem;
+use super::credentials;
+use super::credentials::Claim;
+use super::idempotency_key;
 use crate::actions::{Actions, Caller, LoggedIn, SessionReport};
 use crate::id::{CommandKey, RoomCode, SessionToken};
 use crate::limits::Asker;
+use crate::listener::Problem;
+use crate::listener::asker;
+use crate::listener::caller_address;
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
@@ -63,8 +64,8 @@ pub(super) async fn open_session(
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body).await?;
     let fields = Fields::parse(&bytes)?;
-    if let Some(token) = caller::seat_token(&parts.headers, &fields)? {
-        let (actions, key) = (api.actions.clone(), key::read(&parts.headers)?);
+    if let Some(token) = credentials::seat_token(&parts.headers, &fields)? {
+        let (actions, key) = (api.actions.clone(), idempotency_key::read(&parts.headers)?);
         let opened = change(
             &api,
             async move { actions.open_session_with(&token, key).await },
@@ -73,14 +74,14 @@ pub(super) async fn open_session(
     }
     if let Some(login) = fields.login()? {
         let token = api.gate.guest_token(&parts.headers)?;
-        let key = key::read(&parts.headers)?;
+        let key = idempotency_key::read(&parts.headers)?;
         return log_in(&api, asker, token, login, key).await;
     }
     let asked = Asked {
         claim: api.gate.claim(&parts.headers, &fields, guesser)?,
         asker,
         wish: (),
-        key: key::read(&parts.headers)?,
+        key: idempotency_key::read(&parts.headers)?,
     };
     let report = act(&api, asked, |actions, caller, (), key| async move {
         actions.open_session(caller, key).await
@@ -170,7 +171,7 @@ pub(super) async fn hold_seat(
     let at_least = Fields::parse(&bytes)?.seconds()?;
     let (code, seat) = place.map(|Path(place)| place).unwrap_or_default();
     let (code, seat) = (room_code(&code)?, seat_number(&seat)?);
-    let (actions, key) = (api.actions.clone(), key::read(&parts.headers)?);
+    let (actions, key) = (api.actions.clone(), idempotency_key::read(&parts.headers)?);
     let seat = change(&api, async move {
         actions.hold_seat(api_key, code, seat, at_least, key).await
     })
@@ -245,7 +246,7 @@ pub(super) async fn end_session(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    let (claim, key) = (api.gate.asking(headers)?, key::read(headers)?);
+    let (claim, key) = (api.gate.asking(headers)?, idempotency_key::read(headers)?);
     let (actions, retries) = (
         api.actions.clone(),
         api.wrong_tokens.retries_of(asker(&request)),
@@ -284,7 +285,7 @@ async fn read<T>(
         claim: api.gate.claim(&parts.headers, &fields, guesser)?,
         asker,
         wish: wish(&fields)?,
-        key: key::read(&parts.headers)?,
+        key: idempotency_key::read(&parts.headers)?,
     })
 }
 

@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::limit::{Capacity, Limits, Slot, Turned};
-use super::line::Line;
-use super::pace::{Pace, Times};
-use super::refusal::turn_away;
+use super::connection_limits::{Capacity, Limits, Slot, Turned};
+use super::rejection::turn_away;
 use super::socket::Socket;
-use super::stranger::Sort;
+use super::timeouts::{Pace, Times};
+use super::transport::Line;
+use super::unused_sockets::Sort;
 
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
 /// come back at once, and then costs each of them a second.
@@ -63,11 +63,11 @@ pub struct Listener {
 
 /// Whose socket a request came through.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+pub struct Peer {
+    pub address: SocketAddr,
     /// The address of this machine that it came to.
-    pub(super) local: SocketAddr,
-    pub(super) slot: Arc<Slot>,
+    pub local: SocketAddr,
+    pub slot: Arc<Slot>,
 }
 
 impl Listener {

@@ -75,7 +75,7 @@ impl Problem {
     }
 
     /// The request names a host that is none of this hub's.
-    pub(super) fn misdirected(host: &str) -> Problem {
+    pub fn misdirected(host: &str) -> Problem {
         let detail = format!(
             "a request to the loopback interface must name localhost, an address, or the host of one of \
              server.allowed_origins as its host, not {host:?}"
@@ -88,7 +88,7 @@ impl Problem {
     }
 
     /// A method that the router takes for another: it takes HEAD where it takes GET.
-    pub(super) fn only_get() -> Problem {
+    pub fn only_get() -> Problem {
         Problem {
             headers: &[("allow", "GET")],
             ..Problem::method_not_allowed()
@@ -96,7 +96,7 @@ impl Problem {
     }
 
     /// An address that takes only the handshake of a WebSocket.
-    pub(super) fn upgrade_required(detail: &'static str) -> Problem {
+    pub fn upgrade_required(detail: &'static str) -> Problem {
         Problem {
             headers: UPGRADE_REQUIRED,
             ..Problem::new(StatusCode::UPGRADE_REQUIRED, "BAD_REQUEST", detail)
@@ -104,7 +104,7 @@ impl Problem {
     }
 
     /// What the HTTP library cannot read.
-    pub(super) fn unreadable() -> Problem {
+    pub fn unreadable() -> Problem {
         let detail = "this is no request that the hub can read";
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
     }
@@ -117,12 +117,12 @@ impl Problem {
         Problem::new(status, "BAD_REQUEST", detail)
     }
 
-    pub(super) fn body_too_large(bytes_max: usize) -> Problem {
+    pub fn body_too_large(bytes_max: usize) -> Problem {
         let detail = format!("a body has at most {bytes_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", detail)
     }
 
-    pub(super) fn body_too_slow(within: Duration) -> Problem {
+    pub fn body_too_slow(within: Duration) -> Problem {
         let detail = format!("the body must arrive within {} seconds", within.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "BAD_REQUEST", detail)
     }
@@ -149,7 +149,7 @@ impl Problem {
     }
 
     /// Turns the answer that carries this problem into its final form.
-    pub(super) fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
+    pub fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
         let text = self.text(request_id);
         // What was counted for another body, as with a HEAD request.
         headers.remove(CONTENT_LENGTH);

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use axum::http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
-use super::guess::Guesses;
 use crate::actions::{Actions, Caller};
-use crate::auth::{TokenKind, Verifier, token_kind};
+use crate::auth::{Secret, TokenKind, Verifier, authorization, bearer, token_kind};
 use crate::clock::WallTime;
 use crate::config::AuthConfig;
 use crate::id::{ApiKeyHash, CommandKey, SessionToken};
+use crate::limits::Guesses;
 use crate::persistence::Retries;
 use crate::session::SessionHandle;
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
@@ -31,10 +29,6 @@ pub(super) struct Gate {
     guesses: Guesses,
     verifier: Verifier,
 }
-
-/// A secret that is only ever compared. Holds its digest, so all comparisons are equally long.
-#[derive(Clone)]
-pub(crate) struct Secret([u8; 32]);
 
 /// Who says to be asking, before a token is looked up.
 #[derive(Debug)]
@@ -152,20 +146,16 @@ impl Gate {
     }
 
     fn check(&self, key: &[u8], asker: Option<IpAddr>) -> Result<ApiKeyHash, Refusal> {
-        match self.guesses.judge(asker, self.knows(key))? {
+        match self
+            .guesses
+            .judge(asker, Secret::is_any(&self.api_keys, key))?
+        {
             true => Ok(ApiKeyHash::of(key)),
             false => Err(Refusal::new(
                 Reason::TokenInvalid,
                 "the API key is not known",
             )),
         }
-    }
-
-    /// Compares with each key, so that the time taken does not tell which one is near.
-    fn knows(&self, key: &[u8]) -> bool {
-        let digest = Sha256::digest(key);
-        let any = |found: Choice, known: &Secret| found | known.0.ct_eq(&digest);
-        self.api_keys.iter().fold(Choice::from(0), any).into()
     }
 }
 
@@ -236,17 +226,6 @@ impl Claim {
     }
 }
 
-impl Secret {
-    pub(crate) fn new(secret: &SecretString) -> Secret {
-        Secret(Sha256::digest(secret.expose_secret().as_bytes()).into())
-    }
-
-    /// Compares in constant time.
-    pub(crate) fn is(&self, text: &[u8]) -> bool {
-        self.0.ct_eq(&Sha256::digest(text)).into()
-    }
-}
-
 /// The seat token with which somebody comes, who then is nobody else.
 pub(super) fn seat_token(
     headers: &HeaderMap,
@@ -263,18 +242,6 @@ pub(super) fn seat_token(
         return Err(Refusal::bad_request(detail));
     }
     Ok(token)
-}
-
-/// The secret behind `Bearer`, if the request came with an `Authorization` of that scheme.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    authorization(headers, "bearer")
-}
-
-/// The secret of an `Authorization` of this scheme.
-fn authorization<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, secret) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case(wanted).then_some(secret.trim())
 }
 
 fn no_token() -> Refusal {
@@ -294,12 +261,6 @@ impl fmt::Debug for Gate {
             .field("guests", &self.guests)
             .field("api_keys", &self.api_keys.len())
             .finish()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret([REDACTED])")
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::listener::Peer;
+use super::accept::Peer;
 use crate::limits::Asker;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -26,7 +26,7 @@ pub(super) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
 /// The address of the client: the right-most one that is not a trusted proxy's.
 ///
 /// What stands further left was written by the client itself, so it proves nothing.
-pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> SocketAddr {
+pub fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> SocketAddr {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if !is_trusted(peer.ip(), proxies) {
         return peer;
@@ -50,7 +50,7 @@ pub(super) fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]
 
 /// The address for which a request counts. None if it came through no socket, or through a proxy that nobody has
 /// configured: all its clients would count as one.
-pub(super) fn asker(request: &Request) -> Asker {
+pub fn asker(request: &Request) -> Asker {
     let peer = request.extensions().get::<Peer>()?;
     let proxies = peer.slot.proxies();
     if is_unknown_proxy(peer.address.ip(), request.headers(), proxies) {

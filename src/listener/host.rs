@@ -8,18 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::address::origin_of;
-use super::listener::Peer;
-use super::origin::{OriginRule, is_own_page};
+use super::accept::Peer;
+use super::client_address::origin_of;
 use super::problem::Problem;
-use crate::config::ServerConfig;
+use crate::config::{PageOrigin, ServerConfig};
 use crate::limits::subscriber;
-use crate::wire::{Reason, Refusal};
 
 /// Characters of a host that a refusal repeats.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -91,23 +89,22 @@ pub async fn check_host(State(rule): State<HostRule>, request: Request, next: Ne
     }
 }
 
-/// Refuses changes that a page of a foreign origin asks for, as the upgrade to a socket does.
-pub(super) async fn check_origin(
-    State(rule): State<OriginRule>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.method().is_safe() || rule.admits(request.headers()) {
-        return next.run(request).await;
-    }
-    let detail =
-        "this origin may not ask for changes; server.allowed_origins says which origins may";
-    Problem::from(Refusal::new(Reason::PermissionDenied, detail)).into_response()
+/// Whether a page of the host that is asked sent this, as its browser says.
+pub fn is_of_own_page(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let origin = origins.next().filter(|_| origins.next().is_none());
+    let origin = origin.and_then(|origin| PageOrigin::parse(origin.to_str().ok()?));
+    origin.is_some_and(|origin| is_of_host(&origin, headers.get(HOST)))
 }
 
-/// Whether a page of the host that is asked sent a request, as its browser says.
-pub fn is_of_own_page(headers: &HeaderMap) -> bool {
-    is_own_page(headers)
+/// Returns whether an origin is that of the host that a request names.
+pub(crate) fn is_of_host(origin: &PageOrigin, host: Option<&HeaderValue>) -> bool {
+    let (Some(scheme), Some(Ok(host))) = (origin.scheme(), host.map(HeaderValue::to_str)) else {
+        return false;
+    };
+    // The host may leave out the usual port of the page's scheme, so it is read as if it had it.
+    let host = PageOrigin::parse(&format!("{scheme}://{host}"));
+    origin.host().is_some() && host.as_ref() == Some(origin)
 }
 
 /// The address that a request comes from, as limits on secrets count it: one that sends X-Forwarded-For is its peer's
@@ -119,7 +116,7 @@ pub fn caller_address(request: &Request) -> Option<IpAddr> {
 }
 
 /// Whether a request comes from this machine, and names it: what a rebound page cannot do.
-pub(super) fn is_from_here(peer: &Peer, headers: &HeaderMap) -> bool {
+pub fn is_from_here(peer: &Peer, headers: &HeaderMap) -> bool {
     is_loopback(peer.address) && hosts(headers, None).all(|host| is_own_name(&host))
 }
 

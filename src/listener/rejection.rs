@@ -13,10 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
-use super::limit::{Slot, Turned};
+use super::connection_limits::{Slot, Turned};
+use super::health::{LIVEZ, READYZ};
 use super::socket::Socket;
-use super::stranger::Sort;
-use super::{LIVEZ, READYZ};
+use super::unused_sockets::Sort;
 
 /// How long a connection has to say what it wants, and how long it has to hear the answer.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -166,8 +166,8 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::http::line::Line;
-    use crate::http::listener::{AnswerBody, http};
+    use crate::listener::accept::{AnswerBody, http};
+    use crate::listener::transport::Line;
 
     const REQUEST: &[u8] = b"POST /v1/rooms HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n";
 

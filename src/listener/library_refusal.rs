@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::listener::{HEADER_BYTES_MAX, HEADERS_MAX};
+use super::accept::{HEADER_BYTES_MAX, HEADERS_MAX};
 use super::problem::Problem;
 
 /// The longest that such a refusal is: a status line and three headers.

@@ -9,7 +9,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use metrics::Counter;
 use parking_lot::Mutex;
 
-use crate::limits::subscriber;
+use super::subscriber;
 
 /// Wrong tokens of an address that are looked up again before they are said to be unknown. All others are looked up
 /// once: a token that somebody was given is found by that, so no limit keeps anybody out.
@@ -76,7 +76,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::limits::wrong_tokens::*;
 
     #[test]
     fn an_address_has_sixty_tokens_looked_up_again_and_others_are_not_concerned() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use metrics::Counter;
 use parking_lot::Mutex;
 
-use crate::limits::subscriber;
+use super::subscriber;
 use crate::wire::{Reason, Refusal};
 
 /// Wrong secrets that an address may show within [`WINDOW`]: far more than a wrong configuration sends before somebody
@@ -28,7 +28,7 @@ const ADDRESSES_MAX: usize = 65_536;
 
 /// The wrong secrets of each address. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Guesses {
+pub struct Guesses {
     table: Arc<Mutex<Table>>,
     limited: Counter,
 }
@@ -57,7 +57,7 @@ enum Verdict {
 
 impl Guesses {
     /// Counts guesses of one sort of secret, by which the metric is labelled.
-    pub(super) fn new(secret: &'static str) -> Guesses {
+    pub fn new(secret: &'static str) -> Guesses {
         Guesses {
             table: Arc::default(),
             limited: metrics::counter!("holdfast_secret_guesses_limited_total", "secret" => secret),
@@ -69,7 +69,7 @@ impl Guesses {
     ///
     /// # Errors
     /// RATE_LIMITED if the address has shown too many wrong ones: then a right one is refused as well.
-    pub(super) fn judge(&self, address: Option<IpAddr>, is_right: bool) -> Result<bool, Refusal> {
+    pub fn judge(&self, address: Option<IpAddr>, is_right: bool) -> Result<bool, Refusal> {
         let Some(address) = address else {
             return Ok(is_right);
         };
@@ -172,7 +172,7 @@ impl fmt::Debug for Guesses {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::limits::secret_guesses::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

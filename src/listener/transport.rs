@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::bare::explain;
-use super::pace::Pace;
+use super::library_refusal::explain;
+use super::timeouts::Pace;
 
 /// Read at a time of what nobody will answer.
 const UNREAD_BYTES: usize = 1024;

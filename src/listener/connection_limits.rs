@@ -14,9 +14,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use super::address::is_trusted;
-use super::pace::HEAD_TIMEOUT;
-use super::stranger::{Sort, Standing, Strangers};
+use super::client_address::is_trusted;
+use super::timeouts::HEAD_TIMEOUT;
+use super::unused_sockets::{Sort, Standing, Strangers};
 use crate::config::ServerConfig;
 use crate::limits::subscriber;
 
@@ -60,7 +60,7 @@ pub struct Limits {
 
 /// Why a connection was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Turned {
+pub enum Turned {
     #[error("the hub holds as many connections as it may")]
     Full,
     #[error("this address holds as many connections as it may")]
@@ -84,7 +84,7 @@ pub(super) struct Capacity {
 
 /// One connection that was admitted. Dropping it makes room for another.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub struct Slot {
     capacity: Arc<Capacity>,
     standing: Standing,
     /// False once it was told to go: somebody else has its place.
@@ -277,7 +277,7 @@ impl Capacity {
 
 impl Slot {
     /// Counts this connection for an address, the first time it is called.
-    pub(super) fn count_for(&self, address: IpAddr) -> Result<(), Turned> {
+    pub fn count_for(&self, address: IpAddr) -> Result<(), Turned> {
         let address = subscriber(address);
         if self.address.get().is_some() {
             return Ok(());
@@ -290,7 +290,7 @@ impl Slot {
         Ok(())
     }
 
-    pub(super) fn proxies(&self) -> &[IpNet] {
+    pub fn proxies(&self) -> &[IpNet] {
         self.capacity.proxies()
     }
 
@@ -310,7 +310,7 @@ impl Slot {
     }
 
     /// The socket has a session.
-    pub(super) fn is_shown(&self) {
+    pub fn is_shown(&self) {
         self.capacity.strangers.known(&self.standing);
     }
 

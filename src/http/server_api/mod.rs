@@ -24,13 +24,13 @@ use uuid::Uuid;
 use self::answer::{Answer, ErrorMode, Outcome, respond, written};
 use self::fields::{Fields, must_be};
 use self::metric::CallCounts;
-use super::Api;
-use super::api::change_within;
-use super::body;
-use super::guard::caller_address;
-use super::problem::Problem;
 use crate::actions::Actions;
 use crate::connection::Connections;
+use crate::http::Api;
+use crate::http::body;
+use crate::http::client_api::change_within;
+use crate::listener::Problem;
+use crate::listener::caller_address;
 use crate::room::Rooms;
 use crate::wire::{ErrorCode, Refusal};
 

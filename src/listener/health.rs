@@ -15,6 +15,12 @@ use tokio::time::timeout;
 
 use crate::supervisor::{Phase, Readiness};
 
+/// The route that answers as long as the process can.
+pub const LIVEZ: &str = "/livez";
+
+/// The route that answers 200 once players are served, and 503 while the hub starts or stops.
+pub const READYZ: &str = "/readyz";
+
 /// Asks the database whether it is there. The question must end by itself within seconds: it is left
 /// to run on when its answer is late.
 pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
@@ -174,7 +180,7 @@ pub async fn readyz(State(health): State<Health>) -> Response {
 }
 
 /// `/api/health`: whether all is well.
-pub(super) async fn health(State(health): State<Health>) -> Response {
+pub async fn health(State(health): State<Health>) -> Response {
     let report = health.report().await;
     let status = match report.status {
         HealthStatus::Ok => StatusCode::OK,
