@@ -149,6 +149,8 @@ const SHELVES: &[(&str, &[&str])] = &[
     ("persistence/queries", &["database"]),
     ("persistence/statements", &["database"]),
     ("persistence/writer", &["database", "statements"]),
+    ("room/rules", &[]),
+    ("room/core", &["rules"]),
     ("session/actor", &[]),
 ];
 
@@ -247,6 +249,96 @@ fn shelves_import_only_the_siblings_beneath_them() {
         }
     }
     report(&faults);
+}
+
+/// Files in one folder, its `mod.rs` included: as many as a reader takes in at a glance.
+const FOLDER_FILES_MAX: usize = 14;
+
+#[test]
+fn folders_hold_no_more_files_than_a_reader_takes_in() {
+    let crates = ["crates/wire/src", "crates/bench/src", "migration/src"].map(str::to_owned);
+    let mut folders_left: Vec<String> = crates.into_iter().chain(["src".to_owned()]).collect();
+    let mut faults = Vec::new();
+    while let Some(folder) = folders_left.pop() {
+        folders_left.extend(folders(&folder));
+        let entries = fs::read_dir(&folder).unwrap();
+        let is_code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+        let files = entries.map(|entry| entry.unwrap().path()).filter(is_code);
+        // A migration is never changed, and there is no order of them but by time.
+        let files = files.filter(|file| !module_of_file(file).starts_with("m2"));
+        let count = files.count();
+        if count > FOLDER_FILES_MAX {
+            faults.push(format!("{folder} has {count} files"));
+        }
+    }
+    report(&faults);
+}
+
+/// Files of one folder that may need each other, directly or not.
+const CIRCLE_FILES_MAX: usize = 5;
+
+#[test]
+fn no_circle_of_imports_inside_a_folder_is_large() {
+    let mut folders_left = vec!["src".to_owned()];
+    let mut faults = Vec::new();
+    while let Some(folder) = folders_left.pop() {
+        folders_left.extend(folders(&folder));
+        let imports = sibling_imports(&folder);
+        for file in imports.keys() {
+            let circle: Vec<&String> = reachable(file, &imports)
+                .into_iter()
+                .filter(|other| reachable(other, &imports).contains(file))
+                .collect();
+            if circle.len() > CIRCLE_FILES_MAX {
+                faults.push(format!("{folder}: {file} is in a circle with {circle:?}"));
+            }
+        }
+    }
+    report(&faults);
+}
+
+/// Which files of a folder each of its files imports from. What a folder's `mod.rs` has is the ground of them all.
+fn sibling_imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let path = folder.trim_start_matches("src").trim_start_matches('/');
+    let own = path.replace('/', "::");
+    let files: Vec<PathBuf> = rust_files(folder)
+        .into_iter()
+        .filter(|file| file.parent() == Some(Path::new(folder)))
+        .collect();
+    let names: BTreeSet<String> = files.iter().map(|file| module_of_file(file)).collect();
+    files
+        .iter()
+        .map(|file| (module_of_file(file), production_code(file)))
+        .filter(|(name, _)| !["mod", "lib", "main"].contains(&name.as_str()))
+        .map(|(name, code)| {
+            let uses = |other: &&String| {
+                let paths = [
+                    format!("super::{other}::"),
+                    format!("crate::{own}::{other}::"),
+                ];
+                **other != name && paths.iter().any(|path| code.contains(path))
+            };
+            let used = names.iter().filter(uses).cloned().collect();
+            (name, used)
+        })
+        .collect()
+}
+
+/// All files that one needs, directly or not.
+fn reachable<'a>(
+    file: &'a String,
+    imports: &'a BTreeMap<String, BTreeSet<String>>,
+) -> BTreeSet<&'a String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![file];
+    while let Some(one) = next.pop() {
+        for used in imports.get(one).into_iter().flatten() {
+            if found.insert(used) {
+                next.push(used);
+            }
+        }
+    }
+    found
 }
 
 #[test]
@@ -494,7 +586,7 @@ fn the_guide_for_clients_tells_each_close_in_its_words_and_whether_to_come_back(
         assert!(number == 1009 || does_come_back != is_terminal, "{number}");
     }
     let guide = read(Path::new("docs/clients.md"));
-    let members = production_code(Path::new("src/room/member.rs"));
+    let members = production_code(Path::new("src/room/rules/members.rs"));
     let unsubscribes = members
         .lines()
         .filter_map(|line| line.strip_prefix("const UNSUBSCRIBE_"));

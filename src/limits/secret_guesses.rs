@@ -172,7 +172,7 @@ impl fmt::Debug for Guesses {
 
 #[cfg(test)]
 mod tests {
-    use crate::limits::secret_guesses::*;
+    use super::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

@@ -76,7 +76,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use crate::limits::wrong_tokens::*;
+    use super::*;
 
     #[test]
     fn an_address_has_sixty_tokens_looked_up_again_and_others_are_not_concerned() {

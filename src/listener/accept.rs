@@ -26,8 +26,9 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::connection_limits::{Capacity, Limits, Slot, Turned};
+use super::library_refusal::HEADER_BYTES_MAX;
 use super::rejection::turn_away;
-use super::socket::Socket;
+use super::socket::{Peer, Socket};
 use super::timeouts::{Pace, Times};
 use super::transport::Line;
 use super::unused_sockets::Sort;
@@ -35,13 +36,6 @@ use super::unused_sockets::Sort;
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
 /// come back at once, and then costs each of them a second.
 const BACKLOG: i32 = 4096;
-
-/// The largest head of a request: cookies of the game's site come along with each, and browsers keep up to 4 KiB in
-/// each cookie. Twice what Node.js takes, and as much as nginx does.
-pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
-
-/// Headers in a head, which is the HTTP library's own limit: the largest that needs no allocation.
-pub(super) const HEADERS_MAX: usize = 100;
 
 /// The read buffer of a connection: a head and some of the body behind it. It grows only as far as a head needs.
 const BUFFER_BYTES_MAX: usize = 40 * 1024;
@@ -59,15 +53,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,
-}
-
-/// Whose socket a request came through.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub address: SocketAddr,
-    /// The address of this machine that it came to.
-    pub local: SocketAddr,
-    pub slot: Arc<Slot>,
 }
 
 impl Listener {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use tracing::warn;
 
-use super::accept::Peer;
+use super::socket::Peer;
 use crate::limits::Asker;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";

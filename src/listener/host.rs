@@ -13,9 +13,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::accept::Peer;
 use super::client_address::origin_of;
 use super::problem::Problem;
+use super::socket::Peer;
 use crate::config::{PageOrigin, ServerConfig};
 use crate::limits::subscriber;
 

@@ -4,8 +4,14 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::accept::{HEADER_BYTES_MAX, HEADERS_MAX};
 use super::problem::Problem;
+
+/// The largest head of a request: cookies of the game's site come along with each, and browsers keep up to 4 KiB in
+/// each cookie. Twice what Node.js takes, and as much as nginx does.
+pub(super) const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// Headers in a head, which is the HTTP library's own limit: the largest that needs no allocation.
+pub(super) const HEADERS_MAX: usize = 100;
 
 /// The longest that such a refusal is: a status line and three headers.
 const BARE_BYTES_MAX: usize = 256;

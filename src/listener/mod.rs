@@ -22,7 +22,7 @@ mod timeouts;
 mod transport;
 mod unused_sockets;
 
-pub use self::accept::{Listener, Peer};
+pub use self::accept::Listener;
 pub use self::client_address::{asker, origin_of};
 pub use self::connection_limits::{Limits, Slot, Turned};
 pub use self::health::{
@@ -33,3 +33,4 @@ pub(crate) use self::host::is_of_host;
 pub use self::host::{HostRule, caller_address, check_host, is_from_here, is_of_own_page};
 pub use self::problem::Problem;
 pub use self::request_log::{RequestCounts, observe};
+pub use self::socket::Peer;

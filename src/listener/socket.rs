@@ -26,6 +26,15 @@ const KEEPALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
+/// Whose socket a request came through.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The address of this machine that it came to.
+    pub local: SocketAddr,
+    pub slot: Arc<Slot>,
+}
+
 /// A socket that gives its slot back when it closes, be it spoken over HTTP or WebSocket by then.
 pub(super) struct Socket {
     stream: TcpStream,

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use super::brood::{Origin, RoomContext, RoomSeed};
-use super::crowd::Crowd;
-use super::halt::Halt;
+use super::core::shutdown::Halt;
+use super::core::{Memory, Phase, Profile, Room};
 use super::handle::Audience;
-use super::journal::{Journal, PublishReply};
-use super::member::Members;
 use super::message::{RoomMessage, Wake};
-use super::notice::{Epoch, SeatNews};
-use super::repeat::Repeats;
-use super::seating::{Occupant, Seating};
-use super::state::{Memory, Phase, Profile, Room};
-use super::stream::Stream;
+use super::registry::{Origin, RoomContext, RoomSeed};
+use super::rules::members::Members;
+use super::rules::publish_dedup::Repeats;
+use super::rules::publish_queue::{Journal, PublishReply};
+use super::rules::seats::{Occupant, Seating};
+use super::rules::stream::Stream;
+use super::rules::write_batching::Crowd;
+use super::seat_event::{Epoch, SeatNews};
 use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{StoredRoom, StoredSeat, StoredStream};

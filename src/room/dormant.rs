@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
 
-use super::brood::Rooms;
+use super::registry::Rooms;
 use crate::id::RoomCode;
 use crate::matchmaking::Supply;
 

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
-use super::journal::Publisher;
-use super::member::Peer;
+use super::core::session_change::RoomNews;
 use super::message::{
     Asked, ClaimRequest, Claimed, HoldRequest, Kept, Memo, Question, RoomMessage, Sitter,
     Subscribing, TakeRequest,
 };
-use super::notice::{ClaimNotice, Epoch};
-use super::session_change::RoomNews;
+use super::rules::members::Peer;
+use super::rules::publish_queue::Publisher;
+use super::seat_event::{ClaimNotice, Epoch};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};

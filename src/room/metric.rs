@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::news::ReleaseReason;
+use super::rules::events::ReleaseReason;
 
 /// One publication in so many of a room is timed on its way to the sockets. Timing costs each member
 /// a sample that is kept until the next upkeep.

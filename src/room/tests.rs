@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::member::{Member, Members, Right};
 use super::message::Asked;
-use super::notice::Epoch;
+use super::rules::members::{Member, Members, Right};
+use super::seat_event::Epoch;
 use super::{Peer, Tie};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::{ConnectionId, SessionId, UserId};

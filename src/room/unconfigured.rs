@@ -1,8 +1,8 @@
 //! Open rooms that are not live: they are started, or, if their kind is not configured any more, end by themselves.
 
-use super::brood::Rooms;
 use super::handle::RoomKey;
-use super::notice::SeatNews;
+use super::registry::Rooms;
+use super::seat_event::SeatNews;
 use crate::id::RoomCode;
 use crate::persistence::{Command, ReleaseSeat, StoredRoom, StoredSeat, WriteError};
 use crate::supervisor::LoadError;
@@ -54,7 +54,7 @@ impl Rooms {
             hold_until: seat.hold_until,
         });
         self.context().persistence.write(release).await?;
-        super::metric::count_release(super::news::ReleaseReason::HoldOver);
+        super::metric::count_release(crate::room::rules::events::ReleaseReason::HoldOver);
         let (session, room) = (seat.session, seat.room);
         let released = SeatNews::Released { room };
         self.context().listener.hear(session, released);

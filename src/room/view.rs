@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::brood::channel;
-use super::kind::Kind;
-use super::notice::Epoch;
-use super::seating::{Occupant, Seating};
-use super::state::{Phase, Profile, Room};
+use super::core::{Phase, Profile, Room};
+use super::registry::channel;
+use super::rules::kind::Kind;
+use super::rules::seats::{Occupant, Seating};
+use super::seat_event::Epoch;
 use crate::persistence::{StoredRoom, StoredSeat};
 use crate::wire::{RoomStatus, RoomView, UserView};
 

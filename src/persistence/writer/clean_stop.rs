@@ -13,10 +13,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::commit::{Committer, flattened};
 use super::downtime::write_clock;
-use super::exclusive_jobs::said;
 use super::progress::Progress;
-use super::task::Committer;
 use crate::clock::HubTime;
 use crate::id::RoomId;
 use crate::persistence::database::backoff::Backoff;
@@ -140,7 +139,7 @@ impl Committer {
             if self.shared.lock.is_held() {
                 let progress = Progress::default();
                 let work = step(self.writer.connection().clone(), progress.clone());
-                match said(self.writer.guarded_while(progress, work).await) {
+                match flattened(self.writer.guarded_while(progress, work).await) {
                     Ok(done) => {
                         stopping.advance();
                         return Ok(done);

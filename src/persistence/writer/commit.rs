@@ -4,12 +4,15 @@ use std::future::{Future, pending};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ractor::ActorRef;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::message::PersistenceMessage;
 use super::progress::Progress;
 use crate::clock::HubTime;
 use crate::persistence::database::address::Address;
@@ -19,6 +22,7 @@ use crate::persistence::database::error::{
 use crate::persistence::database::transaction::begin;
 use crate::persistence::item::Item;
 use crate::persistence::statements::Outcome;
+use crate::persistence::store::Shared;
 use crate::persistence::{SoftWrite, statements};
 
 /// A group, or a step of a longer piece of work, that takes so long talks to a frozen server: no statement may take
@@ -52,6 +56,15 @@ pub(crate) enum Attempt {
     Transient(String),
     /// COMMIT was sent and its answer did not come. If it is stored, these are the outcomes.
     Unknown(Vec<Outcome>),
+}
+
+/// What commits the groups of one lane.
+pub(crate) struct Committer {
+    pub(crate) shared: Arc<Shared>,
+    /// Which lane it serves.
+    pub(super) lane: usize,
+    pub(crate) writer: OwnedMutexGuard<Writer>,
+    pub(super) shell: ActorRef<PersistenceMessage>,
 }
 
 /// The connection that writes. It is replaced when it had to be cut.
@@ -296,5 +309,16 @@ async fn settle_id(connection: &DatabaseConnection, id: Uuid, now: HubTime) -> R
     match row {
         Some(row) => Ok(!row.try_get_by_index::<bool>(0)?),
         None => Err(DbErr::RecordNotFound("the group's id".into())),
+    }
+}
+
+/// Returns the result of guarded work; work that was interrupted has failed as the connection did.
+pub(crate) fn flattened<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
+    match result {
+        Ok(result) => result,
+        Err(Interrupted::Cut) => Err(DbErr::ConnectionAcquire(
+            sea_orm::ConnAcquireErr::ConnectionClosed,
+        )),
+        Err(Interrupted::Panicked) => Err(DbErr::Custom("the transaction panicked".into())),
     }
 }

@@ -11,7 +11,7 @@ use sea_orm::{
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::task::Committer;
+use super::commit::Committer;
 use crate::clock::HubTime;
 use crate::persistence::WriteError;
 use crate::persistence::database::backoff::Backoff;

@@ -1,11 +1,10 @@
 //! What the first writer does alone: the checkpoint at the end, and answers that wait for all that was written.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::ConnectionTrait;
 use tracing::warn;
 
-use super::commit::Interrupted;
+use super::commit::{Committer, flattened};
 use super::queue::{Job, Settled};
-use super::task::Committer;
 
 impl Committer {
     pub(crate) async fn carry_out(&mut self, job: Job) {
@@ -48,7 +47,7 @@ impl Committer {
                     .await
             })
             .await;
-        if let Err(error) = said(result) {
+        if let Err(error) = flattened(result) {
             warn!(%error, "the log was not checkpointed; the next start does it");
         }
     }
@@ -63,14 +62,4 @@ pub(crate) async fn may_begin(settled: Vec<Settled>) -> bool {
         }
     }
     true
-}
-
-pub(crate) fn said<T>(result: Result<Result<T, DbErr>, Interrupted>) -> Result<T, DbErr> {
-    match result {
-        Ok(result) => result,
-        Err(Interrupted::Cut) => Err(DbErr::ConnectionAcquire(
-            sea_orm::ConnAcquireErr::ConnectionClosed,
-        )),
-        Err(Interrupted::Panicked) => Err(DbErr::Custom("the transaction panicked".into())),
-    }
 }

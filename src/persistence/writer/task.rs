@@ -9,14 +9,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use ractor::ActorRef;
 use sea_orm::DbErr;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::actor::unavailable;
 use super::batching;
-use super::commit::{Attempt, Group, Writer};
+use super::commit::{Attempt, Committer, Group};
 use super::exclusive_jobs;
 use super::message::PersistenceMessage;
 use super::queue::Work;
@@ -57,14 +57,6 @@ impl Drop for Farewell {
         // The shell may have gone first; that is how a writer usually ends.
         let _ = self.0.cast(PersistenceMessage::WriterEnded);
     }
-}
-
-pub(crate) struct Committer {
-    pub(crate) shared: Arc<Shared>,
-    /// Which lane it serves.
-    lane: usize,
-    pub(crate) writer: OwnedMutexGuard<Writer>,
-    shell: ActorRef<PersistenceMessage>,
 }
 
 impl Committer {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use ractor::ActorProcessingErr;
 use tracing::{info, warn};
 
-use super::message::{RoomMessage, SeatRead};
-use super::news::ReleaseReason;
-use super::notice::SeatNews;
-use super::state::Room;
+use super::Room;
 use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::StoredSeat;
+use crate::room::message::{RoomMessage, SeatRead};
+use crate::room::rules::events::ReleaseReason;
+use crate::room::seat_event::SeatNews;
 use crate::token::Fault;
 use crate::wire::{Refusal, UserView};
 
@@ -63,7 +63,10 @@ impl Room {
         });
     }
 
-    pub(super) async fn seat_read(&mut self, read: SeatRead) -> Result<(), ActorProcessingErr> {
+    pub(in crate::room) async fn seat_read(
+        &mut self,
+        read: SeatRead,
+    ) -> Result<(), ActorProcessingErr> {
         let SeatRead {
             number,
             session,

@@ -13,14 +13,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 
-use super::journal::{Placed, PublishReply, Publisher};
+use super::publish_queue::{Placed, PublishReply, Publisher};
 use crate::clock::HubTime;
 use crate::id::{KeyHash, RoomId};
 use crate::persistence::{Once, Scope};
 use crate::wire::{Failure, Refusal};
 
 /// How long a key is known, as the protocol has it.
-pub(super) const KNOWN_FOR: Duration = Duration::from_mins(5);
+pub(in crate::room) const KNOWN_FOR: Duration = Duration::from_mins(5);
 
 /// Keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
 const KEYS_MAX: usize = 1_024;
@@ -28,7 +28,7 @@ const KEYS_MAX: usize = 1_024;
 type Outcome = Shared<BoxFuture<'static, Result<Placed, Failure>>>;
 
 /// What is stored with a publication that has a key.
-pub(super) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<Once> {
+pub(in crate::room) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<Once> {
     let answer = serde_json::to_string(placed).expect("a place has text keys only");
     Arc::new(Once {
         scope: Scope::Room(room),
@@ -41,7 +41,7 @@ pub(super) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<Once> {
 
 /// The keys of a room's publications.
 #[derive(Default)]
-pub(super) struct Repeats {
+pub(in crate::room) struct Repeats {
     outcomes: HashMap<Arc<str>, Outcome>,
     /// In the order in which they came.
     ages: VecDeque<(HubTime, Arc<str>)>,
@@ -50,7 +50,7 @@ pub(super) struct Repeats {
 impl Repeats {
     /// Takes a publication with a key. Gives back the reply of the first, which is then to be carried out;
     /// a repeat hears what becomes of the first. One that was refused is no first: it may be tried again.
-    pub(super) fn take(
+    pub(in crate::room) fn take(
         &mut self,
         key: Arc<str>,
         reply: PublishReply,

@@ -1,5 +1,19 @@
 //! A live room: its seats, members and stream, and the common ground of what happens in it.
 
+mod attendance;
+pub(super) mod change;
+pub(super) mod claim;
+mod doubt;
+mod history_loader;
+mod hold;
+mod publish;
+mod release;
+pub(super) mod server_api;
+pub(super) mod session_change;
+pub(in crate::room) mod shutdown;
+mod subscribe;
+mod takeover;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,26 +21,26 @@ use std::time::{Duration, Instant};
 use ractor::{ActorRef, RpcReplyPort};
 use serde_json::value::RawValue;
 
-use super::brood::RoomContext;
-use super::crowd::Crowd;
-use super::game::Keep;
-use super::halt::Halt;
-use super::handle::{Audience, RoomKey};
-use super::journal::Journal;
-use super::kind::{Kind, PRIVATE};
-use super::member::{Members, Peer};
-use super::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wake};
-use super::metric::Share;
-use super::notice::{ClaimNotice, Holding, SeatNews};
-use super::past::Deferred;
-use super::repeat::Repeats;
-use super::seating::{Occupant, Seating};
-use super::stream::Stream;
+use self::history_loader::Deferred;
+use self::server_api::Keep;
+use self::shutdown::Halt;
 use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
 use crate::persistence::{Committed, StoredRoom, Write, WriteError};
+use crate::room::handle::{Audience, RoomKey};
+use crate::room::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wake};
+use crate::room::metric::Share;
+use crate::room::registry::RoomContext;
+use crate::room::rules::kind::{Kind, PRIVATE};
+use crate::room::rules::members::{Members, Peer};
+use crate::room::rules::publish_dedup::Repeats;
+use crate::room::rules::publish_queue::Journal;
+use crate::room::rules::seats::{Occupant, Seating};
+use crate::room::rules::stream::Stream;
+use crate::room::rules::write_batching::Crowd;
+use crate::room::seat_event::{ClaimNotice, Holding, SeatNews};
 use crate::supervisor::{Alive, ShardMessage};
 use crate::wire::{Failure, Publication, Push, Refusal, Shared, push};
 
@@ -314,7 +328,7 @@ impl Room {
             .supply(profile.code, Supply { kind, free });
     }
 
-    pub(super) fn tell_shard(&self, message: ShardMessage<super::brood::RoomBrood>) {
+    pub(super) fn tell_shard(&self, message: ShardMessage<crate::room::registry::RoomBrood>) {
         self.context.shards.of(&self.key).tell(message);
     }
 

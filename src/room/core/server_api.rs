@@ -1,47 +1,28 @@
-//! What a game's own server does in rooms: it speaks, looks, and has the past forgotten.
+//! Answers the questions of a game's own server about one room.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ractor::RpcReplyPort;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::brood::Rooms;
-use super::handle::RoomHandle;
-use super::journal::{Entry, Placed, PublishReply, Publisher, Said};
-use super::message::{RoomMessage, Wake};
-use super::repeat::KNOWN_FOR;
-use super::state::{Phase, Room};
+use super::{Phase, Room};
 use crate::clock::HubTime;
-use crate::mailbox::{Unanswered, answer, ask};
-use crate::supervisor::LoadError;
+use crate::mailbox::answer;
+use crate::room::message::Wake;
+use crate::room::rules::publish_dedup::KNOWN_FOR;
+use crate::room::rules::publish_queue::{Entry, Placed, PublishReply, Publisher, Said};
+use crate::room::server_api::Word;
 use crate::wire::{
     ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult,
-    Publication, Reason, Refusal, Tags,
+    Publication, Reason, Refusal,
 };
-
-/// Open channels of this node that nobody listens to and that keep what a game's server said. At most a gigabyte
-/// with the histories that ship; beyond it, what is said to nobody is forgotten.
-pub(super) const UNHEARD_MAX: usize = 4_096;
 
 /// The most of a history in one answer: a game's server reads it whole before it reads on.
 const HISTORY_BYTES_MAX: usize = 4 << 20;
 
-/// Something that a game's server says.
-#[derive(Debug, Clone)]
-pub struct Word {
-    /// Valid JSON on one line.
-    pub data: Bytes,
-    pub tags: Option<Arc<Tags>>,
-    /// For those who listen now: it has no place in the stream.
-    pub is_passing: bool,
-    /// Says that two of them are one.
-    pub key: Option<Arc<str>>,
-}
-
 /// What a game's server asks a room.
-pub(super) enum GameQuestion {
+pub(in crate::room) enum GameQuestion {
     Publish {
         word: Word,
         /// When the room was asked.
@@ -73,114 +54,13 @@ impl GameQuestion {
 
 /// Keeps an open channel to which nobody listens.
 #[derive(Debug)]
-pub(super) struct Keep {
+pub(in crate::room) struct Keep {
     until: HubTime,
     _place: OwnedSemaphorePermit,
 }
 
-impl Rooms {
-    /// Publishes to a channel; a room with seats is started for it. Delivered when this returns, and committed if
-    /// the stream is durable.
-    ///
-    /// # Errors
-    /// 107 for what is no channel's name, 102 if there is none by it, 1003 for a room that is closed, 100.
-    pub async fn publish(&self, channel: &str, word: Word) -> Result<Placed, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::Publish {
-            word: word.clone(),
-            since: Instant::now(),
-            reply,
-        })
-        .await
-    }
-
-    /// Who is in a channel.
-    ///
-    /// # Errors
-    /// 108 where the kind has no presence; 102, 107, 100.
-    pub async fn presence(&self, channel: &str) -> Result<PresenceResult, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::Presence { reply })
-            .await
-    }
-
-    /// How many are in a channel.
-    ///
-    /// # Errors
-    /// As of [`Rooms::presence`].
-    pub async fn presence_stats(&self, channel: &str) -> Result<PresenceStatsResult, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::PresenceStats { reply })
-            .await
-    }
-
-    /// What was said in a channel.
-    ///
-    /// # Errors
-    /// 108 where the kind keeps no history, 112 for another epoch; 102, 107, 100.
-    pub async fn history(&self, request: HistoryRequest) -> Result<HistoryResult, Failure> {
-        self.ask_game(&request.channel, |reply| GameQuestion::History {
-            request: request.clone(),
-            reply,
-        })
-        .await
-    }
-
-    /// Forgets what was said in a channel; its epoch and the numbers given stay.
-    ///
-    /// # Errors
-    /// As of [`Rooms::history`].
-    pub async fn remove_history(&self, channel: &str) -> Result<(), Failure> {
-        self.ask_channel(channel, |room| async move { room.remove_history().await })
-            .await
-    }
-
-    /// The channels that somebody hears, and how many do.
-    pub fn heard(&self) -> Vec<(Arc<str>, usize)> {
-        let rooms = self.all().into_iter();
-        let heard = rooms.map(|room| (Arc::clone(room.channel()), room.audience()));
-        heard.filter(|(_, audience)| *audience > 0).collect()
-    }
-
-    async fn ask_game<T: Send + 'static>(
-        &self,
-        channel: &str,
-        question: impl Fn(RpcReplyPort<Result<T, Failure>>) -> GameQuestion,
-    ) -> Result<T, Failure> {
-        self.ask_channel(channel, |room| {
-            let question = &question;
-            async move {
-                let message = |reply| RoomMessage::Game(Box::new(question(reply)));
-                ask(&room.actor, message).await
-            }
-        })
-        .await
-    }
-
-    /// Asks the room of a channel.
-    async fn ask_channel<T, F>(
-        &self,
-        channel: &str,
-        question: impl Fn(RoomHandle) -> F,
-    ) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<Result<T, Failure>, Unanswered>>,
-    {
-        let key = self.kinds().room_key(channel)?;
-        let found = self.ask(&key, |room| {
-            // The code may be that of a room of another kind.
-            let asked = (**room.channel() == *channel).then(|| question(room));
-            async move {
-                match asked {
-                    Some(asked) => asked.await.map(Some),
-                    None => Ok(None),
-                }
-            }
-        });
-        let found = found.await.map_err(|LoadError| ErrorCode::Internal)?;
-        found.flatten().ok_or(ErrorCode::UnknownChannel)?
-    }
-}
-
 impl Room {
-    pub(super) async fn answer_game(&mut self, question: GameQuestion) {
+    pub(in crate::room) async fn answer_game(&mut self, question: GameQuestion) {
         match question {
             GameQuestion::Publish { word, since, reply } => {
                 self.hear_game(word, since, PublishReply::new(Publisher::Caller(reply)))
@@ -283,7 +163,7 @@ impl Room {
     }
 
     /// The time for which the channel was kept may be over. Says whether it is.
-    pub(super) async fn is_kept_no_longer(&mut self) -> bool {
+    pub(in crate::room) async fn is_kept_no_longer(&mut self) -> bool {
         let now = self.now();
         match &self.keep {
             Some(keep) if keep.until > now => {

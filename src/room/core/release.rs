@@ -6,20 +6,20 @@ use std::time::Duration;
 use ractor::{ActorProcessingErr, RpcReplyPort};
 use tracing::{debug, warn};
 
-use super::deed::Hear;
-use super::message::{Change, Wake};
-use super::metric::count_release;
-use super::news::{EMPTY, News, ReleaseReason, SeatNote};
-use super::notice::SeatNews;
-use super::seat::refusal;
-use super::seating::Occupant;
+use super::claim::refusal;
 use super::session_change::SessionTold;
-use super::state::{Phase, Room};
+use super::{Phase, Room};
 use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::{Command, Once, Refused, ReleaseSeat, Write, WriteError};
+use crate::room::message::{Change, Wake};
+use crate::room::metric::count_release;
+use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatNote};
+use crate::room::rules::queued_change::Hear;
+use crate::room::rules::seats::Occupant;
+use crate::room::seat_event::SeatNews;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
@@ -32,7 +32,7 @@ const SOLITARY_TTL: Duration = Duration::from_mins(1);
 
 impl Room {
     /// An explicit leave.
-    pub(super) fn release(
+    pub(in crate::room) fn release(
         &mut self,
         session: SessionId,
         once: Option<Arc<Once>>,
@@ -56,7 +56,7 @@ impl Room {
     }
 
     /// A hold is over, unless its holder came back in time.
-    pub(super) async fn hold_over(&mut self, number: u16, hold_until: HubTime) {
+    pub(in crate::room) async fn hold_over(&mut self, number: u16, hold_until: HubTime) {
         let now = self.now();
         let holder = self.seating.occupant(number);
         if holder.is_none_or(|holder| holder.hold_until != Some(hold_until)) {
@@ -212,7 +212,7 @@ impl Room {
     }
 
     /// Takes note that seats are free, and of the moment at which all are.
-    pub(super) async fn seats_freed(&mut self) {
+    pub(in crate::room) async fn seats_freed(&mut self) {
         self.offer();
         if self.profile.is_some() && self.seating.is_vacant() && self.phase == Phase::Open {
             self.vacancy += 1;
@@ -226,7 +226,7 @@ impl Room {
     }
 
     /// The room was empty for so long that it closes, unless somebody came meanwhile.
-    pub(super) fn close_if_vacant(&mut self, vacancy: u64) {
+    pub(in crate::room) fn close_if_vacant(&mut self, vacancy: u64) {
         let Some(profile) = &self.profile else {
             return;
         };

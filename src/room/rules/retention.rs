@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::history_memory::HistoryShare;
 use crate::clock::HubTime;
+use crate::room::history_memory::HistoryShare;
 use crate::wire::Publication;
 
 /// The newest publications of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(in crate::room) struct Kept {
     publications: VecDeque<Publication>,
     bytes: usize,
     /// In an open channel, whose history counts with all others.
@@ -17,36 +17,36 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Counts what is kept from here on with all other open channels.
-    pub(super) fn count_with(&mut self, share: HistoryShare) {
+    pub(in crate::room) fn count_with(&mut self, share: HistoryShare) {
         for publication in &self.publications {
             share.add(publication.weight(), publication.time);
         }
         self.share = Some(share);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::room) fn len(&self) -> usize {
         self.publications.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::room) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(super) fn oldest(&self) -> Option<&Publication> {
+    pub(in crate::room) fn oldest(&self) -> Option<&Publication> {
         self.publications.front()
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Publication> {
+    pub(in crate::room) fn iter(&self) -> impl DoubleEndedIterator<Item = &Publication> {
         self.publications.iter()
     }
 
     /// So many of the newest, at most all.
-    pub(super) fn newest(&self, count: usize) -> impl Iterator<Item = &Publication> {
+    pub(in crate::room) fn newest(&self, count: usize) -> impl Iterator<Item = &Publication> {
         let from = self.publications.len().saturating_sub(count);
         self.publications.range(from..)
     }
 
-    pub(super) fn push(&mut self, publication: Publication) {
+    pub(in crate::room) fn push(&mut self, publication: Publication) {
         let weight = publication.weight();
         if let Some(share) = &self.share {
             share.add(weight, publication.time);
@@ -56,12 +56,12 @@ impl Kept {
     }
 
     /// Puts one before all others, as it is read from the rows of a durable stream, which no open channel has.
-    pub(super) fn push_oldest(&mut self, publication: Publication) {
+    pub(in crate::room) fn push_oldest(&mut self, publication: Publication) {
         self.bytes += publication.weight();
         self.publications.push_front(publication);
     }
 
-    pub(super) fn drop_oldest(&mut self) {
+    pub(in crate::room) fn drop_oldest(&mut self) {
         let Some(oldest) = self.publications.pop_front() else {
             return;
         };
@@ -73,7 +73,7 @@ impl Kept {
     }
 
     /// Drops the oldest while all histories together take more memory than they may.
-    pub(super) fn fit_into_memory(&mut self) {
+    pub(in crate::room) fn fit_into_memory(&mut self) {
         let before = self.len();
         while self.len() > 0 && self.share.as_ref().is_some_and(HistoryShare::is_exceeded) {
             self.drop_oldest();
@@ -82,7 +82,7 @@ impl Kept {
     }
 
     /// Drops what is older than a moment, for want of memory.
-    pub(super) fn forget_before(&mut self, moment: HubTime) {
+    pub(in crate::room) fn forget_before(&mut self, moment: HubTime) {
         let before = self.len();
         while self.oldest().is_some_and(|oldest| oldest.time < moment) {
             self.drop_oldest();

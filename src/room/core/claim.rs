@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
-use super::deed::Hear;
-use super::message::{Change, ClaimRequest, Claimed};
-use super::news::{News, SeatNote};
-use super::notice::SeatNews;
-use super::seating::{Claim, Occupant, Seating};
-use super::state::{ClaimReply, Phase, Room};
+use super::{ClaimReply, Phase, Room};
 use crate::persistence::{ClaimSeat, Command, Committed, NewSeat, Refused, Write, WriteError};
+use crate::room::message::{Change, ClaimRequest, Claimed};
+use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::queued_change::Hear;
+use crate::room::rules::seats::{Claim, Occupant, Seating};
+use crate::room::seat_event::SeatNews;
 use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 
@@ -19,7 +19,7 @@ use crate::wire::{Reason, Refusal};
 const CLAIM_WAITERS_MAX: usize = 16;
 
 impl Room {
-    pub(super) fn claim(&mut self, request: ClaimRequest) {
+    pub(in crate::room) fn claim(&mut self, request: ClaimRequest) {
         let choice = self.check_open().and_then(|()| {
             self.seating.claim(
                 &self.kind,
@@ -97,7 +97,7 @@ impl Room {
 
     /// Persistence knows what became of a change. An error ends the actor: what the database holds
     /// is not what the room believes, so it is rebuilt from there.
-    pub(super) async fn settled(
+    pub(in crate::room) async fn settled(
         &mut self,
         change: Change,
         result: Result<Committed, WriteError>,
@@ -213,7 +213,7 @@ impl Room {
     }
 
     /// Everybody hears of a new holder, and that the room is complete if it is.
-    pub(super) fn announce_held(&mut self, number: u16, occupant: &Occupant) {
+    pub(in crate::room) fn announce_held(&mut self, number: u16, occupant: &Occupant) {
         let grace = self
             .profile
             .as_ref()

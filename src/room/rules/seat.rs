@@ -1,11 +1,45 @@
 //! One seat of a room: who has it, and what is being written about it.
 
-use super::seating::{Claim, Occupant};
+use super::seats::Claim;
+use crate::clock::HubTime;
 use crate::id::SessionId;
+use crate::room::seat_event::Epoch;
+use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
+use crate::wire::{SeatStatus, UserView};
+use std::time::Duration;
+
+/// Who has a seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::room) struct Occupant {
+    pub(in crate::room) session: SessionId,
+    pub(in crate::room) user: UserView,
+    /// The newest attachment of the session that the room has heard of.
+    pub(in crate::room) epoch: Epoch,
+    /// None while held; the end of the hold while away.
+    pub(in crate::room) hold_until: Option<HubTime>,
+    /// The hold as it was last published, marked for its row, and scheduled. It lags behind while a change of the
+    /// seat is being written.
+    pub(in crate::room) recorded: Option<HubTime>,
+    pub(in crate::room) tokens: Generations,
+}
+
+impl Occupant {
+    /// When a hold that begins now will end.
+    pub(in crate::room) fn hold_from(now: HubTime, grace: Duration) -> HubTime {
+        now.plus(grace)
+    }
+
+    pub(in crate::room) fn status(&self) -> SeatStatus {
+        match self.hold_until {
+            None => SeatStatus::Held,
+            Some(_) => SeatStatus::Away,
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::room) enum Place {
     Empty,
     Claimed(Occupant),
     Taken(Occupant),
@@ -15,7 +49,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    pub(super) fn occupant(&self) -> Option<&Occupant> {
+    pub(in crate::room) fn occupant(&self) -> Option<&Occupant> {
         match self {
             Place::Empty => None,
             Place::Claimed(occupant)
@@ -25,7 +59,7 @@ impl Place {
         }
     }
 
-    pub(super) fn occupant_mut(&mut self) -> Option<&mut Occupant> {
+    pub(in crate::room) fn occupant_mut(&mut self) -> Option<&mut Occupant> {
         match self {
             Place::Empty => None,
             Place::Claimed(occupant)
@@ -35,7 +69,7 @@ impl Place {
         }
     }
 
-    pub(super) fn taken(&self) -> Option<&Occupant> {
+    pub(in crate::room) fn taken(&self) -> Option<&Occupant> {
         match self {
             Place::Taken(occupant) | Place::Moving(occupant) => Some(occupant),
             Place::Empty | Place::Claimed(_) | Place::Releasing(_) => None,
@@ -43,7 +77,7 @@ impl Place {
     }
 
     /// Who sits here, unless a change of that is being written.
-    pub(super) fn settled(&self) -> Option<&Occupant> {
+    pub(in crate::room) fn settled(&self) -> Option<&Occupant> {
         match self {
             Place::Taken(occupant) => Some(occupant),
             Place::Empty | Place::Claimed(_) | Place::Moving(_) | Place::Releasing(_) => None,
@@ -51,7 +85,7 @@ impl Place {
     }
 
     /// The answer to a claim of a user who has this seat already.
-    pub(super) fn claimed_again(
+    pub(in crate::room) fn claimed_again(
         &self,
         session: SessionId,
         number: u16,

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::persistence::StoredPublication;
 use crate::wire::Publication;
 
-pub(super) fn to_stored(publication: &Publication) -> StoredPublication {
+pub(in crate::room) fn to_stored(publication: &Publication) -> StoredPublication {
     StoredPublication {
         offset: publication.offset,
         data: publication.data.clone(),
@@ -20,7 +20,7 @@ pub(super) fn to_stored(publication: &Publication) -> StoredPublication {
 }
 
 /// Written by this hub, so it reads back; what does not is forgotten, not the message.
-pub(super) fn restored(stored: StoredPublication) -> Publication {
+pub(in crate::room) fn restored(stored: StoredPublication) -> Publication {
     fn read<T: DeserializeOwned>(json: Option<Bytes>) -> Option<Arc<T>> {
         let json = json?;
         serde_json::from_slice(&json).ok().map(Arc::new)
@@ -34,7 +34,7 @@ pub(super) fn restored(stored: StoredPublication) -> Publication {
     }
 }
 
-pub(super) fn json<T: Serialize>(value: &T) -> Bytes {
+pub(in crate::room) fn json<T: Serialize>(value: &T) -> Bytes {
     serde_json::to_vec(value)
         .expect("what the hub stores has text keys only")
         .into()

@@ -7,18 +7,18 @@
 use std::sync::Arc;
 
 use super::kind::Kind;
-use super::notice::Epoch;
-pub(super) use super::occupant::Occupant;
-use super::place::Place;
+pub(in crate::room) use super::seat::Occupant;
+use super::seat::Place;
 use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
 use crate::persistence::StoredSeat;
+use crate::room::seat_event::Epoch;
 use crate::token::{Claims, Fault, Generations, Worth};
 use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
 /// What a claim leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(in crate::room) enum Claim {
     /// The session sits there already.
     Sits(u16),
     /// The session's claim for this seat is being written.
@@ -29,7 +29,7 @@ pub(super) enum Claim {
 
 /// What comes of a seat token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Presented {
+pub(in crate::room) enum Presented {
     Good,
     /// The seat is changing hands this moment: look again when that is known.
     Later,
@@ -41,13 +41,13 @@ pub(super) enum Presented {
 
 /// The seats of one room.
 #[derive(Debug, Clone)]
-pub(super) struct Seating {
+pub(in crate::room) struct Seating {
     places: Vec<Place>,
 }
 
 impl Seating {
     /// Empty seats, as many as the kind has, or more if some were taken when it had more.
-    pub(super) fn new(seats: u16, taken: &[StoredSeat]) -> Seating {
+    pub(in crate::room) fn new(seats: u16, taken: &[StoredSeat]) -> Seating {
         let taken = taken.iter().map(|seat| usize::from(seat.number) + 1);
         let count = taken.fold(usize::from(seats), usize::max);
         Seating {
@@ -56,7 +56,7 @@ impl Seating {
     }
 
     /// Which seat a session would get.
-    pub(super) fn claim(
+    pub(in crate::room) fn claim(
         &self,
         kind: &Kind,
         session: SessionId,
@@ -89,18 +89,18 @@ impl Seating {
     }
 
     /// Keeps an empty seat for a claim that is being written.
-    pub(super) fn reserve(&mut self, number: u16, occupant: Occupant) {
+    pub(in crate::room) fn reserve(&mut self, number: u16, occupant: Occupant) {
         debug_assert_eq!(self.places[usize::from(number)], Place::Empty);
         self.places[usize::from(number)] = Place::Claimed(occupant);
     }
 
     /// Puts somebody into a seat, as the database has it.
-    pub(super) fn put(&mut self, number: u16, occupant: Occupant) {
+    pub(in crate::room) fn put(&mut self, number: u16, occupant: Occupant) {
         self.places[usize::from(number)] = Place::Taken(occupant);
     }
 
     /// The claim is committed.
-    pub(super) fn confirm(&mut self, number: u16, name: Arc<str>) -> Option<&Occupant> {
+    pub(in crate::room) fn confirm(&mut self, number: u16, name: Arc<str>) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         if let Place::Claimed(occupant) = place {
             let mut occupant = occupant.clone();
@@ -111,7 +111,7 @@ impl Seating {
     }
 
     /// The claim was refused.
-    pub(super) fn refuse(&mut self, number: u16) {
+    pub(in crate::room) fn refuse(&mut self, number: u16) {
         let place = &mut self.places[usize::from(number)];
         if matches!(place, Place::Claimed(_)) {
             *place = Place::Empty;
@@ -119,7 +119,7 @@ impl Seating {
     }
 
     /// The release is committed. Gives who sat there.
-    pub(super) fn released(&mut self, number: u16) -> Option<Occupant> {
+    pub(in crate::room) fn released(&mut self, number: u16) -> Option<Occupant> {
         let place = &mut self.places[usize::from(number)];
         let Place::Releasing(occupant) = place else {
             return None;
@@ -130,7 +130,7 @@ impl Seating {
     }
 
     /// The session has ended and given up its seat with it.
-    pub(super) fn vacate(&mut self, session: SessionId) -> Option<(u16, Occupant)> {
+    pub(in crate::room) fn vacate(&mut self, session: SessionId) -> Option<(u16, Occupant)> {
         let (number, occupant) = self.occupant_mut(session)?;
         let occupant = occupant.clone();
         self.places[usize::from(number)] = Place::Empty;
@@ -138,7 +138,7 @@ impl Seating {
     }
 
     /// Keeps a seat that is given up until that is written. None if the session has none.
-    pub(super) fn release(&mut self, session: SessionId) -> Option<u16> {
+    pub(in crate::room) fn release(&mut self, session: SessionId) -> Option<u16> {
         let number = self.seat_of(session)?;
         let place = &mut self.places[usize::from(number)];
         *place = Place::Releasing(place.settled()?.clone());
@@ -146,7 +146,7 @@ impl Seating {
     }
 
     /// The same for a hold that is over, if the seat is still away with that very hold.
-    pub(super) fn expire(
+    pub(in crate::room) fn expire(
         &mut self,
         number: u16,
         hold_until: HubTime,
@@ -164,7 +164,7 @@ impl Seating {
     }
 
     /// The release could not be written: the seat stays its holder's. False if it was given up meanwhile.
-    pub(super) fn keep(&mut self, number: u16) -> bool {
+    pub(in crate::room) fn keep(&mut self, number: u16) -> bool {
         let place = &mut self.places[usize::from(number)];
         let Place::Releasing(occupant) = place else {
             return false;
@@ -174,7 +174,7 @@ impl Seating {
     }
 
     /// Takes note that the hold of a seat is recorded as it is now. Returns its holder as it was before that.
-    pub(super) fn record(&mut self, number: u16) -> Option<Occupant> {
+    pub(in crate::room) fn record(&mut self, number: u16) -> Option<Occupant> {
         let place = self.places.get_mut(usize::from(number))?;
         place.taken()?;
         let occupant = place.occupant_mut()?;
@@ -184,7 +184,7 @@ impl Seating {
     }
 
     /// The session has a connection. Returns the seat if it was away until now.
-    pub(super) fn back(&mut self, session: SessionId, epoch: Epoch) -> Option<u16> {
+    pub(in crate::room) fn back(&mut self, session: SessionId, epoch: Epoch) -> Option<u16> {
         let (number, occupant) = self.occupant_mut(session)?;
         if epoch < occupant.epoch {
             return None;
@@ -194,7 +194,7 @@ impl Seating {
     }
 
     /// The session has lost the connection of that epoch. Returns the seat if it was held until now.
-    pub(super) fn away(
+    pub(in crate::room) fn away(
         &mut self,
         session: SessionId,
         epoch: Epoch,
@@ -209,7 +209,7 @@ impl Seating {
     }
 
     /// Moves the end of a hold, never closer. Says whether it has moved: a seat that is held has none.
-    pub(super) fn extend(&mut self, number: u16, hold_until: HubTime) -> bool {
+    pub(in crate::room) fn extend(&mut self, number: u16, hold_until: HubTime) -> bool {
         let Some(Place::Taken(occupant)) = self.places.get_mut(usize::from(number)) else {
             return false;
         };
@@ -224,7 +224,7 @@ impl Seating {
     }
 
     /// What a seat token is worth that says this.
-    pub(super) fn presented(&self, claims: &Claims) -> Presented {
+    pub(in crate::room) fn presented(&self, claims: &Claims) -> Presented {
         let Some(place) = self.places.get(usize::from(claims.seat)) else {
             return Presented::Bad(Fault::Foreign);
         };
@@ -251,14 +251,14 @@ impl Seating {
     }
 
     /// Keeps a seat for a session of its user that is put into it, until that is written.
-    pub(super) fn begin_move(&mut self, number: u16) -> Option<&Occupant> {
+    pub(in crate::room) fn begin_move(&mut self, number: u16) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         *place = Place::Moving(place.settled()?.clone());
         place.taken()
     }
 
     /// The move is committed. Gives who sat there, and who does now.
-    pub(super) fn moved(
+    pub(in crate::room) fn moved(
         &mut self,
         number: u16,
         newcomer: impl FnOnce(&Occupant) -> Occupant,
@@ -274,7 +274,7 @@ impl Seating {
     }
 
     /// The move could not be written: the seat stays its holder's. None if it was given up meanwhile.
-    pub(super) fn end_move(&mut self, number: u16) -> Option<&Occupant> {
+    pub(in crate::room) fn end_move(&mut self, number: u16) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         let Place::Moving(occupant) = place else {
             return None;
@@ -284,12 +284,17 @@ impl Seating {
     }
 
     /// Whether a seat is being taken over.
-    pub(super) fn is_moved(&self, number: u16) -> bool {
+    pub(in crate::room) fn is_moved(&self, number: u16) -> bool {
         matches!(self.places.get(usize::from(number)), Some(Place::Moving(_)))
     }
 
     /// Takes the user and the generations that the database has for a seat. Says whether the latter are others.
-    pub(super) fn correct(&mut self, number: u16, user: UserView, tokens: Generations) -> bool {
+    pub(in crate::room) fn correct(
+        &mut self,
+        number: u16,
+        user: UserView,
+        tokens: Generations,
+    ) -> bool {
         let place = self.places.get_mut(usize::from(number));
         if let Some(occupant) = place.and_then(Place::occupant_mut) {
             occupant.user = user;
@@ -298,7 +303,7 @@ impl Seating {
     }
 
     /// Takes the generations that the database has for a seat. Says whether they are others.
-    pub(super) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
+    pub(in crate::room) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
         let place = self.places.get_mut(usize::from(number));
         let Some(occupant) = place.and_then(Place::occupant_mut) else {
             return false;
@@ -307,27 +312,27 @@ impl Seating {
     }
 
     /// A seat that is being taken over from a session, until that is written.
-    pub(super) fn is_moving(&self, session: SessionId) -> bool {
+    pub(in crate::room) fn is_moving(&self, session: SessionId) -> bool {
         self.places
             .iter()
             .any(|place| matches!(place, Place::Moving(occupant) if occupant.session == session))
     }
 
     /// The seat in which a session sits; neither one that it claims nor one that it gives up.
-    pub(super) fn seat_of(&self, session: SessionId) -> Option<u16> {
+    pub(in crate::room) fn seat_of(&self, session: SessionId) -> Option<u16> {
         self.taken()
             .find(|(_, occupant)| occupant.session == session)
             .map(|(number, _)| number)
     }
 
-    pub(super) fn seat_of_user(&self, user: &UserId) -> Option<u16> {
+    pub(in crate::room) fn seat_of_user(&self, user: &UserId) -> Option<u16> {
         self.taken()
             .find(|(_, occupant)| occupant.user.id == *user)
             .map(|(number, _)| number)
     }
 
     /// Whether the session has anything to do with a seat: it sits, claims one or gives one up.
-    pub(super) fn is_known(&self, session: SessionId) -> bool {
+    pub(in crate::room) fn is_known(&self, session: SessionId) -> bool {
         self.places
             .iter()
             .filter_map(Place::occupant)
@@ -335,29 +340,29 @@ impl Seating {
     }
 
     /// A seat that a session gives up, until that is written.
-    pub(super) fn is_releasing(&self, session: SessionId) -> bool {
+    pub(in crate::room) fn is_releasing(&self, session: SessionId) -> bool {
         self.places
             .iter()
             .any(|place| matches!(place, Place::Releasing(occupant) if occupant.session == session))
     }
 
-    pub(super) fn taken(&self) -> impl Iterator<Item = (u16, &Occupant)> {
+    pub(in crate::room) fn taken(&self) -> impl Iterator<Item = (u16, &Occupant)> {
         (0_u16..)
             .zip(&self.places)
             .filter_map(|(number, place)| Some((number, place.taken()?)))
     }
 
-    pub(super) fn occupant(&self, number: u16) -> Option<&Occupant> {
+    pub(in crate::room) fn occupant(&self, number: u16) -> Option<&Occupant> {
         self.places.get(usize::from(number))?.taken()
     }
 
     /// Who has anything to do with a seat: sits there, claims it or gives it up.
-    pub(super) fn concerned(&self, number: u16) -> Option<&Occupant> {
+    pub(in crate::room) fn concerned(&self, number: u16) -> Option<&Occupant> {
         self.places.get(usize::from(number))?.occupant()
     }
 
     /// Whether a connection has been replaced by a newer one of its session.
-    pub(super) fn is_outdated(&self, session: SessionId, epoch: Epoch) -> bool {
+    pub(in crate::room) fn is_outdated(&self, session: SessionId, epoch: Epoch) -> bool {
         self.places
             .iter()
             .filter_map(Place::occupant)
@@ -365,14 +370,14 @@ impl Seating {
     }
 
     /// A seat is being claimed or given up, and that is not written yet.
-    pub(super) fn is_settling(&self) -> bool {
+    pub(in crate::room) fn is_settling(&self) -> bool {
         self.places
             .iter()
             .any(|place| !matches!(place, Place::Empty | Place::Taken(_)))
     }
 
     /// Seats held and seats away.
-    pub(super) fn count(&self) -> (u32, u32) {
+    pub(in crate::room) fn count(&self) -> (u32, u32) {
         let holders = self.places.iter().filter_map(|place| match place {
             Place::Empty | Place::Claimed(_) => None,
             Place::Taken(occupant) | Place::Moving(occupant) | Place::Releasing(occupant) => {
@@ -385,21 +390,21 @@ impl Seating {
         })
     }
 
-    pub(super) fn is_vacant(&self) -> bool {
+    pub(in crate::room) fn is_vacant(&self) -> bool {
         self.places.iter().all(|place| *place == Place::Empty)
     }
 
     /// Each seat has a holder, held or away.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(in crate::room) fn is_complete(&self) -> bool {
         !self.places.is_empty() && self.places.iter().all(|place| place.taken().is_some())
     }
 
-    pub(super) fn is_empty(&self, number: u16) -> bool {
+    pub(in crate::room) fn is_empty(&self, number: u16) -> bool {
         self.places.get(usize::from(number)) == Some(&Place::Empty)
     }
 
     /// What everybody may see.
-    pub(super) fn views(&self, kind: &Kind) -> Vec<PlaceView> {
+    pub(in crate::room) fn views(&self, kind: &Kind) -> Vec<PlaceView> {
         (0_u16..)
             .zip(&self.places)
             .map(|(seat, place)| {
@@ -425,7 +430,10 @@ impl Seating {
             .find(|(_, place)| place.occupant().is_some_and(|who| who.user.id == *user))
     }
 
-    pub(super) fn occupant_mut(&mut self, session: SessionId) -> Option<(u16, &mut Occupant)> {
+    pub(in crate::room) fn occupant_mut(
+        &mut self,
+        session: SessionId,
+    ) -> Option<(u16, &mut Occupant)> {
         (0_u16..)
             .zip(&mut self.places)
             .filter_map(|(number, place)| Some((number, place.occupant_mut()?)))
@@ -436,7 +444,7 @@ impl Seating {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::kind::Kinds;
+    use crate::room::rules::kind::Kinds;
     use crate::wire::UserView;
 
     const NOW: HubTime = HubTime(1_000_000);

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::deed::Hear;
-use super::message::{Change, HoldRequest, Kept, Sitter};
-use super::news::{News, SeatNote};
-use super::notice::{Holding, SeatNews};
-use super::seat::refusal;
-use super::seating::Occupant;
-use super::state::Room;
+use super::Room;
+use super::claim::refusal;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{Command, HoldSeat, Write, WriteError};
+use crate::room::message::{Change, HoldRequest, Kept, Sitter};
+use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::queued_change::Hear;
+use crate::room::rules::seats::Occupant;
+use crate::room::seat_event::{Holding, SeatNews};
 use crate::wire::{Reason, Refusal};
 
 impl Room {
     /// Keeps an away seat at least so long from now. A seat that is held has no hold that runs, and is
     /// left as it is.
-    pub(super) async fn hold(&mut self, request: HoldRequest) {
+    pub(in crate::room) async fn hold(&mut self, request: HoldRequest) {
         let HoldRequest {
             seat: number,
             at_least,
@@ -74,7 +74,7 @@ impl Room {
 
     /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is
     /// left of it then than a whole hold after that time.
-    pub(super) async fn delayed(&mut self, sitter: &Sitter, by: Duration) {
+    pub(in crate::room) async fn delayed(&mut self, sitter: &Sitter, by: Duration) {
         let Some(profile) = &self.profile else {
             return;
         };

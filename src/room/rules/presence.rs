@@ -8,7 +8,7 @@ use crate::wire::{Encoding, PreparedPresence, PresenceResult, PresenceStatsResul
 
 /// The members of a room that are shown to those who ask.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(in crate::room) struct Presence {
     /// Connections of each user.
     users: HashMap<Arc<str>, u32>,
     clients: u32,
@@ -18,13 +18,13 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    pub(super) fn enters(&mut self, user: &Arc<str>) {
+    pub(in crate::room) fn enters(&mut self, user: &Arc<str>) {
         self.clients += 1;
         *self.users.entry(Arc::clone(user)).or_default() += 1;
         self.changed();
     }
 
-    pub(super) fn leaves(&mut self, user: &Arc<str>) {
+    pub(in crate::room) fn leaves(&mut self, user: &Arc<str>) {
         self.clients -= 1;
         if let Entry::Occupied(mut entry) = self.users.entry(Arc::clone(user)) {
             *entry.get_mut() -= 1;
@@ -36,11 +36,11 @@ impl Presence {
     }
 
     /// What is shown of somebody has changed.
-    pub(super) fn changed(&mut self) {
+    pub(in crate::room) fn changed(&mut self) {
         (self.json, self.protobuf) = (None, None);
     }
 
-    pub(super) fn stats(&self) -> PresenceStatsResult {
+    pub(in crate::room) fn stats(&self) -> PresenceStatsResult {
         PresenceStatsResult {
             num_clients: self.clients,
             num_users: u32::try_from(self.users.len()).unwrap_or(u32::MAX),
@@ -48,7 +48,7 @@ impl Presence {
     }
 
     /// As it is encoded; `now` tells who is present if that is not known any more.
-    pub(super) fn prepared(
+    pub(in crate::room) fn prepared(
         &mut self,
         encoding: Encoding,
         now: impl FnOnce() -> PresenceResult,

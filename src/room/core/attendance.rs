@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::message::Wake;
-use super::news::{News, SeatNote};
-use super::notice::{Epoch, SeatNews};
-use super::seating::Occupant;
-use super::state::Room;
+use super::Room;
 use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::persistence::SoftWrite;
+use crate::room::message::Wake;
+use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::seats::Occupant;
+use crate::room::seat_event::{Epoch, SeatNews};
 
 impl Room {
     /// The session has a connection.
-    pub(super) async fn back(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) async fn back(&mut self, session: SessionId, epoch: Epoch) {
         self.members.remove_older(session, epoch);
         let was_away = self.seating.back(session, epoch).is_some();
         if self.seating.is_releasing(session) {
@@ -66,7 +66,7 @@ impl Room {
     }
 
     /// Marks for the row of a seat whether its holder is away, and until when it is kept.
-    pub(super) fn mark_hold(&self, seat: u16, occupant: &Occupant) {
+    pub(in crate::room) fn mark_hold(&self, seat: u16, occupant: &Occupant) {
         let Some(profile) = &self.profile else {
             return;
         };
@@ -102,7 +102,7 @@ impl Room {
     }
 
     /// The session lost the connection of that epoch.
-    pub(super) async fn away(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) async fn away(&mut self, session: SessionId, epoch: Epoch) {
         let Some(profile) = &self.profile else {
             return;
         };
@@ -122,7 +122,7 @@ impl Room {
         self.record(number, Duration::ZERO).await;
     }
 
-    pub(super) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
+    pub(in crate::room) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
         let delay = hold_until.since(self.now());
         self.wake(delay, Wake::Hold { seat, hold_until }).await;
     }

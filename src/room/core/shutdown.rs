@@ -2,16 +2,16 @@
 
 use ractor::RpcReplyPort;
 
-use super::state::{Phase, Room};
+use super::{Phase, Room};
 use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::StoredStream;
 
 /// A room's stream, to be written out. None for an open channel, and where the database has it.
-pub(super) type Handout = Option<(RoomId, StoredStream)>;
+pub(in crate::room) type Handout = Option<(RoomId, StoredStream)>;
 
 /// How far a room is from standing still.
-pub(super) enum Halt {
+pub(in crate::room) enum Halt {
     Running,
     /// Holds stand still and no seat is taken; those who are here play on.
     Paused,
@@ -22,27 +22,27 @@ pub(super) enum Halt {
 }
 
 impl Room {
-    pub(super) fn is_halted(&self) -> bool {
+    pub(in crate::room) fn is_halted(&self) -> bool {
         !matches!(self.halt, Halt::Running)
     }
 
-    pub(super) fn is_frozen(&self) -> bool {
+    pub(in crate::room) fn is_frozen(&self) -> bool {
         matches!(self.halt, Halt::Frozen)
     }
 
-    pub(super) fn pause(&mut self) {
+    pub(in crate::room) fn pause(&mut self) {
         if !self.is_halted() {
             self.halt = Halt::Paused;
             self.offer();
         }
     }
 
-    pub(super) fn freeze(&mut self, reply: RpcReplyPort<Handout>) {
+    pub(in crate::room) fn freeze(&mut self, reply: RpcReplyPort<Handout>) {
         self.halt = Halt::Freezing(reply);
         self.freeze_if_settled();
     }
 
-    pub(super) fn freeze_if_settled(&mut self) {
+    pub(in crate::room) fn freeze_if_settled(&mut self) {
         if self.seating.is_settling() || self.phase == Phase::Closing || !self.journal.is_idle() {
             return;
         }

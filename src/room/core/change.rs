@@ -1,80 +1,29 @@
 //! Changes that are told in the stream. In a durable one the news are written with the change: whoever reads
 //! the stream after a crash finds the news of each seat that is taken or given up.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ractor::ActorProcessingErr;
 
-use super::journal::Said;
-use super::kind::Kind;
-use super::message::{Change, RoomMessage};
-use super::news::{EMPTY, News, ReleaseReason, SeatNote};
-use super::notice::Epoch;
-use super::past::PRUNE_AT;
-use super::seating::Occupant;
+use super::Room;
+use super::history_loader::PRUNE_AT;
 use super::session_change::SessionTold;
-use super::state::Room;
-use super::stored::json;
 use crate::clock::HubTime;
 use crate::persistence::{
     self, Committed, NewPublication, Offsets, Refused, SessionSeat, StoredRoom, StreamId, Words,
     Write, WriteError,
 };
+use crate::room::message::{Change, RoomMessage};
+use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatNote};
+use crate::room::rules::kind::Kind;
+use crate::room::rules::publish_queue::Said;
+use crate::room::rules::queued_change::{Deed, Doing, Hear};
+use crate::room::rules::seats::Occupant;
+use crate::room::rules::stored::json;
+use crate::room::seat_event::Epoch;
 use crate::wire::{UserView, hub_tags};
-
-/// A change that waits until it is its turn.
-#[derive(Debug)]
-pub(super) struct Deed {
-    pub(super) write: Write,
-    pub(super) change: Change,
-    pub(super) hear: Hear,
-    /// When it was asked for.
-    pub(super) since: Instant,
-}
-
-/// A change that is being written, and what will be told of it.
-#[derive(Debug)]
-pub(super) struct Doing {
-    pub(super) words: Words,
-    pub(super) since: Instant,
-}
-
-/// Hears what becomes of a change, also if the room fails meanwhile.
-pub(super) struct Hear(Option<Box<HearResult>>);
-
-type HearResult = dyn FnOnce(&Result<Committed, WriteError>) + Send + Sync;
-
-impl Hear {
-    pub(super) fn new(
-        hear: impl FnOnce(&Result<Committed, WriteError>) + Send + Sync + 'static,
-    ) -> Hear {
-        Hear(Some(Box::new(hear)))
-    }
-
-    pub(super) fn hear(mut self, result: &Result<Committed, WriteError>) {
-        if let Some(hear) = self.0.take() {
-            hear(result);
-        }
-    }
-}
-
-/// The room has failed before it was written.
-impl Drop for Hear {
-    fn drop(&mut self) {
-        if let Some(hear) = self.0.take() {
-            hear(&Err(WriteError::Lost));
-        }
-    }
-}
-
-impl fmt::Debug for Hear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hear")
-    }
-}
 
 impl Room {
     /// Writes a change that is told in the stream. In a durable one it waits for what was said before.

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::history_memory::HistoryShare;
-use super::journal::Said;
-use super::kept::Kept;
+use super::publish_queue::Said;
+use super::retention::Kept;
 use super::stored::{restored, to_stored};
 use crate::clock::HubTime;
 use crate::config::KindConfig;
 use crate::delivery::QueueLimits;
 use crate::id::{RoomId, random_bytes};
 use crate::persistence::{HistoryWindow, StoredPublication, StoredStream, StreamId};
+use crate::room::history_memory::HistoryShare;
 use crate::wire::{
     ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest, SubscribeResult,
 };
 
 /// The stream of one room. A kind without history numbers nothing.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(in crate::room) struct Stream {
     epoch: Arc<str>,
     top: u64,
     kept: Kept,
@@ -65,7 +65,7 @@ pub fn new_epoch() -> Arc<str> {
 
 impl Stream {
     /// Takes a stream up where it was written out, or begins a new one under the given epoch.
-    pub(super) fn new(config: &KindConfig, stored: StoredStream, now: HubTime) -> Stream {
+    pub(in crate::room) fn new(config: &KindConfig, stored: StoredStream, now: HubTime) -> Stream {
         let mut stream = Stream {
             epoch: stored.epoch,
             top: stored.top,
@@ -93,7 +93,7 @@ impl Stream {
     }
 
     /// Numbers a publication and keeps it.
-    pub(super) fn append(&mut self, said: Said, now: HubTime) -> Publication {
+    pub(in crate::room) fn append(&mut self, said: Said, now: HubTime) -> Publication {
         let mut publication = Publication {
             offset: 0,
             data: said.data,
@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// What a new subscriber is told, with what it missed if it asks and all of it is there.
-    pub(super) fn subscribe(
+    pub(in crate::room) fn subscribe(
         &mut self,
         request: &SubscribeRequest,
         limits: QueueLimits,
@@ -147,7 +147,7 @@ impl Stream {
     }
 
     /// A page of the past: as much of it as is asked for and one answer has.
-    pub(super) fn page(
+    pub(in crate::room) fn page(
         &mut self,
         request: &HistoryRequest,
         limits: QueueLimits,
@@ -180,24 +180,24 @@ impl Stream {
         })
     }
 
-    pub(super) fn epoch(&self) -> &Arc<str> {
+    pub(in crate::room) fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
 
-    pub(super) fn top(&self) -> u64 {
+    pub(in crate::room) fn top(&self) -> u64 {
         self.top
     }
 
-    pub(super) fn has_history(&self) -> bool {
+    pub(in crate::room) fn has_history(&self) -> bool {
         self.size_max > 0
     }
 
-    pub(super) fn is_durable(&self) -> bool {
+    pub(in crate::room) fn is_durable(&self) -> bool {
         self.durable.is_some()
     }
 
     /// How the database knows the stream.
-    pub(super) fn id(&self, room: RoomId) -> StreamId {
+    pub(in crate::room) fn id(&self, room: RoomId) -> StreamId {
         StreamId {
             room,
             epoch: Arc::clone(&self.epoch),
@@ -209,19 +209,19 @@ impl Stream {
     }
 
     /// The database has the stream now.
-    pub(super) fn begun(&mut self) {
+    pub(in crate::room) fn begun(&mut self) {
         if let Some(durable) = &mut self.durable {
             durable.begins_after = None;
         }
     }
 
     /// Whether something of the past is in the database only.
-    pub(super) fn is_past_missing(&self) -> bool {
+    pub(in crate::room) fn is_past_missing(&self) -> bool {
         self.past() != Past::Here
     }
 
     /// Whether a subscriber may have missed something of that.
-    pub(super) fn needs_past(&self, request: &SubscribeRequest) -> bool {
+    pub(in crate::room) fn needs_past(&self, request: &SubscribeRequest) -> bool {
         let Some(position) = &request.recover else {
             return false;
         };
@@ -231,7 +231,7 @@ impl Stream {
     }
 
     /// What is to be read of the past, unless it is being read.
-    pub(super) fn window(&mut self, room: RoomId, now: HubTime) -> Option<HistoryWindow> {
+    pub(in crate::room) fn window(&mut self, room: RoomId, now: HubTime) -> Option<HistoryWindow> {
         let durable = self.durable.as_mut()?;
         let Past::Unread { top, at } = durable.past else {
             return None;
@@ -248,7 +248,7 @@ impl Stream {
     }
 
     /// The past was read.
-    pub(super) fn put_past(&mut self, past: Vec<StoredPublication>, now: HubTime) {
+    pub(in crate::room) fn put_past(&mut self, past: Vec<StoredPublication>, now: HubTime) {
         let Some(durable) = &mut self.durable else {
             return;
         };
@@ -268,7 +268,7 @@ impl Stream {
     }
 
     /// The past could not be read.
-    pub(super) fn past_is_unread(&mut self) {
+    pub(in crate::room) fn past_is_unread(&mut self) {
         if let Some(durable) = &mut self.durable
             && let Past::Reading { top, at } = durable.past
         {
@@ -277,17 +277,17 @@ impl Stream {
     }
 
     /// Counts what is kept from here on with the histories of all open channels.
-    pub(super) fn count_with(&mut self, share: HistoryShare) {
+    pub(in crate::room) fn count_with(&mut self, share: HistoryShare) {
         self.kept.count_with(share);
     }
 
     /// Forgets what is older than a moment: other channels need the memory.
-    pub(super) fn forget_before(&mut self, moment: HubTime) {
+    pub(in crate::room) fn forget_before(&mut self, moment: HubTime) {
         self.kept.forget_before(moment);
     }
 
     /// Forgets what is kept, up to and with an offset.
-    pub(super) fn forget(&mut self, up_to: u64) {
+    pub(in crate::room) fn forget(&mut self, up_to: u64) {
         while self
             .kept
             .oldest()
@@ -302,7 +302,7 @@ impl Stream {
 
     /// Drops what is too much or too old. Gives the offset below which the database may drop it too, once
     /// that are `at_least` so many more rows.
-    pub(super) fn outdated(&mut self, now: HubTime, at_least: u64) -> Option<u64> {
+    pub(in crate::room) fn outdated(&mut self, now: HubTime, at_least: u64) -> Option<u64> {
         self.prune(now);
         let size = u64::try_from(self.size_max).unwrap_or(u64::MAX);
         let by_size = (self.top + 1).saturating_sub(size);
@@ -326,7 +326,7 @@ impl Stream {
     }
 
     /// How long until something that a durable stream keeps is too old.
-    pub(super) fn next_expiry(&self, now: HubTime) -> Option<Duration> {
+    pub(in crate::room) fn next_expiry(&self, now: HubTime) -> Option<Duration> {
         let oldest = match self.durable.as_ref()?.past {
             Past::Here => self.kept.oldest()?.time,
             Past::Unread { at, .. } | Past::Reading { at, .. } => at,
@@ -335,7 +335,7 @@ impl Stream {
     }
 
     /// What is written out at a planned stop.
-    pub(super) fn to_stored(&self) -> StoredStream {
+    pub(in crate::room) fn to_stored(&self) -> StoredStream {
         StoredStream {
             epoch: Arc::clone(&self.epoch),
             top: self.top,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
-use super::deed::{Deed, Doing};
+use super::queued_change::{Deed, Doing};
 use super::stored::json;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
@@ -45,11 +45,11 @@ pub struct Placed {
 /// The answer that a publisher waits for. Dropped without one, because the room has failed, it says that
 /// nobody knows: asked anew, the room might publish twice.
 #[derive(Debug)]
-pub(super) struct PublishReply(Option<Publisher>);
+pub(in crate::room) struct PublishReply(Option<Publisher>);
 
 /// Who said something.
 #[derive(Debug)]
-pub(super) enum Publisher {
+pub(in crate::room) enum Publisher {
     /// The hub or a game's server, which want to know where it went.
     Caller(RpcReplyPort<Result<Placed, Failure>>),
     /// A client by its command `id`. The reply is queued for it here, so that the socket takes it together
@@ -62,11 +62,11 @@ pub(super) enum Publisher {
 }
 
 impl PublishReply {
-    pub(super) fn new(publisher: Publisher) -> PublishReply {
+    pub(in crate::room) fn new(publisher: Publisher) -> PublishReply {
         PublishReply(Some(publisher))
     }
 
-    pub(super) fn settle(mut self, result: Result<Placed, Failure>) {
+    pub(in crate::room) fn settle(mut self, result: Result<Placed, Failure>) {
         self.give(result);
     }
 
@@ -97,19 +97,19 @@ impl Drop for PublishReply {
 
 /// A publication without its place in the stream.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) data: Bytes,
-    pub(super) info: Option<Arc<ClientInfo>>,
-    pub(super) tags: Option<Arc<Tags>>,
+pub(in crate::room) struct Said {
+    pub(in crate::room) data: Bytes,
+    pub(in crate::room) info: Option<Arc<ClientInfo>>,
+    pub(in crate::room) tags: Option<Arc<Tags>>,
     /// When the room took it.
-    pub(super) time: HubTime,
+    pub(in crate::room) time: HubTime,
     /// When the room was asked.
-    pub(super) since: Instant,
+    pub(in crate::room) since: Instant,
 }
 
 impl Said {
     /// Client info and tags are written as JSON.
-    pub(super) fn to_row(&self) -> NewPublication {
+    pub(in crate::room) fn to_row(&self) -> NewPublication {
         NewPublication {
             data: self.data.clone(),
             info: self.info.as_deref().map(json),
@@ -121,11 +121,11 @@ impl Said {
 
 /// Something said, and who waits for its place. Nobody waits for news of the hub itself.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) said: Said,
-    pub(super) reply: Option<PublishReply>,
+pub(in crate::room) struct Entry {
+    pub(in crate::room) said: Said,
+    pub(in crate::room) reply: Option<PublishReply>,
     /// Its idempotency key, which is stored with it: such an entry goes alone.
-    pub(super) key: Option<Arc<str>>,
+    pub(in crate::room) key: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -144,7 +144,7 @@ enum Step {
 
 /// The way into one durable stream.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(in crate::room) struct Journal {
     batch: Vec<Entry>,
     /// When the batch was handed over.
     began: Option<Instant>,
@@ -158,7 +158,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Takes an entry, or gives back who waits for its place if too many wait.
-    pub(super) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
+    pub(in crate::room) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
         let bytes = self.waiting_bytes + entry.said.data.len();
         let is_full = if entry.is_news() {
             self.waiting.len() >= NEWS_COUNT_MAX
@@ -174,12 +174,12 @@ impl Journal {
     }
 
     /// Takes a change. A room has no more of them at once than seats.
-    pub(super) fn push_deed(&mut self, deed: Deed) {
+    pub(in crate::room) fn push_deed(&mut self, deed: Deed) {
         self.waiting.push_back(Step::Do(Box::new(deed)));
     }
 
     /// The change whose turn it is, to be written. None while something is being written.
-    pub(super) fn next_deed(&mut self) -> Option<Deed> {
+    pub(in crate::room) fn next_deed(&mut self) -> Option<Deed> {
         let is_next = matches!(self.waiting.front(), Some(Step::Do(_)));
         if !is_next || !self.batch.is_empty() || self.doing.is_some() {
             return None;
@@ -191,18 +191,18 @@ impl Journal {
     }
 
     /// A change is being written.
-    pub(super) fn begin(&mut self, doing: Doing) {
+    pub(in crate::room) fn begin(&mut self, doing: Doing) {
         self.doing = Some(doing);
     }
 
     /// The change is settled.
-    pub(super) fn done(&mut self) -> Option<Doing> {
+    pub(in crate::room) fn done(&mut self) -> Option<Doing> {
         self.doing.take()
     }
 
     /// The next batch, to be written. None while something is being written, and when nothing waits or it is
     /// the turn of a change.
-    pub(super) fn next_batch(&mut self, now: Instant) -> Option<&[Entry]> {
+    pub(in crate::room) fn next_batch(&mut self, now: Instant) -> Option<&[Entry]> {
         if !self.batch.is_empty() || self.doing.is_some() {
             return None;
         }
@@ -230,19 +230,22 @@ impl Journal {
     }
 
     /// The batch is settled, and when it was handed over.
-    pub(super) fn settled(&mut self) -> (Vec<Entry>, Option<Instant>) {
+    pub(in crate::room) fn settled(&mut self) -> (Vec<Entry>, Option<Instant>) {
         (mem::take(&mut self.batch), self.began.take())
     }
 
     /// Has the entries of a refused batch go one by one, so that only the one to blame is refused.
-    pub(super) fn retry_alone(&mut self, entries: Vec<Entry>) {
+    pub(in crate::room) fn retry_alone(&mut self, entries: Vec<Entry>) {
         self.alone = entries.len();
         self.put_back(entries);
     }
 
     /// The database takes no writes: gives up those who wait for an answer and what was to be changed, and
     /// keeps the news.
-    pub(super) fn give_up(&mut self, refused: Vec<Entry>) -> (Vec<PublishReply>, Vec<Deed>) {
+    pub(in crate::room) fn give_up(
+        &mut self,
+        refused: Vec<Entry>,
+    ) -> (Vec<PublishReply>, Vec<Deed>) {
         self.put_back(refused);
         let (mut replies, mut deeds) = (Vec::new(), Vec::new());
         self.waiting_bytes = 0;
@@ -262,7 +265,7 @@ impl Journal {
     }
 
     /// Nothing is being written, and nothing waits for it.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::room) fn is_idle(&self) -> bool {
         self.batch.is_empty() && self.doing.is_none() && self.waiting.is_empty()
     }
 
@@ -278,8 +281,8 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::persistence::{Command, Words, WriteError};
-    use crate::room::deed::Hear;
     use crate::room::message::Change;
+    use crate::room::rules::queued_change::Hear;
 
     fn said(size: usize) -> Said {
         Said {

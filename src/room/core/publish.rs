@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use ractor::ActorProcessingErr;
 use tracing::error;
 
-use super::journal::{Entry, Placed, PublishReply, Said};
-use super::message::{Change, RoomMessage, Wake};
-use super::news::News;
-use super::past::PRUNE_AT;
-use super::repeat;
-use super::seat::refusal;
-use super::state::Room;
+use super::Room;
+use super::claim::refusal;
+use super::history_loader::PRUNE_AT;
 use crate::persistence::{Command, Committed, Kept, Publish, Refused, Write};
+use crate::room::message::{Change, RoomMessage, Wake};
+use crate::room::rules::events::News;
+use crate::room::rules::publish_dedup;
+use crate::room::rules::publish_queue::{Entry, Placed, PublishReply, Said};
 use crate::wire::{Reason, Refusal, hub_tags};
 
 /// The wait before news that could not be written are written again.
@@ -26,7 +26,7 @@ impl Room {
         self.enter(Entry { said, reply, key });
     }
 
-    pub(super) fn enter(&mut self, entry: Entry) {
+    pub(in crate::room) fn enter(&mut self, entry: Entry) {
         if !self.stream.is_durable() {
             return self.deliver(entry.said, entry.reply);
         }
@@ -56,7 +56,7 @@ impl Room {
     }
 
     /// Writes what waits, unless a batch is being written.
-    pub(super) fn write_batch(&mut self) {
+    pub(in crate::room) fn write_batch(&mut self) {
         let Some(profile) = &self.profile else {
             return;
         };
@@ -77,7 +77,7 @@ impl Room {
                 offset: self.stream.top() + 1,
                 epoch: Arc::clone(self.stream.epoch()),
             };
-            repeat::stored(profile.id, key, &placed)
+            publish_dedup::stored(profile.id, key, &placed)
         });
         let publish = Write::once(publish, once);
         let me = self.me.clone();

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::journal::{PublishReply, Said};
-use super::member::{Member, Peer, Right};
-use super::message::{Asked, Question, Subscribing};
-use super::state::Room;
+use super::Room;
 use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
+use crate::room::message::{Asked, Question, Subscribing};
+use crate::room::rules::members::{Member, Peer, Right};
+use crate::room::rules::publish_queue::{PublishReply, Said};
 use crate::wire::{
     ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, Overrides, PresenceResult,
     PresenceStatsResult, Push, Refusal, Shared, SubscribeRequest, SubscribeResult,
@@ -20,7 +20,7 @@ use crate::wire::{
 
 impl Room {
     /// Adds a member and queues the reply in one step, so that no push can overtake it.
-    pub(super) fn subscribe(
+    pub(in crate::room) fn subscribe(
         &mut self,
         subscribing: Subscribing,
     ) -> Result<Option<SubscribeResult>, Failure> {
@@ -86,7 +86,7 @@ impl Room {
         Ok(result)
     }
 
-    pub(super) fn unsubscribe(
+    pub(in crate::room) fn unsubscribe(
         &mut self,
         asked: Asked,
         connection: ConnectionId,
@@ -104,7 +104,7 @@ impl Room {
     }
 
     /// Tells everybody who has left meanwhile, by whatever way.
-    pub(super) fn tell_who_left(&mut self) {
+    pub(in crate::room) fn tell_who_left(&mut self) {
         while let Some(info) = self.members.left() {
             self.tell_of(&Push::Leave { info: &info });
         }
@@ -117,21 +117,21 @@ impl Room {
         self.members.tell_of(frames);
     }
 
-    pub(super) fn expire(&mut self, connection: ConnectionId) {
+    pub(in crate::room) fn expire(&mut self, connection: ConnectionId) {
         self.members.expire(connection);
         self.rest_if_unheard();
     }
 
-    pub(super) fn renew(&mut self, peer: Arc<Peer>) {
+    pub(in crate::room) fn renew(&mut self, peer: Arc<Peer>) {
         self.members.renew(peer);
     }
 
-    pub(super) fn leave(&mut self, connection: ConnectionId) {
+    pub(in crate::room) fn leave(&mut self, connection: ConnectionId) {
         self.members.remove(connection);
         self.rest_if_unheard();
     }
 
-    pub(super) fn publish(
+    pub(in crate::room) fn publish(
         &mut self,
         peer: &Peer,
         data: Bytes,
@@ -180,7 +180,7 @@ impl Room {
         })
     }
 
-    pub(super) fn question(
+    pub(in crate::room) fn question(
         &mut self,
         id: u32,
         peer: &Peer,
@@ -216,16 +216,16 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn presence(&self) -> PresenceResult {
+    pub(in crate::room) fn presence(&self) -> PresenceResult {
         self.members.presence()
     }
 
-    pub(super) fn presence_stats(&self) -> PresenceStatsResult {
+    pub(in crate::room) fn presence_stats(&self) -> PresenceStatsResult {
         self.members.presence_stats()
     }
 
     /// A page of at most so many bytes, and `client.recovery_max` publications.
-    pub(super) fn history(
+    pub(in crate::room) fn history(
         &mut self,
         request: &HistoryRequest,
         bytes_max: usize,

@@ -6,17 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::notice::whole_seconds;
-use super::seating::Occupant;
+use super::seats::Occupant;
+use crate::room::seat_event::whole_seconds;
 use crate::wire::UserView;
 
 /// Why a room has closed.
-pub(super) const EMPTY: &str = "empty";
+pub(in crate::room) const EMPTY: &str = "empty";
 
 /// Why a seat became empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ReleaseReason {
+pub(in crate::room) enum ReleaseReason {
     Left,
     HoldOver,
     SessionEnded,
@@ -25,7 +25,7 @@ pub(super) enum ReleaseReason {
 /// What is told, in order with the moves.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
-pub(super) enum News<'a> {
+pub(in crate::room) enum News<'a> {
     #[serde(rename = "seat.held")]
     Held(SeatNote<'a>),
     #[serde(rename = "seat.away")]
@@ -41,7 +41,7 @@ pub(super) enum News<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct SeatNote<'a> {
+pub(in crate::room) struct SeatNote<'a> {
     seat: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     team: Option<Arc<str>>,
@@ -53,11 +53,19 @@ pub(super) struct SeatNote<'a> {
 }
 
 impl<'a> SeatNote<'a> {
-    pub(super) fn new(seat: u16, team: Option<Arc<str>>, occupant: &'a Occupant) -> SeatNote<'a> {
+    pub(in crate::room) fn new(
+        seat: u16,
+        team: Option<Arc<str>>,
+        occupant: &'a Occupant,
+    ) -> SeatNote<'a> {
         SeatNote::of(seat, team, &occupant.user)
     }
 
-    pub(super) fn of(seat: u16, team: Option<Arc<str>>, user: &'a UserView) -> SeatNote<'a> {
+    pub(in crate::room) fn of(
+        seat: u16,
+        team: Option<Arc<str>>,
+        user: &'a UserView,
+    ) -> SeatNote<'a> {
         SeatNote {
             seat,
             team,
@@ -67,19 +75,19 @@ impl<'a> SeatNote<'a> {
         }
     }
 
-    pub(super) fn hold(mut self, grace: Duration) -> SeatNote<'a> {
+    pub(in crate::room) fn hold(mut self, grace: Duration) -> SeatNote<'a> {
         self.hold_seconds = Some(whole_seconds(grace));
         self
     }
 
-    pub(super) fn reason(mut self, reason: ReleaseReason) -> SeatNote<'a> {
+    pub(in crate::room) fn reason(mut self, reason: ReleaseReason) -> SeatNote<'a> {
         self.reason = Some(reason);
         self
     }
 }
 
 impl News<'_> {
-    pub(super) fn to_json(&self) -> Bytes {
+    pub(in crate::room) fn to_json(&self) -> Bytes {
         serde_json::to_vec(self)
             .expect("news have text keys only")
             .into()

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use super::crowd::Crowd;
-use super::message::Asked;
-use super::notice::Epoch;
 use super::presence::Presence;
+use super::write_batching::Crowd;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
+use crate::room::message::Asked;
+use crate::room::seat_event::Epoch;
 use crate::wire::{
     ClientInfo, Close, Encoding, Frame, Overrides, PreparedPresence, PresenceResult,
     PresenceStatsResult, Push, Shared, UserView, push,
@@ -49,7 +49,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn describe(&self, chan_info: Option<Arc<RawValue>>) -> Arc<ClientInfo> {
+    pub(in crate::room) fn describe(&self, chan_info: Option<Arc<RawValue>>) -> Arc<ClientInfo> {
         Arc::new(ClientInfo {
             user: self.user.id.as_str().into(),
             client: self.connection.to_string().into(),
@@ -83,9 +83,9 @@ impl Terms {
 /// One subscription. Dropped without a goodbye, because its room has failed, it has the client subscribe
 /// again: by itself, or, if it was the hub that subscribed it, by a new connection.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) peer: Arc<Peer>,
-    pub(super) info: Arc<ClientInfo>,
+pub(in crate::room) struct Member {
+    pub(in crate::room) peer: Arc<Peer>,
+    pub(in crate::room) info: Arc<ClientInfo>,
     /// What others see of it while it holds no seat.
     unseated_info: Option<Arc<RawValue>>,
     is_seated: bool,
@@ -113,21 +113,21 @@ impl Drop for Member {
 
 /// By what right a member is here.
 #[derive(Debug)]
-pub(super) struct Right {
-    pub(super) is_given: bool,
-    pub(super) unseated_info: Option<Arc<RawValue>>,
-    pub(super) overrides: Overrides,
+pub(in crate::room) struct Right {
+    pub(in crate::room) is_given: bool,
+    pub(in crate::room) unseated_info: Option<Arc<RawValue>>,
+    pub(in crate::room) overrides: Overrides,
     /// What the kind says of all its members.
-    pub(super) has_join_leave: bool,
+    pub(in crate::room) has_join_leave: bool,
 }
 
 impl Member {
     /// Whether the others are told that it comes and goes.
-    pub(super) fn is_told_of(&self) -> bool {
+    pub(in crate::room) fn is_told_of(&self) -> bool {
         self.terms.is_told_of
     }
 
-    pub(super) fn new(
+    pub(in crate::room) fn new(
         asked: Asked,
         peer: Arc<Peer>,
         seat: Option<Arc<RawValue>>,
@@ -161,7 +161,7 @@ impl Member {
 
 /// The members of one room.
 #[derive(Debug)]
-pub(super) struct Members {
+pub(in crate::room) struct Members {
     present: HashMap<ConnectionId, Member>,
     /// Who has left, and nobody was told of it yet.
     left: Vec<Arc<ClientInfo>>,
@@ -169,7 +169,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    pub(super) fn new() -> Members {
+    pub(in crate::room) fn new() -> Members {
         Members {
             present: HashMap::new(),
             left: Vec::new(),
@@ -177,7 +177,7 @@ impl Members {
         }
     }
 
-    pub(super) fn add(&mut self, member: Member) {
+    pub(in crate::room) fn add(&mut self, member: Member) {
         if member.terms.is_shown {
             self.presence.enters(&member.info.user);
         }
@@ -187,23 +187,23 @@ impl Members {
     }
 
     /// Somebody who has left, for the others to be told.
-    pub(super) fn left(&mut self) -> Option<Arc<ClientInfo>> {
+    pub(in crate::room) fn left(&mut self) -> Option<Arc<ClientInfo>> {
         self.left.pop()
     }
 
-    pub(super) fn get(&self, connection: ConnectionId) -> Option<&Member> {
+    pub(in crate::room) fn get(&self, connection: ConnectionId) -> Option<&Member> {
         self.present.get(&connection)
     }
 
     /// Removes a member that says goodbye, or whose connection is gone.
-    pub(super) fn remove(&mut self, connection: ConnectionId) {
+    pub(in crate::room) fn remove(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             self.gone(member);
         }
     }
 
     /// Removes a member that the hub wants to hear no more, and tells it.
-    pub(super) fn dismiss_connection(&mut self, connection: ConnectionId) {
+    pub(in crate::room) fn dismiss_connection(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             member.unsubscribe(UNSUBSCRIBE_FINAL, "server unsubscribe");
             self.gone(member);
@@ -211,7 +211,7 @@ impl Members {
     }
 
     /// Removes a member whose time is over, and tells it.
-    pub(super) fn expire(&mut self, connection: ConnectionId) {
+    pub(in crate::room) fn expire(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             member.unsubscribe(UNSUBSCRIBE_EXPIRED, "subscription expired");
             self.gone(member);
@@ -219,7 +219,7 @@ impl Members {
     }
 
     /// Writes what a connection shows of itself into what others see.
-    pub(super) fn renew(&mut self, peer: Arc<Peer>) {
+    pub(in crate::room) fn renew(&mut self, peer: Arc<Peer>) {
         if let Some(member) = self.present.get_mut(&peer.connection) {
             member.info = peer.describe(member.info.chan_info.clone());
             member.peer = peer;
@@ -238,27 +238,27 @@ impl Members {
     }
 
     /// Removes what belongs to connections that a session has left behind.
-    pub(super) fn remove_older(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) fn remove_older(&mut self, session: SessionId, epoch: Epoch) {
         self.retain(|member| member.peer.session != session || member.peer.epoch >= epoch);
     }
 
     /// Removes what belongs to a session that has lost its seat to another of its user.
-    pub(super) fn remove_session(&mut self, session: SessionId) {
+    pub(in crate::room) fn remove_session(&mut self, session: SessionId) {
         self.retain(|member| member.peer.session != session);
     }
 
     /// Tells a session's members that they hear the room no more, but for those who may without a seat.
-    pub(super) fn dismiss_session(&mut self, session: SessionId) {
+    pub(in crate::room) fn dismiss_session(&mut self, session: SessionId) {
         self.dismiss(|member| member.peer.session == session && !member.is_given);
     }
 
     /// Tells everybody that the room is over.
-    pub(super) fn dismiss_all(&mut self) {
+    pub(in crate::room) fn dismiss_all(&mut self) {
         self.dismiss(|_| true);
     }
 
     /// Writes a new seat, or the loss of one, into what others see of a session.
-    pub(super) fn describe(&mut self, session: SessionId, seat: Option<&Arc<RawValue>>) {
+    pub(in crate::room) fn describe(&mut self, session: SessionId, seat: Option<&Arc<RawValue>>) {
         for member in self.present.values_mut() {
             if member.peer.session == session {
                 let info = seat.or(member.unseated_info.as_ref());
@@ -271,7 +271,7 @@ impl Members {
 
     /// Queues a frame for everybody. Who cannot take it is out: its connection is closing. The sockets of a
     /// crowd are not woken yet.
-    pub(super) fn tell<F>(
+    pub(in crate::room) fn tell<F>(
         &mut self,
         mut shared: Shared<F>,
         timed: Option<Instant>,
@@ -292,7 +292,7 @@ impl Members {
     }
 
     /// Tells those of a member who want to know who comes and goes.
-    pub(super) fn tell_of<F>(&mut self, mut shared: Shared<F>)
+    pub(in crate::room) fn tell_of<F>(&mut self, mut shared: Shared<F>)
     where
         F: Fn(Encoding) -> Frame,
     {
@@ -306,31 +306,32 @@ impl Members {
     }
 
     /// Members that are shown to those who ask who is there.
-    pub(super) fn presence(&self) -> PresenceResult {
+    pub(in crate::room) fn presence(&self) -> PresenceResult {
         present(&self.present)
     }
 
     /// The same, encoded.
-    pub(super) fn prepared_presence(&mut self, encoding: Encoding) -> &PreparedPresence {
+    pub(in crate::room) fn prepared_presence(&mut self, encoding: Encoding) -> &PreparedPresence {
         let present = &self.present;
-        self.presence.prepared(encoding, || self::present(present))
+        self.presence
+            .prepared(encoding, || crate::room::rules::members::present(present))
     }
 
-    pub(super) fn presence_stats(&self) -> PresenceStatsResult {
+    pub(in crate::room) fn presence_stats(&self) -> PresenceStatsResult {
         self.presence.stats()
     }
 
     /// Members without a seat that are here as the kind allows it.
-    pub(super) fn spectators(&self) -> usize {
+    pub(in crate::room) fn spectators(&self) -> usize {
         let is_spectator = |member: &&Member| !member.is_seated && !member.is_given;
         self.present.values().filter(is_spectator).count()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::room) fn len(&self) -> usize {
         self.present.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::room) fn is_empty(&self) -> bool {
         self.present.is_empty()
     }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::handle::RoomKey;
 use crate::config::KindConfig;
 use crate::id::RoomCode;
+use crate::room::handle::RoomKey;
 use crate::wire::{ErrorCode, Failure, Reason, Refusal, raw_json};
 
 /// The kind of a new room whose maker names none.
@@ -133,7 +133,10 @@ impl Kind {
     }
 
     /// How many of the seats are free in each team.
-    pub(super) fn free(&self, is_free: impl Fn(u16) -> bool) -> Vec<(Option<Arc<str>>, u16)> {
+    pub(in crate::room) fn free(
+        &self,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Vec<(Option<Arc<str>>, u16)> {
         let mut free: Vec<(Option<Arc<str>>, u16)> = Vec::new();
         for (number, team) in (0_u16..).zip(&self.teams) {
             if is_free(number) {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use ractor::ActorProcessingErr;
 use tracing::{info, warn};
 
-use super::deed::Hear;
-use super::message::{Change, TakeRequest};
-use super::news::{News, SeatNote};
-use super::notice::{Epoch, SeatNews};
-use super::seat::refusal;
-use super::seating::{Occupant, Presented};
-use super::state::{Phase, Room};
+use super::claim::refusal;
+use super::{Phase, Room};
 use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::{Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, Write};
+use crate::room::message::{Change, TakeRequest};
+use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::queued_change::Hear;
+use crate::room::rules::seats::{Occupant, Presented};
+use crate::room::seat_event::{Epoch, SeatNews};
 use crate::token::{Fault, Generations};
 use crate::wire::{Reason, Refusal, UserView};
 
@@ -24,7 +24,7 @@ const TAKES_MAX: usize = 16;
 
 impl Room {
     /// Somebody has a seat token; who, and for which seat, is signed.
-    pub(super) fn take(&mut self, request: TakeRequest) {
+    pub(in crate::room) fn take(&mut self, request: TakeRequest) {
         let is_ending = self.token_ends.contains_key(&request.claims.seat);
         match self.presented(&request) {
             // What the token is worth is known once the end of the seat's tokens is written.

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
-use super::game::GameQuestion;
-use super::member::Peer;
-use super::message::{Change, Question, RoomMessage, Subscribing, Wake};
-use super::seat::refusal;
-use super::state::Room;
+use super::Room;
+use super::claim::refusal;
 use crate::delivery::Outbound;
 use crate::mailbox::answer;
 use crate::persistence::{
     Command, ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication,
 };
+use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
+use crate::room::rules::members::Peer;
+use crate::room::server_api::GameQuestion;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
 /// Rows that a stream lets go before it tells the database so: each telling costs a statement.
@@ -30,7 +30,7 @@ const DEFERRED_MAX: usize = 4_096;
 impl Room {
     /// Lets go of what is too much or too old, once it is so many rows, and sees to it that somebody looks
     /// again when more of it will be too old.
-    pub(super) async fn prune(&mut self, at_least: u64) {
+    pub(in crate::room) async fn prune(&mut self, at_least: u64) {
         let now = self.now();
         if let Some(below) = self.stream.outdated(now, at_least) {
             self.mark_pruned(below);
@@ -43,7 +43,7 @@ impl Room {
         }
     }
 
-    pub(super) async fn prune_again(&mut self) {
+    pub(in crate::room) async fn prune_again(&mut self) {
         self.is_prune_pending = false;
         self.prune(1).await;
     }
@@ -66,7 +66,7 @@ impl Room {
     }
 
     /// Whether a message has to wait because it asks for a past that has not been read.
-    pub(super) fn needs_past(&self, message: &RoomMessage) -> bool {
+    pub(in crate::room) fn needs_past(&self, message: &RoomMessage) -> bool {
         if let RoomMessage::Subscribe { subscribing, .. } = message {
             return self.stream.needs_past(&subscribing.request);
         }
@@ -83,7 +83,7 @@ impl Room {
     }
 
     /// Reads the past, and keeps the message until it is there.
-    pub(super) fn defer(&mut self, message: RoomMessage) {
+    pub(in crate::room) fn defer(&mut self, message: RoomMessage) {
         let Some(deferred) = Deferred::new(message) else {
             return;
         };
@@ -106,7 +106,7 @@ impl Room {
     }
 
     /// The past is there, or cannot be had now: gives what has waited for it, to be carried out.
-    pub(super) fn past_read(
+    pub(in crate::room) fn past_read(
         &mut self,
         read: Result<Vec<StoredPublication>, ReadError>,
     ) -> Vec<Deferred> {
@@ -125,7 +125,7 @@ impl Room {
     }
 
     /// Forgets what the stream has kept. Its top stays, so nobody takes it for a new one.
-    pub(super) fn remove_history(&mut self, reply: RpcReplyPort<Result<(), Failure>>) {
+    pub(in crate::room) fn remove_history(&mut self, reply: RpcReplyPort<Result<(), Failure>>) {
         let up_to = self.stream.top();
         if !self.stream.has_history() {
             return answer(reply, Err(ErrorCode::NotAvailable.into()));
@@ -160,7 +160,7 @@ impl Room {
 }
 
 /// A request that waits for the past.
-pub(super) enum Deferred {
+pub(in crate::room) enum Deferred {
     Game(Box<GameQuestion>),
     Subscribe {
         subscribing: Box<Subscribing>,

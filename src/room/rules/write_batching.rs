@@ -13,7 +13,7 @@ const CROWD: usize = 64;
 
 /// What has gathered for a crowd whose sockets were not woken yet. Dropped, it wakes them.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(in crate::room) struct Crowd {
     sleepers: Vec<Sleeper>,
     count: usize,
     bytes: usize,
@@ -24,17 +24,17 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Whether so many members are one.
-    pub(super) fn is(members: usize) -> bool {
+    pub(in crate::room) fn is(members: usize) -> bool {
         members >= CROWD
     }
 
     /// A socket that sleeps has something to write.
-    pub(super) fn leave(&mut self, sleeper: Option<Sleeper>) {
+    pub(in crate::room) fn leave(&mut self, sleeper: Option<Sleeper>) {
         self.sleepers.extend(sleeper);
     }
 
     /// Something that weighs so many bytes was said. Whether the room has to look after it, as it does not do so yet.
-    pub(super) fn gather(&mut self, bytes: usize) -> bool {
+    pub(in crate::room) fn gather(&mut self, bytes: usize) -> bool {
         self.count += 1;
         self.bytes += bytes;
         self.has_more = true;
@@ -45,12 +45,12 @@ impl Crowd {
     }
 
     /// The room looks: whether something was said since it looked last.
-    pub(super) fn has_more(&mut self) -> bool {
+    pub(in crate::room) fn has_more(&mut self) -> bool {
         mem::take(&mut self.has_more)
     }
 
     /// Nobody is about to say more.
-    pub(super) fn rouse(&mut self) {
+    pub(in crate::room) fn rouse(&mut self) {
         self.wake();
         self.is_watched = false;
     }

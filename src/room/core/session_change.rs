@@ -1,0 +1,106 @@
+//! Changes of a session as a whole, for the rooms in which it sits: it has ended, or is another user's.
+
+use ractor::ActorProcessingErr;
+
+use super::Room;
+use crate::id::{RoomId, SessionId};
+use crate::persistence::SessionNews;
+use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::seats::{Occupant, Seating};
+use crate::wire::UserView;
+use tracing::info;
+
+/// What a room's stream tells of a session that has ended, or is another user's.
+#[derive(Debug)]
+pub enum SessionTold {
+    /// Nothing yet.
+    Untold,
+    /// The room's stream has this, by the commit that changed the session.
+    Told(SessionNews),
+    /// It is not known whether the stream has it.
+    Unknown,
+}
+
+impl SessionTold {
+    /// Takes what the commit that changed a session has put into the stream of one of its rooms.
+    pub fn take(news: &mut Vec<SessionNews>, room: RoomId) -> SessionTold {
+        match news.iter().position(|news| news.room == room) {
+            Some(at) => SessionTold::Told(news.swap_remove(at)),
+            None => SessionTold::Untold,
+        }
+    }
+}
+
+/// What has become of a session that sits in a room.
+pub(in crate::room) enum RoomNews {
+    Vacated {
+        session: SessionId,
+        told: SessionTold,
+    },
+    Adopted {
+        session: SessionId,
+        user: UserView,
+        told: SessionTold,
+    },
+}
+
+impl Room {
+    pub(in crate::room) async fn session_changed(
+        &mut self,
+        news: RoomNews,
+    ) -> Result<(), ActorProcessingErr> {
+        match news {
+            RoomNews::Vacated { session, told } => self.vacated(session, told).await,
+            RoomNews::Adopted {
+                session,
+                user,
+                told,
+            } => self.adopted(session, user, told),
+        }
+    }
+}
+
+impl Room {
+    /// The session is another user's, durably, and its seat with it. Members hear it as the return of that user, and then
+    /// that the user is away, if nobody is attached.
+    pub(super) fn adopted(
+        &mut self,
+        session: SessionId,
+        user: UserView,
+        told: SessionTold,
+    ) -> Result<(), ActorProcessingErr> {
+        let is_told = self.hear_of_session(told)?;
+        let Some((number, occupant)) = self.seating.hand_over(session, user) else {
+            // It was read from the database since.
+            return Ok(());
+        };
+        info!(room = %self.channel, seat = number, %session, "a guest has become an account");
+        let team = self.kind.team(number);
+        if !is_told {
+            let note = SeatNote::new(number, team.clone(), &occupant);
+            self.announce(&News::Back(note));
+        }
+        if let Some(end) = occupant.recorded {
+            let note = SeatNote::new(number, team, &occupant).hold(end.since(self.now()));
+            self.announce(&News::Away(note));
+        }
+        Ok(())
+    }
+}
+
+impl Seating {
+    /// The session is another user's. Gives its seat as it is then; None if that user has it already.
+    pub(super) fn hand_over(
+        &mut self,
+        session: SessionId,
+        user: UserView,
+    ) -> Option<(u16, Occupant)> {
+        let (number, occupant) = self.occupant_mut(session)?;
+        if occupant.user.id == user.id {
+            return None;
+        }
+        occupant.user = user;
+        occupant.tokens = occupant.tokens.hand_over();
+        Some((number, occupant.clone()))
+    }
+}

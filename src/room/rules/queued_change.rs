@@ -1,0 +1,58 @@
+//! A change that also publishes: while it waits for its turn in the stream, and while it is being written.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::persistence::{Committed, Words, Write, WriteError};
+use crate::room::message::Change;
+
+/// A change that waits until it is its turn.
+#[derive(Debug)]
+pub(in crate::room) struct Deed {
+    pub(in crate::room) write: Write,
+    pub(in crate::room) change: Change,
+    pub(in crate::room) hear: Hear,
+    /// When it was asked for.
+    pub(in crate::room) since: Instant,
+}
+
+/// A change that is being written, and what will be told of it.
+#[derive(Debug)]
+pub(in crate::room) struct Doing {
+    pub(in crate::room) words: Words,
+    pub(in crate::room) since: Instant,
+}
+
+/// Hears what becomes of a change, also if the room fails meanwhile.
+pub(in crate::room) struct Hear(Option<Box<HearResult>>);
+
+type HearResult = dyn FnOnce(&Result<Committed, WriteError>) + Send + Sync;
+
+impl Hear {
+    pub(in crate::room) fn new(
+        hear: impl FnOnce(&Result<Committed, WriteError>) + Send + Sync + 'static,
+    ) -> Hear {
+        Hear(Some(Box::new(hear)))
+    }
+
+    pub(in crate::room) fn hear(mut self, result: &Result<Committed, WriteError>) {
+        if let Some(hear) = self.0.take() {
+            hear(result);
+        }
+    }
+}
+
+/// The room has failed before it was written.
+impl Drop for Hear {
+    fn drop(&mut self) {
+        if let Some(hear) = self.0.take() {
+            hear(&Err(WriteError::Lost));
+        }
+    }
+}
+
+impl fmt::Debug for Hear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hear")
+    }
+}
