@@ -3,9 +3,9 @@
 //! all members have the last. Two more scenes run the rooms with either hub alone on one core: one in the same way,
 //! one at 3,000 messages a second.
 //!
-//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and 5,000;
-//! `SCENE=name` for one of `rooms`, `fanout`, `one-core` and `one-core-at-3000`.
-//! Hub and generator hold a file descriptor for each player: `ulimit -n 10000`.
+//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and
+//! 5,000; `SCENE=name` for one of `rooms`, `fanout`, `one-core` and `one-core-at-3000`. Hub and generator hold a file
+//! descriptor for each player: `ulimit -n 10000`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -91,7 +91,7 @@ pub(crate) fn own_file(folder: &Path, name: &str, fresh: &str) -> io::Result<Str
         }
         Ok(text) => {
             if let Err(error) = make_private(&path) {
-                tracing::warn!(path = %path.display(), %error, "other users may read this file, and its mode cannot be changed");
+                tracing::warn!(path = %path.display(), %error, "other users may read this file: chmod failed");
             }
             Ok(text)
         }
