@@ -142,7 +142,7 @@ impl OptionClaims {
 /// Reads the user. Everything here belongs to one, so a token must name it.
 fn user(sub: Option<&str>) -> Result<UserId, TokenError> {
     let Some(sub) = sub.filter(|sub| !sub.is_empty()) else {
-        let detail = "sub claim is missing: it says which user the token is for";
+        let detail = "sub claim is missing: it names the user of the token";
         return Err(TokenError::Claim(detail.into()));
     };
     UserId::parse(sub)

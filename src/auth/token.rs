@@ -11,7 +11,7 @@ pub enum TokenError {
     #[error("the token has expired")]
     Expired,
     /// A new token may be valid by then: the client fetches one, as after an expiry.
-    #[error("the token is not good yet: its nbf is in the future")]
+    #[error("the token is not valid yet: its nbf is in the future")]
     Early,
     #[error("the token is neither a session token (hfs_...) nor a JWT")]
     Malformed,

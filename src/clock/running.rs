@@ -1,8 +1,8 @@
 //! Running time: the monotonic clock without the time for which the process stood still.
 //!
 //! A process stands still under SIGSTOP or `docker pause`, or while its machine moves to another host. The monotonic
-//! clock goes on, but no client can reach the hub. A task reads the clock all the time. If two of its readings are
-//! far apart, nothing ran between them, and the gap brings no deadline closer.
+//! clock goes on, but no client can reach the hub. A task reads the clock regularly. If two of its readings are far
+//! apart, nothing ran between them, and the gap brings no deadline closer.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -143,7 +143,7 @@ impl Sweeper {
         }
     }
 
-    /// Finds the expired rows of a page of rooms, and has open rooms that are not live looked after.
+    /// Finds the expired rows of a page of rooms, and looks after open rooms that are not live.
     async fn look_at_rooms(&self, after: Uuid) -> Result<Stage, StepError> {
         let before = self.clock.now().minus(ROOM_KEPT);
         let opened_before = self.clock.now().minus(OPENING_MAX);

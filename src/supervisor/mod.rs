@@ -1,4 +1,4 @@
-//! How actors are started, restarted, retired and woken, and if the daemon is ready. Knows no component.
+//! Supervision: starts, restarts, retires and wakes actors, and holds the phase of the daemon. Knows no component.
 //!
 //! A key is absent, *loading* (its row is being read), *live*, *leaving* (asked to stop), or *resting* after too many
 //! failures. Only a shard starts or retires the actors of its share of the keys, so two look-ups at once start an

@@ -1,4 +1,4 @@
-//! The phase of the daemon: does it accept players at this moment.
+//! The phase of the daemon, which decides if it accepts players.
 
 use std::sync::Arc;
 
