@@ -1,5 +1,5 @@
-//! Durable creates (room, player, seat and session in one commit) at 256 callers: through the one writer of
-//! the daemon, against a transaction for each request, against the writer with 1 % bad commands among the good.
+//! Durable creates (room, player, seat and session in one commit) by 256 callers: through the daemon's one writer,
+//! with a transaction for each request, and through the writer with 1 % bad commands among the good ones.
 //!
 //! `cargo bench --bench create`; PostgreSQL is measured if `HOLDFAST_TEST_DATABASE_URL` names a server whose
 //! user may create databases. `DATABASE=sqlite` or `DATABASE=postgres` measures one of the two.
@@ -37,14 +37,14 @@ const MEASURED_FOR: Duration = Duration::from_secs(3);
 
 const ROUNDS: usize = 3;
 
-/// One command in so many is bad.
+/// One command in this many is bad.
 const BAD_EVERY: u64 = 100;
 
 /// Rates of one round, in creates per second.
 #[derive(Debug)]
 struct Round {
     grouped: f64,
-    /// The rate of each pool size.
+    /// The rate for each pool size.
     direct: Vec<(u32, f64)>,
     with_bad: f64,
 }
@@ -111,7 +111,7 @@ async fn measure(server: &Server, pools: &[u32], goal: f64) {
     println!("{line}");
 }
 
-/// The rate of good creates through the writer of the daemon.
+/// Returns the rate of good creates through the daemon's writer.
 async fn grouped(server: &Server, is_bad_among: bool) -> f64 {
     let fresh = Fresh::make(server).await;
     let mut config = Config::default();
@@ -145,13 +145,13 @@ async fn grouped(server: &Server, is_bad_among: bool) -> f64 {
     assert_eq!(
         stored,
         good.load(Ordering::Relaxed),
-        "rooms stored and told"
+        "rooms stored and acknowledged"
     );
     fresh.remove().await;
     rate
 }
 
-/// The rate of creates that are a transaction each, through a pool of so many connections.
+/// Returns the rate of creates with a transaction each, through a pool of `pool` connections.
 async fn one_by_one(server: &Server, pool: u32) -> f64 {
     let fresh = Fresh::make(server).await;
     let direct = Arc::new(Direct::open(&fresh, pool).await);
@@ -171,7 +171,7 @@ async fn one_by_one(server: &Server, pool: u32) -> f64 {
     rate
 }
 
-/// Calls over and over from all callers, and says how often a second a call was good.
+/// Calls in a loop from all callers, and returns the rate of good calls per second.
 async fn rate_of<F>(call: impl Fn() -> F + Clone + Send + Sync + 'static) -> f64
 where
     F: Future<Output = bool> + Send,
@@ -211,7 +211,7 @@ fn open_room(hub: &Hub) -> Command {
     open(hub, new_room("table"), new_guest())
 }
 
-/// A room with a code that is taken, and one for a user that does not exist, in turn.
+/// Sends a room with a code that is taken, or one for a user that does not exist, in turn.
 async fn open_badly(hub: &Hub, taken: RoomCode, number: u64) {
     let (command, refused) = if number.is_multiple_of(2 * BAD_EVERY) {
         let room = NewRoom {

@@ -1,10 +1,11 @@
-//! What the hub delivers for a second of its processor time, and how soon, held against a bare hub in the same run: in
-//! 1,000 rooms of 8 and in one room of 5,000 that talk as fast as they are heard, both hubs on all cores; and in the
-//! rooms with either hub alone on one core, as fast as they are heard and at 3,000 messages a second.
+//! Deliveries per second of the hub's processor time, and their delays, compared with a bare hub in the same run. Two
+//! scenes use all cores: 1,000 rooms of 8, and one room of 5,000. In both, a room sends its next message as soon as
+//! all members have the last. Two more scenes run the rooms with either hub alone on one core: one in the same way,
+//! one at 3,000 messages a second.
 //!
-//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and 5,000;
-//! `SCENE=name` for one of `rooms`, `fanout`, `one-core` and `one-core-at-3000`.
-//! Hub and generator hold a file descriptor for each player: `ulimit -n 10000`.
+//! `cargo bench --bench ratio`. `SECONDS=n`, `ROUNDS=n`, `ROOMS=n` and `MEMBERS=n` for other than 8, 3, 1,000 and
+//! 5,000; `SCENE=name` for one of `rooms`, `fanout`, `one-core` and `one-core-at-3000`. Hub and generator hold a file
+//! descriptor for each player: `ulimit -n 10000`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -26,22 +27,22 @@ mod support {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Has this program be the bare hub.
+/// The argument that makes this program the bare hub.
 const BARE: &str = "bare-hub";
 
 const GOAL: f64 = 0.8;
 
-/// On one core, as fast as they are heard: no message waits much longer than the mean.
+/// On one core without a set rate: the largest p99 of the delay, as a multiple of its mean.
 const P99_BY_MEAN_GOAL: f64 = 3.0;
 
-/// On one core at a set rate: p99 of the delay against the bare hub's.
+/// On one core at a set rate: the largest p99 of the delay, as a multiple of the bare hub's.
 const P99_GOAL: f64 = 1.3;
 
-/// What players do, as arguments of `holdfast bench`.
+/// A load, as arguments of `holdfast bench`.
 struct Scene {
     name: &'static str,
     arguments: Vec<String>,
-    /// Whether the hub has the first core, and the generator the others.
+    /// True if the hub runs on the first core, and the generator on the others.
     is_on_one_core: bool,
 }
 
@@ -51,19 +52,19 @@ enum Target {
     Bare(BareHub, String),
 }
 
-/// Killed when it is dropped.
+/// A child process that is killed on drop.
 struct BareHub(Child);
 
 impl Drop for BareHub {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 fn main() {
-    // On one core as the daemon does it there.
+    // The daemon chooses its runtime in the same way.
     let mut builder = match std::thread::available_parallelism().map(usize::from) {
         Ok(1) => Builder::new_current_thread(),
         Ok(_) | Err(_) => Builder::new_multi_thread(),
@@ -83,7 +84,7 @@ async fn compare() {
     for scene in Scene::all().into_iter().filter(is_chosen) {
         let mut rounds: Vec<[Value; 2]> = Vec::new();
         for round in 0..number("ROUNDS", 3) {
-            // Each is first as often as the other: a machine is not the same all the time.
+            // Each hub runs first in every other round, because the speed of a machine drifts.
             let is_bare_first = round % 2 == 1;
             let first = scene.perform(is_bare_first).await;
             let second = scene.perform(!is_bare_first).await;
@@ -98,7 +99,7 @@ async fn compare() {
     }
 }
 
-/// The medians of all rounds: of the hub, of the bare hub, and of their ratios.
+/// Reports the medians of all rounds: of the hub, of the bare hub, and of their ratios.
 fn report(scene: &str, rounds: &[[Value; 2]], folder: &Path) -> Value {
     let of = |which: usize, pointer: &str| {
         let values = rounds.iter().map(|pair| figure(&pair[which], pointer));
@@ -176,7 +177,7 @@ impl Scene {
         self
     }
 
-    /// Runs the generator against one of the two, in processes of their own.
+    /// Runs the generator against one of the two hubs, each in a process of its own.
     async fn perform(&self, is_bare: bool) -> Value {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let last_core = cores() - 1;
@@ -209,11 +210,11 @@ impl Scene {
             keep_to(&format!("0-{last_core}"));
         }
         let answer = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the generator said: {answer}"))
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("the generator printed: {answer}"))
     }
 }
 
-/// Cores of this machine.
+/// Returns the number of cores of this machine.
 fn cores() -> usize {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let last = online.trim().rsplit(['-', ',']).next();
@@ -221,7 +222,7 @@ fn cores() -> usize {
         .map_or(1, |last| last + 1)
 }
 
-/// Has this process, and what it starts from now on, run on these cores alone.
+/// Pins this process, and each child that it starts from now on, to these cores.
 fn keep_to(cores: &str) {
     let this = std::process::id().to_string();
     let set = Command::new("taskset")
@@ -242,7 +243,7 @@ fn bare() -> Target {
     let output = child.stdout.take().expect("it is piped");
     let mut address = String::new();
     let read = BufReader::new(output).read_line(&mut address);
-    read.expect("it tells its address");
+    read.expect("it prints its address");
     Target::Bare(BareHub(child), address.trim().to_owned())
 }
 

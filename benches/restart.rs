@@ -1,5 +1,5 @@
-//! How soon the daemon is ready again with many seats and histories: after `kill -9` and after a planned stop, on both
-//! databases, with one player to a room and with eight.
+//! Time until the daemon is ready again with many seats and histories: after `kill -9` and after a planned stop, on
+//! both databases, with one player to a room and with eight.
 //!
 //! `cargo bench --bench restart`. Choose with `SEATS=100000,300000`, `PER_ROOM=1,8`, `PUBLICATIONS=0,1000000` and
 //! `DATABASE=sqlite` or `postgres`. PostgreSQL is measured if `HOLDFAST_TEST_DATABASE_URL` names a server.
@@ -21,12 +21,12 @@ mod support {
     pub(crate) mod seated;
 }
 
-/// A daemon that takes longer to bring everything back, or to stop, is broken.
+/// Limit on a start and on a stop: a daemon that takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What is in the tables.
+/// The contents of the tables.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     seats: u64,
@@ -34,13 +34,13 @@ struct Size {
     publications: u64,
 }
 
-/// One start.
+/// One measured start.
 struct Start {
     after: &'static str,
     ready: Duration,
     /// From exec until every room and session has its actor.
     live: Duration,
-    /// What the planned stop before it took.
+    /// The time that the planned stop before it took.
     stop: Option<Duration>,
 }
 
@@ -111,7 +111,7 @@ fn servers() -> Vec<Server> {
     servers
 }
 
-/// Starts it after a planned stop of somebody else, twice after `kill -9`, and after a planned stop of its own.
+/// Measures three starts: from tables as a planned stop leaves them, after `kill -9`, and after a planned stop.
 async fn measure(server: &Server, size: Size) -> Vec<Start> {
     let fresh = Fresh::make(server).await;
     fresh.migrate().await;
@@ -172,7 +172,7 @@ async fn start(
     (daemon, start)
 }
 
-/// Stops it as planned. Says how long that takes.
+/// Stops the daemon as planned. Returns the time that it took.
 async fn stop(mut daemon: Daemon) -> Duration {
     let began = Instant::now();
     let told = Command::new("kill")

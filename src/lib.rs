@@ -1,82 +1,91 @@
 //! Holdfast: a connection hub for multiplayer games that keeps the seat.
 //!
-//! # Bird's eye
+//! # Overview
 //!
-//! Game clients connect over WebSocket and speak the Centrifuge client protocol v2 in JSON or Protobuf; they may
-//! also use a small HTTP API. A player has a *session*, found by a token, and takes *seats* in *rooms*.
-//! What happens in a room is a *publication* in its stream, and goes to every member. A lost line
-//! turns a seat *away*: it is kept until its hold ends, and whoever comes back with the token has it.
+//! Game clients connect over WebSocket with the [Centrifuge client protocol v2][protocol], in JSON or Protobuf. A
+//! small HTTP API offers the same actions. A player has a *session*, identified by a token, and takes *seats* in
+//! *rooms*. A message in a room is a *publication* in its stream, and every member receives it. When a connection is
+//! lost, its seats turn *away*: they are kept until their hold ends, and a client that comes back with its token has
+//! them again.
 //!
-//! Each room, session and connection is an actor, and so are persistence, the matchmaker and all
-//! supervisors. Users, sessions, tokens, rooms and seats are rows: a reply that tells of a new one
-//! leaves after its COMMIT, and many changes share one transaction. A restart rebuilds from the rows: players come as
-//! soon as it is known who sits where, and actors are started behind that.
-//! Members and streams live in memory; a planned stop writes the streams of open rooms out, a
-//! crash loses them. A durable stream is committed before it is heard, and a crash loses nothing of it.
+//! Each room, session and connection is an actor, and so are persistence, the matchmaker and all supervisors. Users,
+//! sessions, tokens, rooms and seats are rows in a database. A reply about a new one is sent only after its COMMIT,
+//! and many changes share one transaction.
+//!
+//! Members and streams live in memory. A planned stop stores the streams of open rooms, and a crash loses them. A
+//! *durable* stream commits each publication before it delivers it, so a crash loses nothing of it. After a restart,
+//! players may connect as soon as the kept seats have been read from their rows; the actors are started in the
+//! background.
+//!
+//! [protocol]: https://centrifugal.dev/docs/transports/client_protocol
 //!
 //! # Code map
 //!
-//! From the bottom up: a module imports only those above it in this list, and few need all of them.
+//! From the bottom up: a module imports only modules above it in this list, and few need all of them. `tests/tidy.rs`
+//! checks this.
 //!
-//! Two crates are below all of them. `crates/wire` has the values that travel on a socket, as [`wire`], and the names of
-//! things as types, as [`id`]. `crates/bench` is the load generator, which knows a hub by its address only.
+//! Two crates are below all of them. `crates/wire` has the messages on a socket as values, as [`wire`], and
+//! identities as types, as [`id`]. `crates/bench` is the load generator, which knows a hub by its address only.
 //!
-//! - [`clock`]: hub time, which no change of the wall clock moves.
-//! - [`mailbox`]: asking an actor, with a limit on the wait.
-//! - [`supervisor`]: how actors are started once, restarted within a budget, retired and woken later.
-//! - [`config`]: the settings as types, from file, environment and flags, and what is wrong with them.
+//! - [`clock`]: hub time, which changes of the wall clock do not move.
+//! - [`mailbox`]: requests to actors, with a limit on the wait.
+//! - [`supervisor`]: how actors are started once, restarted within a budget, retired, and woken later.
+//! - [`config`]: the settings as types, from file, environment and flags, and their errors.
 //! - [`telemetry`]: log lines, metrics, and the banner.
-//! - [`limits`]: rate limits by address and by session, for whatever listener a request comes through.
+//! - [`limits`]: rate limits by address and by session, shared by all listeners.
 //! - [`listener`]: accepts HTTP connections for both listeners: their limits, time-outs, health and refusals.
-//! - [`token`]: seat tokens: their keys, and which of a seat's generations may still be used.
+//! - [`token`]: seat tokens: their keys, and which generation of a seat's tokens may still be used.
 //! - [`delivery`]: the bounded queue of frames between a room and one socket.
-//! - [`persistence`]: the only door to the database: the lock, the writers, the readers, the schema.
-//! - [`auth`]: who somebody is, by a signed token of the game's own login.
-//! - [`matchmaking`]: which room a quick match goes to.
-//! - [`room`]: who sits where, who hears what, and what was said last.
+//! - [`persistence`]: the only door to the database: its lock, its writers, its readers, its schema.
+//! - [`auth`]: the identity of users, by signed tokens of the game's own login.
+//! - [`matchmaking`]: the choice of a room for a quick match.
+//! - [`room`]: the seats, the members and the stream of a room.
 //! - [`session`]: a user's presence, which outlives its sockets.
 //! - [`actions`]: everything that a player may do, for the socket and for HTTP alike.
 //! - [`connection`]: one socket: its handshake, its commands, its heartbeat.
 //! - [`http`]: the routes of the public listener: the client API, the server API, the upgrade to a socket.
 //! - [`admin`]: the routes of the private listener: metrics, health, and the operators' login.
 //! - [`daemon`]: builds everything in order, supervises it, and stops it in reverse.
-//! - [`cli`]: the commands, and what the process ends with.
+//! - [`cli`]: the commands, and the exit code of the process.
 //!
 //! # Invariants
 //!
-//! - No actor asks upward: connection, session, room, persistence, and never back. News goes up as
-//!   frames in a queue, as casts, or as supervision events, so no two actors wait for each other.
-//! - No room knows a session or a socket. It has outgoing queues, and a listener to tell of seats.
-//! - No room and no session waits for the database in its handler: a change is sent, stands as pending,
-//!   and its outcome comes back as a message. An outcome that is unknown frees nothing.
-//! - No reply that tells of a new session, room or seat, or of the end of one, leaves before its COMMIT
-//!   returned; and no such change is made in a task that its client's hang-up could end.
-//! - No wait is without a limit, and no queue that a client can fill. Mailboxes have no limit of their
-//!   own; sockets ask instead of casting, one frame in flight each.
-//! - No actor of a room or a session is started or retired but by its shard; no guard of a directory
-//!   leaves its file.
-//! - No failure is only logged: what fails is rebuilt from its row within a budget, whoever it served is
-//!   told to come back, and a part that keeps failing ends the process with a reason.
-//! - No seat is released because nobody is connected: only a leave, the end of the session or the end of
-//!   the hold does that, and a hold does not run while the daemon is down.
-//! - No session token is stored or told twice: the database has its SHA-256, a log line its first 10
-//!   characters at most. A seat token is signed when it is told, and stored nowhere.
+//! - No actor asks upward. Requests go from connection to session to room to persistence, never back. Events go up as
+//!   frames in a queue, as casts, or as supervision events. So no two actors wait for each other.
+//! - No room knows a session or a socket. It has outgoing queues, and a listener for seat events.
+//! - No handler of a room or a session waits for the database. It sends a change, marks it as pending, and receives
+//!   the outcome as a message. An unknown outcome frees nothing.
+//! - No reply about a new session, room or seat, or about the end of one, is sent before its COMMIT has returned. No
+//!   such change runs in a task that ends when its client disconnects.
+//! - No wait is without a limit, and no queue that a client can fill. Mailboxes have no limit of their own, so
+//!   sockets ask instead of casting, with one frame in flight each.
+//! - No actor of a room or a session is started or retired except by its shard. No guard of a directory leaves its
+//!   file.
+//! - No failure is only logged. A failed actor is rebuilt from its row within a restart budget, its clients are asked
+//!   to come back, and a component that keeps failing ends the process with a reason.
+//! - No seat is released because its holder is not connected. Only a leave, the end of the session or the end of the
+//!   hold releases it, and a hold does not run while the daemon is down.
+//! - No session token is stored, or sent a second time. The database has its SHA-256, and a log line has at most its
+//!   first 10 characters. A seat token is signed each time it is sent, and stored nowhere.
 //!
 //! # Life of a frame
 //!
-//! 1. A socket's task reads a frame, asks its connection to serve it, and reads no further meanwhile.
-//! 2. The connection decodes the commands of the frame and carries them out in their order.
-//! 3. A `publish` goes to the room of its channel: the one subscribed to, or one looked up in the
-//!    directory, or one started by its shard from the rows.
-//! 4. The room checks that this attachment of the session may publish, and gives the data an offset.
-//! 5. It keeps the publication in its history and encodes the push once. If the history is durable, the
-//!    publication goes into a batch first, and this and what follows is done once that is committed.
-//! 6. Every member's queue takes a reference to those bytes. A queue that is full closes its
-//!    connection with 3008 instead, and nobody waits.
-//! 7. The room queues the reply for whoever published, behind the publication, and the connection goes on.
-//! 8. Each member's socket task wakes, takes its whole queue, and hands it to the kernel in one write.
-//! 9. A change such as `room.join` runs in a task of its own: it takes a ticket from the session, asks
-//!    the room, and the room writes through persistence; its reply is queued once that is committed.
+//! 1. A socket's task reads a frame, asks its connection to serve it, and reads no further until that is done.
+//! 2. The connection decodes the commands of the frame and carries them out in order.
+//! 3. A `publish` goes to the room of its channel. The client is subscribed to that room, or the directory has it, or
+//!    its shard starts it from the rows.
+//! 4. The room checks that this attachment of the session may publish.
+//! 5. A memory stream accepts the publication at once. A durable stream puts it into a batch, and the next steps
+//!    follow the commit of that batch.
+//! 6. The room gives the publication an offset, keeps it in its history, and encodes the push once for each encoding
+//!    in use.
+//! 7. Every member's queue takes a reference to those bytes. A full queue closes its connection with 3008 instead,
+//!    and no other member waits.
+//! 8. The room queues the reply to the publisher behind the publication, and the connection goes on.
+//! 9. Each member's socket task wakes, takes its whole queue, and hands it to the kernel in one write.
+//!
+//! A change such as `room.join` runs in a task of its own. The task announces the claim to the session and asks the
+//! room, and the room writes through persistence. The reply is queued once that is committed.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 

@@ -1,16 +1,15 @@
-//! Asking an actor a question, with a limit on how long to wait.
+//! Requests to actors, with a limit on the wait.
 
 use std::time::Duration;
 
 use ractor::rpc::CallResult;
 use ractor::{ActorRef, Message, RpcReplyPort};
 
-/// How long a question between actors of this process may take. A durable change is answered within
-/// `persistence.deadline` (4 s), so whoever waits for one waits a little longer than that, and still
-/// answers before a client's own limit of 5 s.
+/// Limit on the wait for an actor of this process. A durable change is answered within `persistence.deadline` (4 s).
+/// A request that waits for one waits a little longer, and is still answered before the client's own limit of 5 s.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
-/// Why a question went unanswered. The change it asked for may still happen.
+/// The reason why an actor did not answer. The requested change may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
     #[error("the actor did not answer in time")]
@@ -19,7 +18,7 @@ pub enum Unanswered {
     Stopped,
 }
 
-/// Asks and waits, at most [`ANSWER_WITHIN`].
+/// Sends a request and waits for its answer, at most [`ANSWER_WITHIN`].
 pub async fn ask<M: Message, T: Send + 'static>(
     actor: &ActorRef<M>,
     question: impl FnOnce(RpcReplyPort<T>) -> M,
@@ -31,7 +30,7 @@ pub async fn ask<M: Message, T: Send + 'static>(
     }
 }
 
-/// Answers a question. A caller that has stopped waiting loses nothing but the answer.
+/// Answers a request. A caller that has stopped waiting misses nothing but the answer.
 pub fn answer<T>(reply: RpcReplyPort<T>, value: T) {
     let _ = reply.send(value);
 }

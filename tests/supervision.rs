@@ -617,7 +617,7 @@ async fn a_part_that_keeps_failing_ends_the_process_with_a_reason() {
     assert!(is_over.is_ok(), "the daemon is still there");
     assert_eq!(daemon.ends().await.code(), Some(1));
     let log = daemon.log();
-    assert!(log.contains("part keeps failing"), "{log}");
+    assert!(log.contains("component keeps failing"), "{log}");
     let last = log.lines().last().unwrap_or_default();
     let reason = "holdfast: matchmaker failed more than 10 times in 60 s: ordered";
     assert_eq!(last, reason);

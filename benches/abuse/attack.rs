@@ -1,4 +1,4 @@
-//! Attacks by one address, or by a few: too much of everything that strangers may do.
+//! Attacks from one address: each overuses something that an anonymous client may do.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::player::{Client, http, text};
 
-/// Connections, or callers, of one attack.
+/// Concurrent connections or callers of one attack.
 const CALLERS: usize = 16;
 
-/// Members of the lobby whose presence is asked for.
+/// Members of the lobby that is queried.
 const CROWD: usize = 300;
 
-/// Where all attackers come from.
+/// The address of all attackers.
 const FROM: &str = "203.0.113.1";
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One sort of attack: what each of its callers does until it is over.
+/// A sort of attack: the code that each of its callers repeats until the attack ends.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     call: fn(SocketAddr, usize) -> Running,
@@ -85,7 +85,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
 ];
 
 impl Attack {
-    /// Attacks until it is over; what is returned ends then.
+    /// Starts the attack. The returned future ends after `over` is cancelled.
     pub(crate) fn begin(
         &self,
         hub: SocketAddr,
@@ -98,7 +98,7 @@ impl Attack {
                 while !over.is_cancelled() {
                     tokio::select! {
                         () = over.cancelled() => return,
-                        // It was cut off, and comes again.
+                        // The hub cut it off: it tries again.
                         () = call(hub, number) => sleep(Duration::from_millis(5)).await,
                     }
                 }
@@ -111,7 +111,7 @@ impl Attack {
     }
 }
 
-/// Looks at a session with as many seats as it may have.
+/// Fetches a session that holds as many seats as it may have.
 async fn seats(hub: SocketAddr) {
     let guest = json!({ "guest": { "name": "Eve" } }).to_string();
     let Some((201, body)) = http(hub, FROM, "POST /v1/sessions", "", &guest).await else {
@@ -153,12 +153,12 @@ async fn codes(hub: SocketAddr, number: usize) {
     }
 }
 
-/// Publishes as much as it can in a lobby of all attackers, and reads nothing but what is in the way.
+/// Publishes as fast as it can in a lobby of all attackers, and reads only as far as each reply.
 async fn lobby(hub: SocketAddr) {
     publishes(hub, |_| "lobby:flood".to_owned()).await;
 }
 
-/// The same in channels that it makes up.
+/// Does the same in channels with made-up names.
 async fn channels(hub: SocketAddr, number: usize) {
     publishes(hub, |turn| format!("lobby:{number}-{}", turn % 100)).await;
 }
@@ -184,7 +184,7 @@ async fn publishes(hub: SocketAddr, channel: impl Fn(usize) -> String) {
     }
 }
 
-/// Holds sockets that show nothing.
+/// Holds sockets open and sends nothing.
 async fn silent(hub: SocketAddr) {
     let mut held = Vec::new();
     for _ in 0..200 {
@@ -196,7 +196,7 @@ async fn silent(hub: SocketAddr) {
     sleep(Duration::from_secs(2)).await;
 }
 
-/// Asks for what has a long answer.
+/// Sends a query with a large answer.
 async fn questions(hub: SocketAddr, question: &str) {
     let crowd = (0..CROWD / CALLERS).map(|_| member(hub));
     let crowd: Vec<Client> = join_all(crowd).await.into_iter().flatten().collect();
@@ -244,7 +244,7 @@ async fn keys(hub: SocketAddr, number: usize) {
     }
 }
 
-/// Takes a seat and gives it up.
+/// Opens a room and leaves it.
 async fn comes_and_goes(hub: SocketAddr) {
     let Some(mut client) = Client::connect(hub, FROM, "").await else {
         return;

@@ -1,9 +1,9 @@
-//! What honest players notice of each attack: the 99th percentile of the time from a publish to its reply, without the
-//! attack and beside it, in the same run and on the same hub. The goal is a ratio below 2.
+//! Effect of each attack on honest players: the 99th percentile of the time from a publish to its reply, without the
+//! attack and during it, in the same run and on the same hub. The goal is a ratio below 2.
 //!
 //! `cargo bench --bench abuse`. `SECONDS=n` for other than 5 seconds of each, `ATTACKS=name,name` for some of them.
-//! The limits for each address are as they ship: players and attackers come from addresses of their own, as
-//! behind a proxy.
+//! The limits on sockets from one address have their defaults: players and attackers come from different addresses,
+//! as behind a proxy.
 
 mod attack;
 mod player;
@@ -23,16 +23,16 @@ use daemon::Daemon;
 use machine::{facts, median, rounded};
 use player::Players;
 
-/// Above this an attack is noticed.
+/// Above this ratio players notice the attack.
 const GOAL: f64 = 2.0;
 
-/// Rounds of each attack. The calm before each is compared with the attack after it.
+/// Rounds of each attack. Each one compares the attack with the calm before it.
 const ROUNDS: usize = 3;
 
 /// How long an attack has run before its round counts.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// As it ships but for these: addresses are told by the proxy that this program plays, and guests may come.
+/// This program plays the proxy that states the addresses of clients, and guests are allowed.
 const SETTINGS: &[(&str, &str)] = &[
     ("server.trusted_proxies", "[\"127.0.0.0/8\"]"),
     ("server.connections_per_address_max", "1024"),
@@ -53,7 +53,7 @@ async fn main() {
         if !chosen.is_empty() && !chosen.split(',').any(|name| name == attack.name) {
             continue;
         }
-        // A hub of its own: what an attack leaves behind is not the next one's.
+        // A hub of its own, so that an attack leaves nothing behind for the next one.
         let folder = folder.path().join(attack.name);
         std::fs::create_dir(&folder).expect("a new folder");
         let hub = Daemon::start(&folder, SETTINGS).await;
@@ -70,7 +70,7 @@ async fn main() {
     println!("{line}");
 }
 
-/// Runs the attack some times, each after a calm, and prints the medians.
+/// Runs the attack [`ROUNDS`] times, each after a calm, and prints the medians.
 async fn measure(hub: &Daemon, attack: &Attack, time: Duration) -> f64 {
     let mut players = Players::sit_down(hub.address).await;
     let (mut calms, mut attacked, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Clients over the real protocol: honest players, and what attackers speak with.
+//! Clients of the real protocol, for honest players and attackers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 const ROOMS: usize = 10;
 const SEATS: usize = 4;
 
-/// Between two publications of a player.
+/// Time between two publications of a player.
 const PACE: Duration = Duration::from_millis(100);
 
 /// A WebSocket to the hub.
@@ -26,7 +26,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects with a token, or as a guest with none, from the address that the proxy tells.
+    /// Connects with a token, or as a guest if it is empty, from the address in the proxy's header.
     pub(crate) async fn connect(hub: SocketAddr, from: &str, token: &str) -> Option<Client> {
         let stream = TcpStream::connect(hub).await.ok()?;
         stream.set_nodelay(true).ok()?;
@@ -41,7 +41,7 @@ impl Client {
         connected.get("connect").is_some().then_some(client)
     }
 
-    /// Sends a command; its number.
+    /// Sends a command and returns its number.
     pub(crate) async fn say(&mut self, command: &str, body: Value) -> Option<u64> {
         self.next += 1;
         let mut frame = json!({ "id": self.next });
@@ -62,7 +62,7 @@ impl Client {
         }
     }
 
-    /// The next frame, with all that is in it; pings are answered.
+    /// Returns everything in the next frame, and answers a ping.
     pub(crate) async fn hear(&mut self) -> Option<Vec<Value>> {
         let text = self.socket.next().await?.ok()?.into_text().ok()?;
         let frames: Vec<Value> = text
@@ -76,7 +76,7 @@ impl Client {
     }
 }
 
-/// One HTTP request from an address; its status and body.
+/// Sends one HTTP request from an address; returns its status and body.
 pub(crate) async fn http(
     hub: SocketAddr,
     from: &str,
@@ -132,7 +132,7 @@ impl Players {
         Players(players)
     }
 
-    /// The time from a publish to its reply in milliseconds, for 99 in 100 of all players' publications.
+    /// Returns the 99th percentile of the time from a scheduled publish to its reply, in milliseconds.
     pub(crate) async fn p99(&mut self, time: Duration) -> f64 {
         let end = Instant::now() + time;
         let speaking = self.0.iter_mut().map(async |(client, channel)| {
@@ -144,7 +144,7 @@ impl Players {
                 let reply = client.ask("publish", word).await;
                 let reply = reply.expect("an honest player was cut off");
                 assert!(reply.get("publish").is_some(), "{reply}");
-                // From when it was due: who waits for a reply says nothing meanwhile.
+                // From the scheduled time: while a player waits for a reply, it publishes nothing.
                 times.push(due.elapsed());
                 due += PACE;
             }

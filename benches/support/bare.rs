@@ -1,6 +1,6 @@
-//! A hub without anything: rooms in a map, a queue for each socket, frames that are shared and written together.
-//! No actors, no sessions, no seats, no history, no limits, no database. What it does for a second of processor
-//! time is the most that this WebSocket library on this runtime does; the daemon is held against it.
+//! A minimal hub: rooms in a map, a queue for each socket, frames that are shared and written together. No actors, no
+//! sessions, no seats, no history, no limits, no database. Its deliveries per second of processor time are the most
+//! that this WebSocket library can do on this runtime; the daemon is compared with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// As the daemon's.
+/// The same as in the daemon.
 const BACKLOG: u32 = 4096;
 const READ_BYTES: usize = 512;
 const WRITE_BYTES: usize = 16 * 1024;
 const QUEUE_MAX: usize = 512;
 
-/// Frames that each socket of a room still has to be written.
+/// The frames that wait to be written to one socket.
 type Queue = mpsc::Sender<Utf8Bytes>;
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ struct RpcData {
     room: String,
 }
 
-/// Serves for ever, after telling the address on standard output.
+/// Prints its address on standard output, then serves until it is killed.
 pub(crate) async fn serve() {
     let socket = TcpSocket::new_v4().expect("a socket");
     let any = ([127, 0, 0, 1], 0).into();
@@ -78,7 +78,7 @@ pub(crate) async fn serve() {
         if let Ok((stream, _)) = listener.accept().await {
             let rooms = Arc::clone(&rooms);
             tokio::spawn(async move {
-                // Whoever hangs up does so without a word.
+                // A socket that closes or fails is not an error here.
                 let _ = rooms.converse(stream).await;
             });
         }
@@ -120,7 +120,7 @@ impl Rooms {
                 continue;
             };
             let reply = self.carry_out(me, &command, queue);
-            // A queue that is full loses frames: the bench notices.
+            // A full queue loses frames; the benchmark notices.
             let _ = queue.try_send(reply.into());
         }
     }

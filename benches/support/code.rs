@@ -1,4 +1,4 @@
-//! Room codes that look random and never meet: of 100,000 random ones some are the same.
+//! Room codes that look random and never collide: among 100,000 random codes some would be equal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,8 +9,8 @@ const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// 30 to the power of 6.
 const CODES: u64 = 729_000_000;
 
-/// Has no factor in common with 30, so its multiples visit every code once; large, so that they jump about as random
-/// ones do: neighbours would make the index of codes cheaper than it is.
+/// Coprime to 30, so that its multiples visit every code once. Large, so that they are scattered as random codes are:
+/// neighbours would make the index of codes cheaper than it is.
 const STEP: u64 = 450_545_297;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! The real daemon as a child process on SQLite, and plain HTTP to it.
+//! The real daemon as a child process, on SQLite unless a setting names another database; and plain HTTP to it.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,26 +11,26 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A daemon that takes longer to be ready than this does not start at all.
+/// Limit on the time to readiness: a daemon that takes longer does not start at all.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
-/// Between two looks whether it is ready; it blurs the time to readiness by as much.
+/// Time between two checks for readiness; the measured time is at most this much too long.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// It takes any port that is free, and tells which in its log.
+/// Lets the daemon choose any free port, which it logs.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// A running daemon; killed with SIGKILL when it is dropped.
+/// A running daemon; killed with SIGKILL on drop.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
-    /// From exec to the first 200 of `/readyz`.
+    /// The time from exec to the first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
     log: PathBuf,
 }
 
 impl Daemon {
-    /// Starts it on `<folder>/data` and waits until it is ready.
+    /// Starts the daemon on `<folder>/data` and waits until it is ready.
     pub(crate) async fn start(folder: &Path, settings: &[(&str, &str)]) -> Daemon {
         let log = folder.join("log");
         let output = File::create(&log).expect("the folder is ours");
@@ -54,7 +54,7 @@ impl Daemon {
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        // As it is asked for, and that it is ready in any case.
+        // The level that the caller wants, and the readiness event in any case.
         let mut levels = settings.iter().filter(|(key, _)| *key == "log.level");
         let level = levels.next_back().map_or("info", |(_, level)| level);
         let level = format!("log.level={level},holdfast::telemetry=info");
@@ -85,12 +85,12 @@ impl Daemon {
         daemon
     }
 
-    /// Everything it has logged: JSON lines.
+    /// Returns everything that the daemon has logged: JSON lines.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it says that it is ready. Gives the address that it listens on.
+    /// Waits for the readiness event. Returns the listen address in it.
     async fn ready(&mut self, give_up: Instant) -> SocketAddr {
         loop {
             let log = self.log();
@@ -131,13 +131,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself, which the caller has noticed then.
+        // It may have exited by itself; the caller has noticed that.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The address in the event that tells of readiness.
+/// Returns the address in the readiness event.
 fn ready_address(line: &str) -> Option<SocketAddr> {
     let event: Value = serde_json::from_str(line).ok()?;
     (event["event"] == "ready").then(|| event["server"].as_str()?.parse().ok())?

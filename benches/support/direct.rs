@@ -1,4 +1,4 @@
-//! The usual way: a transaction for each request, with the same rows, tables and durability.
+//! The usual design, for comparison: a transaction for each request, with the same rows, tables and durability.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use sea_orm::{
 use super::code::next_code;
 use super::fresh::Fresh;
 
-/// With 256 callers for one connection, the last in line waits for all others.
+/// Limit on the wait for a connection: with 256 callers for one, the last caller waits for all others.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(30);
 
 const HOUR_MILLIS: i64 = 3_600_000;
@@ -31,7 +31,7 @@ impl Direct {
             .acquire_timeout(ACQUIRE_WITHIN)
             .test_before_acquire(false)
             .sqlx_logging(false)
-            // As the daemon's own writer.
+            // The same as for the daemon's writer.
             .map_sqlx_sqlite_opts(|options| {
                 options
                     .pragma("journal_mode", "wal")

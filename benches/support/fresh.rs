@@ -6,14 +6,14 @@ use holdfast::persistence::migrate_up;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
-/// Where databases are made.
+/// A place to create databases in.
 pub(crate) enum Server {
     Sqlite,
     /// The URL of a user who may create databases.
     Postgres(String),
 }
 
-/// A database without a table.
+/// A database without tables.
 pub(crate) struct Fresh {
     url: String,
     /// The server and the name to drop, on PostgreSQL.
@@ -22,7 +22,7 @@ pub(crate) struct Fresh {
 }
 
 impl Server {
-    /// What it calls itself.
+    /// Returns the name of the database system, and the version that it reports.
     pub(crate) async fn version(&self) -> String {
         let (url, sql, name) = match self {
             Server::Sqlite => ("sqlite::memory:", "SELECT sqlite_version()", "sqlite"),
@@ -69,7 +69,7 @@ impl Fresh {
         &self.url
     }
 
-    /// Makes the tables. The daemon's own store does so by itself.
+    /// Creates the tables. The daemon's own store does that by itself.
     pub(crate) async fn migrate(&self) {
         let mut config = Config::default();
         config.database.url = self.url.clone().into();

@@ -12,7 +12,7 @@ use holdfast::persistence::{
 use holdfast::token::Generations;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-/// The life of a session and the hold of a seat: longer than any measurement.
+/// Lifetime of a session and hold of a seat: longer than any measurement.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// An open database with its writer.
@@ -40,7 +40,7 @@ impl Hub {
         }
     }
 
-    /// Ends without the marks of a planned stop.
+    /// Stops without the marks of a planned stop.
     pub(crate) async fn stop(self) {
         self.persistence.drain().await;
         self.supervisor.stop(None);
@@ -100,7 +100,7 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        // A figure of a writer that failed would mean nothing.
+        // After a failure of the writer, the figure would mean nothing.
         if let SupervisionEvent::ActorFailed(_, error) = event {
             panic!("persistence failed: {error}");
         }

@@ -1,4 +1,4 @@
-//! What a figure depends on beside the code: the machine, and its disk at this very time.
+//! Conditions that a figure depends on besides the code: the machine, and its disk at the time.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Long enough to even out single slow writes.
+/// Long enough to average out single slow writes.
 const MEASURED_FOR: Duration = Duration::from_millis(500);
 
-/// A page of PostgreSQL; SQLite's are half as large.
+/// The size of a PostgreSQL page; SQLite's pages are half as large.
 const PAGE: [u8; 8192] = [7; 8192];
 
-/// Cores, and how often a second the disk under `folder` makes one page durable.
+/// Returns the number of cores, and how often per second the disk under `folder` makes one page durable.
 pub(crate) fn facts(folder: &Path) -> Value {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     json!({ "cores": cores, "fdatasync_per_second": fdatasync_rate(folder) })
 }
 
-/// The middle one of an odd number of measurements.
+/// Returns the median of an odd number of measurements.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// With so many decimal places as a reader can use.
+/// Rounds to `places` decimal places.
 pub(crate) fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10_f64.powi(places);
     (value * scale).round() / scale

@@ -1,11 +1,11 @@
-//! A database full of players in their seats, made by a few statements: through the API it would take minutes.
+//! A database full of seated players, made by a few statements: through the API it would take minutes.
 
 use sea_orm::DbBackend;
 
-/// A hold that no measurement outlives.
+/// Hold of a seat and lifetime of a session: longer than any measurement.
 const HOLD_MS: u64 = 3_600_000;
 
-/// The statements that fill migrated, empty tables, as a planned stop leaves them.
+/// Returns the statements that fill migrated, empty tables, as a planned stop leaves them.
 pub(crate) fn fixtures(
     backend: DbBackend,
     seats: u64,
@@ -67,7 +67,7 @@ pub(crate) fn fixtures(
     ]
 }
 
-/// Six characters for each number, of sixteen that codes may have.
+/// Returns SQL for six characters per number, from sixteen of those that a code may have.
 fn code() -> String {
     let character = |place: u32| {
         let shift = 4 * place;
@@ -76,7 +76,7 @@ fn code() -> String {
     (0..6).map(character).collect::<Vec<_>>().join(" || ")
 }
 
-/// What the two databases say differently.
+/// The SQL that differs between the two databases.
 struct Sql {
     backend: DbBackend,
 }
@@ -86,7 +86,7 @@ impl Sql {
         self.backend == DbBackend::Postgres
     }
 
-    /// A row for each `i` from 0.
+    /// Inserts a row for each `i` from 0.
     fn insert(&self, count: u64, into: &str, values: &str) -> String {
         let last = count.saturating_sub(1);
         let rows = match self.is_postgres() {
@@ -99,7 +99,7 @@ impl Sql {
         )
     }
 
-    /// 16 bytes for a number.
+    /// Returns SQL for 16 bytes made from a number.
     fn id(&self, name: &str, number: &str) -> String {
         match self.is_postgres() {
             true => format!("md5('{name}' || ({number}))::uuid"),
@@ -121,7 +121,7 @@ impl Sql {
         }
     }
 
-    /// Milliseconds from now.
+    /// Returns SQL for the time in `later` milliseconds.
     fn now(&self, later: u64) -> String {
         match self.is_postgres() {
             true => format!("(extract(epoch FROM now()) * 1000)::int8 + {later}"),

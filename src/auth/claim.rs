@@ -1,4 +1,4 @@
-//! What a token says of its bearer: read once its signature is checked, and held to its limits.
+//! The claims of a token, read after its signature is checked, and their limits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use super::token::{SubscriptionError, TokenError};
 use crate::id::{UserId, parse_name};
 use crate::wire::{DEPTH_MAX, Overrides, is_deeper_than};
 
-/// The largest `info`, in bytes: it goes with every publication of its bearer.
+/// Maximum size of `info`, in bytes: it is sent with every publication of its bearer.
 const INFO_BYTES_MAX: usize = 4096;
 
-/// Who somebody is, as the game's login says.
+/// The identity of a user, from the game's login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     pub user: UserId,
-    /// `name` of the info, where it has one that can be shown.
+    /// The `name` in the info, if it can be shown.
     pub name: Option<Arc<str>>,
-    /// What other members see of the connection: JSON on one line.
+    /// The connection info that other members see: JSON on one line.
     pub info: Option<Arc<str>>,
-    /// Whole seconds until it needs a new token; none if it never does.
+    /// Whole seconds until the connection needs a new token; `None` if it never does.
     pub ttl: Option<u32>,
     /// Channels that the connection is subscribed to from the start.
     pub channels: BTreeMap<Arc<str>, Grant>,
-    /// For the hub alone: JSON on one line.
+    /// For the hub only: JSON on one line.
     pub meta: Option<Arc<str>>,
 }
 
-/// Leave to hear a channel, whatever its kind says.
+/// Permission to subscribe to a channel, regardless of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// What other members see of the subscription: JSON on one line.
+    /// The subscription info that other members see: JSON on one line.
     pub info: Option<Arc<str>>,
-    /// What the subscriber is told with the reply: JSON on one line.
+    /// Data for the subscriber in the reply: JSON on one line.
     pub data: Option<Arc<str>>,
     pub overrides: Overrides,
-    /// Whole seconds until it needs a new token; none if it never does.
+    /// Whole seconds until the subscription needs a new token; `None` if it never does.
     pub ttl: Option<u32>,
 }
 
-/// The claims of a connection token. `aud`, `iss` and `nbf` are the library's to check.
+/// The claims of a connection token. The library checks `aud`, `iss` and `nbf`.
 #[derive(Debug, Deserialize)]
 pub(super) struct LoginClaims {
     sub: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct SubscriptionClaims {
     channel: Option<String>,
     exp: Option<f64>,
     expire_at: Option<f64>,
-    // Flattened they could not be kept as they were written.
+    // Not flattened: that would lose the text as it was written.
     info: Option<Box<RawValue>>,
     b64info: Option<String>,
     data: Option<Box<RawValue>>,
@@ -74,7 +74,7 @@ pub(super) struct SubscriptionClaims {
     overrides: Option<Overrides>,
 }
 
-/// What a token says of one channel.
+/// The claims for one channel.
 #[derive(Debug, Deserialize)]
 struct OptionClaims {
     info: Option<Box<RawValue>>,
@@ -86,7 +86,7 @@ struct OptionClaims {
 }
 
 impl LoginClaims {
-    /// Reads who the bearer is. `now` is in seconds since 1970.
+    /// Reads the bearer's identity. `now` is in seconds since 1970.
     pub(super) fn read(self, now: u64) -> Result<Login, TokenError> {
         if self.channel.is_some() {
             let detail = "channel claim makes it a subscription token, which opens no connection";
@@ -105,7 +105,7 @@ impl LoginClaims {
 }
 
 impl SubscriptionClaims {
-    /// Reads how the bearer may hear the channel, if it is this user and this channel.
+    /// Reads the permission, if the token is for this user and this channel.
     pub(super) fn read(
         self,
         user: &UserId,
@@ -139,17 +139,17 @@ impl OptionClaims {
     }
 }
 
-/// Everything here belongs to a user, so a token has to name one.
+/// Reads the user. Everything here belongs to one, so a token must name it.
 fn user(sub: Option<&str>) -> Result<UserId, TokenError> {
     let Some(sub) = sub.filter(|sub| !sub.is_empty()) else {
-        let detail = "sub claim is missing: it says which user the token is for";
+        let detail = "sub claim is missing: it names the user of the token";
         return Err(TokenError::Claim(detail.into()));
     };
     UserId::parse(sub)
         .map_err(|error| TokenError::Claim(format!("sub claim is wrong: {error}").into()))
 }
 
-/// `subs` wins over `channels`.
+/// Reads the channels of the connection. `subs` wins over `channels`.
 fn channels(
     subs: Option<BTreeMap<String, OptionClaims>>,
     channels: Option<Vec<String>>,
@@ -167,7 +167,7 @@ fn channels(
     }
 }
 
-/// How long what the token grants lasts: until `expire_at`, for ever if that is 0, else until `exp`.
+/// Returns the lifetime of the permission: until `expire_at`, without end if that is 0, else until `exp`.
 fn ttl(exp: Option<f64>, expire_at: Option<f64>, now: u64) -> Result<Option<u32>, TokenError> {
     let until = match expire_at {
         Some(expire_at) => Some(expire_at).filter(|at| *at > 0.0),
@@ -176,7 +176,7 @@ fn ttl(exp: Option<f64>, expire_at: Option<f64>, now: u64) -> Result<Option<u32>
     let Some(until) = until else {
         return Ok(None);
     };
-    // What is no number of seconds that could ever pass is cut to one that is.
+    // The cast saturates: a number that is no possible time becomes one.
     let left = (until as u64).saturating_sub(now);
     match u32::try_from(left) {
         Ok(0) => Err(TokenError::Expired),
@@ -185,7 +185,7 @@ fn ttl(exp: Option<f64>, expire_at: Option<f64>, now: u64) -> Result<Option<u32>
     }
 }
 
-/// The name that other players see. One that cannot be shown is no reason to keep its bearer out.
+/// Reads the name that other players see. A name that cannot be shown does not keep its bearer out.
 fn name(info: &str) -> Option<Arc<str>> {
     #[derive(Deserialize)]
     struct Info {
@@ -208,7 +208,7 @@ fn info(raw: Option<&RawValue>, b64: Option<&str>) -> Result<Option<Arc<str>>, T
     }
 }
 
-/// Reads a value that goes on as it is, on one line; in base64 (with padding) it wins.
+/// Reads a value that is passed on unchanged, on one line. The form in base64 (with padding) wins.
 fn json(
     claim: &'static str,
     raw: Option<&RawValue>,
@@ -230,7 +230,7 @@ fn json(
         let detail = format!("{claim} claim nests more than {DEPTH_MAX} arrays and objects");
         return Err(TokenError::Claim(detail.into()));
     }
-    // Inside a JSON string a line break is always escaped, so what is cut here is white space.
+    // Inside a JSON string a line break is always escaped, so this replaces white space only.
     Ok(Some(text.replace(['\n', '\r'], " ").into()))
 }
 

@@ -1,4 +1,4 @@
-//! The header of a signed token: read to tell whose it is and which key it names. It proves nothing.
+//! The header of a signed token, which shows its kind and its key. It proves nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,21 +7,21 @@ use serde::de::IgnoredAny;
 
 use crate::id::SESSION_TOKEN_PREFIX;
 
-/// The type of a token that proves a seat.
+/// The `typ` of a seat token.
 const SEAT_TYPE: &str = "seat+jwt";
 
-/// Whose token it is, by its form alone: nothing of it is checked yet.
+/// The kind of a token, by its form alone: nothing is verified yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// One of the hub's own, which finds a session.
+    /// A session token of the hub.
     Session,
-    /// Proof of a seat, signed by the hub.
+    /// A seat token, signed by the hub.
     Seat,
     /// Anything else: a JWT of the game's own login, or nothing.
     Login,
 }
 
-/// Tells whose token it is.
+/// Returns the kind of a token.
 pub fn token_kind(token: &str) -> TokenKind {
     if token.starts_with(SESSION_TOKEN_PREFIX) {
         return TokenKind::Session;
@@ -32,10 +32,10 @@ pub fn token_kind(token: &str) -> TokenKind {
     }
 }
 
-/// What matters of a header.
+/// The fields of a header that matter here.
 #[derive(Debug, Deserialize)]
 pub(super) struct Header {
-    /// As text, so that an unknown one is told from a token that is none.
+    /// Text, so that an unknown algorithm is not mistaken for a malformed token.
     pub(super) alg: String,
     pub(super) kid: Option<String>,
     typ: Option<String>,
@@ -53,7 +53,7 @@ impl Header {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Whether the token asks its reader to understand an extension. This one understands none.
+    /// Returns true if the token requires an extension. The hub supports none.
     pub(super) fn is_extended(&self) -> bool {
         self.crit.is_some()
     }

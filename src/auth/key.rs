@@ -1,11 +1,11 @@
-//! The keys that the configuration gives, and the choice among keys.
+//! The keys from the configuration, and the algorithms of each key.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{AuthConfig, PublicKey};
 
-/// A key with the algorithms that it is for: a token chooses neither.
+/// A key with its algorithms: a token chooses neither.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) key: DecodingKey,
@@ -13,7 +13,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// All keys that the configuration itself holds.
+    /// Returns all keys in the configuration itself.
     pub(super) fn configured(config: &AuthConfig) -> Vec<Key> {
         let secrets = [&config.hmac_secret, &config.hmac_secret_previous];
         let secrets = secrets.into_iter().flatten().map(Key::from);

@@ -1,5 +1,5 @@
-//! The key set (JWKS) of the game's login: cached, fetched again on a schedule, and when a token names a
-//! key that is not in it.
+//! The key set (JWKS) of the game's login: cached, fetched on a schedule, and fetched again when a token names an
+//! unknown key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,51 +19,51 @@ use super::source::{FetchError, Source};
 use super::token::TokenError;
 use crate::config::{KeySetSource, PublicKey};
 
-/// Time between two fetches on schedule: a key that is taken out of the set is not believed longer.
+/// Time between two scheduled fetches: a key that is removed from the set is trusted this long, if no fetch fails.
 const REFRESH_EVERY: Duration = Duration::from_mins(5);
 
-/// The wait after a fetch that failed; doubled with each further one, up to the last.
+/// Wait after a failed fetch; doubled with each further failure, up to the maximum.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_mins(1);
 
-/// Time between two fetches that unknown keys cause: whoever makes keys up costs the issuer no more.
+/// Time between two fetches that unknown keys cause, so that made-up keys cost the issuer no more than that.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// Keys of a set that are used; issuers have two or three. Each may be tried for a token that names none.
+/// Maximum number of keys that are used; issuers have two or three. Each may be tried for a token that names none.
 const KEYS_MAX: usize = 64;
 
-/// The keys of a set, and where they come from.
+/// The keys of a set, and their source.
 pub(super) struct KeySet {
     source: Source,
     known: RwLock<Arc<Known>>,
-    /// Held while the set is fetched: one at a time.
+    /// Locked during a fetch: there is one at a time.
     turn: Mutex<Turn>,
 }
 
-/// The keys as they were fetched last.
+/// The keys from the last fetch that succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     keys: Vec<(Option<String>, Key)>,
-    /// Whether they were ever fetched.
+    /// True after the first fetch.
     is_fetched: bool,
 }
 
-/// When the set was asked for.
+/// The times of the last fetches.
 #[derive(Debug, Default)]
 struct Turn {
-    /// The begin of the last fetch that succeeded.
+    /// Start of the last fetch that succeeded.
     fetched: Option<Instant>,
-    /// The begin of the last fetch that an unknown key caused.
+    /// Start of the last fetch that an unknown key caused.
     asked: Option<Instant>,
     is_failing: bool,
 }
 
-/// What is to be done about a key that is not known.
+/// The next step for an unknown key.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// It was fetched after the token came, so it is not in the set.
+    /// The set was fetched after the token arrived, so the key is not in it.
     GiveUp,
-    /// It was asked for a moment ago: nothing can be said yet.
+    /// An unknown key caused a fetch a moment ago: the answer is not known yet.
     Wait,
     Fetch,
 }
@@ -90,18 +90,17 @@ impl KeySet {
         })
     }
 
-    /// The keys that a token may have been signed with. One that names a key that is not known makes the
-    /// set be fetched again, but not for every such token.
+    /// Returns the keys that may have signed a token. An unknown key causes a fetch, but not for every such token.
     ///
     /// # Errors
-    /// UnknownKey if the set has no such key at this moment; Unavailable if that cannot be said.
+    /// UnknownKey if the set has no such key at this moment; Unavailable if that is not known.
     pub(super) async fn find(&self, kid: Option<&str>) -> Result<Arc<Known>, TokenError> {
         let came = Instant::now();
         if let Some(known) = self.known(kid) {
             return Ok(known);
         }
         let mut turn = self.turn.lock().await;
-        // Somebody else may have fetched it meanwhile.
+        // Another request may have fetched it in the meantime.
         if let Some(known) = self.known(kid) {
             return Ok(known);
         }
@@ -118,13 +117,13 @@ impl KeySet {
         }
     }
 
-    /// Fetches the set, whoever has asked for it.
+    /// Fetches the set at once.
     pub(super) async fn refresh(&self) -> Result<(), FetchError> {
         let mut turn = self.turn.lock().await;
         self.fetch(&mut turn).await
     }
 
-    /// Fetches the set for ever, on schedule.
+    /// Fetches the set on a schedule. Never returns.
     pub(super) async fn keep_fresh(&self) {
         let mut retry = RETRY_FIRST;
         loop {
@@ -146,7 +145,7 @@ impl KeySet {
         known.may_have(kid).then(|| Arc::clone(&known))
     }
 
-    /// What is known stays known if this fails.
+    /// Fetches the set. A failure keeps the known keys.
     async fn fetch(&self, turn: &mut Turn) -> Result<(), FetchError> {
         let began = Instant::now();
         let fetched = match self.source.fetch().await {
@@ -159,7 +158,7 @@ impl KeySet {
                 if turn.is_failing || turn.fetched.is_none() {
                     info!(
                         keys = known.keys.len(),
-                        "the key set of the game's login is here"
+                        "the key set of the game's login has been fetched"
                     );
                 }
                 turn.fetched = Some(began);
@@ -169,9 +168,9 @@ impl KeySet {
                 Ok(())
             }
             Err(error) => {
-                // Once, and not at every try.
+                // Logged once, and not at every try.
                 if !turn.is_failing {
-                    warn!(%error, "the key set of the game's login was not fetched; the keys known stay good");
+                    warn!(%error, "the key set of the game's login could not be fetched; the known keys stay valid");
                 }
                 turn.is_failing = true;
                 Err(error)
@@ -187,7 +186,7 @@ impl fmt::Debug for KeySet {
 }
 
 impl Known {
-    /// The keys that a token with this kid may have been signed with; all of them if it names none.
+    /// Returns the keys that may have signed a token with this kid; all of them if it names none.
     pub(super) fn candidates<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
         let is_meant = move |id: &Option<String>| kid.is_none() || id.as_deref() == kid;
         let keys = self.keys.iter().filter(move |(id, _)| is_meant(id));
@@ -201,7 +200,7 @@ impl Known {
         }
     }
 
-    /// Reads a set. What is of no use in it is passed over: issuers keep keys for other ends there.
+    /// Reads a set. Keys without use here are skipped: issuers keep keys for other purposes there.
     fn read(bytes: &[u8]) -> Result<Known, FetchError> {
         #[derive(Deserialize)]
         struct Set {
@@ -228,7 +227,7 @@ impl Known {
     }
 }
 
-/// One key of a set, if it checks signatures of tokens.
+/// Returns one key of a set, if it verifies signatures of tokens.
 fn key(value: serde_json::Value) -> Option<(Option<String>, Key)> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let is_for_signatures = match (&jwk.common.public_key_use, &jwk.common.key_operations) {
@@ -242,7 +241,7 @@ fn key(value: serde_json::Value) -> Option<(Option<String>, Key)> {
     let mut key = match PublicKey::from_jwk(&jwk) {
         Ok(key) => Key::from(key),
         Err(error) => {
-            debug!(%error, kid = jwk.common.key_id, "a key of the key set is not used: it");
+            debug!(%error, kid = jwk.common.key_id, "a key of the key set is not used");
             return None;
         }
     };
@@ -320,7 +319,7 @@ mod tests {
         assert!(matches!(read(&[]), Err(FetchError::Empty)));
     }
 
-    /// Lets time pass until something is so, but no more than it may take.
+    /// Lets time pass until the condition holds, at most two refreshes.
     async fn within_two_refreshes(is_so: impl Fn() -> bool) {
         let looking = async {
             while !is_so() {

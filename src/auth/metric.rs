@@ -1,10 +1,10 @@
-//! What is counted of tokens and of the key set.
+//! Metrics of tokens and of the key set.
 
 use metrics::{counter, gauge};
 
 use super::token::TokenError;
 
-/// Counts a token by what became of it.
+/// Counts a token by its outcome.
 pub(super) fn count_token<T>(checked: &Result<T, TokenError>) {
     let outcome = match checked {
         Ok(_) => "accepted",
@@ -19,7 +19,7 @@ pub(super) fn count_refresh(is_done: bool) {
     counter!("holdfast_key_set_fetches_total", "outcome" => outcome).increment(1);
 }
 
-/// Shows how many keys the set has.
+/// Sets the number of keys in the set.
 pub(super) fn count_keys(keys: usize) {
     gauge!("holdfast_key_set_keys").set(keys as f64);
 }

@@ -1,9 +1,9 @@
-//! Who somebody is, by a signed token: the login of the game itself (JWT).
+//! The identity of users, proved by a signed token (JWT) of the game's own login.
 //!
-//! Owns: the keys that the configuration gives, and those of the key set, fetched and fetched again.
-//! Supervised by: nobody; a token is checked in the task of whoever brings it.
-//! On failure: a key set that does not come leaves the keys that are known, and what they cannot decide
-//! is UNAVAILABLE, never invalid.
+//! - Owns: the keys from the configuration, and those of the key set, which is fetched on a schedule.
+//! - Supervised by: nobody; a token is checked in the task of its request.
+//! - On failure: if the key set cannot be fetched, the known keys stay valid. A token that they cannot decide is
+//!   UNAVAILABLE, never invalid.
 
 mod claim;
 mod header;

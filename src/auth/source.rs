@@ -1,4 +1,4 @@
-//! Fetches a key set: at most so much, within so much time.
+//! Fetches a key set, within limits on size and time.
 
 use std::fmt;
 use std::io;
@@ -19,13 +19,13 @@ use tokio::time::timeout;
 
 use crate::config::KeySetSource;
 
-/// The longest that a fetch takes: whoever waits for it with a token gives up after 5 s.
+/// Limit on a fetch: a request that waits for it with a token gives up after 5 s.
 const FETCH_WITHIN: Duration = Duration::from_secs(3);
 
-/// The largest key set, in bytes: room for 64 keys with the certificates that some issuers add.
+/// Maximum size of a key set, in bytes: room for 64 keys with the certificates that some issuers add.
 const BYTES_MAX: usize = 256 * 1024;
 
-/// Where a key set is fetched from.
+/// The place from which a key set is fetched.
 pub(super) enum Source {
     File(PathBuf),
     Url {
@@ -34,7 +34,7 @@ pub(super) enum Source {
     },
 }
 
-/// Why a key set was not fetched.
+/// The reason why a key set was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("it was not there within {} s", FETCH_WITHIN.as_secs())]
@@ -54,16 +54,16 @@ pub(super) enum FetchError {
 }
 
 impl Source {
-    /// Makes ready to fetch.
+    /// Prepares for fetching.
     ///
     /// # Errors
-    /// If there are no certificates to know a server by.
+    /// If there are no certificates to verify a server with.
     pub(super) fn new(source: &KeySetSource) -> Result<Source, rustls::Error> {
         Ok(match source {
             KeySetSource::File(path) => Source::File(path.clone()),
             KeySetSource::Url(uri) => Source::Url {
                 uri: uri.clone(),
-                // A line that is used once in minutes is not worth keeping.
+                // A connection that is used once in minutes is not worth keeping.
                 client: Box::new(
                     Client::builder(TokioExecutor::new())
                         .pool_max_idle_per_host(0)
@@ -73,7 +73,7 @@ impl Source {
         })
     }
 
-    /// Fetches the set as it is at this moment.
+    /// Fetches the current set.
     pub(super) async fn fetch(&self) -> Result<Bytes, FetchError> {
         let fetching = async {
             match self {
@@ -96,7 +96,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Trusts the certificates of the machine, to which an operator may add; without any, Mozilla's.
+/// Trusts the certificates of the machine, to which an operator may add; if there are none, Mozilla's.
 fn connector() -> Result<HttpsConnector<HttpConnector>, rustls::Error> {
     let builder =
         HttpsConnectorBuilder::new().with_provider_and_native_roots(aws_lc_rs::default_provider());
@@ -143,7 +143,7 @@ async fn get(
     }
 }
 
-/// The innermost reason: the library's own words are "client error".
+/// Returns the innermost error: the library's own text is "client error".
 fn cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

@@ -1,17 +1,17 @@
-//! Why a signed token is not taken, and what its bearer is told.
+//! Errors of signed tokens, and the refusals for them.
 
 use std::borrow::Cow;
 
 use crate::wire::{Reason, Refusal};
 
-/// Why a token proves nothing.
+/// The reason why a token proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Its time, or the time of what it grants, is over.
+    /// The lifetime of the token, or of its permission, is over.
     #[error("the token has expired")]
     Expired,
-    /// A new one may be good by then: its bearer fetches one, as after the end of its time.
-    #[error("the token is not good yet: its nbf is in the future")]
+    /// A new token may be valid by then: the client fetches one, as after an expiry.
+    #[error("the token is not valid yet: its nbf is in the future")]
     Early,
     #[error("the token is neither a session token (hfs_...) nor a JWT")]
     Malformed,
@@ -27,26 +27,26 @@ pub enum TokenError {
     Audience,
     #[error("the token's iss is not the one expected")]
     Issuer,
-    /// Says which claim and why.
+    /// Names the claim and the mistake.
     #[error("the token's {0}")]
     Claim(Cow<'static, str>),
-    /// The key set could not be asked: nothing is known of the token.
+    /// The key set could not be fetched: nothing is known about the token.
     #[error("the key that the token names could not be fetched")]
     Unavailable,
 }
 
-/// Why a token does not open a channel.
+/// The reason why a token does not open a channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It is good, and for another channel or another user.
+    /// The token is valid, but for another channel or another user.
     #[error("the token is for another channel or another user")]
     Foreign,
 }
 
 impl TokenError {
-    /// How it is counted.
+    /// Returns the label in metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             TokenError::Expired => "expired",

@@ -1,4 +1,4 @@
-//! Checks signed tokens: the key first, then the signature, then what the token says.
+//! Verifies signed tokens: the key first, then the signature, then the claims.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::token::{SubscriptionError, TokenError};
 use crate::config::{AuthConfig, ConfigError, KeySetSource};
 use crate::id::UserId;
 
-/// Checks the JWTs of the game's own login. Cheap to clone.
+/// A verifier for the JWTs of the game's own login. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Verifier(Arc<Keys>);
 
@@ -24,16 +24,16 @@ pub struct Verifier(Arc<Keys>);
 struct Keys {
     configured: Vec<Key>,
     set: Option<KeySet>,
-    /// What every token is held to, but for its algorithm.
+    /// The rules for every token, except its algorithm.
     validation: Validation,
 }
 
 impl Verifier {
-    /// Makes the configured keys ready. A key set is fetched by [`Verifier::keep_fresh`], or when the first
-    /// token needs it.
+    /// Prepares the configured keys. A key set is fetched by [`Verifier::keep_fresh`], or when the first token needs
+    /// it.
     ///
     /// # Errors
-    /// If a key set's server could not be known.
+    /// If there are no certificates to verify the key set's server with.
     pub fn new(config: &AuthConfig) -> Result<Verifier, ConfigError> {
         let set = config.jwks_url.as_ref().map(KeySet::new).transpose();
         let set = set.map_err(|error| ConfigError::Certificates {
@@ -46,11 +46,11 @@ impl Verifier {
         })))
     }
 
-    /// The same for a hub that starts: a key set in a file must be there and good, one at an address may be
-    /// away.
+    /// Does the same for a hub that starts: a key set in a file must be present and valid, one at an address may be
+    /// unreachable.
     ///
     /// # Errors
-    /// If a key set's server could not be known, or the file with the set cannot be used.
+    /// If the key set's server could not be verified, or the file with the set cannot be used.
     pub async fn open(config: &AuthConfig) -> Result<Verifier, ConfigError> {
         let verifier = Verifier::new(config)?;
         match (&verifier.0.set, &config.jwks_url) {
@@ -62,7 +62,7 @@ impl Verifier {
             }
             (_, Some(KeySetSource::Url(uri))) if uri.scheme_str() == Some("http") => {
                 warn!(
-                    "auth.jwks_url begins with http://: whoever is on the line can log in as anybody"
+                    "auth.jwks_url begins with http://: anyone on the network path can log in as any user"
                 );
             }
             (_, Some(KeySetSource::Url(_)) | None) | (None, Some(KeySetSource::File(_))) => {}
@@ -70,19 +70,19 @@ impl Verifier {
         Ok(verifier)
     }
 
-    /// Whether there is any key: without one nobody can have a token.
+    /// Returns true if there is any key: without one, no token is valid.
     pub fn has_keys(&self) -> bool {
         !self.0.configured.is_empty() || self.0.set.is_some()
     }
 
-    /// Fetches the key set again and again, for as long as it is polled.
+    /// Fetches the key set on a schedule, for as long as it is polled.
     pub async fn keep_fresh(&self) {
         if let Some(set) = &self.0.set {
             set.keep_fresh().await;
         }
     }
 
-    /// Reads a connection token.
+    /// Verifies a connection token.
     pub async fn login(&self, token: &str) -> Result<Login, TokenError> {
         let checked = match self.claims::<LoginClaims>(token).await {
             Ok(claims) => claims.read(now()),
@@ -92,7 +92,7 @@ impl Verifier {
         checked.inspect_err(|error| debug!(%error, "a connection token is refused"))
     }
 
-    /// Reads a subscription token of this user for this channel.
+    /// Verifies a subscription token of this user for this channel.
     pub async fn subscription(
         &self,
         token: &str,
@@ -107,7 +107,7 @@ impl Verifier {
         granted.inspect_err(|error| debug!(%error, "a subscription token is refused"))
     }
 
-    /// The claims of a token whose signature and times are right.
+    /// Returns the claims of a token with a valid signature and valid times.
     async fn claims<C: DeserializeOwned>(&self, token: &str) -> Result<C, TokenError> {
         let header = Header::read(token).ok_or(TokenError::Malformed)?;
         if !self.has_keys() {
@@ -117,10 +117,10 @@ impl Verifier {
             let detail = "crit header asks for an extension that this hub does not know";
             return Err(TokenError::Claim(detail.into()));
         }
-        // An unknown algorithm, `none` among them, is no algorithm.
+        // Refuses an unknown algorithm, such as `none`.
         let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::Algorithm)?;
         let tried = self.try_keys(&self.0.configured, algorithm, token);
-        // A set is public, and so never has the secret of the HMAC algorithms.
+        // A set is public, so it never has the secret of an HMAC algorithm.
         let set = self.0.set.as_ref();
         let set = set.filter(|_| algorithm.family() != AlgorithmFamily::Hmac);
         match (set, tried) {
@@ -132,7 +132,7 @@ impl Verifier {
         }
     }
 
-    /// Tries one key after the other that is for this algorithm, until one has signed the token.
+    /// Tries the keys for this algorithm in turn, until one has signed the token.
     fn try_keys<'a, C: DeserializeOwned>(
         &self,
         keys: impl IntoIterator<Item = &'a Key>,
@@ -149,7 +149,7 @@ impl Verifier {
                 Ok(decoded) => return Ok(decoded.claims),
                 Err(error) => {
                     refused = token_error(&error);
-                    // With any other reason the key is the right one, and what the token says is not.
+                    // For any other reason the key is the right one, and the claims are wrong.
                     if refused != TokenError::Signature {
                         return Err(refused);
                     }
@@ -160,7 +160,7 @@ impl Verifier {
     }
 }
 
-/// What tokens are held to. Times are exact: a token's times are its issuer's to choose.
+/// Returns the rules for tokens. Times have no leeway: the issuer chooses them.
 fn validation(config: &AuthConfig) -> Validation {
     let mut validation = Validation::default();
     validation.required_spec_claims.clear();
@@ -169,7 +169,7 @@ fn validation(config: &AuthConfig) -> Validation {
     }
     validation.leeway = 0;
     validation.validate_nbf = true;
-    // Without this it refuses every token that names an audience.
+    // Otherwise the library refuses every token that names an audience.
     validation.validate_aud = config.audience.is_some();
     for (name, expected) in [("aud", &config.audience), ("iss", &config.issuer)] {
         if expected.is_some() {

@@ -1,4 +1,4 @@
-//! `holdfast config`: what is in effect, whether it is good, and a file to start from.
+//! `holdfast config`: shows the configuration in effect, checks it, or writes a file to start from.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,15 +14,15 @@ use crate::daemon::StartError;
 pub enum ConfigVerb {
     /// Print the configuration in effect; secrets are redacted
     Show {
-        /// Say of each value where it came from
+        /// Show the origin of each value
         #[arg(long)]
         origin: bool,
     },
-    /// Tell whether `serve` would start with this configuration
+    /// Check if `serve` would start with this configuration
     Check,
     /// Write a file with every key, its default and its meaning
     Init {
-        /// The file to write; an existing one is left alone
+        /// The file to write; an existing one is never overwritten
         #[arg(default_value = "holdfast.toml")]
         path: PathBuf,
     },
@@ -42,7 +42,7 @@ impl ConfigVerb {
                     Some(path) => path.display().to_string(),
                     None => "no file".to_owned(),
                 };
-                print(&format!("the configuration is good ({file})\n"))
+                print(&format!("the configuration is valid ({file})\n"))
             }
             ConfigVerb::Init { path } => init(path),
         }
@@ -50,7 +50,7 @@ impl ConfigVerb {
 }
 
 fn init(path: &Path) -> Result<(), StartError> {
-    // Only this user may read it: secrets will be written into it.
+    // Only this user may read it, because it will contain secrets.
     let written = create_private_file(path).and_then(|mut file| file.write_all(SAMPLE.as_bytes()));
     match written {
         Ok(()) => print(&format!(
@@ -60,7 +60,7 @@ fn init(path: &Path) -> Result<(), StartError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let path = path.display();
             Err(StartError::Failure(format!(
-                "{path} exists already and is left as it is; remove it or name another file"
+                "{path} exists already and is not overwritten; remove it or name another file"
             )))
         }
         Err(error) => {
@@ -70,7 +70,7 @@ fn init(path: &Path) -> Result<(), StartError> {
     }
 }
 
-/// The configuration as TOML that could be read again, but for the redacted secrets.
+/// Returns the configuration as TOML that could be read again, except for the redacted secrets.
 fn shown(loaded: &Loaded, with_origin: bool) -> String {
     let mut text = String::new();
     let mut current = "";
@@ -100,7 +100,7 @@ fn line(setting: &Setting, key: &str) -> String {
 fn print(text: &str) -> Result<(), StartError> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => Ok(()),
-        // The reader has seen enough, as `| head` has.
+        // The reader has closed the pipe, as `| head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(StartError::Failure(format!("cannot print: {error}"))),
     }

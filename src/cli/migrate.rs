@@ -1,4 +1,4 @@
-//! `holdfast migrate`: the database's tables, step by step.
+//! `holdfast migrate`: the migrations of the database's tables.
 
 use clap::Subcommand;
 
@@ -7,40 +7,40 @@ use crate::persistence::{MigrationState, OpenError, migrate_down, migrate_status
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum MigrateVerb {
-    /// Take all steps that are missing
+    /// Apply all pending migrations
     Up,
-    /// Take the latest steps back, with the data that they hold
+    /// Revert the latest migrations, with the data in their tables
     Down {
         /// How many
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
     },
-    /// Show which steps are taken
+    /// Show which migrations are applied
     Status,
 }
 
 impl MigrateVerb {
-    /// Does it, and tells what was done, one line a step.
+    /// Runs the command. Returns the lines to print, one for each migration.
     pub async fn run(&self, config: &Config) -> Result<Vec<String>, OpenError> {
         let before = migrate_status(config).await?;
         match self {
             MigrateVerb::Up => {
                 migrate_up(config).await?;
                 let after = migrate_status(config).await?;
-                Ok(told(&before, &after, "up to date already", "taken"))
+                Ok(told(&before, &after, "up to date already", "applied"))
             }
             MigrateVerb::Down { steps } => {
                 migrate_down(config, *steps).await?;
                 let after = migrate_status(config).await?;
-                Ok(told(&before, &after, "no step to take back", "taken back"))
+                Ok(told(&before, &after, "nothing to revert", "reverted"))
             }
             MigrateVerb::Status => Ok(before
                 .iter()
                 .map(|step| {
                     let state = if step.is_applied {
-                        "taken  "
+                        "applied"
                     } else {
-                        "missing"
+                        "pending"
                     };
                     format!("{state}  {}", step.name)
                 })
@@ -49,7 +49,7 @@ impl MigrateVerb {
     }
 }
 
-/// One line for each step that is another than before.
+/// Returns one line for each migration whose state has changed.
 fn told(
     before: &[MigrationState],
     after: &[MigrationState],

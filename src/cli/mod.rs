@@ -1,4 +1,4 @@
-//! The commands: what a person types, and what the process ends with.
+//! The command line: commands, flags, and their help.
 
 mod configuration;
 mod migrate;
@@ -16,7 +16,7 @@ pub use configuration::ConfigVerb;
 pub use migrate::MigrateVerb;
 pub use respawn::respawn;
 
-/// The flag that a parent adds for its child; it is nobody else's.
+/// The flag that a parent process adds for its child; users do not set it.
 const HAS_PARENT: &str = "has-parent";
 
 /// The command line.
@@ -29,17 +29,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the hub until it is told to stop
+    /// Run the hub until a signal stops it
     Serve {
         #[command(flatten)]
         flags: ConfigFlags,
-        /// Start the hub again when it is killed, and let the playground kill it
+        /// Restart the hub when it is killed, and let the playground kill it
         #[arg(long, requires = "dev")]
         respawn: bool,
         #[arg(long = HAS_PARENT, hide = true, requires = "respawn")]
         has_parent: bool,
     },
-    /// Bring the database's tables up to date, take steps back, or show where they are
+    /// Apply or revert the migrations of the database's tables, or show their state
     Migrate {
         #[command(subcommand)]
         verb: MigrateVerb,
@@ -53,14 +53,14 @@ pub enum Command {
         #[command(flatten)]
         flags: ConfigFlags,
     },
-    /// Measure a hub: a load generator that talks to it as its clients do
+    /// Measure a hub: a load generator that connects as its clients do
     Bench {
         #[command(subcommand)]
         verb: BenchVerb,
     },
     /// Print the version
     Version {
-        /// As one JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
@@ -69,7 +69,7 @@ pub enum Command {
 /// Flags of every command that reads the configuration.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFlags {
-    /// Try things out: guests are allowed, and the data folder is made
+    /// For trying things out: guests are allowed, and the data folder is created
     #[arg(long, global = true)]
     dev: bool,
     /// The configuration file [default: HOLDFAST_CONFIG, else /etc/holdfast/holdfast.toml if it exists]
@@ -81,7 +81,7 @@ pub struct ConfigFlags {
 }
 
 impl ConfigFlags {
-    /// The configuration that these flags lead to.
+    /// Loads the configuration that these flags select.
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.flags())
     }
@@ -109,7 +109,7 @@ pub fn print_version(json: bool) -> io::Result<()> {
 }
 
 fn key_value(text: &str) -> Result<(String, String), &'static str> {
-    // The text itself is left out: a value may be a secret.
+    // The error leaves the text out: a value may be a secret.
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
             Ok((key.trim().to_owned(), value.to_owned()))

@@ -1,7 +1,10 @@
-//! The parent of a hub to try things with: starts it again when it was killed (`serve --dev --respawn`).
+//! The parent process of a trial hub, which restarts it when it was killed (`serve --dev --respawn`).
 //!
-//! **Owns** the hub's process. **Stops** with it: told to stop, it closes the hub's standard input, and the hub stops as
-//! planned. **On failure** of the parent that input ends too. See `daemon::Parent` for the hub's side.
+//! - Owns: the hub's process, which stops with it. On a stop signal the parent closes the hub's standard input, and
+//!   the hub stops as planned.
+//! - On failure of the parent: that input ends too.
+//!
+//! See `daemon::Parent` for the hub's side.
 
 use std::env;
 use std::io::{self, BufRead, BufReader};
@@ -20,10 +23,10 @@ use crate::supervisor::Budget;
 /// Requests for a kill that may wait: one is enough for a process.
 const KILLS_WAITING_MAX: usize = 1;
 
-/// A hub that runs.
+/// A running hub.
 struct Hub {
     child: Child,
-    /// Its requests to be killed; ends when it has ended.
+    /// The hub's requests to be killed; closed when the hub has ended.
     kills: mpsc::Receiver<()>,
 }
 
@@ -33,8 +36,8 @@ struct End {
     was_asked: bool,
 }
 
-/// Runs this same command as a child until it ends by itself or is told to stop, and ends as it did. A child that a
-/// signal has killed is started again, within the budget of everything that is restarted.
+/// Runs this same command as a child, until it ends by itself or a signal stops it. Returns the child's exit code. A
+/// child that was killed by a signal is started again, within the usual restart budget.
 pub async fn respawn() -> io::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let mut budget = Budget::default();
@@ -72,21 +75,21 @@ impl Hub {
             .arg(format!("--{HAS_PARENT}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl+C is for the parent, which passes it on: twice would be a second signal.
+            // Ctrl+C reaches the parent, which passes it on: directly to the child, it would be a second signal.
             .process_group(0)
             .spawn()?;
         let output = child.stdout.take().expect("its output is piped");
         let (asking, kills) = mpsc::channel(KILLS_WAITING_MAX);
         thread::spawn(move || {
             for _line in BufReader::new(output).lines().map_while(Result::ok) {
-                // One that waits already is as good.
+                // One waiting request is enough.
                 let _ = asking.try_send(());
             }
         });
         Ok(Hub { child, kills })
     }
 
-    /// Waits for its end, and passes on what it is told meanwhile.
+    /// Waits for the hub to end, and passes stop signals on.
     async fn watch(mut self, signals: &mut Signals) -> io::Result<End> {
         let mut was_asked = false;
         loop {
@@ -111,7 +114,7 @@ impl Hub {
     }
 }
 
-/// Waits for the signal to stop, or after it for the one to stop at once.
+/// Waits for the signal to stop; after it, for the signal to stop at once.
 async fn first_or_second(signals: &mut Signals, was_asked: bool) {
     if was_asked {
         signals.urged().await;

@@ -1,7 +1,7 @@
-//! Hub time: the wall clock as it stood at the start, moved on by the monotonic clock.
+//! Hub time: the wall clock at the start of the daemon, moved on by the monotonic clock.
 //!
-//! Stored moments are in hub time, so a wall clock that is set while the daemon runs moves no hold. Hub time stands
-//! still while the process does. Moments that others compare with their own clocks are [`WallTime`].
+//! Stored times are in hub time, so a change of the wall clock while the daemon runs moves no hold. Hub time stands
+//! still while the process does. Times that others compare with their own clocks are [`WallTime`].
 
 mod running;
 
@@ -10,7 +10,7 @@ pub use running::{RunTime, sleep_until, watch_for_standstills};
 
 const MILLIS: i64 = 1_000;
 
-/// Tells hub time. One per process, copied freely.
+/// A clock that shows hub time. One per process, freely copied.
 #[derive(Debug, Clone, Copy)]
 pub struct HubClock {
     wall_at_start: HubTime,
@@ -19,7 +19,7 @@ pub struct HubClock {
 
 impl HubClock {
     pub fn start() -> HubClock {
-        // Holds are differences, so nothing depends on the wall clock being right.
+        // Holds are differences, so the wall clock need not be right.
         HubClock {
             wall_at_start: HubTime(WallTime::now().0),
             started: RunTime::now(),
@@ -38,8 +38,8 @@ impl HubClock {
         }
     }
 
-    /// Returns what the wall clock shows at a moment in hub time, as far as it is known now. Both clocks are taken to
-    /// agree below a second, so that a moment is the same however often it is asked for.
+    /// Returns the wall clock's time at a moment in hub time, as far as it is known now. Differences of the clocks
+    /// below a second are ignored, so that the result is the same in each call.
     pub fn on_wall(&self, moment: HubTime) -> WallTime {
         let Reading { hub, wall, .. } = self.read();
         let ahead = wall.0.saturating_sub(hub.0) / MILLIS * MILLIS;
@@ -59,7 +59,7 @@ impl HubClock {
 pub struct Reading {
     pub hub: HubTime,
     pub wall: WallTime,
-    /// Tells the run of the daemon in which hub time means this: the moment of its start.
+    /// The run of the daemon in which hub time has this meaning: the time of its start.
     pub run: i64,
 }
 

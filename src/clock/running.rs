@@ -1,8 +1,8 @@
 //! Running time: the monotonic clock without the time for which the process stood still.
 //!
-//! A process is stopped by SIGSTOP or `docker pause`, or with its machine by a move to another host. The monotonic
-//! clock goes on meanwhile, but nobody can reach the hub. A task looks at the clock all the time; where two looks
-//! are far apart, nothing ran between them, and no deadline comes closer by that.
+//! A process stands still under SIGSTOP or `docker pause`, or while its machine moves to another host. The monotonic
+//! clock goes on, but no client can reach the hub. A task reads the clock regularly. If two of its readings are far
+//! apart, nothing ran between them, and the gap brings no deadline closer.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
-/// How often the task looks at the clock. Four looks fit into the shortest standstill that counts.
+/// How often the task reads the clock. Four readings fit into the shortest standstill that counts.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The least time between two looks that is taken for a standstill: a busy machine runs the task this late at
-/// times. Of each standstill so much counts as time, so that a clock that was read before it never goes back.
+/// The shortest gap between two readings that is a standstill: a busy machine may run the task this late. This much
+/// of each standstill counts as time, so that the clock never goes back behind an earlier reading.
 const STANDSTILL_MIN: Duration = Duration::from_secs(1);
 
 static WATCH: LazyLock<Watch> = LazyLock::new(Watch::new);
@@ -34,7 +34,7 @@ impl RunTime {
         RunTime(self.0.saturating_add(nanos(duration)))
     }
 
-    /// Returns what is left until this moment; nothing if it has passed.
+    /// Returns the time left until this moment; zero if it has passed.
     pub fn since(self, earlier: RunTime) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -62,11 +62,11 @@ pub async fn sleep_until(moment: RunTime) {
     }
 }
 
-/// When somebody last looked at the clock, and what was lost so far.
+/// The last regular reading of the clock, and the time lost so far.
 #[derive(Debug)]
 struct Watch {
     started: std::time::Instant,
-    /// The last look; 0 while nobody looks regularly.
+    /// The last reading; 0 while there are no regular readings.
     seen: AtomicU64,
     lost: AtomicU64,
     catching_up: Mutex<()>,
@@ -96,7 +96,7 @@ impl Watch {
             let lost = self.lost.load(Ordering::Acquire);
             let elapsed = self.elapsed();
             self.catch_up(elapsed);
-            // Another reader may have found out between the two.
+            // Another reader may have found a standstill between the two loads.
             if lost == self.lost.load(Ordering::Acquire) {
                 return RunTime(elapsed.saturating_sub(lost));
             }
@@ -109,7 +109,7 @@ impl Watch {
         self.seen.fetch_max(elapsed, Ordering::AcqRel);
     }
 
-    /// Leaves out the time since the last look if the process stood still in it.
+    /// Leaves out the time since the last reading, if the process stood still in it.
     fn catch_up(&self, elapsed: u64) {
         if self.standstill(elapsed).is_none() {
             return;
@@ -135,7 +135,7 @@ fn report(standstill: Duration) {
         .increment(u64::try_from(standstill.as_millis()).unwrap_or(u64::MAX));
     warn!(
         seconds = standstill.as_secs_f64(),
-        "the process stood still: holds and other deadlines last longer by that"
+        "the process stood still: holds and other deadlines are longer by that time"
     );
 }
 

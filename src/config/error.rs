@@ -1,4 +1,4 @@
-//! Why a configuration is refused, in words that tell the operator what to change.
+//! Errors of a configuration, with texts that show the operator what to change.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use super::values::public_key::PublicKeyError;
 /// Characters of a wrong value that an error repeats: enough to find it, too few to flood a log.
 const FOUND_CHARS_MAX: usize = 60;
 
-/// Where a value came from.
+/// The place that a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Built in.
@@ -43,7 +43,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong: where, which key, what, and what is allowed.
+/// One mistake: its place, its key, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub origin: Origin,
@@ -57,19 +57,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What can be wrong with a key.
+/// The mistakes that a key can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     #[error("unknown key{}", suggestion(.nearest))]
     Unknown { nearest: Option<String> },
     #[error("is a section, not a key; its keys are {keys}")]
     Section { keys: String },
-    /// The build has no test hooks.
+    /// The build has no fail points.
     #[error("unknown key: this build is without the cargo feature `faults`")]
     FaultsAbsent,
     #[error("acts only with --dev; remove it or start with --dev")]
     FaultsWithoutDev,
-    #[error("found {found}, allowed is {allowed}")]
+    #[error("found {found}, expected {allowed}")]
     Value { found: String, allowed: String },
     #[error("is empty; give a value or remove it")]
     Empty,
@@ -79,7 +79,7 @@ pub enum Wrong {
     SecretFile { reason: io::ErrorKind },
     #[error("is set twice, by {first} and by {second}; keep one of them")]
     Twice { first: String, second: String },
-    /// Two keys that do not go together.
+    /// Two keys that contradict each other.
     #[error("is {value}, which must be {relation} {other} ({other_value})")]
     Relation {
         value: String,
@@ -105,7 +105,7 @@ pub enum Wrong {
     #[error("needs a history: history_size is 0, which keeps nothing")]
     DurableNothing,
     #[error(
-        "is no name for a kind; allowed are up to {max} lower-case letters, digits, `-` and single `_`"
+        "is not a name for a kind: expected up to {max} lower-case letters, digits, `-` and single `_`"
     )]
     KindName { max: usize },
 }
@@ -117,7 +117,7 @@ fn suggestion(nearest: &Option<String>) -> String {
     }
 }
 
-/// Why the daemon does not start with this configuration.
+/// The reason why the daemon does not start with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{origin}: cannot read {}: {source}", path.display())]
@@ -128,17 +128,17 @@ pub enum ConfigError {
     },
     #[error("file {}: is not valid TOML: {reason}", path.display())]
     Syntax { path: PathBuf, reason: String },
-    /// Everything that is wrong, so that one round of mending is enough.
+    /// All mistakes, so that they can be fixed in one round.
     #[error("{}", lines(.0))]
     Refused(Vec<Problem>),
     #[error(
-        "nobody could log in: set auth.guests = true, or auth.hmac_secret, auth.public_keys or \
+        "no way to log in is configured: set auth.guests = true, or auth.hmac_secret, auth.public_keys or \
          auth.jwks_url for the JWTs of your game, or auth.api_keys; `holdfast serve --dev` allows guests"
     )]
     NobodyCanLogIn,
     #[error("auth.jwks_url: the key set in {} cannot be used: {reason}", path.display())]
     KeySet { path: PathBuf, reason: String },
-    #[error("auth.jwks_url: there are no certificates to know its server by: {reason}")]
+    #[error("auth.jwks_url: there are no certificates to verify its server with: {reason}")]
     Certificates { reason: String },
     #[error(
         "admin.listen is {listen}, which others can reach: set admin.token \
@@ -155,7 +155,7 @@ pub enum ConfigError {
     },
     #[error(
         "{key} has a secret of {bytes} bytes, which can be guessed: use at least {least} bytes, better 32 \
-         random ones (`openssl rand -hex 32`); with --dev any length is taken"
+         random ones (`openssl rand -hex 32`); with --dev any length is allowed"
     )]
     SecretShort {
         key: &'static str,
@@ -169,7 +169,7 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// A wrong value as an error repeats it: quoted, on one line, cut off when long.
+/// Quotes a wrong value for an error: on one line, cut off when long.
 pub(super) fn found(text: &str) -> String {
     let mut cut: String = text.chars().take(FOUND_CHARS_MAX).collect();
     if cut.len() < text.len() {

@@ -1,4 +1,4 @@
-//! The data folder: made for this user only, and found out to be usable before anything relies on it.
+//! The data folder: private to this user, and checked for use before anything relies on it.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 
-/// What is in the folder opens every door of the hub: nobody else may look.
+/// The folder holds secrets that open every door of the hub, so other users have no access.
 const FOLDER_MODE: u32 = 0o700;
 
-/// As for the folder.
+/// The same for a file.
 const FILE_MODE: u32 = 0o600;
 
-/// The rights of everybody but the owner.
+/// The rights of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Why the data folder cannot be used.
+/// The reason why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("cannot make the data folder {}: {source}", path.display())]
@@ -28,9 +28,9 @@ pub enum FolderError {
 }
 
 impl Config {
-    /// Makes the data folder if it is missing (mode 700), and tries to write into it.
+    /// Creates the data folder if it is missing (mode 700), and tries to write into it.
     ///
-    /// Without `--dev` only its last part is made: a slip in the path must not start an empty hub.
+    /// Without `--dev` it creates the last part of the path only: a typo in the path must not start an empty hub.
     pub fn prepare_data_folder(&self) -> Result<(), FolderError> {
         let path = &self.data_dir;
         match fs::metadata(path) {
@@ -56,7 +56,8 @@ impl Config {
     }
 }
 
-/// The files of the hub are private wherever they are; in a folder of others they can still be replaced or removed.
+/// Warns if others have access to the folder. The hub's files are private everywhere, but others could replace or
+/// remove them there.
 fn warn_if_open(folder: &Path) {
     let Ok(found) = fs::metadata(folder) else {
         return;
@@ -71,7 +72,7 @@ fn warn_if_open(folder: &Path) {
     }
 }
 
-/// Makes a file that only this user may read (mode 600), if there is none of that name.
+/// Creates a file that only this user may read (mode 600), if there is none of that name.
 pub(crate) fn create_private_file(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new()
         .write(true)
@@ -80,8 +81,8 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<fs::File> {
         .open(path)
 }
 
-/// The text in a private file of the folder. `fresh` is kept there (mode 600), whole or not at all, if there is no such
-/// file yet; one that others may read is made private.
+/// Returns the text of a private file in the folder. If there is no such file, `fresh` is stored there (mode 600),
+/// whole or not at all. A file that others may read is made private.
 pub(crate) fn own_file(folder: &Path, name: &str, fresh: &str) -> io::Result<String> {
     let path = folder.join(name);
     match fs::read_to_string(&path) {
@@ -90,7 +91,7 @@ pub(crate) fn own_file(folder: &Path, name: &str, fresh: &str) -> io::Result<Str
         }
         Ok(text) => {
             if let Err(error) = make_private(&path) {
-                tracing::warn!(path = %path.display(), %error, "others may read this file, and cannot be kept from it");
+                tracing::warn!(path = %path.display(), %error, "other users may read this file: chmod failed");
             }
             Ok(text)
         }
@@ -98,7 +99,7 @@ pub(crate) fn own_file(folder: &Path, name: &str, fresh: &str) -> io::Result<Str
     }
 }
 
-/// Takes the rights of everybody else from a file that is there.
+/// Removes the rights of everyone else from an existing file.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     let rights = fs::metadata(path)?.permissions();
     match rights.mode() & OTHERS {
@@ -107,7 +108,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Half a key would stop every later start.
+/// Stores a file whole or not at all: half a key would stop every later start.
 fn keep(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     match fs::remove_file(&unfinished) {
@@ -123,11 +124,11 @@ fn keep(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn try_to_write(folder: &Path) -> io::Result<()> {
-    // The process id keeps two daemons that start at once apart.
+    // The process id tells apart two daemons that start at once.
     let probe = folder.join(format!(".write-{}", std::process::id()));
     match create_private_file(&probe) {
         Ok(_) => {}
-        // Left by a process of the same id that died in between: the folder was writable.
+        // Left by a process of the same id that died here: the folder was writable.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }

@@ -1,21 +1,22 @@
-//! Environment variables that begin like the daemon's own and are not for its configuration.
+//! Environment variables with the daemon's prefix that are not keys of its configuration.
 
 use super::section::SECTIONS;
 
-/// Whether the variable `HOLDFAST_` + `rest` belongs to somebody else.
+/// Returns true if the variable `HOLDFAST_` + `rest` has another purpose.
 pub(super) fn is_foreign(rest: &str, value: Option<&str>) -> bool {
     rest == "CONFIG" || rest.starts_with("TEST_") || is_service_variable(rest, value)
 }
 
-/// Whether Kubernetes gives a container this variable, for a Service whose name is `holdfast` or begins with `holdfast-`:
-/// `*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_SERVICE_PORT_NAME`, `*_PORT` with an address, and `*_PORT_N_TCP` and its like.
+/// Returns true if Kubernetes sets this variable in a container, for a Service named `holdfast` or `holdfast-...`:
+/// `*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_SERVICE_PORT_NAME`, `*_PORT` with an address, and `*_PORT_N_TCP` and the
+/// like.
 ///
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_service_variable(rest: &str, value: Option<&str>) -> bool {
     if is_key(rest) {
         return false;
     }
-    // Behind the name of each service is an underscore; the service `holdfast` has no more of a name here.
+    // An underscore follows the name of each service; for the service `holdfast` no name is left here.
     let forms = format!("_{rest}");
     let service = |at: usize| forms[..at].strip_prefix('_').unwrap_or_default();
     let mut places = forms
@@ -24,14 +25,14 @@ fn is_service_variable(rest: &str, value: Option<&str>) -> bool {
     places.any(|(at, _)| is_form(&forms[at..], value))
 }
 
-/// Whether it is written as a key of a section, in which nothing is reserved: a wrong one must be refused.
+/// Returns true if it has the form of a key in a section. Nothing is reserved there: a wrong key must be refused.
 fn is_key(rest: &str) -> bool {
     rest.split_once("__")
         .is_some_and(|(section, _)| SECTIONS.contains(&section.to_ascii_lowercase().as_str()))
 }
 
-/// Whether a service may be called so; empty for the service `holdfast` itself. Names of services end in a letter
-/// or a digit.
+/// Returns true if a service may have this name, which is empty for the service `holdfast` itself. Names of services
+/// end in a letter or a digit.
 fn is_name(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     text.bytes().all(|byte| is_letter(byte) || byte == b'_')
@@ -42,14 +43,14 @@ fn is_name(text: &str) -> bool {
 fn is_form(form: &str, value: Option<&str>) -> bool {
     match form {
         "_SERVICE_HOST" | "_SERVICE_PORT" => true,
-        // A number would be meant for a key.
+        // A plain number is meant for a key.
         "_PORT" => value.is_some_and(|value| value.contains("://")),
         _ if form.starts_with("_SERVICE_PORT_") => true,
         _ => form.strip_prefix("_PORT_").is_some_and(is_port),
     }
 }
 
-/// Whether this is `N_TCP`, `N_UDP` or `N_SCTP`, alone or with `_PROTO`, `_PORT` or `_ADDR` behind it.
+/// Returns true for `N_TCP`, `N_UDP` or `N_SCTP`, alone or followed by `_PROTO`, `_PORT` or `_ADDR`.
 fn is_port(text: &str) -> bool {
     let Some((number, rest)) = text.split_once('_') else {
         return false;

@@ -1,4 +1,4 @@
-//! The kinds of rooms: those that ship, and those that are configured.
+//! The kinds of rooms: the built-in ones, and those in the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::reader::Reader;
 use super::section::secs;
 use super::{KindConfig, Permission, QuickMatch};
 
-/// A kind is part of every channel name: it has to stay short.
+/// A kind is part of every channel name, so it has to be short.
 const NAME_CHARS_MAX: usize = 32;
 
-/// More seats than this are an open channel's crowd, not a room whose every seat is a row.
+/// With more seats it would be an open channel's crowd, not a room with a row for each seat.
 const SEATS_MAX: u16 = 1_024;
 
 const TEAMS: &str = "a table of team names (1 to 32 characters) and sizes from 1 to 1024, such as \
@@ -30,7 +30,7 @@ const QUICK_MATCHES: [(&str, QuickMatch); 3] = [
     ("off", QuickMatch::Off),
 ];
 
-/// What a kind has where nobody says otherwise.
+/// The defaults of a kind.
 #[derive(Debug, Clone, Copy)]
 struct Defaults {
     seats: u16,
@@ -39,7 +39,7 @@ struct Defaults {
     message_max: u64,
 }
 
-/// Of a kind that somebody adds.
+/// The defaults of a kind that is added.
 const ADDED: Defaults = Defaults {
     seats: 0,
     history_durable: false,
@@ -47,7 +47,7 @@ const ADDED: Defaults = Defaults {
     message_max: 16 << 10,
 };
 
-/// Of the kinds that ship.
+/// The built-in kinds.
 const SHIPPED: [(&str, Defaults); 3] = [
     (
         "duel",
@@ -57,7 +57,7 @@ const SHIPPED: [(&str, Defaults); 3] = [
             ..ADDED
         },
     ),
-    // Anybody may make up any number of lobbies: a little of the past is enough for whoever reloads a page.
+    // Any client may create any number of lobbies: a short history is enough after a reload of the page.
     (
         "lobby",
         Defaults {
@@ -88,7 +88,7 @@ pub(super) fn kinds(reader: &mut Reader, ttl: Duration) -> BTreeMap<String, Kind
 }
 
 fn kind(reader: &mut Reader, name: &str, defaults: Defaults, ttl: Duration) -> KindConfig {
-    // `[kind.chess]` without keys is a kind all the same.
+    // `[kind.chess]` without keys is a kind as well.
     let section = format!("kind.{name}");
     reader.forget_empty(&section);
     let key = |key: &str| format!("{section}.{key}");
@@ -103,7 +103,7 @@ fn kind(reader: &mut Reader, name: &str, defaults: Defaults, ttl: Duration) -> K
         (1..=NAME_CHARS_MAX).contains(&team.chars().count()) && (1..=SEATS_MAX).contains(&size)
     });
     let day = secs(86_400);
-    // A hold outlives no session: a shorter life alone must do.
+    // No hold is longer than a session, so a shorter session alone must be a valid change.
     let grace = reader.duration(&key("grace"), secs(300).min(ttl), Duration::ZERO..=30 * day);
     let read = KindConfig {
         seats,

@@ -1,4 +1,4 @@
-//! Puts the sources on top of each other and reads the configuration out of them.
+//! Merges the sources, and reads the configuration from them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use super::reader::{Reader, Setting};
 use super::source::{Sources, exists};
 use super::{Config, kind, section, validate};
 
-/// Names the file, as `--config` does.
+/// The variable that names the file, as `--config` does.
 const FILE_VARIABLE: &str = "HOLDFAST_CONFIG";
 
-/// The file that is read when none is named. Nothing in the working directory is: the daemon does the same
-/// wherever it is started from.
+/// The file that is read if none is named. The working directory is never searched: the daemon does the same wherever
+/// it is started.
 const SYSTEM_FILE: &str = "/etc/holdfast/holdfast.toml";
 
-/// What the command line has to say about the configuration.
+/// The flags that affect the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// `--config FILE`
@@ -26,7 +26,7 @@ pub struct Flags {
     pub dev: bool,
 }
 
-/// A configuration with where each of its values came from.
+/// A configuration with the origin of each value.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub config: Config,
@@ -42,13 +42,13 @@ impl Config {
         Config::load_with_origins(flags).map(|loaded| loaded.config)
     }
 
-    /// As [`Config::load`], and says where each value came from.
+    /// Does the same as [`Config::load`], and returns the origin of each value.
     pub fn load_with_origins(flags: &Flags) -> Result<Loaded, ConfigError> {
         let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         load_from(flags, &variables, Path::new(SYSTEM_FILE))
     }
 
-    /// The defaults of a hub to try things with, as with `--dev` and nothing else given.
+    /// Returns the defaults with `--dev` and nothing else.
     pub fn dev_default() -> Config {
         built_in(true)
     }
@@ -73,7 +73,7 @@ fn load_from(
 ) -> Result<Loaded, ConfigError> {
     let mut sources = Sources::default();
     let file = named_file(flags, variables)
-        .or_else(|| exists(system_file).then(|| (system_file.to_owned(), "file of the system")));
+        .or_else(|| exists(system_file).then(|| (system_file.to_owned(), "system file")));
     if let Some((path, origin)) = &file {
         sources.add_file(path, origin)?;
     }

@@ -1,4 +1,4 @@
-//! Takes one key after the other out of what was given: reads it, holds it to its limits, notes its origin.
+//! Reads the given values key by key: parses each, checks its limits, and records its origin.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,14 +15,14 @@ use super::values::unit::{parse_duration, parse_size, show_duration, show_size};
 /// One key with its value in effect, as `config show` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// With its section: `server.listen`.
+    /// The key with its section: `server.listen`.
     pub key: String,
-    /// As TOML, secrets redacted; none if the key is not set and has no default.
+    /// As TOML, with secrets redacted; `None` if the key is not set and has no default.
     pub shown: Option<String>,
     pub origin: Origin,
 }
 
-/// What was given and not yet taken, and what came of the rest.
+/// The values that have not been read, and the results of the others.
 #[derive(Debug)]
 pub(super) struct Reader {
     given: BTreeMap<String, Given>,
@@ -39,17 +39,17 @@ impl Reader {
         }
     }
 
-    /// Keys not yet taken.
+    /// Returns the keys that have not been read.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.given.keys().map(String::as_str)
     }
 
-    /// Takes what was given for a key.
+    /// Removes and returns the value of a key.
     pub(super) fn given(&mut self, key: &str) -> Option<Given> {
         self.given.remove(key)
     }
 
-    /// Forgets a section that was written down without any key.
+    /// Removes a section that was written without any key.
     pub(super) fn forget_empty(&mut self, section: &str) {
         if matches!(
             self.given.get(section),
@@ -74,7 +74,7 @@ impl Reader {
         self.take(key, default, &allowed, read, |n| n.to_string())
     }
 
-    /// A size in bytes.
+    /// Reads a size in bytes.
     pub(super) fn size(&mut self, key: &str, default: u64, limits: RangeInclusive<u64>) -> usize {
         let allowed = format!(
             "a size from {} to {}, such as \"64KiB\" (units B, KiB, MiB, GiB; a bare number is bytes)",
@@ -105,7 +105,7 @@ impl Reader {
         self.duration_where(key, default, limits, "", |_| true)
     }
 
-    /// A duration with one more condition, which `also` puts in words.
+    /// Reads a duration with one more condition, which `also` describes.
     pub(super) fn duration_where(
         &mut self,
         key: &str,
@@ -131,7 +131,7 @@ impl Reader {
         self.truth_from(key, default, Origin::Default)
     }
 
-    /// A truth value whose default has a reason of its own.
+    /// Reads a truth value whose default has an origin of its own.
     pub(super) fn truth_from(&mut self, key: &str, default: bool, origin: Origin) -> bool {
         let read = |written: &Written| match written {
             Written::Text(text) => text.trim().parse().ok(),
@@ -146,7 +146,7 @@ impl Reader {
         )
     }
 
-    /// One of a few words.
+    /// Reads one of a few words.
     pub(super) fn word<T: Copy + PartialEq>(
         &mut self,
         key: &str,
@@ -168,7 +168,7 @@ impl Reader {
         self.take(key, default, &names.join(", "), read, show)
     }
 
-    /// A text that `parse` understands; shown as it was written.
+    /// Reads a text that `parse` accepts.
     pub(super) fn parsed<T: Display>(
         &mut self,
         key: &str,
@@ -182,7 +182,7 @@ impl Reader {
         })
     }
 
-    /// A table of names and numbers.
+    /// Reads a table of names and numbers.
     pub(super) fn sizes_by_name(
         &mut self,
         key: &str,
@@ -218,13 +218,13 @@ impl Reader {
         self.take(key, BTreeMap::new(), allowed, read, show)
     }
 
-    /// Where a taken key had its value from.
+    /// Returns the origin of a key that has been read.
     pub(super) fn origin(&self, key: &str) -> Origin {
         let setting = self.settings.iter().find(|setting| setting.key == key);
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    /// Where the first key that begins so was given.
+    /// Returns the origin of the first given key with this prefix.
     pub(super) fn origin_within(&self, prefix: &str) -> Origin {
         let mut within = self
             .settings
@@ -247,7 +247,7 @@ impl Reader {
         }
     }
 
-    /// Refuses what nobody took, and hands out the rest.
+    /// Refuses keys that have not been read, and returns everything else.
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         for (key, given) in std::mem::take(&mut self.given) {
             let inside = format!("{key}.");
@@ -314,7 +314,7 @@ impl Reader {
     }
 }
 
-/// A key in the form in which its source has it.
+/// Writes a key in the form of its source.
 fn as_written(key: &str, origin: &Origin) -> String {
     match origin {
         Origin::Environment(_) | Origin::SecretFile { .. } => {
@@ -336,7 +336,7 @@ fn integer(value: &Value) -> Option<i128> {
     value.to_i128().or_else(unsigned)
 }
 
-/// A wrong value in words. What is inside a list or table stays unsaid.
+/// Describes a wrong value. The content of a list or table is left out.
 pub(super) fn describe(written: &Written) -> String {
     match written {
         Written::Text(text) => found(text),
@@ -351,7 +351,7 @@ pub(super) fn describe(written: &Written) -> String {
     }
 }
 
-/// A text as TOML writes it.
+/// Quotes a text as TOML does.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

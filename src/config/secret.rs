@@ -1,16 +1,16 @@
-//! How long the secrets are that this hub and others share: short ones can be guessed.
+//! Minimum lengths of the secrets that the hub shares with others: short ones can be guessed.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, ConfigError};
 
-/// Fewer bytes than this are refused outside `--dev`: 128 bits if they are random.
+/// Shorter secrets are refused without `--dev`: 128 bits if they are random.
 pub(super) const SECRET_BYTES_MIN: usize = 16;
 
-/// Fewer bytes than this are warned of: what a person makes up is far less random than it is long.
+/// Shorter secrets cause a warning: a person's invention is far less random than its length suggests.
 pub(super) const SECRET_BYTES_ADVISED: usize = 32;
 
-/// A secret that is shorter than is advised. Holds nothing of it but its length.
+/// A secret that is shorter than advised. Contains nothing of it but its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortSecret {
     pub key: &'static str,
@@ -19,7 +19,7 @@ pub struct ShortSecret {
 }
 
 impl Config {
-    /// The secrets that are shorter than is advised.
+    /// Returns the secrets that are shorter than advised.
     pub fn short_secrets(&self) -> impl Iterator<Item = ShortSecret> {
         let bytes = |secret: &SecretString| secret.expose_secret().len();
         let auth = &self.auth;
@@ -60,7 +60,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    /// Every key that holds a secret, of so many bytes.
+    /// Returns a configuration in which the key has a secret of this many bytes.
     fn with(key: &str, bytes: usize) -> Config {
         let mut config = Config::default();
         let secret = SecretString::from("s".repeat(bytes));

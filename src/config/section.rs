@@ -43,7 +43,7 @@ const MIB: u64 = 1 << 20;
 const ADDRESS: &str =
     "an address with a port from 0 to 65535, such as \"127.0.0.1:7450\" or \"[::1]:7450\"";
 
-/// A day and a year, the longest that times of a process and of an account make sense.
+/// A day and a year: the longest that make sense for times of a process and of an account.
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -74,9 +74,9 @@ pub(super) fn server(reader: &mut Reader) -> ServerConfig {
             "a list of networks or addresses such as \"10.0.0.0/8\" or \"10.1.2.3\"",
             network,
         ),
-        // Ten million sockets are beyond the memory of any machine this is run on.
+        // Ten million sockets exceed the memory of any machine that runs this.
         connections_max: reader.number("server.connections_max", 100_000, 1..=10_000_000),
-        // A class or an office behind one address, with room; far from what one hub holds.
+        // Room for a class or an office behind one address; far below the capacity of a hub.
         connections_per_address_max: reader.number(
             "server.connections_per_address_max",
             1_024,
@@ -107,9 +107,9 @@ pub(super) fn database(reader: &mut Reader, data_dir: &Path) -> DatabaseConfig {
         },
         |url| shown_database_url(&SecretString::from(url)),
     );
-    // More connections than this are past any server's limit.
+    // More connections than this exceed any server's limit.
     let connections_max = reader.number("database.connections_max", 30, 1..=1_000);
-    // Lowering the limit alone must do.
+    // A lower limit alone must be a valid change.
     let connections_min = 20.min(connections_max);
     DatabaseConfig {
         url: SecretString::from(url.replace("<data_dir>", &in_url(data_dir))),
@@ -138,7 +138,7 @@ pub(super) fn persistence(reader: &mut Reader) -> PersistenceConfig {
 pub(super) fn session(reader: &mut Reader) -> SessionConfig {
     SessionConfig {
         ttl: reader.duration("session.ttl", secs(7 * 86_400), secs(1)..=YEAR),
-        // Each is a token to sign whenever somebody looks: a thousand are 45 ms.
+        // Each seat is a token to sign whenever its session is fetched: a thousand take 45 ms.
         seats_max: reader.number("session.seats_max", 16, 0..=1_000),
         changes_per_second: reader.number("session.changes_per_second", 5, 0..=100_000),
     }
@@ -206,7 +206,7 @@ pub(super) fn client(reader: &mut Reader) -> ClientConfig {
         expiry_grace: reader.duration("client.expiry_grace", secs(25), secs(1)..=secs(3_600)),
         message_max: reader.size("client.message_max", 64 * KIB, KIB..=16 * MIB),
         queue_bytes_max: reader.size("client.queue_bytes_max", MIB, 16 * KIB..=1_024 * MIB),
-        // A publication, the reply to its publisher, and what the hub says of itself at the same moment.
+        // At least a publication, the reply to its publisher, and the hub's own events of the same moment.
         queue_count_max: reader.number("client.queue_count_max", 512, 8..=65_536),
         channels_max: reader.number("client.channels_max", 128, 1..=10_000),
         messages_per_second: reader.number("client.messages_per_second", 100, 1..=100_000),
@@ -218,17 +218,17 @@ pub(super) fn client(reader: &mut Reader) -> ClientConfig {
 
 pub(super) fn admission(reader: &mut Reader) -> AdmissionConfig {
     AdmissionConfig {
-        // More than a semaphore could count would be no limit anyway.
+        // A higher number would not limit anything.
         at_once: reader.number("admission.at_once", 256, 1..=100_000),
         per_second: reader.number("admission.per_second", 5_000, 1..=1_000_000),
-        // With what a connect itself may take, it stays below the 5 s after which clients give up.
+        // Together with the time of the connect itself, it stays below the 5 s after which clients give up.
         wait: reader.duration("admission.wait", secs(2), Duration::ZERO..=secs(4)),
     }
 }
 
 pub(super) fn history(reader: &mut Reader) -> HistoryConfig {
     HistoryConfig {
-        // One terabyte is beyond the memory of any machine this is run on.
+        // One terabyte exceeds the memory of any machine that runs this.
         memory_max: reader.size(
             "history.memory_max",
             256 * MIB,
@@ -271,9 +271,9 @@ pub(super) fn faults(reader: &mut Reader, is_dev: bool) -> FaultsConfig {
         return FaultsConfig::default();
     }
     FaultsConfig {
-        // Longer than a minute would only test the tester's patience.
+        // No test needs more than a minute.
         commit_delay: reader.duration(commit, Duration::ZERO, Duration::ZERO..=secs(60)),
-        // As good as never.
+        // An hour is as good as forever.
         restore_delay: reader.duration(restore, Duration::ZERO, Duration::ZERO..=secs(3600)),
     }
 }
@@ -283,7 +283,7 @@ fn address(reader: &mut Reader, key: &str, port: u16) -> SocketAddr {
     reader.parsed(key, default, ADDRESS, |text| text.trim().parse().ok())
 }
 
-/// What is wrong with a key is told without repeating it: it may be a private one.
+/// Reads the public keys. Errors do not repeat a key: it may be a private one.
 fn public_keys(reader: &mut Reader) -> Vec<PublicKey> {
     let key = "auth.public_keys";
     let texts = reader.list(key, "a list of public keys in PEM form", |text| {
@@ -303,7 +303,7 @@ fn public_keys(reader: &mut Reader) -> Vec<PublicKey> {
     keys
 }
 
-/// A list with an entry that no browser could send would be right and do nothing.
+/// Accepts an origin that a browser can send, or `*`. Any other entry would have no effect.
 fn origin(text: &str) -> Option<String> {
     (text == "*" || PageOrigin::parse(text).is_some()).then(|| text.to_owned())
 }
@@ -315,7 +315,7 @@ fn network(text: &str) -> Option<IpNet> {
 
 fn level(text: &str) -> Option<String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
-    // A lone word that is no level would be taken for a module's name, and silence everything else.
+    // A single word that is not a level would be read as a module's name, and silence everything else.
     let is_known = text.split(',').all(|directive| {
         let directive = directive.trim();
         levels.contains(&directive.to_ascii_lowercase().as_str())

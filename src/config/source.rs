@@ -1,4 +1,4 @@
-//! The sources of values: each gives what it has as flat keys, with where each came from.
+//! The sources of values: each provides flat keys, with the origin of each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,10 +13,10 @@ use figment::value::{Dict, Value};
 use super::error::{ConfigError, Origin, Problem, Wrong};
 use super::foreign::is_foreign;
 
-/// What every environment variable of the configuration begins with.
+/// The prefix of every environment variable of the configuration.
 const PREFIX: &str = "HOLDFAST_";
 
-/// Keys that may be read from a file named by `..._FILE`, as container platforms hand out secrets.
+/// Keys that may be read from a file named by `..._FILE`, as container platforms provide secrets.
 const SECRETS: [&str; 5] = [
     "database.url",
     "admin.token",
@@ -28,20 +28,20 @@ const SECRETS: [&str; 5] = [
 /// A value as it was written.
 #[derive(Debug, Clone)]
 pub(super) enum Written {
-    /// In the environment or a flag: text, whatever the key wants.
+    /// From the environment or a flag: text, whatever the type of the key.
     Text(String),
-    /// In a file, with the type that TOML gave it.
+    /// From a file, with its type in TOML.
     Toml(Value),
 }
 
-/// A value and where it came from.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub(super) struct Given {
     pub(super) written: Written,
     pub(super) origin: Origin,
 }
 
-/// All that was given, by key. What is added later wins.
+/// All given values, by key. A later one wins.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub(super) given: BTreeMap<String, Given>,
@@ -51,7 +51,7 @@ pub(super) struct Sources {
 impl Sources {
     /// Adds a TOML file.
     ///
-    /// `origin` says, for the error, who named the file.
+    /// `origin` describes, for the error, where the file was named.
     pub(super) fn add_file(
         &mut self,
         path: &Path,
@@ -77,7 +77,7 @@ impl Sources {
     fn add_dict(&mut self, prefix: &str, dict: Dict, path: &Path) {
         for (name, value) in dict {
             let key = format!("{prefix}{name}");
-            // Teams are one value: another source replaces them, it does not add to them.
+            // Teams are one value: another source replaces them, and does not add to them.
             if let Value::Dict(_, inner) = &value
                 && !inner.is_empty()
                 && !is_teams(&key)
@@ -89,7 +89,7 @@ impl Sources {
         }
     }
 
-    /// Adds the variables of the environment that are meant for the configuration.
+    /// Adds the environment variables that belong to the configuration.
     pub(super) fn add_environment(&mut self, variables: &[(OsString, OsString)]) {
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
@@ -101,7 +101,7 @@ impl Sources {
                 None if name == "RUST_LOG" && !value.is_empty() => "log.level".to_owned(),
                 None => continue,
             };
-            // RUST_LOG wins over HOLDFAST_LOG__LEVEL, in whichever order the two are met.
+            // RUST_LOG wins over HOLDFAST_LOG__LEVEL, in either order.
             let is_outdone = name != "RUST_LOG"
                 && self.given.get(&key).is_some_and(|given| {
                     given.origin == Origin::Environment("RUST_LOG".to_owned())
@@ -135,7 +135,7 @@ impl Sources {
         };
         match fs::read_to_string(&path) {
             Ok(secret) => {
-                // Editors and `echo` end a file with a line break that belongs to no secret.
+                // Editors and `echo` end a file with a line break, which is not part of the secret.
                 let secret = secret.trim_end_matches(['\r', '\n']).to_owned();
                 self.add_once(key.to_owned(), Written::Text(secret), origin);
             }
@@ -159,7 +159,7 @@ impl Sources {
         self.given.insert(key, Given { written, origin });
     }
 
-    /// Adds a value of the environment, where a secret and its file would otherwise win by chance.
+    /// Adds a value of the environment. A secret that is also given by a file is refused: the order is random.
     fn add_once(&mut self, key: String, written: Written, origin: Origin) {
         match self.given.get(&key).map(|given| given.origin.clone()) {
             Some(first @ (Origin::Environment(_) | Origin::SecretFile { .. }))
@@ -176,9 +176,9 @@ impl Sources {
     }
 }
 
-/// Reads `path` only if it exists.
+/// Returns false only if there is certainly no such file.
 pub(super) fn exists(path: &Path) -> bool {
-    // Anything but "not there" is worth an error that names the file.
+    // Any other error deserves a message that names the file.
     !matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
@@ -186,7 +186,7 @@ fn is_teams(key: &str) -> bool {
     key.starts_with("kind.") && key.ends_with(".teams") && key.matches('.').count() == 2
 }
 
-/// A TOML error without the line it shows: the line may hold a secret.
+/// Returns a TOML error without the quoted line, which may contain a secret.
 fn without_excerpt(error: &str) -> String {
     let kept: Vec<&str> = error
         .lines()

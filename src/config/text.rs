@@ -1,4 +1,4 @@
-//! Texts that need not be set, secrets, and lists of both.
+//! Optional texts, secrets, and lists of both.
 
 use figment::value::Value;
 use secrecy::SecretString;
@@ -8,11 +8,11 @@ use super::reader::{Reader, describe, quoted, text};
 use super::source::{Given, Written};
 use super::values::redact::REDACTED;
 
-/// Stands in an error where the wrong value would.
-const KEPT_SECRET: &str = "a value that is kept secret";
+/// Replaces a wrong secret in an error.
+const KEPT_SECRET: &str = "a secret value";
 
 impl Reader {
-    /// A text that need not be set.
+    /// Reads an optional text.
     pub(super) fn optional(
         &mut self,
         key: &str,
@@ -25,7 +25,7 @@ impl Reader {
         text
     }
 
-    /// A secret text that need not be set. Neither it nor what is wrong with it is ever shown.
+    /// Reads an optional secret. Errors never show its value.
     pub(super) fn secret(&mut self, key: &str, allowed: &str) -> Option<SecretString> {
         let given = self.given(key);
         let (text, origin) = self.text_of(key, given, allowed, |_| true, true);
@@ -34,7 +34,7 @@ impl Reader {
         text.map(SecretString::from)
     }
 
-    /// A secret text with a default, shown by `show`.
+    /// Reads a secret text with a default, shown by `show`.
     pub(super) fn secret_or(
         &mut self,
         key: &str,
@@ -50,7 +50,7 @@ impl Reader {
         text
     }
 
-    /// A list of texts, each understood by `parse`.
+    /// Reads a list of texts, each parsed by `parse`.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
@@ -72,7 +72,7 @@ impl Reader {
         list
     }
 
-    /// A list of secrets; shown is only how many there are.
+    /// Reads a list of secrets; only their number is shown.
     pub(super) fn secret_list(&mut self, key: &str, allowed: &str) -> Vec<SecretString> {
         let Some((entries, origin)) = self.entries(key, allowed, true) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Rules between keys, and what a hub must have before it may be served to players.
+//! Rules between keys, and conditions for serving players.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::values::unit::{show_duration, show_size};
 use super::{Config, KindConfig};
 
-/// Refuses values that are each allowed but do not go together.
+/// Refuses values that are allowed on their own but contradict each other.
 pub(super) fn check(reader: &mut Reader, config: &Config) {
     let client = &config.client;
     if client.pong_timeout >= client.ping {
@@ -80,7 +80,7 @@ fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfi
             (&format!("kind.{name}.grace"), show_duration(kind.grace)),
         );
     }
-    // As much of it as a client can send at all.
+    // As much of it as a client can send.
     let message_max = kind.message_max.min(config.client.message_max);
     if config.client.queue_bytes_max / 2 < message_max {
         relation(
@@ -118,7 +118,7 @@ fn check_kind(reader: &mut Reader, config: &Config, name: &str, kind: &KindConfi
     }
 }
 
-/// Reports two keys at the one that somebody has set, so that it is clear where to look.
+/// Reports the mistake at the key that was set, so that the operator knows where to look.
 fn relation(
     reader: &mut Reader,
     (key, value): (&str, String),
@@ -143,9 +143,10 @@ fn shown(bytes: usize) -> String {
 }
 
 impl Config {
-    /// Refuses to serve a hub that nobody could log in to, or whose private side is open to everybody.
+    /// Refuses to serve a hub with no way to log in, with an open admin listener, or with secrets that can be
+    /// guessed.
     ///
-    /// With `--dev` both are the user's own business, and of this machine alone.
+    /// With `--dev` these are the user's choice, but the listeners must be on loopback.
     pub fn check_safe_start(&self) -> Result<(), ConfigError> {
         if self.dev {
             return self.check_dev_is_local();
@@ -178,7 +179,7 @@ impl Config {
     }
 }
 
-/// An IPv4 address written as IPv6 is judged by what it stands for.
+/// Returns true for loopback, also for an IPv4 address written as IPv6.
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

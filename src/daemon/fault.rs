@@ -1,4 +1,4 @@
-//! Failures on order, for tests: compiled with the feature `faults` alone, and used with `--dev` alone.
+//! Fail points for tests: compiled with the feature `faults` only, and used with `--dev` only.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::admin::{Fault, Faults};
 use crate::id::{ConnectionId, SessionId};
 use crate::room::RoomKey;
 
-/// Carries out what a tester orders. Says whether there was anything to fail.
+/// Returns the function that triggers a fail point. It returns false if there is nothing that could fail.
 pub(super) fn faults(parts: &Arc<Parts>, hub: &HubHandle) -> Faults {
     let (parts, hub) = (Arc::clone(parts), hub.clone());
     Arc::new(move |fault| {
@@ -36,7 +36,7 @@ pub(super) fn faults(parts: &Arc<Parts>, hub: &HubHandle) -> Faults {
     })
 }
 
-/// A room's code, or the name of an open channel.
+/// Parses a room's code, or the name of an open channel.
 fn key(room: &str) -> Option<RoomKey> {
     match room.contains(':') {
         true => Some(RoomKey::Channel(room.into())),

@@ -1,7 +1,8 @@
-//! The root of the tree: starts each part, and starts it again when it fails.
+//! The root supervisor: starts each component, and restarts it when it fails.
 //!
-//! Owns: the supervisors, persistence, the matchmaker and the sweeper. Supervised by: nobody.
-//! On failure: the process ends with a reason.
+//! - Owns: the supervisors of rooms, sessions and connections, persistence, the matchmaker and the sweeper.
+//! - Supervised by: nobody.
+//! - On failure: the process ends with a reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,11 +27,10 @@ use crate::session::{SeatNotices, Sessions};
 use crate::supervisor::{Budget, Readiness, SHARDS};
 use crate::token::Keyring;
 
-/// How often the hub writes down that it is alive. After a crash each hold is longer than it was by
-/// up to this, never shorter.
+/// How often the hub records that it is alive. After a crash each hold is longer by up to this time, never shorter.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 
-/// Everything that the daemon is made of.
+/// All components of the daemon.
 pub(super) struct Parts {
     store: Store,
     pub(super) clock: HubClock,
@@ -100,7 +100,7 @@ impl Parts {
         }
     }
 
-    /// How each part is, but for the database's answer.
+    /// Returns the health of each component, except the database.
     pub(super) fn health(&self) -> Vec<PartHealth> {
         let writing = self.persistence.writing();
         let supervised = |part, is_well| PartHealth::new(part, is_well, "restarting");
@@ -131,7 +131,7 @@ impl Parts {
     }
 }
 
-/// A child of the hub.
+/// A child of the root supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Persistence,
@@ -143,7 +143,7 @@ enum Part {
 }
 
 impl Part {
-    /// In the order of starting: each needs only those before it.
+    /// Returns all children in the order of starting: each needs only those before it.
     fn all() -> impl Iterator<Item = Part> {
         [Part::Persistence, Part::Matchmaker]
             .into_iter()
@@ -165,28 +165,28 @@ impl Part {
     }
 }
 
-/// The way to the hub.
+/// A handle to the root supervisor.
 #[derive(Debug)]
 #[cfg_attr(feature = "faults", derive(Clone))]
 pub(super) struct HubHandle(ActorRef<HubMessage>);
 
 impl HubHandle {
-    /// From here on, parts that end are not started again.
+    /// Stops all restarts: components that end from here on are not started again.
     pub(super) fn set_stopping(&self) {
-        // If the hub has failed, nothing starts anything again.
+        // If the hub has failed, nothing restarts anything.
         let _ = self.0.cast(HubMessage::Stop);
     }
 
-    /// Has the hub fail.
+    /// Makes the root supervisor fail.
     #[cfg(feature = "faults")]
     pub(super) fn panic(&self) {
-        // It has failed already.
+        // It may have failed already.
         let _ = self.0.cast(HubMessage::Panic);
     }
 
-    /// Begins to write down that the hub is alive.
+    /// Starts to record that the hub is alive.
     pub(super) fn beat(&self) {
-        // If the hub has failed, the daemon hears of it by itself.
+        // If the hub has failed, the daemon notices by itself.
         let _ = self.0.cast(HubMessage::Beat);
     }
 }
@@ -196,7 +196,7 @@ enum HubMessage {
     Restart(Part),
     Beat,
     Stop,
-    /// Fail, because a tester wants it.
+    /// Fail at a test's request.
     #[cfg(feature = "faults")]
     Panic,
 }
@@ -299,7 +299,7 @@ impl Children {
         }
     }
 
-    /// Starts a part again, or ends the process if it keeps failing.
+    /// Restarts a component, or ends the process if it keeps failing.
     fn failed(&mut self, me: ActorRef<HubMessage>, part: Part, reason: &str) {
         if self.is_stopping {
             return;
@@ -307,11 +307,11 @@ impl Children {
         metrics::counter!("holdfast_actor_restarts_total", "kind" => part.label()).increment(1);
         match self.budgets.entry(part).or_default().spend(Instant::now()) {
             Ok(delay) => {
-                warn!(?part, reason, "part failed, starting it again");
+                warn!(?part, reason, "component failed, restarting it");
                 later(me, delay, HubMessage::Restart(part));
             }
             Err(spent) => {
-                error!(?part, reason, "part keeps failing");
+                error!(?part, reason, "component keeps failing");
                 if let Some(fatal) = self.fatal.take() {
                     // The daemon is stopping already.
                     let _ = fatal.send(format!("{} {spent}: {reason}", part.label()));

@@ -1,4 +1,9 @@
-//! Builds every part in order, serves, and stops them in reverse.
+//! The life of the daemon.
+//!
+//! 1. Bind both ports, open the database, and start the component tree.
+//! 2. Extend the holds by the downtime, and read the seats that are kept.
+//! 3. Open the ports: the daemon is ready, while rooms and sessions are still being started in the background.
+//! 4. Serve until a signal, the parent process or a failure ends it; then stop in reverse order.
 
 #[cfg(feature = "faults")]
 mod fault;
@@ -42,10 +47,10 @@ use self::stop::Stop;
 pub use self::parent::Parent;
 pub(crate) use self::signal::Signals;
 
-/// How long the database has to answer a health check before it counts as away.
+/// Limit on the database's answer to a health check; without an answer it counts as away.
 const PROBE_WITHIN: Duration = Duration::from_millis(700);
 
-/// Why the daemon did not start, or stopped by itself.
+/// The reason why the daemon did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {source}")]
@@ -76,8 +81,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// What the process ends with, after `sysexits.h`, so that an init system can tell what restarting would
-    /// mend.
+    /// Returns the exit code, after `sysexits.h`, so that an init system knows if a restart would help.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Failure(_) => 1,
@@ -114,10 +118,10 @@ impl From<OpenError> for StartError {
     }
 }
 
-/// Serves until the process is told to stop.
+/// Serves until the process is asked to stop.
 ///
-/// The sockets are bound first, so that a port that is taken stops the start before anything else
-/// happens; they are answered once every hold stands, while rooms and sessions are still being started.
+/// The ports are bound first, so that a taken port stops the start before anything else happens. They are served once
+/// every hold stands, while rooms and sessions are still being started.
 pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartError> {
     start::warn_of_short_secrets(&config);
     start::prepare_folder(&config)?;
@@ -170,7 +174,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     let (server_address, admin_address) = (address(&public)?, address(&private)?);
     let limits = Limits::public(&config.server);
     tokio::spawn(public.serve(router, limits, tracker.clone(), listening.clone()));
-    // Operators may look until the end: nothing waits for this listener or closes it.
+    // Operators may connect until the end: nothing waits for this listener or closes it.
     let (watchers, watching) = (TaskTracker::new(), CancellationToken::new());
     tokio::spawn(private.serve(admin, Limits::private(), watchers, watching));
     readiness.set_ready();
@@ -190,7 +194,7 @@ pub async fn run(config: Config, parent: Option<Parent>) -> Result<(), StartErro
     end(reason, stop, &mut signals).await
 }
 
-/// Opens the database. None if the process is to stop before that.
+/// Opens the database. Returns `None` if the process is asked to stop first.
 async fn open_store(
     config: &Config,
     clock: HubClock,
@@ -206,7 +210,7 @@ async fn open_store(
     }
 }
 
-/// None if the process is told to stop before.
+/// Begins the run. Returns `None` if the process is asked to stop first.
 async fn begin(
     parts: &Parts,
     signals: &mut Signals,
@@ -233,13 +237,13 @@ async fn end(reason: Reason, stop: Stop<'_>, signals: &mut Signals) -> Result<()
     }
 }
 
-/// Hub time from now on, which stands still with the process.
+/// Starts hub time, which stands still with the process.
 fn start_clock() -> HubClock {
     tokio::spawn(watch_for_standstills());
     HubClock::start()
 }
 
-/// The keys of the game's own login, fetched again and again where they are fetched at all.
+/// Opens the keys of the game's own login. A key set is fetched again on a schedule.
 async fn open_keys(config: &Config) -> Result<Verifier, ConfigError> {
     let verifier = Verifier::open(&config.auth).await?;
     let keys = verifier.clone();
@@ -247,7 +251,7 @@ async fn open_keys(config: &Config) -> Result<Verifier, ConfigError> {
     Ok(verifier)
 }
 
-/// What players reach.
+/// Returns the routes of the public listener.
 fn public_router(
     config: &Config,
     parts: &Parts,
@@ -273,7 +277,7 @@ fn public_router(
     http::router(&config.server, &config.auth, &config.client, parts)
 }
 
-/// What operators reach.
+/// Returns the routes of the private listener.
 #[cfg_attr(
     not(feature = "faults"),
     expect(unused_variables, reason = "the hub is for fail points")
@@ -298,7 +302,7 @@ fn private_router(
     router
 }
 
-/// Why the daemon stops.
+/// The reason why the daemon stops.
 enum Reason {
     Asked,
     Fatal(String),
@@ -317,7 +321,7 @@ async fn wait(
     }
 }
 
-/// The first time: only a signal can say it again.
+/// Waits for the first request to stop. Only a signal can repeat it.
 async fn told_to_stop(signals: &mut Signals, parent: Option<&Parent>) {
     match parent {
         Some(parent) => tokio::select! {
@@ -342,7 +346,7 @@ fn health(parts: &Arc<Parts>, readiness: &Readiness) -> Health {
     )
 }
 
-/// Looks at what no part counts by itself, before the metrics are shown.
+/// Updates the metrics that no component counts by itself, before they are rendered.
 fn measure(parts: &Arc<Parts>) -> admin::Measuring {
     let parts = Arc::clone(parts);
     Arc::new(move || {

@@ -1,8 +1,8 @@
-//! The process that starts this one again when it is killed: `serve --dev --respawn`.
+//! The parent process, which restarts this one when it is killed: `serve --dev --respawn`.
 //!
-//! Two pipes join them. This process's standard input ends when its parent is told to stop, or is gone: the hub
-//! stops as planned then, and never stays behind alone. A line on its standard output asks for `kill -9`, which only
-//! another process can do.
+//! Two pipes connect them. This process's standard input ends when the parent stops or is gone. The hub then stops as
+//! planned, and is never left behind. A line on its standard output asks for `kill -9`, which only another process
+//! can send.
 
 use std::io::{self, Write};
 use std::thread;
@@ -17,11 +17,11 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Begins to listen for its goodbye. To be called once, by a process that was started for it.
+    /// Starts to watch for the parent's end. Call it once, in a process that was started for this.
     pub fn listen() -> Parent {
         let goodbye = CancellationToken::new();
         let heard = goodbye.clone();
-        // A read of standard input cannot be given up: a thread of its own never delays the end of a runtime.
+        // A read of standard input cannot be cancelled: a thread of its own never delays the end of a runtime.
         thread::spawn(move || {
             // An input that fails has ended as well.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
@@ -30,16 +30,16 @@ impl Parent {
         Parent { goodbye }
     }
 
-    /// Waits until it says goodbye, or is gone.
+    /// Waits until the parent asks for a stop, or is gone.
     pub(super) async fn goodbye(&self) {
         self.goodbye.cancelled().await;
     }
 
-    /// Has it kill this process.
+    /// Asks the parent to kill this process.
     pub(super) fn ask_for_kill() {
         let mut line = io::stdout().lock();
         if let Err(error) = writeln!(line, "kill").and_then(|()| line.flush()) {
-            warn!(%error, "nobody is there to kill this process");
+            warn!(%error, "the parent that should kill this process is gone");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Starts the rooms and sessions of the last run, while players come already: page by page, those first whose holds end
-//! first. Somebody who asks for one before its turn has it started.
+//! Starts the rooms and sessions of the last run, while players already connect: page by page, in the order in which
+//! holds end. If a client asks for one before its turn, it is started at once.
 //!
-//! No limit ends it: a page that cannot be read is asked for again, in halves.
+//! There is no limit on the time: a page that cannot be read is read again, in halves.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::mailbox::Unanswered;
 use crate::persistence::ReadError;
 use crate::supervisor::LoadError;
 
-/// Rooms started at a time: enough to make the questions few, and few enough to be done in a moment.
+/// Rooms that are started at a time: enough to keep queries few, and few enough to take a moment.
 const PAGE: usize = 256;
 
-/// The wait before a page that could not be had is asked for again.
+/// Wait before a page that could not be read is read again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// A room that is to be started.
+/// A room that waits to be started.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) first_deadline: HubTime,
     pub(super) id: RoomId,
 }
 
-/// The restore, while it runs.
+/// A restore in progress.
 #[derive(Debug)]
 pub(super) struct Restoring {
     stop: CancellationToken,
@@ -40,7 +40,7 @@ pub(super) struct Restoring {
 }
 
 impl Restoring {
-    /// Begins to start these rooms, in this order, and then those in which nobody sits.
+    /// Starts these rooms in the background, in this order, and then those without seats.
     pub(super) fn start(parts: Arc<Parts>, rooms: Vec<Waiting>, delay: Duration) -> Restoring {
         let stop = CancellationToken::new();
         let restore = Restore {
@@ -55,12 +55,12 @@ impl Restoring {
         }
     }
 
-    /// Starts nothing more.
+    /// Starts no more rooms.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until nothing is being started any more.
+    /// Stops, and waits until nothing is being started any more.
     pub(super) async fn stopped(self) {
         self.stop.cancel();
         // A restore that has failed starts nothing.
@@ -68,7 +68,7 @@ impl Restoring {
     }
 }
 
-/// Why a page was not started.
+/// The reason why a page was not started.
 #[derive(Debug, thiserror::Error)]
 enum PageError {
     #[error(transparent)]
@@ -82,9 +82,9 @@ enum PageError {
 struct Restore {
     parts: Arc<Parts>,
     stop: CancellationToken,
-    /// Test hook: waited before each page in builds with `faults`.
+    /// Fail point: the delay before each page in builds with `faults`.
     delay: Duration,
-    /// Rooms on the next page.
+    /// Number of rooms on the next page.
     page: usize,
 }
 
@@ -103,7 +103,7 @@ impl Restore {
         info!(rooms = rooms.len(), milliseconds, "all rooms are live");
     }
 
-    /// Rooms without a seat, which were left shortly before the last run ended: they close when it is their time.
+    /// Starts rooms without seats, which emptied shortly before the last run ended: they close at their time.
     async fn start_empty(&mut self) {
         let mut after = Some(Uuid::nil());
         while let Some(from) = after
@@ -139,7 +139,7 @@ impl Restore {
         }
     }
 
-    /// Those that are live by now stay as they are.
+    /// Starts a page of rooms and their sessions. Those that are live by now stay as they are.
     async fn start_page(&self, page: &[RoomId]) -> Result<(), PageError> {
         let Parts {
             persistence,
@@ -169,7 +169,7 @@ impl Restore {
     /// Waits, unless the hub stops.
     async fn pause(&self, wait: Duration) {
         if !wait.is_zero() {
-            // Both ways it goes on: whoever called looks which it was.
+            // In both cases it continues: the caller checks if the hub stops.
             let _ = self
                 .stop
                 .run_until_cancelled(tokio::time::sleep(wait))

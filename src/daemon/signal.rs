@@ -5,12 +5,12 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What an operator, a service manager or a terminal stops a daemon with.
+/// The signals with which an operator, a service manager or a terminal stops a daemon.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None where the process was started to outlive its terminal, as `nohup` does.
+    /// `None` if the process was started to outlive its terminal, as `nohup` does.
     hangup: Option<Signal>,
 }
 
@@ -47,8 +47,8 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal to stop at once, after the first one. A closed terminal is none: its shell and the kernel
-    /// each send one SIGHUP.
+    /// Waits for a signal to stop at once, after the first one. A closed terminal does not count: its shell and the
+    /// kernel each send one SIGHUP.
     pub(crate) async fn urged(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -57,13 +57,13 @@ impl Signals {
     }
 }
 
-/// Whether the parent had this process ignore SIGHUP.
+/// Returns true if the parent made this process ignore SIGHUP.
 fn is_hangup_ignored() -> bool {
-    // Where there is no such file, SIGHUP stops the daemon.
+    // If there is no such file, SIGHUP stops the daemon.
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
 }
 
-/// Whether the set of ignored signals in the text of `/proc/self/status` has number 1.
+/// Returns true if the set of ignored signals in the text of `/proc/self/status` contains number 1.
 fn ignores_hangup(status: &str) -> bool {
     let set = status
         .lines()

@@ -1,4 +1,4 @@
-//! What a hub must know before it takes players: time that went by, and who sits where.
+//! The steps of a start before players are accepted: the data folder, the secrets, the downtime, and the kept seats.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,27 +19,27 @@ use crate::persistence::{ReadError, SeatedPage, SeatedRoom, Store, WriteError};
 use crate::room::DormantRoom;
 use crate::token::{Keyring, new_key, own_key_file};
 
-/// Questions about who sits where that fail for so long end the start: as long as a database is waited for that cannot be
-/// reached. What an answered question takes does not count.
+/// Limit on the time for which reads of the seats may fail before they end the start: the same as for an unreachable
+/// database. The time of a read that succeeds does not count.
 const FAILING_MAX: Duration = Duration::from_secs(30);
 
-/// The wait before such a question is asked again.
+/// Wait before a failed read of the seats is repeated.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// Why a run could not begin.
+/// The reason why a run could not begin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BeginError {
     #[error("the start could not be recorded: {0}")]
     Write(#[from] WriteError),
-    #[error("who sits where could not be read: {0}")]
+    #[error("the seats could not be read: {0}")]
     Read(#[from] ReadError),
 }
 
-/// The file in the data folder with the admin token that the hub made itself.
+/// The file in the data folder with the hub's own admin token.
 const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// Makes the data folder ready. A hub whose database is elsewhere and whose admin token is configured keeps nothing in
-/// it, and needs none.
+/// Prepares the data folder. A hub with its database elsewhere and a configured admin token keeps nothing in it, and
+/// needs none.
 pub(super) fn prepare_folder(config: &Config) -> Result<(), StartError> {
     let is_database_elsewhere = !config.database.url.expose_secret().starts_with("sqlite:");
     match (config.prepare_data_folder(), &config.admin.token) {
@@ -53,7 +53,7 @@ pub(super) fn prepare_folder(config: &Config) -> Result<(), StartError> {
     }
 }
 
-/// The admin token: the configured one, else the hub's own, made at its first start.
+/// Returns the admin token: the configured one, else the hub's own, which is generated at its first start.
 pub(super) fn admin_token(config: &Config) -> Result<SecretString, StartError> {
     if let Some(token) = &config.admin.token {
         return Ok(token.clone());
@@ -72,7 +72,7 @@ pub(super) fn admin_token(config: &Config) -> Result<SecretString, StartError> {
     }
 }
 
-/// Warns of secrets that are shorter than is advised.
+/// Warns of secrets that are shorter than advised.
 pub(super) fn warn_of_short_secrets(config: &Config) {
     for ShortSecret {
         key,
@@ -87,7 +87,7 @@ pub(super) fn warn_of_short_secrets(config: &Config) {
     }
 }
 
-/// The keys of seat tokens: those that are configured, else the hub's own, made at its first start.
+/// Returns the keys of seat tokens: those that are configured, else the hub's own, generated at its first start.
 pub(super) async fn keyring(config: &Config, store: &Store) -> Result<Keyring, StartError> {
     let fresh = new_key();
     let stored = match config.seat_token.keys.is_empty() {
@@ -101,9 +101,9 @@ pub(super) async fn keyring(config: &Config, store: &Store) -> Result<Keyring, S
     Ok(keyring)
 }
 
-/// Begins a run: shifts the holds, and finds every room with a seat that is kept and every session that holds one. They
-/// are rows still: somebody who asks for one has it started, and the restore starts all others in the order of their
-/// deadlines. A start that ends here has changed nothing but the holds.
+/// Begins a run: extends the holds by the downtime, and finds every room with a kept seat and every session that
+/// holds one. They are rows still: a client that asks for one starts it, and the restore starts all others in the
+/// order of their deadlines. A start that ends here has changed nothing but the holds.
 pub(super) async fn begin(parts: &Parts) -> Result<Vec<Waiting>, BeginError> {
     let began = Instant::now();
     let run = parts.persistence.begin_run().await?;
@@ -141,12 +141,12 @@ async fn seated(parts: &Parts, after: Option<(RoomId, u16)>) -> Result<SeatedPag
     }
 }
 
-/// The rooms found so far. The seats of a room come one after the other, perhaps on two pages.
+/// The rooms found so far. The seats of a room are adjacent, but may be on two pages.
 #[derive(Default)]
 struct Survey {
     waiting: Vec<Waiting>,
     current: Option<(Waiting, DormantRoom)>,
-    /// Kinds that rooms have and the configuration does not, with the number of rooms.
+    /// Kinds that rooms have and that are not configured, with the number of rooms.
     unconfigured: HashMap<String, usize>,
 }
 
@@ -162,7 +162,7 @@ impl Survey {
     }
 
     fn add(&mut self, parts: &Parts, seat: SeatedRoom) {
-        // One that is held begins its hold when its room is started.
+        // The hold of a held seat begins when its room is started.
         let hold_until = seat.hold_until.unwrap_or(HubTime(i64::MAX));
         match &mut self.current {
             Some((waiting, room)) if waiting.id == seat.room => {

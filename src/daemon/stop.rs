@@ -1,5 +1,4 @@
-//! A planned stop: no seat is turned away, and streams are written out last, so that clients that
-//! come back miss nothing.
+//! A planned stop: every seat is kept, and streams are written out last, so that clients that come back miss nothing.
 
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -12,37 +11,37 @@ use super::restore::Restoring;
 use crate::config::ShutdownConfig;
 use crate::persistence::WriteError;
 
-/// The share of `shutdown.timeout` in which clients are told to come back at the pace asked for. The
-/// rest of them is told at once then: what they said must still be written.
+/// Share of `shutdown.timeout` in which clients are sent away at the configured rate. The rest of them are sent away
+/// at once after it: their publications must still be written.
 const FAREWELL_SHARE: f64 = 0.6;
 
-/// The share of `shutdown.timeout` after which requests under way are not waited for any more. Those
-/// that wait for the database are answered within 4.7 s as a rule.
+/// Share of `shutdown.timeout` after which requests in progress are not waited for any more. Those that wait for the
+/// database are usually answered within 4.7 s.
 const REQUESTS_SHARE: f64 = 0.8;
 
-/// The least time for what comes after the clients and their requests: a commit, if the database is well.
+/// Minimum time for the steps after the clients and their requests: a commit, if the database is healthy.
 const WRITE_MIN: Duration = Duration::from_millis(500);
 
-/// What a planned stop takes down, besides the parts.
+/// The parts of a planned stop, besides the components.
 pub(super) struct Stop<'a> {
     pub(super) config: &'a ShutdownConfig,
     pub(super) parts: &'a Parts,
     /// Rooms of the last run that may not be live yet.
     pub(super) restoring: Restoring,
-    /// Knows the sockets, the requests and the changes under way.
+    /// Tracks the sockets, the requests and the changes in progress.
     pub(super) tracker: &'a TaskTracker,
-    /// Closes the public port. Until then it answers, that it is not ready.
+    /// Closes the public port. Until then it answers that the hub is not ready.
     pub(super) listening: &'a CancellationToken,
 }
 
 impl Stop<'_> {
-    /// Carries it out. Clients and their requests are given up after `shutdown.timeout`, and so is a database that takes
-    /// nothing. One that does is given the time that all histories need.
+    /// Carries out the stop. It gives up clients and their requests after `shutdown.timeout`, and also a database
+    /// that accepts no writes. A database that does gets the time that all histories need.
     pub(super) async fn run(self) -> Result<(), StartError> {
         info!("stopping");
         self.take_down().await.map_err(|error| {
             StartError::Failure(format!(
-                "the streams were not written out, clients will be told that they may have missed something: {error}"
+                "the streams were not written out, so clients may have missed publications: {error}"
             ))
         })?;
         info!("stopped");
@@ -59,7 +58,7 @@ impl Stop<'_> {
             connections,
             ..
         } = self.parts;
-        // From here on nobody comes back, so no hold is charged for the time.
+        // From here on no client can come back, so no hold is charged for the time.
         sessions.set_stopping();
         let since = self.parts.clock.now();
         rooms.pause();
@@ -73,7 +72,7 @@ impl Stop<'_> {
             .await
             .is_err()
         {
-            warn!("requests are still under way and are not waited for any more");
+            warn!("requests are still in progress and are not waited for any more");
         }
         self.restoring.stopped().await;
         let left = || self.config.timeout.saturating_sub(began.elapsed());
@@ -90,7 +89,7 @@ impl Stop<'_> {
             .await
             .is_err()
         {
-            // All is stored: the next start finds a planned stop.
+            // Everything is stored: the next start finds a planned stop.
             warn!("the database was not closed in time");
         }
         Ok(())

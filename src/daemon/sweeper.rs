@@ -1,10 +1,11 @@
-//! The sweeper: removes what has outlived its use, a little at a time, through the writer of everybody else.
+//! The sweeper: removes expired rows, a little at a time, through the writer of all other commands.
 //!
-//! Owns: how far the round has come. Supervised by: the hub.
-//! On failure: started again, and begins with a new round, one grace later.
+//! - Owns: the progress of its round.
+//! - Supervised by: the hub.
+//! - On failure: restarted, and begins with a new round, one grace later.
 //!
-//! A slow look at the tables holds nobody up: it is a reader's. The writer only ever removes a bounded number
-//! of rows by their keys, beside the commands of players, and with a pause after each time.
+//! A slow query over the tables delays nobody: a reader runs it. The writer only removes a bounded number of rows by
+//! their keys, together with the commands of players, and pauses after each time.
 
 use std::time::Duration;
 
@@ -21,29 +22,29 @@ use crate::room::{RoomKey, Rooms};
 use crate::session::Sessions;
 use crate::supervisor::{Alive, LoadError, Phase, Readiness};
 
-/// How long a session stays after it has ended or expired: until then its client is told that it has ended,
-/// and may repeat what it asked last.
+/// How long a session stays after it has ended or expired. Until then its client is answered that it has ended, and
+/// may repeat its last requests.
 const SESSION_KEPT: Duration = Duration::from_hours(24);
 
-/// How long a room stays after it has closed: until then its code is told to be over.
+/// How long a room stays after it has closed. Until then its code is answered with "closed".
 const ROOM_KEPT: Duration = Duration::from_hours(24);
 
-/// A room is live at most so long after it was committed, unless nobody starts it.
+/// Limit on the time from a room's commit to its actor. An older room without one has to be looked after.
 const OPENING_MAX: Duration = Duration::from_mins(1);
 
-/// How long the answer to a request is kept under its key.
+/// How long the response to a request is stored under its idempotency key.
 const KEY_KEPT: Duration = Duration::from_hours(24);
 
-/// How long the id of a transaction is kept. It is asked for within seconds, by the writer that made it.
+/// How long the id of a transaction is kept. The writer that made it looks it up within seconds.
 const GROUP_KEPT: Duration = Duration::from_hours(1);
 
-/// The wait between two rounds.
+/// Time between two rounds.
 const ROUND_EVERY: Duration = Duration::from_mins(1);
 
-/// The wait between two steps of a round: a sweep has the writer for a small share of the time.
+/// Time between two steps of a round: a sweep occupies the writer for a small share of the time.
 const STEP_EVERY: Duration = Duration::from_millis(50);
 
-/// Where what may be swept is found, and who knows what is in use.
+/// The source of expired rows, and the registries that know which are in use.
 #[derive(Debug, Clone)]
 pub(super) struct Sweeper {
     pub(super) persistence: Persistence,
@@ -51,7 +52,7 @@ pub(super) struct Sweeper {
     pub(super) rooms: Rooms,
     pub(super) clock: HubClock,
     pub(super) readiness: Readiness,
-    /// The wait after the daemon is ready: players come back first.
+    /// Wait after the daemon is ready: players come back first.
     pub(super) first_after: Duration,
 }
 
@@ -60,30 +61,30 @@ pub(super) enum SweeperMessage {
     Step,
 }
 
-/// A round through all that is swept.
+/// A round through all expired rows.
 pub(super) struct Round {
-    /// None between two rounds.
+    /// `None` between two rounds.
     began: Option<Instant>,
     stage: Stage,
     removed: u64,
     _alive: Alive,
 }
 
-/// What comes next.
+/// The next step of a round.
 #[derive(Debug, Clone)]
 enum Stage {
-    /// From the session after this one.
+    /// The sessions after this one.
     Sessions(Uuid),
-    /// From the room after this one.
+    /// The rooms after this one.
     Rooms(Uuid),
-    /// What was found with these rooms, of which there may be more than one step can remove, and then the rooms after an
-    /// id.
+    /// The expired rows of a page of rooms, of which there may be more than one step can remove; then the rooms after
+    /// an id.
     RoomsLeft(Vec<Litter>, Option<Uuid>),
     Keys,
     Groups,
 }
 
-/// Why a step was not made. The next round tries again.
+/// The reason why a step was not made. The next round tries again.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
@@ -100,7 +101,7 @@ impl Sweeper {
         Ok(actor.get_cell())
     }
 
-    /// Makes one step. Gives the next one, if the round is not over.
+    /// Makes one step. Returns the next one, if the round is not over.
     async fn step(&self, stage: Stage) -> Result<(Option<Stage>, u64), StepError> {
         match stage {
             Stage::Sessions(after) => {
@@ -142,7 +143,7 @@ impl Sweeper {
         }
     }
 
-    /// Finds what a page of rooms leaves to be swept, and has somebody look after open rooms that are not live.
+    /// Finds the expired rows of a page of rooms, and looks after open rooms that are not live.
     async fn look_at_rooms(&self, after: Uuid) -> Result<Stage, StepError> {
         let before = self.clock.now().minus(ROOM_KEPT);
         let opened_before = self.clock.now().minus(OPENING_MAX);
@@ -226,7 +227,7 @@ impl Actor for Sweeper {
                 round.rest(&me);
             }
             Err(error) => {
-                warn!(%error, stage = ?round.stage, "a sweep was broken off, the next one tries again");
+                warn!(%error, stage = ?round.stage, "a sweep failed, the next one tries again");
                 counter!("holdfast_sweeps_failed_total").increment(1);
                 round.rest(&me);
             }
@@ -234,7 +235,7 @@ impl Actor for Sweeper {
         Ok(())
     }
 
-    /// It supervises nobody.
+    /// Ignores all events: it supervises nobody.
     async fn handle_supervisor_evt(
         &self,
         _me: ActorRef<SweeperMessage>,

@@ -1,10 +1,10 @@
-//! How many actors of each kind are alive, and how many are found in a directory, as metrics.
+//! Metrics of live actors and directory entries, by kind.
 
 use std::fmt;
 
 use metrics::{Gauge, gauge};
 
-/// Held in an actor's state: counted from its making to its drop, however the actor ends.
+/// A part of an actor's state: counts the actor from its creation to its drop, however it ends.
 #[derive(Debug)]
 pub struct Alive {
     gauge: Gauge,
@@ -24,7 +24,7 @@ impl Drop for Alive {
     }
 }
 
-/// Counts the entries of a directory as they come and go: counting them all would lock all of it.
+/// A counter of a directory's entries: counting the entries themselves would lock all of them.
 pub struct Listed(Gauge);
 
 impl Listed {
@@ -32,14 +32,14 @@ impl Listed {
         Listed(gauge!("holdfast_directory_entries", "kind" => kind))
     }
 
-    /// An entry was made, in place of `before`.
+    /// Counts an entry, unless it replaces `before`.
     pub fn entered<T>(&self, before: Option<T>) {
         if before.is_none() {
             self.0.increment(1.0);
         }
     }
 
-    /// An entry was taken out, if it was there.
+    /// Counts an entry out, if there was one.
     pub fn left<T>(&self, taken: Option<T>) {
         if taken.is_some() {
             self.0.decrement(1.0);

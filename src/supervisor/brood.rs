@@ -1,4 +1,4 @@
-//! What a shard supervises, and what it is told and asked.
+//! The factory of a shard's actors, and the messages to a shard.
 
 use std::fmt;
 use std::hash::Hash;
@@ -7,19 +7,19 @@ use ractor::{ActorCell, RpcReplyPort, SpawnErr};
 
 /// The row of a key could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the database could not be asked")]
+#[error("the database did not answer")]
 pub struct LoadError;
 
-/// What a shard supervises: how one of its actors is found, started and let go.
+/// A factory for actors of one sort: how they are loaded, started and retired.
 pub trait Brood: Clone + Send + Sync + 'static {
     type Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static;
     type Handle: Clone + Send + Sync + 'static;
-    /// What an actor is started from.
+    /// The data that an actor is started from.
     type Seed: Send + 'static;
-    /// What its actors are told by others, and must not miss.
+    /// The messages that an actor must not miss.
     type News: Send + 'static;
 
-    /// For logs and metrics.
+    /// The name in logs and metrics.
     const KIND: &'static str;
 
     fn spawn(
@@ -28,71 +28,71 @@ pub trait Brood: Clone + Send + Sync + 'static {
         shard: ActorCell,
     ) -> impl Future<Output = Result<(Self::Handle, ActorCell), SpawnErr>> + Send;
 
-    /// Reads what an actor is started from. `is_rebuild` after a failure: then what was being written
-    /// must be waited for, and only an actor that is needed comes back.
+    /// Reads the data for an actor. `is_rebuild` after a failure: then pending writes must be waited for, and only an
+    /// actor that is needed comes back.
     fn load(
         &self,
         key: Self::Key,
         is_rebuild: bool,
     ) -> impl Future<Output = Result<Option<Self::Seed>, LoadError>> + Send;
 
-    /// Makes a live actor known.
+    /// Enters a live actor into its directory.
     fn enter(&self, key: &Self::Key, handle: &Self::Handle);
 
-    /// Makes it unknown, before it goes.
+    /// Removes an actor from its directory, before it stops.
     fn leave(&self, key: &Self::Key);
 
-    /// Makes all actors of a shard unknown that has failed, and tells which they were.
+    /// Removes all actors of a failed shard from their directory, and returns their keys.
     fn leave_all(&self, shard: usize) -> Vec<Self::Key>;
 
-    /// Tells an actor what it was to be told before, perhaps after what was told later.
+    /// Sends an actor a message that it missed, perhaps after later ones.
     fn hear(&self, handle: &Self::Handle, news: Self::News);
 
-    /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`]. It is known until it goes,
-    /// so that it hears what happens meanwhile; what it is told after it has said that it goes, it gives back as
-    /// [`ShardMessage::Missed`].
+    /// Asks an actor to answer with [`ShardMessage::Stays`] or [`ShardMessage::Goes`]. It stays in its directory
+    /// until it stops, so that it receives everything before that. Messages after its [`ShardMessage::Goes`] come
+    /// back as [`ShardMessage::Missed`].
     fn let_go(&self, handle: &Self::Handle);
 }
 
 pub(crate) type Waiter<B> = RpcReplyPort<Result<Option<<B as Brood>::Handle>, LoadError>>;
 
-/// What a shard is told and asked.
+/// The messages to a shard.
 #[expect(missing_debug_implementations, reason = "reply ports have none")]
 pub enum ShardMessage<B: Brood> {
-    /// Start an actor that has just been made; an actor that lives already is left as it is.
+    /// Starts an actor that is new; a live one is left as it is.
     Start {
         key: B::Key,
         seed: B::Seed,
         reply: Waiter<B>,
     },
-    /// Start many at once from rows that were read a moment ago, after the start of the hub. Answered with the keys
+    /// Starts many actors from rows that were read a moment ago, after the start of the hub. Answered with the keys
     /// that were left alone, because their rows may have changed since.
     Restore {
         seeds: Vec<(B::Key, B::Seed)>,
         reply: RpcReplyPort<Vec<B::Key>>,
     },
-    /// Find an actor, or load it. None: there is no such row.
+    /// Finds an actor, or loads it. `None`: there is no such row.
     Resolve { key: B::Key, reply: Waiter<B> },
-    /// Find an actor, or bring it back as after a failure: what it is about was changed by somebody who
-    /// could not tell it.
+    /// Finds an actor, or brings it back as after a failure: its row was changed, and the actor could not be
+    /// notified.
     Rebuild { key: B::Key, reply: Waiter<B> },
-    /// An actor was to be told something, and was in no directory or about to go. One that is being started
-    /// may know what was true before.
+    /// An actor missed a message: it was in no directory, or about to stop. If it is being started, its data may be
+    /// older than the message.
     Missed { key: B::Key, news: B::News },
     Loaded {
         key: B::Key,
-        /// Which reading of the row this is: only the newest counts.
+        /// The number of this read: only the newest counts.
         reading: u64,
         is_rebuild: bool,
         seed: Result<Option<B::Seed>, LoadError>,
     },
-    /// From an actor: nothing needs me.
+    /// From an actor: it is not needed.
     Idle { key: B::Key },
-    /// From an actor that was asked to go: somebody does.
+    /// From an actor that was asked to stop: it is needed.
     Stays { key: B::Key },
-    /// From an actor: let me go.
+    /// From an actor that was asked to stop: it may be retired.
     Goes { key: B::Key },
-    /// Fail, because a tester wants it.
+    /// Fail at a test's request.
     #[cfg(feature = "faults")]
     Panic,
 }

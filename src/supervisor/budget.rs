@@ -1,23 +1,21 @@
-//! How often something may fail before its supervisor gives up.
+//! Restart budget: how often something may fail before its supervisor gives up.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Failures within [`WINDOW`] that are answered with a restart. Erlang's supervisors allow 1 in 5 s;
-/// more is allowed here because one supervisor stands for thousands of rooms, and clients come back.
+/// Failures within [`WINDOW`] that are answered with a restart. Erlang's supervisors allow 1 in 5 s. More are allowed
+/// here, because one supervisor is responsible for thousands of rooms, and clients come back.
 const RESTARTS_MAX: usize = 10;
 
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
-/// The first wait before a restart; each further one within the window doubles it, up to
-/// [`BACK_OFF_MAX`].
+/// Wait before the first restart; each further one within the window doubles it, up to [`BACK_OFF_MAX`].
 const BACK_OFF: Duration = Duration::from_millis(10);
 
-/// Shorter than a question waits for a supervisor that is being started again, so that clients wait
-/// and notice nothing.
+/// Shorter than a request's wait for a supervisor that is being restarted: its client notices nothing.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-/// Counts the failures of one child or of one group of children.
+/// The failures of one child, or of one group of children.
 #[derive(Debug, Default)]
 pub struct Budget {
     failures: VecDeque<Instant>,
@@ -29,7 +27,7 @@ pub struct Budget {
 pub struct Spent;
 
 impl Budget {
-    /// Takes note of a failure and says how long to wait before the restart.
+    /// Records a failure. Returns the wait before the restart.
     pub fn spend(&mut self, now: Instant) -> Result<Duration, Spent> {
         while let Some(first) = self.failures.front()
             && now.duration_since(*first) > WINDOW
@@ -46,7 +44,7 @@ impl Budget {
             .min(BACK_OFF_MAX))
     }
 
-    /// Whether nothing failed within the window, so that the count can be forgotten.
+    /// Returns true if nothing failed within the window, so that the count can be forgotten.
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.failures
             .back()

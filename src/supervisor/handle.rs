@@ -1,4 +1,4 @@
-//! The way to the shards of one kind, which stays the same over their restarts.
+//! A handle to the shards of one kind, which stays the same across their restarts.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,36 +14,36 @@ use super::post::Post;
 use super::shard::Shard;
 use crate::mailbox::Unanswered;
 
-/// Supervisors of one kind. Enough that no one of them is a bottleneck when thousands of clients come
-/// back at once, few enough that each is worth its while.
+/// Number of supervisors of one kind. Enough that none of them is a bottleneck when thousands of clients come back at
+/// once, few enough that each has work.
 pub const SHARDS: usize = 16;
 
-/// How long a question waits for a shard that is being started again: twice its longest back-off, and
-/// less than half of what a client waits.
+/// Limit on the wait for a shard that is being restarted: twice its longest back-off, and less than half of a
+/// client's wait.
 const RESTART_WITHIN: Duration = Duration::from_secs(2);
 
-/// The wait before a shard that was not there is asked again: about its shortest back-off.
+/// Wait before an absent shard is asked again: about its shortest back-off.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// The way to all shards of one kind. Cheap to clone.
+/// A handle to all shards of one kind. Cheap to clone.
 pub struct ShardHandle<B: Brood> {
     places: Arc<[Place<B>]>,
 }
 
-/// What outlives a shard.
+/// The state of a shard that outlives it.
 struct Place<B: Brood> {
     post: Post<ShardMessage<B>>,
-    /// Actors that must come back and are in no directory: a shard that fails meanwhile leaves them to
-    /// its successor.
+    /// Actors that must come back and are in no directory: a shard that fails leaves them to its successor.
     owed: Mutex<HashSet<B::Key>>,
     restoring: Mutex<Restoring<B::Key>>,
 }
 
-/// Whether actors may be started from pages of rows, which are older than what a shard has been told since.
+/// The phase of the restore, which starts actors from pages of rows. These may be older than the changes that a shard
+/// knows of.
 enum Restoring<K> {
     /// The shard has not been started.
     Ahead,
-    /// All but these keys, of which something was told or which were live since the hub began.
+    /// All keys may be started but these: they have changed, or were live, since the hub began.
     Running(HashSet<K>),
     Over,
 }
@@ -77,7 +77,7 @@ impl<B: Brood> ShardHandle<B> {
         Ok(actor.get_cell())
     }
 
-    /// Starts actors as they were before the hub was restarted, but for those that are live already. Returns the keys
+    /// Starts actors as they were before the restart of the hub, except those that are live already. Returns the keys
     /// that were left alone, because their rows may have changed since they were read: resolve them one by one.
     pub async fn restore(
         &self,
@@ -95,14 +95,15 @@ impl<B: Brood> ShardHandle<B> {
         Ok(left.into_iter().flatten().collect())
     }
 
-    /// Ends the restore: no shard starts anything from rows that others have read.
+    /// Ends the restore: shards no longer start actors from rows that others have read.
     pub fn restored(&self) {
         for place in &*self.places {
             *place.restoring.lock() = Restoring::Over;
         }
     }
 
-    /// A shard begins. One that follows another does not know what that one was told.
+    /// Begins a shard. A successor does not know the messages to the shard before it, so it takes no part in the
+    /// restore.
     pub(super) fn begin(&self, shard: usize) {
         let mut restoring = self.places[shard].restoring.lock();
         *restoring = match *restoring {
@@ -111,7 +112,7 @@ impl<B: Brood> ShardHandle<B> {
         };
     }
 
-    /// Takes note that the row of a key may differ from what was read before.
+    /// Records that the row of a key may have changed since it was read.
     pub(super) fn outdate(&self, key: &B::Key) {
         let mut restoring = self.places[shard_of(key)].restoring.lock();
         if let Restoring::Running(outdated) = &mut *restoring {
@@ -119,13 +120,13 @@ impl<B: Brood> ShardHandle<B> {
         }
     }
 
-    /// Whether a key may be started from a row that was read since the hub began.
+    /// Returns true if a key may be started from a row that was read since the hub began.
     pub(super) fn may_restore(&self, key: &B::Key) -> bool {
         let restoring = self.places[shard_of(key)].restoring.lock();
         matches!(&*restoring, Restoring::Running(outdated) if !outdated.contains(key))
     }
 
-    /// The shard that a key belongs to.
+    /// Returns the shard that a key belongs to.
     pub fn of(&self, key: &B::Key) -> &Post<ShardMessage<B>> {
         self.post(shard_of(key))
     }
@@ -134,12 +135,12 @@ impl<B: Brood> ShardHandle<B> {
         &self.places[shard].post
     }
 
-    /// Whether every shard has its supervisor.
+    /// Returns true if every shard has its supervisor.
     pub fn is_whole(&self) -> bool {
         self.places.iter().all(|place| place.post.is_manned())
     }
 
-    /// Finds an actor, or loads it. None: there is no such row.
+    /// Finds an actor, or loads it. Returns `None` if there is no such row.
     pub async fn resolve(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
         let key = key.clone();
         self.ask(&key.clone(), |reply| {
@@ -149,8 +150,8 @@ impl<B: Brood> ShardHandle<B> {
         .await
     }
 
-    /// Finds an actor, or brings it back as after a failure. It comes back even if the shard fails
-    /// meanwhile, or if nobody waits for the answer, or if the row can be read only later.
+    /// Finds an actor, or brings it back as after a failure. It comes back even if the shard fails, if no caller
+    /// waits for it any more, or if the row can be read only later.
     pub async fn rebuild(&self, key: &B::Key) -> Result<Option<B::Handle>, LoadError> {
         self.owe(key);
         self.ask(key, |reply| {
@@ -160,7 +161,7 @@ impl<B: Brood> ShardHandle<B> {
         .await
     }
 
-    /// Starts an actor whose row has just been committed. If its shard fails, its successor does it.
+    /// Starts an actor whose row has just been committed. If its shard fails, the successor starts it.
     pub async fn start(&self, key: &B::Key, seed: B::Seed) -> Result<Option<B::Handle>, LoadError> {
         let started = self.of(key).ask(|reply| ShardMessage::Start {
             key: key.clone(),
@@ -174,7 +175,7 @@ impl<B: Brood> ShardHandle<B> {
         }
     }
 
-    /// Asks a shard; one that is being started again is waited for.
+    /// Asks a shard, and waits for one that is being restarted.
     async fn ask(
         &self,
         key: &B::Key,
@@ -192,19 +193,19 @@ impl<B: Brood> ShardHandle<B> {
         }
     }
 
-    /// Takes note that an actor must come back.
+    /// Records that an actor must come back.
     pub(super) fn owe(&self, key: &B::Key) {
         let mut owed = self.places[shard_of(key)].owed.lock();
         owed.insert(key.clone());
     }
 
-    /// It has come back, or there is no need for it.
+    /// Records that an actor has come back, or is not needed.
     pub(super) fn settle(&self, key: &B::Key) {
         let mut owed = self.places[shard_of(key)].owed.lock();
         owed.remove(key);
     }
 
-    /// What must come back in a shard.
+    /// Returns the actors that must come back in a shard.
     pub(super) fn owed(&self, shard: usize) -> Vec<B::Key> {
         let owed = self.places[shard].owed.lock();
         owed.iter().cloned().collect()
@@ -225,8 +226,9 @@ impl<B: Brood> fmt::Debug for ShardHandle<B> {
     }
 }
 
-/// Which of so many shares a key belongs to, for the life of the process. The hash has a random key, so that nobody can choose
-/// names that all fall to one share; but in builds with fail points, where a test must know who shares a supervisor.
+/// Returns the share that a key belongs to, for the life of the process. The hash has a random key, so that nobody
+/// can choose names that all fall into one share. In builds with fail points it is fixed, because tests must know
+/// which keys share a supervisor.
 pub fn share_of<K: Hash>(key: &K, shares: usize) -> usize {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let hash = match cfg!(feature = "faults") {
@@ -236,7 +238,7 @@ pub fn share_of<K: Hash>(key: &K, shares: usize) -> usize {
     usize::try_from(hash % shares as u64).expect("below the number of shares")
 }
 
-/// The same key always belongs to the same shard.
+/// Returns the shard of a key, always the same one.
 pub fn shard_of<K: Hash>(key: &K) -> usize {
     share_of(key, SHARDS)
 }

@@ -1,7 +1,8 @@
-//! How things are started, restarted and retired, and whether the daemon is ready. Knows no component.
+//! Supervision: starts, restarts, retires and wakes actors, and holds the phase of the daemon. Knows no component.
 //!
-//! A shard is the only one that starts or retires the actors of its share of the keys, so two
-//! look-ups at once start an actor once. A directory entry goes before its actor does.
+//! A key is absent, *loading* (its row is being read), *live*, *leaving* (asked to stop), or *resting* after too many
+//! failures. Only a shard starts or retires the actors of its share of the keys, so two look-ups at once start an
+//! actor once. A directory entry is removed before its actor stops.
 
 mod alive;
 mod brood;

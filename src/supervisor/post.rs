@@ -1,4 +1,4 @@
-//! Where an actor is reached that may be restarted under those who know it.
+//! The address of an actor, which stays the same when the actor is restarted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use ractor::{ActorCell, ActorRef, ActorStatus, Message, RpcReplyPort};
 
 use crate::mailbox::{Unanswered, ask};
 
-/// An address that stays the same over restarts. Cheap to clone.
+/// An actor's address across restarts. Cheap to clone.
 pub struct Post<M>(Arc<RwLock<Option<ActorRef<M>>>>);
 
 impl<M: Message> Post<M> {
-    /// An address at which nobody answers yet.
+    /// Returns an address without an actor.
     pub fn vacant() -> Post<M> {
         Post(Arc::new(RwLock::new(None)))
     }
@@ -22,7 +22,7 @@ impl<M: Message> Post<M> {
         *self.0.write() = Some(actor);
     }
 
-    /// Tells the actor something it may miss: while it is being restarted, nobody hears it.
+    /// Sends a message that the actor may miss: while it is being restarted, the message is lost.
     pub fn tell(&self, message: M) {
         if let Some(actor) = self.0.read().as_ref() {
             // It has stopped, and its supervisor knows.
@@ -30,7 +30,7 @@ impl<M: Message> Post<M> {
         }
     }
 
-    /// Whether an actor is here and at work.
+    /// Returns true if a running actor is here.
     pub fn is_manned(&self) -> bool {
         let actor = self.0.read();
         actor
@@ -38,7 +38,7 @@ impl<M: Message> Post<M> {
             .is_some_and(|actor| actor.get_status() < ActorStatus::Draining)
     }
 
-    /// The actor itself, to supervise others. None while nobody is here.
+    /// Returns the actor itself, to supervise others; `None` if there is none.
     pub fn cell(&self) -> Option<ActorCell> {
         self.0.read().as_ref().map(ActorRef::get_cell)
     }

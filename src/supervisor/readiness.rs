@@ -1,20 +1,20 @@
-//! Whether the daemon takes players at this moment.
+//! The phase of the daemon, which decides if it accepts players.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Where the daemon is between its start and its end.
+/// The phase of the daemon between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Restoring what was there before.
+    /// Reading the state of the last run.
     Starting,
     Ready,
-    /// Sending its players away; it will not be ready again.
+    /// Draining its players; it will not be ready again.
     Stopping,
 }
 
-/// One value, shared by all who must know. Copies see the same phase.
+/// One value for all its users. Clones have the same phase.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     phase: Arc<watch::Sender<Phase>>,
@@ -35,7 +35,7 @@ impl Readiness {
         self.phase() == Phase::Ready
     }
 
-    /// Turns ready, unless the daemon is stopping already.
+    /// Becomes ready, unless the daemon is already stopping.
     pub fn set_ready(&self) {
         self.phase.send_if_modified(|phase| {
             let was_starting = *phase == Phase::Starting;
@@ -50,7 +50,7 @@ impl Readiness {
         self.phase.send_replace(Phase::Stopping);
     }
 
-    /// Hears of each change of the phase.
+    /// Returns a receiver of each change of the phase.
     pub fn watch(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }

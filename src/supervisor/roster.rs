@@ -1,9 +1,9 @@
-//! Who is alive, who is being started and who is about to leave: a shard's book, without actors.
+//! The state of each key of a shard: live, being started, or about to stop. Pure, without actors.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The state of each key of a shard. `H` is a handle, `W` somebody who waits for one.
+/// The states of all keys of a shard. `H` is a handle, `W` a caller that waits for one.
 #[derive(Debug)]
 pub(super) struct Roster<K, H, W> {
     entries: HashMap<K, Entry<H, W>>,
@@ -11,7 +11,7 @@ pub(super) struct Roster<K, H, W> {
 
 #[derive(Debug)]
 enum Entry<H, W> {
-    /// Its row is being read: the newest reading counts.
+    /// Its row is being read: the newest read counts.
     Loading {
         waiters: Vec<W>,
         reading: u64,
@@ -20,27 +20,27 @@ enum Entry<H, W> {
     Live {
         handle: H,
     },
-    /// It was asked whether it can go, and has not answered.
+    /// It was asked to stop, and has not answered.
     Leaving {
         handle: H,
         waiters: Vec<W>,
     },
-    /// It failed too often; its row is read when it has rested.
+    /// It failed too often; its row is read after a rest.
     Resting {
         reading: u64,
     },
 }
 
-/// What a look-up leads to.
+/// The result of a look-up.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<H, W> {
     Live {
         handle: H,
         waiter: W,
     },
-    /// The waiter waits with others; nothing is to be done.
+    /// The caller waits with others; there is nothing to do.
     Waits,
-    /// Nobody is there: the key must be loaded.
+    /// There is no actor: the key must be loaded.
     Absent {
         waiter: W,
     },
@@ -57,7 +57,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// Looks a key up for somebody who waits for its handle.
+    /// Looks up a key for a caller that waits for its handle.
     pub(super) fn find(&mut self, key: &K, waiter: W) -> Found<H, W> {
         match self.entries.get_mut(key) {
             Some(Entry::Live { handle }) => Found::Live {
@@ -73,7 +73,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// The handle, if it is live and stays.
+    /// Returns the handle, if the actor is live and stays.
     pub(super) fn live(&self, key: &K) -> Option<&H> {
         match self.entries.get(key) {
             Some(Entry::Live { handle }) => Some(handle),
@@ -83,7 +83,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// The handle, if there is an actor, even one that is about to leave.
+    /// Returns the handle, if there is an actor, even one that is about to stop.
     pub(super) fn here(&self, key: &K) -> Option<&H> {
         match self.entries.get(key) {
             Some(Entry::Live { handle } | Entry::Leaving { handle, .. }) => Some(handle),
@@ -91,12 +91,12 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// Whether there is an actor, or one on the way.
+    /// Returns true if there is an actor, one on the way, or one that rests.
     pub(super) fn is_known(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Whether what this reading found is to be used.
+    /// Returns true if the result of this read is still wanted.
     pub(super) fn awaits(&self, key: &K, found: u64) -> bool {
         match self.entries.get(key) {
             Some(Entry::Loading { reading, .. } | Entry::Resting { reading }) => *reading == found,
@@ -104,13 +104,12 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// Whether its row is being read at this moment.
+    /// Returns true if its row is being read at this moment.
     pub(super) fn is_read(&self, key: &K) -> bool {
         matches!(self.entries.get(key), Some(Entry::Loading { .. }))
     }
 
-    /// Whether its row is being read for somebody who only looked it up: then whoever has just made it
-    /// knows more.
+    /// Returns true if its row is being read for a look-up only. A caller that has just made the row knows more.
     pub(super) fn is_looked_up(&self, key: &K) -> bool {
         matches!(
             self.entries.get(key),
@@ -121,14 +120,14 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         )
     }
 
-    /// Puts a started actor in, and gives back who waited for it.
+    /// Enters a started actor. Returns the callers that waited for it.
     pub(super) fn started(&mut self, key: K, handle: H) -> Vec<W> {
         self.entries
             .insert(key, Entry::Live { handle })
             .map_or_else(Vec::new, Entry::into_waiters)
     }
 
-    /// Starts loading, with those who wait for it and those who waited before.
+    /// Starts loading, for new callers and for those that waited before.
     pub(super) fn load(&mut self, key: &K, new: Vec<W>, reading: u64, is_rebuild: bool) {
         let mut waiters = self.gone(key);
         waiters.extend(new);
@@ -140,14 +139,14 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         self.entries.insert(key.clone(), entry);
     }
 
-    /// Leaves a key alone until its next reading. Gives who waited for it.
+    /// Leaves a key alone until its next read. Returns the callers that waited for it.
     pub(super) fn rest(&mut self, key: &K, reading: u64) -> Vec<W> {
         self.entries
             .insert(key.clone(), Entry::Resting { reading })
             .map_or_else(Vec::new, Entry::into_waiters)
     }
 
-    /// A live one offers to go. Gives its handle, to ask it for good.
+    /// Marks a live actor as about to stop. Returns its handle, so that it can be asked.
     pub(super) fn leaving(&mut self, key: &K) -> Option<H> {
         let handle = self.live(key)?.clone();
         let entry = Entry::Leaving {
@@ -158,7 +157,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         Some(handle)
     }
 
-    /// One that was about to leave stays. Gives its handle and who waited.
+    /// Marks an actor that was about to stop as live. Returns its handle and the callers that waited.
     pub(super) fn stays(&mut self, key: &K) -> Option<(H, Vec<W>)> {
         match self.entries.remove(key)? {
             Entry::Leaving { handle, waiters } => {
@@ -175,7 +174,7 @@ impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
         }
     }
 
-    /// Takes a key out. Gives who waited for it.
+    /// Removes a key. Returns the callers that waited for it.
     pub(super) fn gone(&mut self, key: &K) -> Vec<W> {
         self.entries
             .remove(key)

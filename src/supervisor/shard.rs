@@ -1,11 +1,11 @@
 //! The supervisor of a share of the rooms or of the sessions.
 //!
-//! Owns: which of its keys are live. Supervised by: the hub.
-//! On failure: its actors go with it; the hub starts it again, and it loads them anew.
+//! - Owns: the state of each of its keys.
+//! - Supervised by: the hub.
+//! - On failure: its actors end with it. The hub restarts it, and it loads them again.
 //!
-//! Each actor has a restart budget of its own. One that fails beyond it rests, and everybody else plays
-//! on: what makes it fail is in its row or in what is sent to it, so that neither the end of the shard
-//! nor that of the process would mend it.
+//! Each actor has a restart budget of its own. One that exceeds it rests, and everybody else plays on. The cause is
+//! in its row or in its messages, so ending the shard or the process would not help.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,11 +22,10 @@ use super::handle::ShardHandle;
 use super::roster::{Found, Roster};
 use crate::mailbox::answer;
 
-/// The wait before a row that could not be read is read again, for an actor that must come back.
+/// Wait before a row that could not be read is read again, for an actor that must come back.
 const REBUILD_RETRY: Duration = Duration::from_secs(1);
 
-/// How long an actor rests that kept failing: until its failures are forgotten, so that it is then
-/// tried as often as before.
+/// How long an actor that kept failing rests: until its failures are forgotten, so that its budget is full again.
 const REST: Duration = WINDOW;
 
 /// The actor.
@@ -37,12 +36,12 @@ pub(super) struct Shard<B: Brood> {
     pub(super) shards: ShardHandle<B>,
 }
 
-/// A shard's book.
+/// The state of a shard.
 pub(super) struct ShardState<B: Brood> {
     roster: Roster<B::Key, B::Handle, Waiter<B>>,
     children: HashMap<ActorId, B::Key>,
     cells: HashMap<B::Key, ActorCell>,
-    /// Of those that failed within the window.
+    /// The budgets of actors that failed within the window.
     budgets: HashMap<B::Key, Budget>,
     readings: u64,
     _alive: Alive,
@@ -67,7 +66,7 @@ impl<B: Brood> Actor for Shard<B> {
             _alive: Alive::new("shard"),
         };
         self.shards.begin(self.index);
-        // Before anything is read: what is owed from here on is told to this shard.
+        // Before anything is read: requests from here on reach this shard.
         self.shards.post(self.index).fill(myself.clone());
         for key in self.brood.leave_all(self.index) {
             self.shards.owe(&key);
@@ -142,7 +141,7 @@ impl<B: Brood> Actor for Shard<B> {
 }
 
 impl<B: Brood> Shard<B> {
-    /// Looks a key up for somebody. Gives them back if nobody is there and nobody is on the way.
+    /// Looks up a key for a caller. Returns the caller if there is no actor and none on the way.
     fn find(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -150,7 +149,7 @@ impl<B: Brood> Shard<B> {
         key: &B::Key,
         waiter: Waiter<B>,
     ) -> Option<Waiter<B>> {
-        // Whoever asks may have learnt of a failure before this shard does.
+        // The caller may know of a failure before this shard does.
         if let Some(cell) = state.cells.get(key)
             && cell.get_status() >= ActorStatus::Stopping
         {
@@ -166,7 +165,8 @@ impl<B: Brood> Shard<B> {
         None
     }
 
-    /// Starts what is neither live nor on the way. Returns the keys whose rows may have changed since they were read.
+    /// Starts each actor that is neither live nor on the way. Returns the keys whose rows may have changed since they
+    /// were read.
     async fn restore(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -215,7 +215,7 @@ impl<B: Brood> Shard<B> {
         }
     }
 
-    /// Reads the row of a key after a delay, in place of any reading under way.
+    /// Reads the row of a key after a delay, in place of any read in progress.
     fn load(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -243,7 +243,7 @@ impl<B: Brood> Shard<B> {
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let seed = brood.load(key.clone(), is_rebuild).await;
-            // The shard has failed; its successor loads anew.
+            // The shard has failed; its successor loads the row again.
             let _ = myself.cast(ShardMessage::Loaded {
                 key,
                 reading,
@@ -269,7 +269,7 @@ impl<B: Brood> Shard<B> {
                 self.shards.outdate(&key);
                 let waiters = state.roster.gone(&key);
                 if is_rebuild && !waiters.is_empty() {
-                    // It need not come back by itself, but somebody asks for it.
+                    // It need not come back by itself, but a caller asks for it.
                     self.load(myself, state, key, waiters, false, Duration::ZERO);
                 } else {
                     for waiter in waiters {
@@ -288,7 +288,7 @@ impl<B: Brood> Shard<B> {
         }
     }
 
-    /// Brings an actor back, unless it is live: then whoever asks tells it what it must know.
+    /// Brings an actor back, unless it is live: then the caller sends it the change.
     fn rebuild(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -299,15 +299,15 @@ impl<B: Brood> Shard<B> {
         let is_read = state.roster.is_read(&key);
         match self.find(myself, state, &key, reply) {
             Some(waiter) => self.load(myself, state, key, vec![waiter], true, Duration::ZERO),
-            // What is being read may be older than the change.
+            // The row in the current read may be older than the change.
             None if is_read => self.load(myself, state, key, Vec::new(), true, Duration::ZERO),
             None if state.roster.live(&key).is_some() => self.shards.settle(&key),
             None => {}
         }
     }
 
-    /// An actor was not told something. What is being read of it may be older than that; if it has started
-    /// since, it is told. One that is not there reads it when it starts.
+    /// Handles a message that an actor missed. A row that is being read may be older than the message, so it is read
+    /// again. An actor that is here receives the message; an absent one reads the change when it starts.
     fn missed(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -325,8 +325,8 @@ impl<B: Brood> Shard<B> {
         }
     }
 
-    /// Nothing needs an actor: it is asked whether it can go. Until it does, it stays known: what happens to it
-    /// meanwhile may be a reason to stay.
+    /// Asks an idle actor to stop. Until it does, it stays in its directory: an event in the meantime may be a reason
+    /// to stay.
     fn idle(&self, state: &mut ShardState<B>, key: &B::Key) {
         if let Some(handle) = state.roster.leaving(key) {
             self.brood.let_go(&handle);
@@ -342,14 +342,14 @@ impl<B: Brood> Shard<B> {
         }
     }
 
-    /// Retires an actor: the entry first, then what it was still sent.
+    /// Retires an actor: removes its entry first, then lets it handle its last messages.
     fn goes(&self, myself: &ActorRef<ShardMessage<B>>, state: &mut ShardState<B>, key: B::Key) {
         self.brood.leave(&key);
         self.shards.settle(&key);
         self.shards.outdate(&key);
         if let Some(cell) = state.cells.remove(&key) {
             state.children.remove(&cell.get_id());
-            // One that has stopped by itself has nothing left to say.
+            // An actor that has stopped by itself has no messages left.
             let _ = cell.drain();
         }
         let waiters = state.roster.gone(&key);
@@ -358,7 +358,7 @@ impl<B: Brood> Shard<B> {
         }
     }
 
-    /// An actor ended without being let go.
+    /// Handles the end of an actor that was not asked to stop.
     fn ended(
         &self,
         myself: &ActorRef<ShardMessage<B>>,
@@ -417,18 +417,18 @@ mod tests {
 
     const MISSED: ShardMessage<Readers> = ShardMessage::Missed { key: KEY, news: () };
 
-    /// Actors that know what their row said when it was read.
+    /// Actors that know the content of their row when it was read.
     #[derive(Clone)]
     struct Readers {
         row: Arc<Mutex<&'static str>>,
-        /// A reading has looked at the row, but has not come back with it.
+        /// A read has seen the row, but has not returned yet.
         begun: Arc<Semaphore>,
-        /// Lets one reading come back.
+        /// Lets one read return.
         end: Arc<Semaphore>,
         told: Arc<Semaphore>,
-        /// One was asked whether it can go.
+        /// An actor was asked to stop.
         asked: Arc<Semaphore>,
-        /// Those that the rest of the hub finds.
+        /// The directory, as the rest of the hub sees it.
         known: Arc<Mutex<HashSet<u8>>>,
     }
 
@@ -445,7 +445,7 @@ mod tests {
             }
         }
 
-        /// The shard of [`KEY`], and the way to it.
+        /// Starts the shard of [`KEY`]. Returns it with a handle.
         async fn start(&self) -> (ActorRef<ShardMessage<Readers>>, ShardHandle<Readers>) {
             let shards = ShardHandle::vacant();
             let shard = Shard {
@@ -541,11 +541,11 @@ mod tests {
         readers.begun.acquire().await.unwrap().forget();
         *readers.row.lock() = "as it is";
         missed();
-        // The shard hears of the change before the first reading comes back.
+        // The shard receives the change before the first read returns.
         readers.end.add_permits(2);
 
         assert_eq!(looking.await.unwrap(), Ok(Some("as it is")));
-        // One that lives is told.
+        // A live actor receives the message.
         missed();
         readers.told.acquire().await.unwrap().forget();
         actor.stop(None);
@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(restore().await, [KEY]);
         assert!(!readers.is_known());
         assert!(readers.known.lock().contains(&neighbour));
-        // Nor when the restore is over.
+        // The same after the restore.
         shards.restored();
         assert_eq!(restore().await, [KEY]);
         actor.stop(None);

@@ -1,4 +1,4 @@
-//! Wakes actors later: one task for the deadlines of a shard, instead of a timer each.
+//! Wakes actors later: one task for the deadlines of a shard, instead of a timer for each.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use tokio_util::time::DelayQueue;
 use super::handle::{SHARDS, shard_of};
 use crate::clock::RunTime;
 
-/// Deadlines on their way to the task. It only ever inserts and casts, so it is never far behind;
-/// past this an actor waits a moment before it goes on.
+/// Maximum number of deadlines on their way to the task. It only inserts and casts, so it is never far behind; beyond
+/// the limit an actor waits a moment.
 const QUEUE_MAX: usize = 1024;
 
-/// The timer behind takes at most 2^36 ms, a little over two years. A longer delay waits again.
+/// The timer takes at most 2^36 ms, a little over two years. A longer delay waits again.
 const DELAY_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// Hands a task values to give back when their time has come. Cheap to clone; the task ends with the
-/// last clone. Time for which the process stood still brings no deadline closer.
+/// A task that gives values back at their time. Cheap to clone; the task ends with the last clone. Time for which the
+/// process stood still brings no deadline closer.
 ///
-/// There is no cancelling: who is woken looks whether there is still anything to do.
+/// A deadline cannot be cancelled: a woken actor checks if there is still anything to do.
 #[derive(Debug)]
 pub struct Wheel<T> {
     deadlines: mpsc::Sender<(RunTime, T)>,
 }
 
-/// A wheel for each shard: a busy one is no other's wait. Cheap to clone.
+/// A wheel for each shard, so that a busy one delays no other. Cheap to clone.
 #[derive(Debug)]
 pub struct Wheels<T>(Arc<[Wheel<T>]>);
 
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Wheels<T> {
         Wheels(wheels.collect())
     }
 
-    /// The wheel of the shard that a key belongs to.
+    /// Returns the wheel of the shard that a key belongs to.
     pub fn of<K: Hash>(&self, key: &K) -> &Wheel<T> {
         &self.0[shard_of(key)]
     }
@@ -58,7 +58,7 @@ impl<T: Send + 'static> Wheel<T> {
         let at = RunTime::now().plus(delay);
         // The task ends only with the runtime.
         if let Err(TrySendError::Full(deadline)) = self.deadlines.try_send((at, value)) {
-            // In a box: it is rarely needed, and actors keep a place for it all their life.
+            // Boxed: it is rare, and actors would reserve space for it all their life.
             let _ = Box::pin(self.deadlines.send(deadline)).await;
         }
     }
@@ -68,7 +68,7 @@ async fn run<T>(mut queue: mpsc::Receiver<(RunTime, T)>, wake: impl Fn(T)) {
     let mut pending = DelayQueue::new();
     loop {
         tokio::select! {
-            // New deadlines first: one of them may be due before the next one waited for.
+            // New deadlines first: one of them may be earlier than the next one in the queue.
             biased;
             deadline = queue.recv() => match deadline {
                 Some((at, value)) => wait(&mut pending, at, value),

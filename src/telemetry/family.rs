@@ -1,16 +1,16 @@
-//! What a metric is: its name, what it measures, its labels and its help.
+//! The description of a metric: its name, its type, its labels and its help.
 
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-/// Metrics of one name.
+/// All metrics of one name.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
     pub name: &'static str,
     pub measure: Measure,
     pub labels: &'static [Label],
-    /// One sentence for people; the help text of the metric.
+    /// The help text of the metric: one sentence for people.
     pub help: &'static str,
 }
 
@@ -22,11 +22,11 @@ pub enum Measure {
     Histogram,
 }
 
-/// A label with all the values that it may have.
+/// A label with all its possible values.
 #[derive(Debug, Clone, Copy)]
 pub struct Label {
     pub name: &'static str,
-    /// Empty for the routes, which the listeners register themselves.
+    /// Empty for routes, which the listeners register themselves.
     pub values: &'static [&'static str],
 }
 
@@ -85,7 +85,7 @@ impl Family {
         match self.measure {
             Measure::Counter => counter!(self.name, labels).increment(0),
             Measure::Gauge => gauge!(self.name, labels).increment(0.0),
-            // Registering it is enough for its buckets to show, or it shows with its first sample.
+            // Registering it is enough: it appears with its buckets, or with its first sample.
             Measure::Histogram => drop(histogram!(self.name, labels)),
         }
     }

@@ -1,7 +1,7 @@
-//! Every metric that the daemon has: its name, its labels and what it says.
+//! Every metric of the daemon: its name, its labels and its help.
 //!
-//! Labels come from closed sets, all of them listed here but the routes: never a room, a user, an
-//! address or a token. All series are there from the start, with 0.
+//! Labels come from closed sets, all of them listed here except the routes: never a room, a user, an address or a
+//! token. All series exist from the start, with 0.
 
 use metrics::gauge;
 
@@ -11,7 +11,7 @@ use super::series::{
     SWEPT, TOKEN_FAULTS,
 };
 
-/// All of them, in the order of the operator's manual.
+/// All metrics, in the order of the operations manual.
 pub const FAMILIES: &[Family] = &[
     shows(
         "holdfast_build_info",
@@ -28,7 +28,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_connections_closed_total",
         &[label("reason", CLOSE_REASONS)],
-        "sockets closed, by who or what closed them",
+        "sockets closed, by reason",
     ),
     counts(
         "holdfast_take_overs_total",
@@ -39,7 +39,7 @@ pub const FAMILIES: &[Family] = &[
     shows(
         "holdfast_rooms_dormant",
         &[],
-        "those of them that are rows still: after a start they become actors in their turn",
+        "live rooms that are still rows: after a start they become actors one after another",
     ),
     shows(
         "holdfast_sessions",
@@ -59,27 +59,27 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_seats_corrected_total",
         &[],
-        "seats that the database had otherwise than their room, and that were corrected; should stay 0",
+        "seats that differed between the database and their room, and were corrected; should stay 0",
     ),
     counts(
         "holdfast_standstill_milliseconds_total",
         &[],
-        "time for which the process stood still, which no hold is charged for",
+        "time for which the process stood still, and which counts against no hold",
     ),
     counts(
         "holdfast_seat_tokens_signed_total",
         &[],
-        "seat tokens given to their holders",
+        "seat tokens signed for their holders",
     ),
     counts(
         "holdfast_seat_tokens_confirmed_total",
         &[],
-        "seat tokens used for the first time, after which older ones are bad",
+        "seat tokens used for the first time, which makes older ones invalid",
     ),
     counts(
         "holdfast_seat_tokens_refused_total",
         &[label("reason", TOKEN_FAULTS)],
-        "seat tokens that opened no seat; reused is a theft or a client that keeps old ones",
+        "seat tokens refused; reused means a theft, or a client that keeps old ones",
     ),
     counts(
         "holdfast_sessions_restored_total",
@@ -89,12 +89,12 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_resumes_total",
         &[label("outcome", RESUMES)],
-        "connects, by what became of them",
+        "connects, by outcome",
     ),
     counts(
         "holdfast_jwts_total",
         &[label("outcome", JWTS)],
-        "tokens of the game's login that were brought, by what became of them",
+        "tokens of the game's login that were checked, by outcome",
     ),
     counts(
         "holdfast_key_set_fetches_total",
@@ -104,7 +104,7 @@ pub const FAMILIES: &[Family] = &[
     shows(
         "holdfast_key_set_keys",
         &[],
-        "keys in the set that was fetched last",
+        "keys in the last set that was fetched",
     ),
     counts(
         "holdfast_admissions_delayed_total",
@@ -112,16 +112,16 @@ pub const FAMILIES: &[Family] = &[
             label("who", &["seated", "new"]),
             label("outcome", &["waited", "turned_away"]),
         ],
-        "connects, and HTTP requests of newcomers, that were not let in at once",
+        "connects, and HTTP requests of newcomers, that were not admitted at once",
     ),
     spreads(
         "holdfast_admission_wait_seconds",
-        "how long those who waited, and then were let in, had to wait",
+        "wait of the connects and requests that were admitted later",
     ),
     counts(
         "holdfast_recoveries_total",
         &[label("outcome", &["recovered", "not_recovered"])],
-        "subscriptions that asked for what they missed",
+        "subscriptions that asked for missed publications",
     ),
     counts(
         "holdfast_messages_received_total",
@@ -146,12 +146,12 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_publications_total",
         &[],
-        "messages and news numbered in rooms",
+        "publications in rooms, room events included",
     ),
     counts(
         "holdfast_deliveries_total",
         &[],
-        "publications queued for a member each",
+        "publications queued, counted once for each member",
     ),
     spreads(
         "holdfast_delivery_duration_seconds",
@@ -160,7 +160,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_durable_batches_total",
         &[label("outcome", &["committed", "refused"])],
-        "batches of publications of durable rooms, by what became of them",
+        "batches of publications of durable rooms, by outcome",
     ),
     spreads(
         "holdfast_durable_batch_size",
@@ -173,18 +173,18 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_durable_publications_refused_total",
         &[],
-        "publications turned away because too many of their room waited already",
+        "publications refused because too many of their room were already waiting",
     ),
     shows(
         "holdfast_outgoing_queue_messages",
         &[],
-        "messages queued for sockets, all together",
+        "messages queued for all sockets together",
     ),
-    shows("holdfast_outgoing_queue_bytes", &[], "their payload"),
+    shows("holdfast_outgoing_queue_bytes", &[], "payload queued"),
     shows(
         "holdfast_outgoing_queue_deepest_messages",
         &[],
-        "messages in the longest of these queues",
+        "messages in the longest queue of a socket",
     ),
     shows("holdfast_actors", &[label("kind", ACTORS)], "actors alive"),
     counts(
@@ -195,7 +195,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_actors_rested_total",
         &[label("kind", &["room", "session"])],
-        "actors that failed more than 10 times in a minute and are left alone for one",
+        "actors that failed more than 10 times in a minute and rest for a minute",
     ),
     shows(
         "holdfast_directory_entries",
@@ -203,7 +203,7 @@ pub const FAMILIES: &[Family] = &[
             "kind",
             &["room", "session", "token", "user", "connection", "online"],
         )],
-        "what can be looked up; goes with the actors",
+        "entries of the directories; they end with their actors",
     ),
     counts(
         "holdfast_server_api_calls_total",
@@ -221,7 +221,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_history_forgotten_total",
         &[],
-        "publications of open channels forgotten because of history.memory_max",
+        "publications of open channels dropped because of history.memory_max",
     ),
     counts(
         "holdfast_admin_refused_total",
@@ -231,7 +231,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_limited_total",
         &[label("limit", LIMITED)],
-        "requests refused because too many of their kind had come from their address or session, or their user had too many seats",
+        "requests refused because of a rate limit by address or session, or because their user had too many seats",
     ),
     counts(
         "holdfast_commands_limited_total",
@@ -239,17 +239,17 @@ pub const FAMILIES: &[Family] = &[
             "limit",
             &["messages_per_second", "bytes_per_second", "message_max"],
         )],
-        "commands of clients refused because they were too many, too much or too large",
+        "commands of clients refused because of their rate or their size",
     ),
     counts(
         "holdfast_wrong_tokens_limited_total",
         &[],
-        "unknown session tokens looked up only once because their address had shown too many",
+        "unknown session tokens looked up only once because their address had sent too many",
     ),
     counts(
         "holdfast_secret_guesses_limited_total",
         &[label("secret", &["api_key"])],
-        "requests refused because their address had shown too many wrong secrets",
+        "requests refused because their address had sent too many wrong secrets",
     ),
     counts(
         "holdfast_commits_total",
@@ -272,7 +272,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_commit_retries_total",
         &[],
-        "waits before the database was asked again",
+        "waits before a write was tried again",
     ),
     counts(
         "holdfast_commit_unknown_total",
@@ -282,7 +282,7 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_connection_cuts_total",
         &[],
-        "writers' connections given up because the database was silent",
+        "writers' connections closed because the database did not answer",
     ),
     shows(
         "holdfast_write_queue_depth",
@@ -292,36 +292,36 @@ pub const FAMILIES: &[Family] = &[
     counts(
         "holdfast_writes_refused_total",
         &[label("reason", &["queue_full", "deadline"])],
-        "commands that players were told UNAVAILABLE for",
+        "commands answered UNAVAILABLE",
     ),
     counts(
         "holdfast_commands_repeated_total",
         &[],
-        "requests answered with what was kept under their key",
+        "requests answered with the stored response of their idempotency key",
     ),
     counts(
         "holdfast_swept_rows_total",
         &[label("table", SWEPT)],
-        "rows that had outlived their use and were removed",
+        "expired rows that were removed",
     ),
     spreads(
         "holdfast_sweep_duration_seconds",
-        "time of each round through all that is swept, pauses included",
+        "time of each round of the sweeper, pauses included",
     ),
     counts(
         "holdfast_sweeps_failed_total",
         &[],
-        "rounds that the database broke off",
+        "rounds that failed because of the database",
     ),
     counts(
         "holdfast_soft_writes_dropped_total",
         &[],
-        "marks (last seen, away) that were lost",
+        "coalesced writes (last seen, away) that were lost",
     ),
     counts(
         "holdfast_reads_failed_total",
         &[label("reason", &["late", "failed", "panicked"])],
-        "questions that the database did not answer",
+        "reads that the database did not answer",
     ),
     counts(
         "holdfast_token_lookups_total",
@@ -342,21 +342,21 @@ pub const FAMILIES: &[Family] = &[
             label("route", &[]),
             label("status", &["1xx", "2xx", "3xx", "4xx", "5xx"]),
         ],
-        "requests on both ports; upgrades count as 1xx, unknown addresses as none",
+        "requests on both ports; upgrades count as 1xx, unknown paths as route none",
     ),
     counts(
         "holdfast_http_connections_displaced_total",
         &[],
-        "sockets that had shown nothing, closed because there was no room for another",
+        "sockets that had sent nothing, closed to make room for another",
     ),
     counts(
         "holdfast_http_connections_refused_total",
         &[label("reason", &["full", "address_full", "too_often"])],
-        "sockets refused before they said anything",
+        "sockets refused before anything was read",
     ),
 ];
 
-/// Makes every series known to the recorder, so that it shows with 0.
+/// Registers every series, so that it appears with 0.
 pub(super) fn register() {
     for family in FAMILIES {
         family.describe();

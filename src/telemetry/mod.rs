@@ -1,4 +1,4 @@
-//! What the daemon says about itself: log lines, metrics, and one event when it is ready.
+//! The daemon's reports on itself: log lines, metrics, and one event when it is ready.
 
 mod family;
 mod metric;
@@ -22,10 +22,10 @@ use crate::config::{Config, LogConfig, LogFormat, shown_database_url};
 pub use family::{Family, Label, Measure};
 pub use metric::FAMILIES;
 
-/// Libraries that log each message or query at `info` or below. The configured level may say otherwise.
+/// Libraries that log each message or query at `info` or below. The configured level can override this.
 const QUIET: &str = "ractor=warn,sqlx=warn,sea_orm=warn";
 
-/// Libraries that log at `trace` what they read and write: frames with tokens in them, and any bytes of a client.
+/// Libraries that log their traffic at `trace`: frames with tokens in them, and arbitrary bytes of a client.
 const SHOWS_TRAFFIC: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
 
 /// Upper bounds of `*_seconds`: from a step inside the hub (100 µs) to past the deadline of a command (4 s).
@@ -33,21 +33,21 @@ const SECONDS: [f64; 14] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
-/// Upper bounds of `*_size`, which count items: doublings up to the largest batch, 4096.
+/// Upper bounds of `*_size`, which count items: powers of two up to the largest batch, 4096.
 const SIZES: [f64; 13] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
 ];
 
-/// Histograms keep each sample until this is done: five seconds bound them, and no scrape comes more often.
+/// Histograms keep each sample until this upkeep: five seconds bound them, and no scrape comes more often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The recorder is one per process; so is its handle.
+/// The handle to the recorder; there is one of each per process.
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Why logging did not start.
+/// The reason why logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("the log level is not understood: {0}")]
+    #[error("the log level is invalid: {0}")]
     Level(#[from] ParseError),
     #[error("logging is already set up: {0}")]
     Already(#[from] tracing_subscriber::util::TryInitError),
@@ -71,7 +71,7 @@ pub fn start_log(log: &LogConfig) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Keeps back the lines of libraries that would show what clients send, whatever level is configured.
+/// Drops the lines of libraries that would show data of clients, at any configured level.
 fn secrets_kept<S: Subscriber>() -> impl Layer<S> {
     filter_fn(|line| {
         let crate_name = line.target().split("::").next().unwrap_or_default();
@@ -89,8 +89,8 @@ fn is_text(format: LogFormat) -> bool {
 
 /// Collects the metrics of this process; the handle renders them for Prometheus.
 ///
-/// A second call gives the same handle. A program that embeds the hub and has a recorder of its own keeps it;
-/// the handle then renders nothing.
+/// A second call returns the same handle. A program that embeds the hub and has its own recorder keeps it; the handle
+/// then renders nothing.
 pub fn install_metrics() -> PrometheusHandle {
     let install = || {
         let recorder = metrics_builder().build_recorder();
@@ -114,19 +114,19 @@ fn metrics_builder() -> PrometheusBuilder {
         .expect("both lists of buckets have entries")
 }
 
-/// Looks at what the process itself uses.
+/// Updates the metrics of the process itself.
 pub fn collect_process() {
     process().collect();
 }
 
-/// What the process has used so far.
+/// The resources that the process has used so far.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessUse {
     pub cpu_seconds: f64,
     pub resident_bytes: u64,
 }
 
-/// Looks at what the process has used so far, where the system tells it.
+/// Returns the resources used so far, if the system reports them.
 pub fn process_use() -> Option<ProcessUse> {
     let used = metrics_process::collector::collect();
     Some(ProcessUse {
@@ -135,7 +135,7 @@ pub fn process_use() -> Option<ProcessUse> {
     })
 }
 
-/// Under the names that every process has: `process_cpu_seconds_total` and the like.
+/// Returns a collector with the usual names: `process_cpu_seconds_total` and the like.
 fn process() -> Collector {
     Collector::default()
 }
@@ -149,7 +149,7 @@ pub async fn keep_up_metrics(handle: PrometheusHandle) {
     }
 }
 
-/// Says that the hub is ready, with the addresses it really has: a banner on a terminal, and one event always.
+/// Announces that the hub is ready, with its actual addresses: a banner on a terminal, and one event always.
 pub fn announce_ready(config: &Config, server: SocketAddr, admin: SocketAddr) {
     let database = shown_database_url(&config.database.url);
     if io::stderr().is_terminal() && is_text(config.log.format) {

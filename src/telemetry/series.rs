@@ -1,4 +1,4 @@
-//! The values that labels may have: closed sets, so that there are no more series with more players.
+//! The values of labels: closed sets, so that more players do not mean more series.
 
 pub(super) const CLOSE_REASONS: &[&str] = &[
     "client_closed",

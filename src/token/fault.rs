@@ -1,30 +1,30 @@
-//! Why a seat token is refused.
+//! Refusals of seat tokens.
 
 use metrics::counter;
 
 use crate::wire::{Reason, Refusal};
 
-/// A token that opens no seat, and why.
+/// The reason why a token opens no seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No JWT, not a seat token, or cut off.
+    /// Not a JWT, not a seat token, or cut off.
     Malformed,
-    /// Signed in another way than this hub signs, or not at all.
+    /// Signed with another algorithm than the hub's, or not at all.
     Algorithm,
     UnknownKey,
     Signature,
     Expired,
-    /// Says another room or team than the seat's.
+    /// Names another room or team than the seat's.
     Foreign,
-    /// The seat was given up, or is another's.
+    /// The seat was released, or belongs to another user.
     Released,
-    /// Of a seat's earlier holder, or ended by a reuse.
+    /// From an earlier holder of the seat, or ended by a reuse.
     Ended,
     Reused,
 }
 
 impl Fault {
-    /// Counts it, and puts it into the words for whoever presented it.
+    /// Counts the refusal, and returns it with a text for the client.
     pub fn refuse(self) -> Refusal {
         counter!("holdfast_seat_tokens_refused_total", "reason" => self.label()).increment(1);
         Refusal::new(self.reason(), self.detail())

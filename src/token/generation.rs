@@ -1,42 +1,42 @@
-//! The generations of a seat's tokens: which token may still be used, with no key and no seat in sight.
+//! The generations of a seat's tokens, which decide if a token may still be used. Pure, without keys or seats.
 //!
-//! A seat has a confirmed generation and offers the next one. Signing a token writes nothing, so a reply
-//! that is lost costs nothing: the holder's token stays good until a newer one is used. A token older than
-//! the confirmed one is in two hands.
+//! A seat has a confirmed generation and offers the next one. Signing a token writes nothing, so a lost reply costs
+//! nothing: the holder's token stays valid until a newer one is used. If a token older than the confirmed one is
+//! used, two parties have it.
 
 use crate::clock::HubTime;
 
-/// Where the tokens of one seat stand.
+/// The state of one seat's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generations {
     /// The newest generation that was used.
     pub confirmed: i64,
-    /// Generations up to this one are over, and using one changes nothing more.
+    /// Generations up to this one have ended, and using one changes nothing more.
     pub ended: i64,
 }
 
-/// What a token of some generation is worth.
+/// The status of a token, by its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worth {
-    /// The one on offer: using it confirms it.
+    /// The generation on offer: using it confirms it.
     Offered,
-    /// The confirmed one.
+    /// The confirmed generation.
     Confirmed,
-    /// Older than one that was used: somebody has it who should not.
+    /// Older than one that was used: another party has it.
     Reused,
-    /// Of a seat that was given up since, or ended because one was reused.
+    /// From a seat that was released since, or ended because one was reused.
     Ended,
     /// Newer than any that was signed for this seat.
     Unknown,
 }
 
 impl Generations {
-    /// By how much the confirmed generation moves when a seat becomes another user's: past the one on offer, so that none
-    /// of those that the user before has is good.
+    /// Step of the confirmed generation when the seat becomes another user's: past the one on offer, so that no token
+    /// of the user before is valid.
     pub const PER_USER: i64 = 2;
 
-    /// Those of a seat that is claimed at this moment: greater than any of an earlier holder's, whose
-    /// tokens are over.
+    /// Returns the generations of a seat that is claimed at this moment. They are greater than those of any earlier
+    /// holder, whose tokens have ended.
     pub fn begin(now: HubTime) -> Generations {
         Generations {
             confirmed: now.0,
@@ -44,7 +44,7 @@ impl Generations {
         }
     }
 
-    /// The generation that is signed.
+    /// Returns the generation to sign.
     pub fn offered(self) -> i64 {
         self.confirmed.saturating_add(1)
     }
@@ -63,7 +63,7 @@ impl Generations {
         }
     }
 
-    /// After a token of this generation was used.
+    /// Returns the state after a token of this generation was used.
     pub fn confirm(self, presented: i64) -> Generations {
         Generations {
             confirmed: self.confirmed.max(presented),
@@ -71,7 +71,7 @@ impl Generations {
         }
     }
 
-    /// After the seat has become another user's.
+    /// Returns the state after the seat has become another user's.
     pub fn hand_over(self) -> Generations {
         Generations {
             confirmed: self.confirmed.saturating_add(Generations::PER_USER),
@@ -79,7 +79,7 @@ impl Generations {
         }
     }
 
-    /// After a reuse: every token signed so far is over, the one on offer included.
+    /// Returns the state after a reuse: every token signed so far has ended, including the one on offer.
     pub fn end(self) -> Generations {
         Generations {
             confirmed: self.offered(),

@@ -1,4 +1,4 @@
-//! One key for seat tokens, from a file in PEM form.
+//! A key for seat tokens, from a file in PEM form.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
 use crate::id::random_bytes;
 
-/// What stands before the 32 secret bytes of an Ed25519 key in PKCS#8.
+/// The bytes before the 32 secret bytes of an Ed25519 key in PKCS#8.
 const PKCS8_HEAD: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// Why a key cannot be used.
+/// The reason why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("cannot read the seat-token key {}: {source}", path.display())]
@@ -34,7 +34,7 @@ pub enum KeyError {
     Twice { origin: String },
 }
 
-/// A key that can check tokens and, if it is a private one, sign them.
+/// A key that verifies tokens and, if it is a private one, signs them.
 pub(super) struct Key {
     pub(super) kid: String,
     pub(super) public: Jwk,
@@ -42,7 +42,7 @@ pub(super) struct Key {
     pub(super) sign: Option<EncodingKey>,
 }
 
-/// A new private key in PEM form.
+/// Returns a new private key in PEM form.
 pub fn new_key() -> String {
     let secret = random_bytes::<32>();
     let text = STANDARD.encode([PKCS8_HEAD.as_slice(), &secret].concat());
@@ -50,8 +50,8 @@ pub fn new_key() -> String {
 }
 
 impl Key {
-    /// Reads a private or a public key. Its `kid` is its thumbprint (RFC 7638), so that it is the same
-    /// wherever the key is read.
+    /// Reads a private or a public key. Its `kid` is its thumbprint ([RFC
+    /// 7638](https://www.rfc-editor.org/rfc/rfc7638)), so that it is the same wherever the key is read.
     pub(super) fn read(pem: &str, origin: &str) -> Result<Key, KeyError> {
         let sign = EncodingKey::from_ed_pem(pem.as_bytes()).ok();
         let parts = match &sign {

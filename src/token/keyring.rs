@@ -1,4 +1,4 @@
-//! The keys of seat tokens: signing with the first, checking with each.
+//! The keys of seat tokens: the first one signs, all of them verify.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,18 +21,17 @@ use crate::clock::{HubTime, Reading, WallTime};
 use crate::config::SeatTokenConfig;
 use crate::id::{RoomCode, RoomId, SeatToken, SessionId, UserId};
 
-/// What the header of a seat token says it is.
+/// The `typ` of a seat token.
 const TYPE: &str = "seat+jwt";
 
 const ISSUER: &str = "holdfast";
 
-/// The longest text that is looked at: twice the longest token, that of a user whose id has 128 bytes of
-/// which each is escaped.
+/// Maximum size of a token: twice the longest one, whose user id has 128 bytes, each of them escaped.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 const MILLIS: i64 = 1_000;
 
-/// What a seat token says.
+/// The claims of a seat token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     pub user: UserId,
@@ -40,19 +39,19 @@ pub struct Claims {
     pub code: RoomCode,
     pub seat: u16,
     pub team: Option<Arc<str>>,
-    /// Which held the seat when the token was signed.
+    /// The session that held the seat when the token was signed.
     pub session: SessionId,
     pub generation: i64,
 }
 
-/// A token that was signed.
+/// A signed token.
 #[derive(Debug, Clone)]
 pub struct Signed {
     pub token: SeatToken,
     pub expires_at: WallTime,
 }
 
-/// The keys, and how long what they sign is good.
+/// The keys, and the lifetime of the tokens.
 pub struct Keyring {
     kid: String,
     sign: EncodingKey,
@@ -63,7 +62,7 @@ pub struct Keyring {
     signed: Counter,
 }
 
-/// The claims as they are written.
+/// The claims in JSON.
 #[derive(Serialize, Deserialize)]
 struct Body {
     iss: String,
@@ -76,15 +75,16 @@ struct Body {
     team: Option<Arc<str>>,
     session: Uuid,
     generation: i64,
-    /// None in a token of an older version.
+    /// `None` in a token of an older version.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     hub: Option<SignedAt>,
 }
 
-/// How hub time stood to the wall clock when a token was signed. By it the hub goes on by a clock that nobody sets.
+/// The relation of hub time to the wall clock when a token was signed. With it the hub checks the expiry by a clock
+/// that nobody can set.
 #[derive(Serialize, Deserialize)]
 struct SignedAt {
-    /// The run of the daemon: another one has a hub time of its own.
+    /// The run of the daemon: hub time is different in another one.
     run: i64,
     /// Whole seconds by which the wall clock was ahead, so that tokens of one second are the same.
     ahead: i64,
@@ -103,7 +103,7 @@ impl Body {
     }
 }
 
-/// What a header says before anything is believed.
+/// The fields of a header, before anything is verified.
 #[derive(Deserialize)]
 struct Head {
     alg: Option<String>,
@@ -120,8 +120,8 @@ fn head(text: &str) -> Option<Head> {
 }
 
 impl Keyring {
-    /// Reads the configured keys, or, if there are none, the hub's own, which `own` gives with its origin.
-    /// To be called after the metrics recorder is installed.
+    /// Reads the configured keys, or, if there are none, the hub's own, which `own` returns with its origin. Call it
+    /// after the metrics recorder is installed.
     pub fn open(
         config: &SeatTokenConfig,
         own: impl FnOnce() -> Result<(String, String), KeyError>,
@@ -164,7 +164,7 @@ impl Keyring {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss"]);
-        // Below, and by hub time where it was signed in this run: a wall clock that is set ends no token.
+        // Checked below, by hub time if the token was signed in this run: changing the wall clock ends no token.
         validation.validate_exp = false;
         Ok(Keyring {
             kid,
@@ -177,20 +177,20 @@ impl Keyring {
         })
     }
 
-    /// How long a token is good.
+    /// Returns the lifetime of a token.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// The public keys (RFC 7517).
+    /// Returns the public keys ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)).
     pub fn key_set(&self) -> Arc<str> {
         Arc::clone(&self.key_set)
     }
 
-    /// Signs what a holder has. Nothing is written.
+    /// Signs the claims of a seat's holder. Nothing is written.
     ///
     /// # Panics
-    /// Never: the key was tried when it was read.
+    /// Never: the key was tested when it was read.
     pub fn sign(&self, claims: &Claims, now: Reading) -> Signed {
         let expires_at = now.wall.plus(self.ttl).0.saturating_add(MILLIS - 1) / MILLIS;
         let body = Body {
@@ -222,7 +222,7 @@ impl Keyring {
         }
     }
 
-    /// What a token says, if one of the keys signed it and it has not expired.
+    /// Returns the claims of a token, if one of the keys signed it and it has not expired.
     pub fn check(&self, text: &str, now: Reading) -> Result<Claims, Fault> {
         let head = head(text).ok_or(Fault::Malformed)?;
         if head.typ.as_deref() != Some(TYPE) {
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// What stands before the 32 bytes of a public Ed25519 key.
+    /// The bytes before the 32 bytes of a public Ed25519 key.
     const SPKI_HEAD: [u8; 12] = [
         0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
     ];
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// A token whose parts are changed.
+    /// Returns a token with changed parts.
     fn forged(token: &str, head: Option<&str>, signature: Option<&str>) -> String {
         let parts: Vec<&str> = token.split('.').collect();
         let head = head.map_or(parts[0].to_owned(), |head| URL_SAFE_NO_PAD.encode(head));

@@ -1,10 +1,10 @@
-//! Seat tokens: signed proof that its bearer holds a seat.
+//! Seat tokens: signed proof that the bearer holds a seat.
 //!
-//! A seat token is a JWT (EdDSA, `typ` is `seat+jwt`) that anybody can check with the public keys at
-//! `/.well-known/jwks.json`. Signing one writes nothing; what it is worth when it comes back, the
-//! [`Generations`] of its seat say.
+//! A seat token is a JWT (EdDSA, `typ` is `seat+jwt`) that anybody can verify with the public keys at
+//! `/.well-known/jwks.json`. Signing one writes nothing. When it is used, the [`Generations`] of its seat decide if
+//! it is valid.
 //!
-//! Owns: the keys. Supervised by nobody: it is only looked at.
+//! Owns: the keys. Supervised by nobody: it is only read.
 
 mod fault;
 mod generation;

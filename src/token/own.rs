@@ -1,4 +1,4 @@
-//! The key that the hub makes itself at its first start, as a file in the data folder.
+//! The hub's own key, generated at its first start, as a file in the data folder.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::config::own_file;
 
 const FILE: &str = "seat_token.pem";
 
-/// The key in the folder with its origin; `fresh` is kept there (mode 600) if there is none.
+/// Returns the key in the folder, with its origin; stores `fresh` there (mode 600) if there is none.
 pub fn own_key_file(folder: &Path, fresh: &str) -> Result<(String, String), KeyError> {
     let path = folder.join(FILE);
     let origin = path.display().to_string();

@@ -1,4 +1,4 @@
-//! One player of a benchmark: a socket, and the commands before the talk begins.
+//! A client of a benchmark: a socket, and the commands before the messages begin.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,20 +16,20 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::frame::{Ask, pong, replies};
 use holdfast_wire::Encoding;
 
-/// Small, because a generator holds as many as the hub.
+/// Small, because the generator holds as many sockets as the hub.
 const READ_BYTES: usize = 2048;
 
-/// The longest wait for a dial or a reply: twice what the SDKs wait.
+/// Limit on a dial or a reply: twice the timeout of the SDKs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
-/// Why a client got nowhere.
+/// The reason why a client failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("the line: {0}")]
+    #[error("the connection failed: {0}")]
     Line(#[from] io::Error),
-    #[error("the socket: {0}")]
+    #[error("the socket failed: {0}")]
     Socket(Box<Error>),
     /// The upgrade was refused.
     #[error("the hub answered {status}")]
@@ -45,9 +45,9 @@ pub enum ClientError {
     },
     #[error("the hub closed the socket with {code}: {reason}")]
     Closed { code: u16, reason: String },
-    #[error("the hub said nothing for {ANSWER_WITHIN:?}")]
+    #[error("the hub did not answer within {ANSWER_WITHIN:?}")]
     Silent,
-    #[error("the hub's answer is not understood: {0}")]
+    #[error("the hub's answer cannot be read: {0}")]
     Unreadable(String),
 }
 
@@ -68,7 +68,7 @@ impl From<Error> for ClientError {
     }
 }
 
-/// A client that asks one thing at a time.
+/// A client that sends one command at a time.
 #[derive(Debug)]
 pub(super) struct Client {
     socket: Socket,
@@ -101,7 +101,7 @@ impl Client {
         dialled.await.unwrap_or(Err(ClientError::Silent))
     }
 
-    /// Connects, as a new guest without a token. Gives the `data` of the reply.
+    /// Connects, as a new guest if there is no token. Returns the `data` of the reply.
     pub(super) async fn connect(&mut self, token: Option<&str>) -> Result<Value, ClientError> {
         self.ask(&Ask::Connect { token }).await
     }
@@ -111,7 +111,7 @@ impl Client {
         Ok(())
     }
 
-    /// Calls a method of the hub. Gives the `data` of the reply.
+    /// Calls a method of the hub. Returns the `data` of the reply.
     pub(super) async fn rpc(
         &mut self,
         method: &'static str,
@@ -120,12 +120,12 @@ impl Client {
         self.ask(&Ask::Rpc { method, data }).await
     }
 
-    /// The socket, and the next id for a command on it.
+    /// Returns the socket, and the next id for a command on it.
     pub(super) fn into_socket(self) -> (Socket, u32) {
         (self.socket, self.last_id + 1)
     }
 
-    /// Answers pings as long as the line holds.
+    /// Answers pings until the connection ends.
     pub(super) async fn sit(mut self) {
         while let Some(Ok(frame)) = self.socket.next().await {
             let ping = pong(self.encoding);
@@ -143,7 +143,7 @@ impl Client {
         reply.await.unwrap_or(Err(ClientError::Silent))
     }
 
-    /// Waits for the reply to the last command, past what is said in rooms meanwhile.
+    /// Waits for the reply to the last command, and skips any publications before it.
     async fn reply(&mut self, method: &'static str) -> Result<Value, ClientError> {
         loop {
             let frame = match self.socket.next().await {

@@ -1,9 +1,9 @@
-//! `bench compare`: two builds of the hub under the same load in turn, and the ratio of what they do.
+//! `bench compare`: two builds of the hub under the same load in turn, and the ratio of their figures.
 //!
-//! A machine's own speed drifts by a third within an hour, so only runs that are made close to each other are compared:
-//! each pair gives one ratio, and the order within the pairs alternates (A B B A A B ...). The interval around the
-//! median of the ratios presumes nothing of how they are distributed: its ends are two of the ratios, as far out as
-//! the [order statistics of a median](https://en.wikipedia.org/wiki/Order_statistic) demand.
+//! The speed of a machine drifts by a third within an hour, so only adjacent runs are compared. Each pair gives one
+//! ratio, and the order within the pairs alternates (A B B A A B ...). The interval around the median of the ratios
+//! assumes nothing about their distribution. Its ends are two of the ratios, as far out as the [order statistics of a
+//! median](https://en.wikipedia.org/wiki/Order_statistic) demand.
 
 use std::io;
 use std::path::Path;
@@ -15,12 +15,12 @@ use super::error::BenchError;
 use super::option::CompareOptions;
 use super::report::Report;
 
-/// How sure it is that the true median lies within the interval, at least.
+/// The least probability that the true median lies within the interval.
 const CONFIDENCE: f64 = 0.9;
 
-/// A figure of a benchmark that two hubs are compared by.
+/// A figure by which two hubs are compared.
 struct Figure {
-    /// Where it is in the report; the part after the dot is within it.
+    /// Its place in the report; a dot leads into a nested object.
     key: &'static str,
     label: &'static str,
 }
@@ -28,7 +28,7 @@ struct Figure {
 const TALK: &[Figure] = &[
     Figure {
         key: "deliveries_per_hub_cpu_second",
-        label: "deliveries for a second of the hub's CPU",
+        label: "deliveries per second of the hub's CPU",
     },
     Figure {
         key: "delay_us.p50",
@@ -53,7 +53,7 @@ const CREATE: &[Figure] = &[
 
 const IDLE: &[Figure] = &[Figure {
     key: "kib_per_player",
-    label: "memory for each player",
+    label: "memory per player",
 }];
 
 const STORM: &[Figure] = &[
@@ -94,7 +94,7 @@ pub(super) async fn measure(options: &CompareOptions) -> Result<Report, BenchErr
     Ok(report)
 }
 
-/// Runs the benchmark once against a hub of this program, in a process of its own.
+/// Runs the benchmark once, in a process of its own, against a hub of this program.
 async fn run(program: &Path, bench: &[String]) -> Result<Value, BenchError> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -148,11 +148,11 @@ fn median(sorted: &[f64]) -> f64 {
     }
 }
 
-/// Returns the narrowest symmetric pair of ratios between which the true median lies with [`CONFIDENCE`]; the
-/// outermost pair where there are too few for that.
+/// Returns the narrowest symmetric pair of ratios that encloses the true median with [`CONFIDENCE`]; the outermost
+/// pair if there are too few for that.
 fn interval(sorted: &[f64]) -> (f64, f64) {
     let count = sorted.len();
-    // Chance that at most `below` of the ratios are under the median, as with a fair coin.
+    // The probability that at most `below` ratios are under the median, as with a fair coin.
     let (mut below, mut chance) = (0, 0.5_f64.powf(count as f64));
     let mut tail = chance;
     while below + 1 < count / 2 {

@@ -1,4 +1,4 @@
-//! What the players of a benchmark have said and heard.
+//! Counters of a benchmark: messages sent, received and refused, connections cut, and delays.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,22 +11,22 @@ use crate::report::histogram;
 /// Histograms that the players share: enough that two threads seldom want the same one.
 const SHARES: usize = 16;
 
-/// Counted by all players together.
+/// The counters of all players together.
 #[derive(Debug)]
 pub(super) struct Tally {
     said: AtomicU64,
     heard: AtomicU64,
     refused: AtomicU64,
     cut: AtomicU64,
-    /// What went wrong first.
+    /// The first error.
     trouble: Mutex<Option<String>>,
-    /// Messages that were due between these moments are timed.
+    /// Messages that were scheduled between these times are timed.
     from: AtomicU64,
     until: AtomicU64,
     delays: [Mutex<Histogram<u64>>; SHARES],
 }
 
-/// The counts of one moment.
+/// The counts at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) said: u64,
@@ -53,7 +53,7 @@ impl Tally {
         self.said.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Somebody heard a message at a moment.
+    /// Counts a message that a player received at `now`, and records its delay if it is timed.
     pub(super) fn heard(&self, who: usize, stamp: Stamp, now: u64) {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let (from, until) = (&self.from, &self.until);
@@ -68,18 +68,18 @@ impl Tally {
         self.trouble.lock().get_or_insert(reply);
     }
 
-    /// A player's line ended before its time.
+    /// Counts a connection that ended before its time.
     pub(super) fn cut(&self, why: String) {
         self.cut.fetch_add(1, Ordering::Relaxed);
         self.trouble.lock().get_or_insert(why);
     }
 
-    /// What is due from now on is timed.
+    /// Times the messages that are scheduled from now on.
     pub(super) fn begin(&self, now: u64) {
         self.from.store(now, Ordering::Relaxed);
     }
 
-    /// What is due from now on is not timed any more.
+    /// Stops timing: messages that are scheduled from now on do not count.
     pub(super) fn end(&self, now: u64) {
         self.until.store(now, Ordering::Relaxed);
     }
@@ -97,7 +97,7 @@ impl Tally {
         self.trouble.lock().clone()
     }
 
-    /// How long messages took, from when they were due.
+    /// Returns the delays of messages, from their scheduled times.
     pub(super) fn delays(&self) -> Histogram<u64> {
         let mut all = histogram();
         for share in &self.delays {

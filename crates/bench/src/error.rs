@@ -1,14 +1,14 @@
-//! Why a benchmark came to nothing.
+//! Errors of a benchmark.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::client::ClientError;
 
-/// The reason, and with it the exit code.
+/// The reason why a benchmark failed, which decides the exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// Options that do not go together.
+    /// Options that contradict each other or make no sense.
     #[error("{0}")]
     Usage(String),
     #[error("no hub answers at {address}: {source}")]
@@ -35,7 +35,7 @@ pub enum BenchError {
     },
     #[error("the hub did not start: {0}")]
     Start(String),
-    #[error("nothing came of it, so there is nothing to tell: {0}")]
+    #[error("the benchmark has no result: {0}")]
     Nothing(String),
     #[error("interrupted")]
     Interrupted,
@@ -44,7 +44,7 @@ pub enum BenchError {
 }
 
 impl BenchError {
-    /// What the process ends with: 2 for options, 69 for a hub that is not there, else 1.
+    /// Returns the exit code: 2 for bad options, 69 for an unreachable hub, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             BenchError::Usage(_) => 2,

@@ -1,7 +1,7 @@
-//! The few commands that a generator says, and what it makes of what it hears, in either encoding.
+//! The few commands that a generator sends, and the messages that it recognizes, in either encoding.
 //!
-//! Hearing is a search for a mark, not a reading of what was said: the generator shares the machine with the
-//! hub, and what it spends is missing there.
+//! Received frames are searched for a mark and not parsed: the generator shares the machine with the hub, and takes
+//! its processor time from it.
 
 use std::fmt::Write as _;
 
@@ -11,16 +11,16 @@ use tokio_tungstenite::tungstenite::Message;
 use holdfast_wire::Encoding;
 use holdfast_wire::protobuf;
 
-/// Begins each payload. Nothing that the hub says by itself has it.
+/// The start of each payload. No message of the hub's own contains it.
 const MARK: &str = r#"{"q":"#;
 
-/// The ping of the hub in JSON, and its pong.
+/// The hub's ping in JSON, and the pong to it.
 const PING: &str = "{}";
 
-/// What is asked before the talk begins.
+/// A command that is sent before the messages begin.
 #[derive(Debug, Clone)]
 pub(super) enum Ask<'a> {
-    /// As a new guest without a token.
+    /// A connect, as a new guest if there is no token.
     Connect {
         token: Option<&'a str>,
     },
@@ -33,24 +33,24 @@ pub(super) enum Ask<'a> {
     },
 }
 
-/// One message of a benchmark.
+/// The mark of one message of a benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Which of its room's messages it is, from 0.
+    /// Its number among the messages of its room, from 0.
     pub(super) number: u64,
-    /// When it was due, in microseconds since the beginning.
+    /// Its scheduled time, in microseconds since the start.
     pub(super) due: u64,
 }
 
-/// One of the things that a frame says.
+/// One of the messages in a received frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Ping,
     /// A message of the benchmark.
     Stamp(Stamp),
-    /// A reply to a command that failed.
+    /// The reply to a command that failed.
     Refused(String),
-    /// A good reply, or what the hub has to say of seats.
+    /// The reply to a command that succeeded, or a publication of the hub's own.
     Other,
 }
 
@@ -58,12 +58,12 @@ pub(super) enum Heard {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) id: u32,
-    /// The `data` of the result; code and message of the error.
+    /// The `data` of the result, or the code and message of the error.
     pub(super) outcome: Result<Value, (u64, String)>,
 }
 
 impl Ask<'_> {
-    /// What it is called in the protocol.
+    /// Returns the name of the command in the protocol, or that of the called method.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Ask::Connect { .. } => "connect",
@@ -114,7 +114,7 @@ impl Ask<'_> {
     }
 }
 
-/// The answer to a ping.
+/// Returns the answer to a ping.
 pub(super) fn pong(encoding: Encoding) -> Message {
     match encoding {
         Encoding::Json => Message::text(PING),
@@ -122,7 +122,7 @@ pub(super) fn pong(encoding: Encoding) -> Message {
     }
 }
 
-/// The command that publishes a stamp in a payload of so many bytes.
+/// Returns the command that publishes a stamp in a payload of `bytes` bytes.
 pub(super) fn publish(
     encoding: Encoding,
     id: u32,
@@ -167,7 +167,7 @@ fn write_payload(text: &mut String, stamp: Stamp, bytes: usize) {
     text.push_str(end);
 }
 
-/// Makes out all that a frame says.
+/// Recognizes all messages in a frame.
 pub(super) fn hear(frame: &Message) -> Vec<Heard> {
     match frame {
         Message::Text(text) => text.as_str().split('\n').map(hear_line).collect(),
@@ -176,7 +176,7 @@ pub(super) fn hear(frame: &Message) -> Vec<Heard> {
     }
 }
 
-/// The replies in a frame to what was asked; pushes and pings are none.
+/// Returns the replies in a frame; pushes and pings are left out.
 pub(super) fn replies(frame: &Message) -> Vec<Reply> {
     match frame {
         Message::Text(text) => text.as_str().split('\n').filter_map(json_reply).collect(),
@@ -236,7 +236,7 @@ fn hear_line(line: &str) -> Heard {
     Heard::Other
 }
 
-/// The messages of a Protobuf frame, undecoded.
+/// Splits a Protobuf frame into its messages, undecoded.
 fn parts(mut frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = prost::decode_length_delimiter(&mut frame).ok()?;
@@ -266,7 +266,7 @@ fn hear_part(part: &[u8]) -> Heard {
     }
 }
 
-/// What stands after the mark.
+/// Parses the text after the mark.
 fn stamp(rest: &str) -> Option<Stamp> {
     let (number, rest) = rest.split_once(r#","t":"#)?;
     let (due, _) = rest.split_once(',')?;

@@ -1,4 +1,4 @@
-//! The hub that is measured: somebody's, or a child process of the same program.
+//! The hub to measure: one that is already running, or a child process.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,13 +15,13 @@ use super::error::BenchError;
 use super::option::{OwnOptions, TargetOptions};
 use super::process::{self, Process, lacking_files};
 
-/// A hub that takes longer to be ready than this does not start at all.
+/// Limit on the time to readiness: a hub that takes longer does not start at all.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Between two looks whether it is ready; it blurs the time to readiness by as much.
+/// Time between two checks for readiness; the measured time is at most this much too long.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// How much of its log is told when it does not start.
+/// Lines of the log that are shown when the hub does not start.
 const LOG_LINES_TOLD: usize = 5;
 
 /// Settings with which a hub admits all players from one address: section, key and value.
@@ -32,7 +32,7 @@ const FROM_ONE_ADDRESS: [(&str, &str, &str); 4] = [
     ("server", "connects_per_second", "0"),
 ];
 
-/// A hub to talk to.
+/// A hub to measure.
 #[derive(Debug)]
 pub(super) struct Hub {
     address: SocketAddr,
@@ -40,7 +40,7 @@ pub(super) struct Hub {
     own: Option<Own>,
 }
 
-/// A child process. Killed, and its data removed, when it is dropped.
+/// A child process. It is killed, and its data removed, on drop.
 #[derive(Debug)]
 struct Own {
     child: Child,
@@ -48,17 +48,17 @@ struct Own {
     folder: TempDir,
 }
 
-/// How it is started, each time.
+/// The parameters of every start.
 #[derive(Debug)]
 struct Recipe {
     program: PathBuf,
-    /// Cores that it may run on; all of them if none are named.
+    /// How many cores it may run on; all if there is no number.
     cores: Option<u16>,
     settings: Vec<String>,
 }
 
 impl Hub {
-    /// The hub of the options, once it can be reached by so many clients.
+    /// Returns the hub of the options, once it is reachable and this process may open a socket for each client.
     pub(super) async fn find(
         target: &TargetOptions,
         settings: &[&str],
@@ -70,7 +70,7 @@ impl Hub {
         }
     }
 
-    /// Starts one, with settings of the benchmark's and then of the person's.
+    /// Starts a hub with the settings of the benchmark, then those of the user.
     pub(super) async fn start(
         options: &OwnOptions,
         settings: &[&str],
@@ -135,18 +135,17 @@ impl Hub {
         self.address
     }
 
-    /// Its process, if it is known.
+    /// Returns the process of the hub, if it is known.
     pub(super) fn process(&self) -> Option<Process> {
         self.process
     }
 
-    /// Ends it with SIGKILL, and starts it again on the same address and data. Gives the time from the
-    /// kill to readiness.
+    /// Ends the hub with SIGKILL, and starts it again on the same address and data. Returns the time from the kill to
+    /// readiness.
     pub(super) async fn crash(&mut self) -> Result<Duration, BenchError> {
-        let own = self
-            .own
-            .as_mut()
-            .ok_or_else(|| BenchError::Usage("only a hub of one's own is killed".to_owned()))?;
+        let own = self.own.as_mut().ok_or_else(|| {
+            BenchError::Usage("only a hub that the benchmark started can be killed".to_owned())
+        })?;
         let killed = Instant::now();
         own.child.kill()?;
         own.child.wait()?;
@@ -158,7 +157,7 @@ impl Hub {
 }
 
 impl Own {
-    /// Waits until it says that it is ready. Gives the address that it listens on.
+    /// Waits for the readiness event. Returns the listen address in it.
     async fn ready(&mut self) -> Result<SocketAddr, BenchError> {
         let give_up = Instant::now() + READY_WITHIN;
         let log = log_of(self.folder.path());
@@ -184,14 +183,14 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Recipe {
-    /// Starts the hub with a log of its own, in place of the one before.
+    /// Starts the hub with a new log, which replaces the one before.
     fn spawn(&self, folder: &Path, address: SocketAddr) -> io::Result<Child> {
         let mut command = process::on_cores(&self.program, self.cores);
         let data = folder.join("data");
@@ -205,11 +204,11 @@ impl Recipe {
         for setting in listen.iter().chain(&self.settings) {
             command.args(["--set", setting]);
         }
-        // It tells its address when it is ready, whatever else is not to be told.
+        // The readiness event has the address, so it is logged at any level.
         let level = level_of(&self.settings);
         command.arg("--set");
         command.arg(format!("log.level={level},holdfast::telemetry=info"));
-        // What is set for another hub on this machine is not meant for this one.
+        // Variables for another hub on this machine do not concern this one.
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("HOLDFAST_") {
                 command.env_remove(key);
@@ -243,7 +242,7 @@ fn log_of(folder: &Path) -> PathBuf {
     folder.join("log")
 }
 
-/// What the hub is asked to log.
+/// Returns the log level in the settings.
 fn level_of(settings: &[String]) -> &str {
     let mut levels = settings
         .iter()
@@ -251,7 +250,7 @@ fn level_of(settings: &[String]) -> &str {
     levels.next_back().unwrap_or("info")
 }
 
-/// The address in the event that tells of readiness.
+/// Returns the address in the readiness event.
 fn ready_address(line: &str) -> Option<SocketAddr> {
     let event: Value = serde_json::from_str(line).ok()?;
     (event["event"] == "ready").then(|| event["server"].as_str()?.parse().ok())?

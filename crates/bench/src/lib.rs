@@ -1,7 +1,7 @@
-//! `holdfast bench`: a load generator that talks to a hub over the network, as any client does.
+//! `holdfast bench`: a load generator that uses a hub over the network, as any client does.
 //!
-//! It knows the hub by its address only. Without one it starts a hub of its own, as a child process with
-//! its data in a folder of its own, so that the processor time of the two is told apart.
+//! It knows the hub by its address only. Without an address it starts a hub as a child process, with its data in a
+//! temporary folder. The processor time of the two is therefore measured separately.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
@@ -24,7 +24,7 @@ pub use option::BenchVerb;
 use report::Report;
 use scenes::{create, idle, messaging, storm};
 
-/// Runs a benchmark and prints what came of it.
+/// Runs a benchmark and prints its report.
 pub async fn run(verb: BenchVerb) -> Result<(), BenchError> {
     let is_json = verb.output().json;
     let measured = async {
@@ -39,7 +39,7 @@ pub async fn run(verb: BenchVerb) -> Result<(), BenchError> {
     };
     let report: Report = tokio::select! {
         report = measured => report?,
-        // Left through the ordinary way out, so that a hub of one's own ends and its folder goes.
+        // Returns as usual, so that a hub that was started is killed and its folder removed.
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             return Err(BenchError::Interrupted);

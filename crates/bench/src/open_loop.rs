@@ -1,8 +1,8 @@
-//! Says whose turn it is, at times that are set beforehand.
+//! Open-loop schedule: assigns messages to players at times that are set beforehand.
 //!
-//! A thread of its own keeps to the wall clock whatever the hub does: a message that cannot be sent when it
-//! is due is late, and counts from when it was due. Waiting for the hub would leave out the very messages
-//! that a slow hub delays.
+//! A thread of its own follows the clock whatever the hub does. A message that cannot be sent at its scheduled time
+//! is late, and its delay counts from that time. A generator that waits for the hub leaves out the very messages that
+//! a slow hub delays (*coordinated omission*).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 
 use crate::report::micros;
 
-/// Turns that one who cannot keep up may owe. Those beyond are counted as missed.
+/// Turns that may wait for a slow player. Further turns are counted as missed.
 pub(super) const TURNS_OWED_MAX: usize = 64;
 
-/// When something is due, in microseconds since the beginning.
+/// The scheduled time of a message, in microseconds since the start.
 pub(super) type Due = u64;
 
-/// Gives turns until it is dropped.
+/// A running schedule, which ends on drop.
 #[derive(Debug)]
 pub(super) struct Pace {
     is_over: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Gives so many turns a second, in order, from now on.
+    /// Starts to give `per_second` turns a second, to the takers in rotation.
     pub(super) fn start(began: Instant, per_second: u32, takers: Vec<mpsc::Sender<Due>>) -> Pace {
         let is_over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&is_over);
@@ -38,7 +38,7 @@ impl Pace {
         }
     }
 
-    /// Ends, and says how many turns nobody took.
+    /// Ends the schedule. Returns the number of missed turns.
     pub(super) fn stop(mut self) -> u64 {
         self.end()
     }

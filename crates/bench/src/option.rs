@@ -1,4 +1,4 @@
-//! What a person may ask of a benchmark.
+//! The options of the benchmarks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,51 +8,52 @@ use humantime_serde::re::humantime::parse_duration;
 
 use holdfast_wire::Encoding;
 
-/// One address has some 28,000 ports to dial from.
+/// The most clients: one address has some 28,000 ports to dial from.
 pub(super) const CLIENTS_MAX: u32 = 25_000;
 
-/// More players than any game seats at one table; the hub's own limit may be lower.
+/// The most players in a room: more than any game seats; the hub's own limit may be lower.
 const PER_ROOM_MAX: i64 = 1_000;
 
-/// The least that holds a number and a time.
+/// The smallest payload that holds a number and a time.
 const PAYLOAD_MIN: i64 = 48;
 
-/// What the hub takes, less the words around it.
+/// The largest payload: the hub's limit, less the frame around it.
 const PAYLOAD_MAX: i64 = 60_000;
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum BenchVerb {
     /// Memory of players who are connected, seated and silent
     Idle(IdleOptions),
-    /// Many small rooms whose players talk
+    /// Many small rooms whose players publish
     Rooms(RoomsOptions),
-    /// One open channel in which everybody hears everything
+    /// One open channel in which every member receives every message
     Fanout(FanoutOptions),
-    /// Kill a hub of one's own under its players, and time their way back into their seats
+    /// Kill a hub under its players, and time their return to their seats
     Storm(StormOptions),
     /// Durable creates: room, player, seat and session in one commit
     Create(CreateOptions),
-    /// Two builds of the hub under the same load in turn: the ratio of what they do, and how sure it is
+    /// Two builds of the hub under the same load in turn: the ratio of their figures, and its confidence interval
     Compare(CompareOptions),
 }
 
 /// The hub to measure.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetOptions {
-    /// A running hub [default: one is started, and its data thrown away]
+    /// A running hub [default: one is started, and its data deleted at the end]
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["data", "set", "program", "hub_cores"])]
     pub(super) address: Option<String>,
-    /// The process of that hub, if it runs here: its processor time and memory are measured
+    /// The process id of that hub, if it runs here: its processor time and memory are measured
     #[arg(long, requires = "address", value_parser = value_parser!(u32).range(1..))]
     pub(super) pid: Option<u32>,
     #[command(flatten)]
     pub(super) own: OwnOptions,
 }
 
-/// The hub that is started.
+/// The hub that the benchmark starts.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OwnOptions {
-    /// A folder on the disk to measure, for the data of the hub that is started [default: the system's for temporary files]
+    /// A folder on the disk to measure, for the data of the hub that is started [default: the system's temporary
+    /// folder]
     #[arg(long, value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     /// A setting of the hub that is started, as for `serve`
@@ -61,12 +62,12 @@ pub(super) struct OwnOptions {
     /// The program of the hub that is started [default: this one]
     #[arg(long, value_name = "FILE")]
     pub(super) program: Option<PathBuf>,
-    /// Cores for the hub that is started; this process takes those that are left, if any are [default: all, shared]
+    /// Cores for the hub that is started; this process uses the others, if any are left [default: all, shared]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u16).range(1..))]
     pub(super) hub_cores: Option<u16>,
 }
 
-/// Players who sit together.
+/// Numbers of players.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct PlayerOptions {
     /// Players
@@ -84,16 +85,16 @@ pub(super) struct OutputOptions {
     pub(super) json: bool,
 }
 
-/// What is said, how often and for how long.
+/// Size and encoding of the messages, and how long they are sent.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TalkOptions {
-    /// Speak Protobuf instead of JSON
+    /// Use Protobuf instead of JSON
     #[arg(long)]
     pub(super) protobuf: bool,
     /// Bytes of each message
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(PAYLOAD_MIN..=PAYLOAD_MAX))]
     pub(super) payload: u32,
-    /// Talk before anything is counted
+    /// How long to send messages before anything is counted
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub(super) warm_up: Duration,
     /// How long to measure
@@ -114,7 +115,7 @@ impl TalkOptions {
 pub struct IdleOptions {
     #[command(flatten)]
     pub(super) players: PlayerOptions,
-    /// The kind of the rooms [default: `table`; one of its own, without history, for a hub that is started]
+    /// The kind of the rooms [default: `table`; a kind without history, for a hub that is started]
     #[arg(long)]
     pub(super) kind: Option<String>,
     #[command(flatten)]
@@ -131,10 +132,10 @@ pub struct RoomsOptions {
     /// Players in a room
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=PER_ROOM_MAX))]
     pub(super) per_room: u32,
-    /// The kind of the rooms [default: `table`; one of its own for a hub that is started]
+    /// The kind of the rooms [default: `table`; a separate kind, for a hub that is started]
     #[arg(long)]
     pub(super) kind: Option<String>,
-    /// Messages a second in all rooms together; 0: each room's next as soon as all have heard its last
+    /// Messages a second in all rooms together; 0: a room sends its next once all members have received its last
     #[arg(long, default_value_t = 2_000)]
     pub(super) rate: u32,
     #[command(flatten)]
@@ -150,13 +151,13 @@ pub struct FanoutOptions {
     /// Members of the channel
     #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(super) clients: u32,
-    /// The kind of the channel: one without seats
+    /// The kind of the channel; it has no seats
     #[arg(long, default_value = "lobby")]
     pub(super) kind: String,
-    /// Messages a second; 0: as many as are heard, with so many under way at a time as --in-flight says
+    /// Messages a second; 0: as many as are received, with as many in flight as --in-flight allows
     #[arg(long, default_value_t = 10)]
     pub(super) rate: u32,
-    /// Messages under way at a time, with --rate 0
+    /// Messages in flight at a time, with --rate 0
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=64))]
     pub(super) in_flight: u32,
     #[command(flatten)]
@@ -171,7 +172,7 @@ pub struct FanoutOptions {
 pub struct StormOptions {
     #[command(flatten)]
     pub(super) players: PlayerOptions,
-    /// When to stop waiting for those who are not back
+    /// How long to wait for all players to be back
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub(super) within: Duration,
     #[command(flatten)]
@@ -182,16 +183,16 @@ pub struct StormOptions {
 
 #[derive(Debug, Clone, Args)]
 pub struct CreateOptions {
-    /// Callers, each of whom asks again as soon as it has its answer
+    /// Callers; each sends its next create as soon as it has the answer to the last
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(super) clients: u32,
     /// The kind of the rooms
     #[arg(long, default_value = "table")]
     pub(super) kind: String,
-    /// Creates a second in all, asked for at set times; 0: as many as are answered
+    /// Creates a second in total, at set times; 0: as many as are answered
     #[arg(long, default_value_t = 0)]
     pub(super) rate: u32,
-    /// Ask before anything is counted
+    /// How long to send creates before anything is counted
     #[arg(long, default_value = "1s", value_parser = parse_duration)]
     pub(super) warm_up: Duration,
     /// How long to measure
@@ -203,14 +204,14 @@ pub struct CreateOptions {
     pub(super) output: OutputOptions,
 }
 
-/// A gate of "not worse" needs so many pairs, each run before and after the other as often.
+/// The number of pairs that shows that a build is not worse. Even, so that each build runs first in half of them.
 const PAIRS: u32 = 12;
 
 #[derive(Debug, Clone, Args)]
 pub struct CompareOptions {
-    /// The program of the hub as it was
+    /// The program of the old build
     pub(super) old: PathBuf,
-    /// The program of the hub as it is
+    /// The program of the new build
     pub(super) new: PathBuf,
     /// Pairs of runs
     #[arg(long, default_value_t = PAIRS, value_parser = value_parser!(u32).range(1..=1_000))]

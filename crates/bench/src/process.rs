@@ -1,4 +1,4 @@
-//! What a process uses, as the kernel tells it. Nothing is known on other systems than Linux.
+//! Resources that a process uses, from Linux's `/proc`. On other systems nothing is known.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// The kernel's unit of processor time, as it shows it to programs on every architecture in use.
+/// The unit of processor time in `/proc`, on every architecture in use.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Descriptors that a process has beside those of its clients.
+/// Descriptors that a process has besides those of its clients.
 const OTHER_FILES: u64 = 100;
 
 /// A process on this machine.
@@ -26,10 +26,10 @@ impl Process {
         Process(std::process::id())
     }
 
-    /// Processor time used so far, by all threads, in user and system mode.
+    /// Returns the processor time used so far, by all threads, in user and system mode.
     pub(super) fn cpu(self) -> Option<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
-        // The name in parentheses may hold blanks; after it come the state and ten more numbers.
+        // The name in parentheses may contain spaces. After it come the state and ten more numbers.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut times = fields.split_whitespace().skip(11);
         let user: u32 = times.next()?.parse().ok()?;
@@ -37,7 +37,7 @@ impl Process {
         Some(TICK * (user + system))
     }
 
-    /// Cores that it may run on.
+    /// Returns the number of cores that it may run on.
     pub(super) fn cores(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
         let mask = status
@@ -47,7 +47,7 @@ impl Process {
         Some(bits.map(|digit| u64::from(digit.count_ones())).sum())
     }
 
-    /// Resident memory, in KiB.
+    /// Returns the resident memory, in KiB.
     pub(super) fn resident_kib(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
         let line = status
@@ -57,12 +57,12 @@ impl Process {
     }
 }
 
-/// Returns the command of a program that may run on so many of the first cores alone.
+/// Returns the command that runs a program on the first `cores` cores only.
 pub(super) fn on_cores(program: &Path, cores: Option<u16>) -> Command {
     let Some(cores) = cores else {
         return Command::new(program);
     };
-    // It puts the program in its own place, so that the id of the process is the program's.
+    // `taskset` replaces itself with the program, so the process has the same id.
     let mut command = Command::new("taskset");
     command
         .arg("-c")
@@ -71,7 +71,7 @@ pub(super) fn on_cores(program: &Path, cores: Option<u16>) -> Command {
     command
 }
 
-/// Has this process leave so many of the first cores to another one, if there are more.
+/// Moves this process off the first `cores` cores, if there are more.
 ///
 /// # Errors
 /// If `taskset` (of util-linux) cannot be run.
@@ -81,7 +81,7 @@ pub(super) fn leave_cores(cores: u16) -> io::Result<()> {
         return Ok(());
     }
     let left = format!("{cores}-{}", all - 1);
-    // All threads of this process, as those of the runtime are there already.
+    // All threads, because those of the runtime already exist.
     let set = Command::new("taskset")
         .args(["-a", "-c", "-p", &left, &std::process::id().to_string()])
         .output()?;
@@ -92,8 +92,7 @@ pub(super) fn leave_cores(cores: u16) -> io::Result<()> {
     Err(io::Error::other(words))
 }
 
-/// Descriptors that a process needs for so many clients, if that is more than it may have: then both
-/// numbers.
+/// Returns the descriptors that a process needs for its clients, and the limit, if the limit is too low.
 pub(super) fn lacking_files(clients: u32) -> Option<(u64, u64)> {
     let needed = u64::from(clients) + OTHER_FILES;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;

@@ -1,13 +1,13 @@
-//! What a person sees while it lasts: a bar on a terminal, nothing elsewhere.
+//! Progress bars on a terminal; elsewhere nothing is shown.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a bar of time moves.
+/// Time between two moves of a bar that shows time.
 const MOVES_EVERY: Duration = Duration::from_millis(100);
 
-/// A bar for so many steps.
+/// A bar that counts steps.
 #[derive(Debug)]
 pub(super) struct Progress(ProgressBar);
 
@@ -30,7 +30,7 @@ impl Drop for Progress {
     }
 }
 
-/// Waits, and shows how much is left.
+/// Waits until a moment, and shows how much is left.
 pub(super) async fn wait(what: &'static str, until: Instant) {
     let whole = until.saturating_duration_since(Instant::now());
     let bar = ProgressBar::new(whole.as_millis().try_into().unwrap_or(u64::MAX));

@@ -1,4 +1,4 @@
-//! What a benchmark tells at its end: a table for people, or one line of JSON.
+//! The report of a benchmark: a table for people, or one line of JSON.
 
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-/// Results in the order in which they are told.
+/// Results, in the order in which they are printed.
 #[derive(Debug)]
 pub(super) struct Report {
     name: &'static str,
@@ -30,12 +30,12 @@ impl Report {
         }
     }
 
-    /// A whole number.
+    /// Adds a whole number.
     pub(super) fn count(&mut self, key: &'static str, label: &'static str, count: u64) {
         self.add(key, label, count.into(), grouped(count));
     }
 
-    /// A number that is told with so many decimal places; nothing if it could not be measured.
+    /// Adds a number with `places` decimal places, or "unknown" if it could not be measured.
     pub(super) fn number(
         &mut self,
         key: &'static str,
@@ -52,7 +52,7 @@ impl Report {
         self.add(key, label, json!(rounded), shown);
     }
 
-    /// A ratio, with the interval in which it lies.
+    /// Adds a ratio, with the interval in which it lies.
     pub(super) fn ratio(
         &mut self,
         key: &'static str,
@@ -71,7 +71,7 @@ impl Report {
         self.add(key, label, text.into(), text.to_owned());
     }
 
-    /// How long something took, in so many cases, in the unit of the histogram: microseconds.
+    /// Adds a distribution of times, in the unit of the histogram: microseconds.
     pub(super) fn spread(
         &mut self,
         key: &'static str,
@@ -135,7 +135,7 @@ impl Report {
     }
 }
 
-/// A histogram of microseconds up to ten minutes, to three digits.
+/// Returns a histogram of microseconds up to ten minutes, with three digits of precision.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are in order")
 }
@@ -149,7 +149,7 @@ fn rounded(number: f64, places: usize) -> f64 {
     (number * scale).round() / scale
 }
 
-/// With a comma after each three digits.
+/// Writes a number with commas between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

@@ -1,16 +1,16 @@
-//! Every way a connection ends, with its number and its words.
+//! All ways in which a connection ends, with their codes and reasons.
 
 use std::sync::Arc;
 
 use super::command::FrameError;
 
-/// The longest words of a close, in bytes: what a control frame of a WebSocket has room for.
+/// Maximum length of a close reason, in bytes: the space in a WebSocket control frame.
 const REASON_BYTES_MAX: usize = 123;
 
-/// The numbers that a game's server may choose from; those below belong to the WebSocket protocol.
+/// The codes that a game's server may choose; those below belong to the WebSocket protocol.
 const CODES: std::ops::RangeInclusive<u16> = 3000..=4999;
 
-/// A close in the words of a game's server.
+/// A close code and reason from a game's server.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Dismissal {
     code: u16,
@@ -18,9 +18,10 @@ pub struct Dismissal {
 }
 
 impl Dismissal {
-    /// # Errors
-    /// With what is wrong, for people: the code is none of 3000 to 4999, or the words are none, too many, more than one
-    /// line, or JSON, which client libraries would take for advice in an old form.
+    /// Checks the code and the reason.
+    ///
+    /// # Errors Describes the mistake, for people: the code is not in 3000 to 4999, or the reason is empty, too long,
+    /// more than one line, or JSON, which client libraries would read as advice in an old format.
     pub fn new(code: u16, reason: &str) -> Result<Dismissal, String> {
         if !CODES.contains(&code) {
             let (least, most) = (CODES.start(), CODES.end());
@@ -40,58 +41,58 @@ impl Dismissal {
     }
 }
 
-/// Why a socket is closed. 3500–3999 and 4500–4999 are terminal for the client; after the others it
-/// comes back by itself.
+/// The reason why a socket is closed. 3500–3999 and 4500–4999 are terminal for the client; after the others it comes
+/// back by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Close {
     /// The frame breaks the WebSocket protocol.
     ProtocolError,
     /// A text frame is not UTF-8.
     NotUtf8,
-    /// More fragments or control frames than any client needs, or a message that is never finished.
+    /// More fragments or control frames than any client needs, or a message without end.
     PolicyViolation,
     /// A message is larger than `client.message_max`.
     MessageTooBig,
-    /// The daemon stops: come back in a moment.
+    /// The daemon stops: the client comes back in a moment.
     Shutdown,
-    /// Something in the hub failed: come back.
+    /// Something in the hub failed: the client comes back.
     Internal,
-    /// The time of the token is over, and no new one was brought: come back with one.
+    /// The connection's token has expired and was not renewed: the client comes back with a new one.
     Expired,
-    /// The same of a subscription that the hub had made for the client.
+    /// The same for a subscription that the hub made for the client.
     SubscriptionExpired,
-    /// The client reads slower than its rooms speak. The seat stays.
+    /// The client reads more slowly than its rooms publish. The seat is kept.
     Slow,
-    /// A subscription that the hub had made for the client is lost: come back.
+    /// A subscription that the hub made for the client is lost: the client comes back.
     InsufficientState,
-    /// The session's actor is gone: come back.
+    /// The session's actor is gone: the client comes back.
     ForceReconnect,
     /// No answer to a ping.
     NoPong,
-    /// The client goes on sending although it is told that it sends too much.
+    /// The client keeps exceeding its rate limit, although it receives errors for that.
     TooManyRequests,
     InvalidToken,
     /// A command out of order, or no token where guests are not admitted.
     BadRequest,
-    /// A frame that cannot be read, with what is wrong in it.
+    /// A frame that cannot be read, with the error.
     Unreadable(Arc<str>),
     /// Not connected within `client.connect_timeout`.
     Stale,
     /// The hub would subscribe the client to more channels than `client.channels_max`.
     ChannelLimit,
-    /// The command is one that this hub does not serve.
+    /// A command that this hub does not serve.
     NotAvailable,
     SessionEnded,
-    /// A newer connection of the session took over.
+    /// Replaced by a newer connection of the session.
     Replaced,
-    /// A game's server wants the client gone, and says nothing more.
+    /// A game's server disconnects the client, without a code of its own.
     ForceDisconnect,
-    /// The same, in the words of the game's server.
+    /// A game's server disconnects the client, with a code and a reason of its own.
     Dismissed(Arc<Dismissal>),
 }
 
 impl Close {
-    /// 3501 for a frame that cannot be read.
+    /// Returns 3501 for a frame that cannot be read.
     pub fn unreadable(error: &FrameError) -> Close {
         let mut reason = match error {
             FrameError::Malformed(wrong) => format!("bad request: {wrong}"),
@@ -134,7 +135,7 @@ impl Close {
         }
     }
 
-    /// How it is counted.
+    /// Returns the label in metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Close::ProtocolError => "protocol_error",
@@ -161,7 +162,7 @@ impl Close {
         }
     }
 
-    /// Plain words: a client library reads JSON here as an old form of advice.
+    /// Returns the reason, never as JSON: a client library would read that as advice in an old format.
     pub fn reason(&self) -> &str {
         match self {
             Close::ProtocolError => "protocol error",

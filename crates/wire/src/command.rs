@@ -1,10 +1,10 @@
-//! What a client may ask.
+//! Commands of a client.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// Commands in one frame. A client library sends its connect and all its subscribes in one frame,
+/// Maximum number of commands in one frame. A client library sends its connect and all its subscribes in one frame,
 /// and a connection has at most a few hundred channels; the message size bounds it anyway.
 pub const COMMANDS_PER_FRAME_MAX: usize = 1024;
 
@@ -37,7 +37,7 @@ pub enum Request {
 pub struct ConnectRequest {
     pub token: String,
     pub data: Option<Bytes>,
-    /// Where the client stands in channels that the hub subscribes it to by itself.
+    /// The client's positions in channels to which the hub subscribes it by itself.
     pub subs: BTreeMap<String, Position>,
 }
 
@@ -46,23 +46,23 @@ pub struct SubscribeRequest {
     pub channel: String,
     /// A subscription token; empty without one.
     pub token: String,
-    /// Where the client stands, if it wants what it missed.
+    /// The client's position, if it asks for missed publications.
     pub recover: Option<Position>,
-    /// The delta format that the client offers to read; empty for none.
+    /// The delta format that the client can read; empty if it asks for none.
     pub delta: String,
-    /// Whether the client wants to hear only some tags.
+    /// True if the client asks for some tags only.
     pub has_filter: bool,
-    /// Features, a bit each.
+    /// Feature flags, one bit each.
     pub flag: i64,
-    /// 0: a stream. The others are maps and polls, which this hub does not serve.
+    /// 0 is a stream. The other types are maps and polls, which this hub does not serve.
     pub sort: i32,
 }
 
-/// In [`SubscribeRequest::flag`]: refuse the subscription when it cannot be recovered.
+/// The bit of [`SubscribeRequest::flag`] that refuses a subscription without recovery.
 const FLAG_REJECT_UNRECOVERED: i64 = 2;
 
 impl SubscribeRequest {
-    /// A plain subscription to a channel.
+    /// Returns a plain subscription to a channel.
     pub fn to(channel: impl Into<String>) -> SubscribeRequest {
         SubscribeRequest {
             channel: channel.into(),
@@ -75,13 +75,13 @@ impl SubscribeRequest {
         }
     }
 
-    /// Whether to answer error 112 instead of subscribing when the position cannot be recovered.
+    /// Returns true if a position that cannot be recovered is answered with error 112 and no subscription.
     pub fn is_recovery_required(&self) -> bool {
         self.flag & FLAG_REJECT_UNRECOVERED != 0
     }
 }
 
-/// A place in a stream. An empty epoch means any.
+/// A position in a stream. An empty epoch matches any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     pub epoch: String,
@@ -91,13 +91,13 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryRequest {
     pub channel: String,
-    /// 0: only the position. Negative: all, up to the hub's limit.
+    /// 0: only the position. Negative: everything, up to the hub's limit.
     pub limit: i32,
     pub since: Option<Position>,
     pub is_reverse: bool,
 }
 
-/// Why a frame could not be read. The connection ends with 3501.
+/// The reason why a frame could not be read. The connection ends with 3501.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("the frame is empty")]
@@ -112,13 +112,13 @@ pub enum FrameError {
     NoMethod,
 }
 
-/// The payload of a publication that has none.
+/// Returns the payload of a publication that has none.
 pub(super) fn null() -> Bytes {
     Bytes::from_static(b"null")
 }
 
 impl Command {
-    /// A command, or a pong if there is nothing in it.
+    /// Makes a command, or a pong if it is empty.
     pub(super) fn new(id: u32, request: Option<Request>) -> Result<Command, FrameError> {
         let is_idle = id == 0;
         let request = match request {

@@ -1,14 +1,14 @@
-//! The two encodings of a socket, and what is encoded once for all who share one.
+//! The two encodings of a socket, and frames that are encoded once for many clients.
 
 use bytes::Bytes;
 
 use super::command::{Command, FrameError};
 use super::{json, protobuf};
 
-/// A whole reply, ready for a socket, shared by all who hear it.
+/// A whole reply, ready for a socket, shared by all its receivers.
 pub type Frame = Bytes;
 
-/// How a client and the hub write to each other, chosen at the upgrade.
+/// The encoding of both directions, chosen at the upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// Text frames, one object a line.
@@ -19,10 +19,10 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Reads all commands of a frame.
+    /// Decodes all commands of a frame.
     ///
     /// # Errors
-    /// The connection is to be closed with 3501: nothing of the frame may be carried out.
+    /// If a command is invalid: close the connection with 3501, and carry out nothing of the frame.
     pub fn decode(self, frame: &[u8]) -> Result<Vec<Command>, FrameError> {
         match self {
             Encoding::Json => json::decode(frame),
@@ -30,7 +30,7 @@ impl Encoding {
         }
     }
 
-    /// The frame that asks a client whether it is there: an empty reply.
+    /// Returns the frame that checks if a client is alive: an empty reply.
     pub fn ping(self) -> Frame {
         match self {
             Encoding::Json => Bytes::from_static(b"{}"),
@@ -39,7 +39,7 @@ impl Encoding {
     }
 }
 
-/// What many hear: encoded at most once in each encoding, and only in those that somebody listens in.
+/// A message for many receivers: encoded at most once per encoding, and only in those that a receiver uses.
 #[derive(Debug)]
 pub struct Shared<F> {
     encode: F,

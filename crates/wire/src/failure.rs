@@ -1,4 +1,4 @@
-//! Errors in replies: the protocol's own and the hub's refusals, in one shape.
+//! Errors in replies: the protocol's own and the hub's refusals, in one form.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -54,20 +54,20 @@ impl ErrorCode {
     }
 }
 
-/// `error` in a reply.
+/// The `error` of a reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     pub code: u32,
     pub message: Cow<'static, str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub temporary: bool,
-    /// In seconds. The protocol has no place for it but JSON does: clients that know it need not guess.
+    /// In seconds. The protocol has no such field, but JSON allows it: clients that know it need not guess.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
     pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// A bad request that says what was wrong.
+    /// Returns a bad request that describes the mistake.
     pub fn bad_request(detail: impl std::fmt::Display) -> Failure {
         Failure {
             code: ErrorCode::BadRequest.number(),
@@ -90,7 +90,7 @@ impl From<ErrorCode> for Failure {
 }
 
 impl From<Refusal> for Failure {
-    /// The message is the name; where only the detail tells what to mend, it follows the name.
+    /// Uses the name as the message. If only the detail shows the mistake, it follows the name.
     fn from(refusal: Refusal) -> Failure {
         let name = refusal.reason.name();
         let message = match refusal.reason == Reason::BadRequest {
@@ -106,7 +106,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// To the millisecond: whole seconds would bring those back together who are to come one by one.
+/// Writes seconds with milliseconds: whole seconds would bring clients back together that should come one by one.
 fn seconds<S: Serializer>(after: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
     let milliseconds = after.unwrap_or_default().as_millis();
     to.serialize_f64(milliseconds as f64 / 1_000.0)

@@ -1,4 +1,4 @@
-//! How commands are read from a JSON frame.
+//! Commands from JSON frames.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::command::{
 };
 use crate::api::whole::Whole;
 
-/// Reads all commands of a JSON frame.
+/// Decodes all commands of a JSON frame.
 pub(super) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     let mut commands = Vec::new();
     for raw in serde_json::Deserializer::from_slice(frame).into_iter::<RawCommand>() {
@@ -29,10 +29,10 @@ pub(super) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     Ok(commands)
 }
 
-/// Checks that a payload is JSON, and takes raw line feeds out of it.
+/// Checks that a payload is JSON, and removes raw line feeds.
 ///
 /// # Errors
-/// It is no JSON.
+/// If it is not JSON.
 pub fn one_line(payload: Bytes) -> Result<Bytes, serde_json::Error> {
     let raw: &RawValue = serde_json::from_slice(&payload)?;
     Ok(if raw.get().contains('\n') {
@@ -42,8 +42,8 @@ pub fn one_line(payload: Bytes) -> Result<Bytes, serde_json::Error> {
     })
 }
 
-/// A payload on its way out: copied from the read buffer, without raw line feeds, which would end a
-/// reply in the middle. In valid JSON they can only be white space.
+/// Copies a payload out of the read buffer, without raw line feeds, which would split a reply. In valid JSON they can
+/// only be white space.
 fn payload(raw: &RawValue) -> Bytes {
     let text = raw.get();
     if text.contains('\n') {
@@ -73,7 +73,7 @@ struct RawCommand<'a> {
     sub_refresh: Option<RawSubRefresh>,
 }
 
-/// An object whose content does not matter here.
+/// An object whose content is ignored.
 #[derive(Deserialize)]
 struct Ignored {}
 
@@ -143,7 +143,7 @@ struct RawRpc<'a> {
 }
 
 impl RawCommand<'_> {
-    /// The first method present wins.
+    /// Returns the first method that is present.
     fn into_request(self) -> Option<Request> {
         let channel = |raw: RawChannel| raw.channel.unwrap_or_default();
         None.or_else(|| self.connect.map(RawConnect::into_request))
@@ -374,7 +374,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
-            // Only that it returns: most byte strings are refused, some few are commands.
+            // Checks only that it returns: most byte strings are refused, a few are commands.
             let _ = decode(&bytes);
         }
     }

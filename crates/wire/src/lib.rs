@@ -1,9 +1,10 @@
-//! What travels on a socket, as values, with the ids and moments in it. Nothing here performs IO, and no actor is known.
-//! The daemon and its load generator share it.
+//! The messages on a socket as values, with their ids and times. Nothing here performs IO or knows an actor. The
+//! daemon and its load generator share this crate.
 //!
-//! A client sends commands, each with an id; the hub answers each with a reply of that id, and sends
-//! pushes whenever a room speaks. The protocol is the Centrifuge client protocol v2, in JSON or in
-//! Protobuf: a frame holds one or more messages.
+//! A client sends commands, each with an id. The hub answers a command with a reply of that id, and sends pushes when
+//! a room publishes. The protocol is the [Centrifuge client protocol
+//! v2](https://centrifugal.dev/docs/transports/client_protocol), in JSON or in Protobuf: a frame holds one or more
+//! messages.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 

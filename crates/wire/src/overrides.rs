@@ -1,19 +1,19 @@
-//! What holds for one subscription in place of what its kind says.
+//! Settings for one subscription that override those of the kind.
 
 use serde::{Deserialize, Deserializer};
 
-/// Switches that a token or a game's server sets for one subscriber; what is not set is as the kind has it.
+/// Switches that a token or a game's server sets for one subscriber; the kind decides those that are not set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Whether others are shown it when they ask who is there.
+    /// The subscriber appears in presence.
     pub presence: Option<bool>,
-    /// Whether others are told that it comes and goes.
+    /// Others are notified when the subscriber joins and leaves.
     pub join_leave: Option<bool>,
-    /// Whether it may ask for what it has missed.
+    /// The subscriber may recover missed publications.
     pub force_recovery: Option<bool>,
-    /// Whether it is told its place in the stream.
+    /// The subscriber receives its position in the stream.
     pub force_positioning: Option<bool>,
-    /// Whether it is told who comes and goes.
+    /// The subscriber is notified when others join and leave.
     pub force_push_join_leave: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! A result that is encoded once and told to many: only the number of the command is each asker's own.
+//! A result that is encoded once for many replies; only the id of the command differs.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,10 +9,10 @@ use super::protobuf;
 use super::publication::field;
 use super::reply::{CommandResult, PresenceResult};
 
-/// The field of a Protobuf reply that presence stands in, as in `client.proto`.
+/// The field number of presence in a Protobuf reply, as in `client.proto`.
 const PRESENCE_TAG: u32 = 9;
 
-/// Who is present, encoded.
+/// The encoded presence.
 #[derive(Debug, Clone)]
 pub struct PreparedPresence {
     encoding: Encoding,
@@ -36,12 +36,12 @@ impl PreparedPresence {
         PreparedPresence { encoding, body }
     }
 
-    /// Its bytes, without those of the reply around it.
+    /// Returns its size in bytes, without the reply around it.
     pub fn weight(&self) -> usize {
         self.body.len()
     }
 
-    /// The reply to the command `id`.
+    /// Returns the reply to the command `id`.
     pub fn reply(&self, id: u32) -> Frame {
         match self.encoding {
             Encoding::Json => {

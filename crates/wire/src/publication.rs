@@ -1,4 +1,4 @@
-//! One message of a room's stream, and who said it.
+//! A publication in a room's stream, and its publisher.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -9,60 +9,60 @@ use serde_json::value::RawValue;
 
 use crate::time::HubTime;
 
-/// Who somebody is, as other members see it.
+/// The identity of a member, as other members see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClientInfo {
     pub user: Arc<str>,
     /// The connection's id.
     pub client: Arc<str>,
-    /// What the login says of the connection: its name at least.
+    /// Connection info from the login: the name at least.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub conn_info: Option<Arc<RawValue>>,
-    /// Where the member sits, or what its subscription token says; absent for other spectators.
+    /// The member's seat, or the info from its subscription token; absent for other spectators.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub chan_info: Option<Arc<RawValue>>,
 }
 
-/// What a publication is marked with.
+/// The tags of a publication.
 pub type Tags = BTreeMap<String, String>;
 
-/// How the hub marks its own news.
+/// Returns the tags of the hub's own events.
 pub fn hub_tags() -> Arc<Tags> {
     static TAGS: LazyLock<Arc<Tags>> =
         LazyLock::new(|| Arc::new(Tags::from([("from".to_owned(), "hub".to_owned())])));
     Arc::clone(&TAGS)
 }
 
-/// `value` as the JSON text that goes into replies.
+/// Returns `value` as JSON text for replies.
 ///
 /// # Panics
-/// If `value` has keys that are no text; nothing in this crate has.
+/// If `value` has keys that are not text; nothing in this crate has.
 pub fn raw_json<T: Serialize>(value: &T) -> Arc<RawValue> {
     serde_json::value::to_raw_value(value)
-        .expect("what the hub tells has text keys only")
+        .expect("the hub's own messages have text keys only")
         .into()
 }
 
-/// One message of a room's stream.
+/// One message in a room's stream.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// 0 where the room keeps no history.
+    /// 0 if the room keeps no history.
     pub offset: u64,
     /// Valid JSON without raw line feeds.
     pub data: Bytes,
-    /// The publisher; none for the hub's own news, and for what the server API publishes.
+    /// The publisher; `None` for the hub's own events and for the server API.
     pub info: Option<Arc<ClientInfo>>,
     pub tags: Option<Arc<Tags>>,
-    /// When the room took it: in hub time as it is kept, by the wall clock as it is sent.
+    /// When the room accepted it: in hub time while stored, by the wall clock when sent.
     pub time: HubTime,
 }
 
-/// What a publication weighs beside its payload; a rough measure, so that a history of empty messages is bounded as
+/// Weight of a publication besides its payload: a rough measure, so that a history of empty messages is bounded as
 /// well.
 const OVERHEAD_BYTES: usize = 128;
 
 impl Publication {
-    /// About what it takes in memory, and on its way to a client, in bytes.
+    /// Returns the approximate size in memory, and on its way to a client, in bytes.
     pub fn weight(&self) -> usize {
         let info = self.info.as_deref().map_or(0, |info| {
             let raw = [&info.conn_info, &info.chan_info].into_iter().flatten();
@@ -73,7 +73,7 @@ impl Publication {
         self.data.len() + info + tags + OVERHEAD_BYTES
     }
 
-    /// Appends the publication as a JSON object. The payload goes as it came, unparsed: it was read when it came.
+    /// Appends the publication as a JSON object. The payload is copied unparsed: it was checked on arrival.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"data\":");
         out.extend_from_slice(&self.data);
@@ -100,7 +100,7 @@ impl Serialize for Publication {
     }
 }
 
-/// Appends a name, as it stands in the object, and a value.
+/// Appends a name, as it is written in the object, and a value.
 pub(super) fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
     out.extend_from_slice(name.as_bytes());
     serde_json::to_writer(out, value).expect("replies have text keys only");

@@ -1,4 +1,4 @@
-//! What the hub tells a client unasked.
+//! Pushes: messages of the hub that are not replies.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub enum Push<'a> {
     Leave {
         info: &'a ClientInfo,
     },
-    /// The client hears the channel no more; from 2500 on it subscribes again at once.
+    /// The client is no longer subscribed; from 2500 on it subscribes again at once.
     Unsubscribe {
         code: u32,
         reason: &'static str,
@@ -29,9 +29,9 @@ pub enum Push<'a> {
     Message {
         data: &'a RawValue,
     },
-    /// The hub has subscribed the client; never with publications.
+    /// The hub has subscribed the client; never contains publications.
     Subscribe(&'a SubscribeResult),
-    /// The connection's expiry has been moved by the game's server.
+    /// The game's server has changed the connection's expiry.
     Refresh {
         #[serde(skip_serializing_if = "is_zero")]
         expires: bool,
@@ -41,7 +41,7 @@ pub enum Push<'a> {
     },
 }
 
-/// The frame of a push; `channel` is empty where it belongs to none.
+/// Encodes a push; `channel` is empty if it belongs to none.
 pub fn push(encoding: Encoding, channel: &str, push: &Push<'_>) -> Frame {
     match encoding {
         Encoding::Json => json(channel, push),
@@ -73,7 +73,7 @@ fn json(channel: &str, push: &Push<'_>) -> Frame {
     Bytes::from(out)
 }
 
-/// About what a frame needs: a publication is encoded once for a whole room, and not moved while it grows.
+/// Returns the approximate size of a frame, so that its buffer does not grow: it is encoded once for a whole room.
 fn capacity(channel: &str, push: &Push<'_>) -> usize {
     const AROUND: usize = 320;
     match push {

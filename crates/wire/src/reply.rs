@@ -1,4 +1,4 @@
-//! What a client is answered.
+//! Replies: a result or an error for a command.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::failure::Failure;
 use super::protobuf;
 use super::publication::{ClientInfo, Publication, field};
 
-/// The result of a command, as it is told in either encoding.
+/// The result of a command, in either encoding.
 pub trait CommandResult: Serialize {
-    /// The field of the reply that it stands in: named like its command.
+    /// Its field in the reply, which is named like the command.
     const FIELD: &'static str;
 
     /// Puts it into its field of a Protobuf reply.
@@ -24,13 +24,13 @@ pub trait CommandResult: Serialize {
 pub struct ConnectResult<'a, D: Serialize> {
     pub client: &'a str,
     pub version: &'static str,
-    /// Whether the client has to refresh its connection within `ttl` seconds.
+    /// True if the client has to refresh its connection within `ttl` seconds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub expires: bool,
     #[serde(skip_serializing_if = "is_zero")]
     pub ttl: u32,
     pub data: D,
-    /// What the hub has subscribed the client to, by channel.
+    /// The client's subscriptions that the hub made, by channel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subs: BTreeMap<Arc<str>, SubscribeResult>,
     /// Whole seconds.
@@ -42,7 +42,7 @@ pub struct ConnectResult<'a, D: Serialize> {
 
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SubscribeResult {
-    /// Whether the client has to refresh its subscription within `ttl` seconds.
+    /// True if the client has to refresh its subscription within `ttl` seconds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub expires: bool,
     #[serde(skip_serializing_if = "is_zero")]
@@ -97,7 +97,7 @@ pub struct RpcResult<D: Serialize> {
     pub data: D,
 }
 
-/// What an rpc answers that has nothing to say.
+/// The data of an rpc that returns nothing.
 #[derive(Debug, Serialize)]
 pub struct Empty {}
 
@@ -119,7 +119,7 @@ pub struct SubRefreshResult {
     pub ttl: u32,
 }
 
-/// A reply with a result.
+/// Encodes a reply with a result.
 pub fn result<R: CommandResult>(encoding: Encoding, id: u32, result: &R) -> Frame {
     match encoding {
         Encoding::Json => json(id, R::FIELD, result),
@@ -134,7 +134,7 @@ pub fn result<R: CommandResult>(encoding: Encoding, id: u32, result: &R) -> Fram
     }
 }
 
-/// A reply with an error instead of a result.
+/// Encodes a reply with an error in place of a result.
 pub fn failure(encoding: Encoding, id: u32, failure: &Failure) -> Frame {
     match encoding {
         Encoding::Json => json(id, "error", failure),

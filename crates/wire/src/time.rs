@@ -1,4 +1,4 @@
-//! Moments as values: in hub time, which stored rows use, and by the wall clock, which others read.
+//! Moments as values: in hub time for stored rows, and by the wall clock for readers outside.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 pub struct HubTime(pub i64);
 
 impl HubTime {
-    /// What is left until this moment; nothing if it has passed.
+    /// Returns the time left until this moment; zero if it has passed.
     pub fn since(self, earlier: HubTime) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -38,21 +38,21 @@ impl WallTime {
         WallTime(self.0.saturating_add(millis(duration)))
     }
 
-    /// RFC 3339 in UTC, to the millisecond.
+    /// Writes RFC 3339 in UTC, to the millisecond.
     pub fn to_rfc3339(self) -> String {
         DateTime::from_timestamp_millis(self.0)
             .unwrap_or_default()
             .to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 
-    /// Reads back what [`WallTime::to_rfc3339`] wrote.
+    /// Reads the form of [`WallTime::to_rfc3339`].
     pub fn from_rfc3339(text: &str) -> Option<WallTime> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         Some(WallTime(time.timestamp_millis()))
     }
 }
 
-/// A duration as whole milliseconds, at most 292 million years.
+/// Returns a duration in whole milliseconds, at most 292 million years.
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

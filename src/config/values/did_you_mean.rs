@@ -1,11 +1,12 @@
-//! Finds the key that somebody meant.
+//! Suggests a key for a misspelt one.
 
-/// The candidate that differs least from `text`, if it differs by little enough to be a slip.
+/// Returns the candidate nearest to `text` by [edit distance](https://en.wikipedia.org/wiki/Levenshtein_distance), if
+/// it is near enough for a typo.
 pub(crate) fn nearest<'a>(
     text: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // One slip in three letters is still recognisable; beyond four it would be a guess.
+    // One typo in three letters is still recognisable; beyond four it would be a guess.
     let slips_max = (text.chars().count() / 3).min(4);
     candidates
         .map(|candidate| (distance(text, candidate), candidate))
@@ -14,7 +15,7 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, remove or replace to get from one text to the other.
+/// Returns how many letters to insert, remove or replace to get from one text to the other.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

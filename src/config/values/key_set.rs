@@ -1,10 +1,10 @@
-//! Where the key set of the game's own login is fetched from.
+//! The place of the key set for the game's own login.
 
 use std::path::PathBuf;
 
 use http::Uri;
 
-/// A file or an address.
+/// A file or a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySetSource {
     File(PathBuf),
@@ -15,7 +15,7 @@ impl KeySetSource {
     pub(crate) const ALLOWED: &'static str = "an address beginning with \"https://\", \"http://\" or \
         \"file:///\", or a path beginning with \"/\" or \"./\"";
 
-    /// Reads what the configuration says; none if it is neither.
+    /// Parses a setting; `None` if it is neither.
     pub(crate) fn parse(text: &str) -> Option<KeySetSource> {
         if let Some(path) = text.strip_prefix("file://") {
             return path.starts_with('/').then(|| KeySetSource::file(path));

@@ -1,4 +1,4 @@
-//! Values of settings as types: how each is read, shown and refused.
+//! Types of values in the configuration: how each is parsed, shown and refused.
 
 pub(crate) mod did_you_mean;
 pub(crate) mod key_set;

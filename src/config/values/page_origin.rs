@@ -1,4 +1,4 @@
-//! Where a web page comes from, as its browser states it in the header `Origin`: one reading for the configuration
+//! The origin of a web page, as its browser states it in the header `Origin`: parsed in one way for the configuration
 //! and for requests.
 
 /// The origin of a page.
@@ -6,20 +6,20 @@
 pub(crate) enum PageOrigin {
     /// `null`: a frame in a sandbox, or a page from a file.
     Opaque,
-    /// Scheme, host and port. The host is empty where pages come from files (`file://`).
+    /// Scheme, host and port. The host is empty for pages from files (`file://`).
     Place {
         scheme: String,
         host: String,
-        /// The usual one of the scheme where none is written; none where the scheme has no usual one.
+        /// The default port of the scheme if none is written; `None` if the scheme has no default.
         port: Option<u16>,
     },
 }
 
-/// The ports that a browser leaves out.
+/// The default ports, which browsers leave out.
 const USUAL_PORTS: [(&str, u16); 4] = [("http", 80), ("ws", 80), ("https", 443), ("wss", 443)];
 
 impl PageOrigin {
-    /// Reads `null` or `scheme://host[:port]` without regard to case; a slash behind it is passed over.
+    /// Parses `null` or `scheme://host[:port]` in any case; a final slash is ignored.
     pub(crate) fn parse(text: &str) -> Option<PageOrigin> {
         if text == "null" {
             return Some(PageOrigin::Opaque);
@@ -41,7 +41,7 @@ impl PageOrigin {
         })
     }
 
-    /// The host, without a port. None where the origin has none.
+    /// Returns the host without a port, if the origin has one.
     pub(crate) fn host(&self) -> Option<&str> {
         match self {
             PageOrigin::Opaque => None,
@@ -49,7 +49,7 @@ impl PageOrigin {
         }
     }
 
-    /// The scheme. None where the origin has none.
+    /// Returns the scheme, if the origin has one.
     pub(crate) fn scheme(&self) -> Option<&str> {
         match self {
             PageOrigin::Opaque => None,
@@ -58,15 +58,15 @@ impl PageOrigin {
     }
 }
 
-/// RFC 3986, 3.1.
+/// Checks a scheme as in [RFC 3986, 3.1](https://www.rfc-editor.org/rfc/rfc3986#section-3.1).
 fn is_scheme(text: &str) -> bool {
     let is_further = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     text.bytes().all(is_further) && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
 }
 
-/// Splits `host[:port]`. A host is in ASCII, as browsers send it: a name in other letters is written `xn--..`.
+/// Splits `host[:port]`. A host is in ASCII, as browsers send it: other letters are written as `xn--..`.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    // Behind the bracket that ends an IPv6 address, if there is one.
+    // After the bracket that ends an IPv6 address, if there is one.
     let from = authority.rfind(']').unwrap_or(0);
     let (host, port) = match authority[from..].rfind(':') {
         Some(at) => (

@@ -1,22 +1,21 @@
-//! A public key of the game's own login: which algorithms it may check, and whether it is of any use.
+//! A public key of the game's own login: its algorithms, and a check that it is usable.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 
-/// Shorter RSA keys are within reach of an attacker, and the library refuses their signatures.
+/// Shorter RSA keys can be broken, and the library refuses their signatures.
 const RSA_BITS_MIN: usize = 2048;
 
-/// A key that checks signatures, with the algorithms that it may be used for: the key says which, never
-/// a token.
+/// A key that verifies signatures, with its algorithms: the key decides them, never a token.
 #[derive(Debug, Clone)]
 pub struct PublicKey {
     pub key: DecodingKey,
     pub algorithms: &'static [Algorithm],
 }
 
-/// Why a key is of no use. Says nothing of the key itself: it may be a private one.
+/// The reason why a key is unusable. Contains nothing of the key itself: it may be a private one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
     #[error("is a private key; give its public half, as `openssl pkey -pubout` prints it")]
@@ -44,7 +43,7 @@ impl PublicKey {
             return Err(PublicKeyError::Unreadable);
         }
         let pem = pem.trim().as_bytes();
-        // The first two refuse keys of another type; as RSA, any key would be read.
+        // The first two parsers refuse keys of another type; the parser for RSA accepts any key.
         DecodingKey::from_ec_pem(pem)
             .or_else(|_| DecodingKey::from_ed_pem(pem))
             .or_else(|_| DecodingKey::from_rsa_pem(pem))
@@ -52,7 +51,7 @@ impl PublicKey {
             .and_then(PublicKey::checked)
     }
 
-    /// Reads one key of a key set. Symmetric keys are refused: a set is public.
+    /// Reads one key of a key set. Symmetric keys are refused, because a set is public.
     pub fn from_jwk(jwk: &Jwk) -> Result<PublicKey, PublicKeyError> {
         let is_symmetric = matches!(&jwk.algorithm, AlgorithmParameters::OctetKey(_));
         let is_for_exchange = matches!(&jwk.algorithm, AlgorithmParameters::OctetKeyPair(pair)
@@ -65,7 +64,7 @@ impl PublicKey {
     }
 
     fn checked(key: DecodingKey) -> Result<PublicKey, PublicKeyError> {
-        // Takes the key apart, which fails for what is none of its family.
+        // Takes the key apart, which fails if it is not of its family.
         let parts = Jwk::from_decoding_key(&key, None).map_err(|_| PublicKeyError::Type)?;
         let algorithms: &[Algorithm] = match (key.family(), parts.algorithm) {
             (AlgorithmFamily::Rsa, AlgorithmParameters::RSA(rsa)) => {
@@ -90,7 +89,7 @@ impl PublicKey {
     }
 }
 
-/// The bits of a number in base64url.
+/// Returns the number of bits in a number in base64url.
 fn bits(number: &str) -> Option<usize> {
     let bytes = URL_SAFE_NO_PAD.decode(number).ok()?;
     let first = bytes.iter().position(|byte| *byte != 0)?;

@@ -1,17 +1,17 @@
-//! Shows an address of a database without what would open it.
+//! Shows a database URL without its secrets.
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// Stands where a secret was.
+/// The text in place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// The database's address without its password, for people and logs.
+/// Returns the URL of the database without its password, for people and logs.
 pub fn shown_database_url(url: &SecretString) -> String {
     let url = url.expose_secret();
     let Some((scheme, rest)) = url.split_once("://") else {
         return REDACTED.to_owned();
     };
-    // The last `@` of all: a password may hold any character, and hiding too much does no harm.
+    // The last `@` of all: a password may contain any character, and hiding too much does no harm.
     let rest = match rest.rsplit_once('@') {
         Some((login, place)) => match login.split_once(':') {
             Some((user, _)) => format!("{user}:{REDACTED}@{place}"),

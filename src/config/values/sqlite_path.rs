@@ -1,4 +1,4 @@
-//! The path of a SQLite database inside an address: written and read by one rule.
+//! The path of a SQLite database in a URL, written and read by one rule.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
-/// What would end the path or change its meaning, besides all that is not ASCII.
+/// Characters that would end the path or change its meaning. Everything outside ASCII is escaped as well.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b':');
 
-/// Writes a path for the use inside an address.
+/// Escapes a path for use in a URL.
 pub(crate) fn in_url(path: &Path) -> String {
     percent_encode(path.as_os_str().as_bytes(), ESCAPED).to_string()
 }
 
-/// Reads the path out of a `sqlite://` address. None if it is no such address, or names no file.
+/// Reads the path in a `sqlite://` URL. `None` if it is another URL, or names no file.
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
     let path = path.split('?').next().unwrap_or(path);
-    // SQLite's own names for a database that vanishes begin with a colon.
+    // SQLite's own names for temporary databases begin with a colon.
     if path.is_empty() || path.starts_with(':') {
         return None;
     }
     let bytes: Vec<u8> = percent_decode_str(path).collect();
-    // No file has such a name.
+    // No file name contains a zero byte.
     let is_name = !bytes.contains(&0);
     is_name.then(|| OsString::from_vec(bytes).into())
 }

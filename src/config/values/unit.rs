@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::value::{Error, StrDeserializer};
 
-/// Sizes count in powers of two, so that 64KiB means the same everywhere.
+/// Sizes are powers of two, so that 64KiB means the same everywhere.
 const SIZES: [(&str, u64); 4] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -21,7 +21,7 @@ const DURATIONS: [(&str, u128); 5] = [
     ("ms", 1),
 ];
 
-/// Reads "25s", "5m" or "1h 30m". A number without a unit is none: it does not say which.
+/// Parses "25s", "5m" or "1h 30m". A number without a unit is refused, because its unit is unclear.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -30,7 +30,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     humantime_serde::deserialize(StrDeserializer::<Error>::new(text)).ok()
 }
 
-/// Reads "64KiB" or a number of bytes.
+/// Parses "64KiB" or a number of bytes.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = SIZES

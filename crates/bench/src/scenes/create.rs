@@ -1,4 +1,4 @@
-//! `bench create`: guests who open a room and take a seat, each in one request and one commit.
+//! `bench create`: guests open a room and take a seat, each with one request and one commit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::process::Process;
 use crate::progress;
 use crate::report::{Report, histogram, micros};
 
-/// More than any answer of the client API.
+/// Limit on an answer's size: more than any answer of the client API.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// What all callers share.
+/// State that all callers share.
 #[derive(Debug)]
 struct Desk {
     address: SocketAddr,
@@ -90,13 +90,13 @@ impl Desk {
         let trouble = self.trouble.lock().clone();
         if created == 0.0 {
             return Err(BenchError::Nothing(
-                trouble.unwrap_or_else(|| "no answer came".to_owned()),
+                trouble.unwrap_or_else(|| "no answer arrived".to_owned()),
             ));
         }
         let seconds = took.as_secs_f64();
         let mut report = Report::new("create");
         report.count("clients", "callers", options.clients.into());
-        report.count("rate", "asked for, a second", options.rate.into());
+        report.count("rate", "requested, a second", options.rate.into());
         report.number("seconds", "measured for, s", Some(seconds), 2);
         report.number(
             "creates_per_second",
@@ -104,20 +104,24 @@ impl Desk {
             Some(created / seconds),
             0,
         );
-        report.spread("delay_us", "from due to answered", &self.delays.lock());
+        report.spread(
+            "delay_us",
+            "from scheduled to answered",
+            &self.delays.lock(),
+        );
         let per_cpu = cpu
             .filter(|cpu| !cpu.is_zero())
             .map(|cpu| created / cpu.as_secs_f64());
         report.number(
             "creates_per_hub_cpu_second",
-            "creates for a second of the hub's CPU",
+            "creates per second of the hub's CPU",
             per_cpu,
             0,
         );
         report.count("refused", "refused", self.refused.load(Ordering::Relaxed));
-        report.count("missed_turns", "turns that nobody took", missed);
+        report.count("missed_turns", "skipped turns", missed);
         if let Some(trouble) = trouble {
-            report.text("trouble", "first trouble", &trouble);
+            report.text("trouble", "first error", &trouble);
         }
         Ok(report)
     }
@@ -144,7 +148,7 @@ impl Desk {
     }
 }
 
-/// One caller, on one connection that is made anew when it breaks.
+/// Runs one caller, on a connection that is opened again when it breaks.
 async fn call(desk: Arc<Desk>, mut turns: Option<mpsc::Receiver<Due>>) {
     let mut line = None;
     loop {
@@ -158,7 +162,7 @@ async fn call(desk: Arc<Desk>, mut turns: Option<mpsc::Receiver<Due>>) {
         let answer = create(&desk, &mut line).await;
         if matches!(answer, Err(ClientError::Line(_))) {
             line = None;
-            // A hub that is gone is not asked as fast as the machine can.
+            // A hub that is gone is not retried as fast as the machine can.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         desk.answered(due, answer);
@@ -204,7 +208,7 @@ async fn dial(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, ClientErr
     let (sender, line) = handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ClientError::Line(std::io::Error::other(error)))?;
-    // Ends with the sender.
+    // The task ends when the sender is dropped.
     tokio::spawn(line);
     Ok(sender)
 }

@@ -1,4 +1,4 @@
-//! `bench idle`: what a connected, seated player who says nothing costs the hub in resident memory.
+//! `bench idle`: the hub's resident memory for each connected, seated player that sends nothing.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::process::Process;
 use crate::progress;
 use crate::report::Report;
 
-/// After the last player is in, and after the last has left: the hub finishes what it is at. Shorter
-/// than the time to the first ping, so that nothing is said meanwhile.
+/// Wait after the last player has connected, and after the last has left, until the hub has finished its work.
+/// Shorter than the time to the first ping, so that no traffic falls into it.
 const SETTLE: Duration = Duration::from_secs(4);
 
 pub(crate) async fn measure(options: &IdleOptions) -> Result<Report, BenchError> {
@@ -46,7 +46,7 @@ pub(crate) async fn measure(options: &IdleOptions) -> Result<Report, BenchError>
     let mut report = Report::new("idle");
     report.count("clients", "players", plan.clients().into());
     report.count("per_room", "in each room", plan.per_room.into());
-    report.number("kib_per_player", "KiB for each player", each, 2);
+    report.number("kib_per_player", "KiB per player", each, 2);
     report.count("cut", "players cut off", cut as u64);
     for (key, label, kib) in [
         ("empty_kib", "hub's memory when empty, KiB", empty),

@@ -1,4 +1,4 @@
-//! `bench rooms` and `bench fanout`: players who talk, and how soon the others hear it.
+//! `bench rooms` and `bench fanout`: players publish, and the delay until all members receive it is measured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ use crate::progress;
 use crate::report::Report;
 use holdfast_wire::Encoding;
 
-/// Few players who talk as fast as they are heard say more than a hub lets them, unless it is told to.
+/// Settings for a hub that is started: players in a closed loop send more than the default limits allow.
 const UNLIMITED: [&str; 3] = [
     "client.messages_per_second=100000",
     "client.bytes_per_second=1GiB",
     "kind.lobby.message_max=64KiB",
 ];
 
-/// How the talk goes.
+/// The load: size and rate of the messages.
 #[derive(Debug)]
 struct Script<'a> {
     talk: &'a TalkOptions,
@@ -33,11 +33,11 @@ struct Script<'a> {
     in_flight: u32,
 }
 
-/// What was measured between two moments.
+/// The measurements between two moments.
 #[derive(Debug)]
 struct Measured {
     counts: [Counts; 2],
-    /// Over all that was ever said.
+    /// Deliveries lost since the start, before and after the measurement as well.
     lost: u64,
     missed_turns: u64,
     silent: u64,
@@ -112,17 +112,22 @@ impl Script<'_> {
         if measured.counts[1].heard == measured.counts[0].heard {
             let why = stage.tally.trouble();
             return Err(BenchError::Nothing(
-                why.unwrap_or_else(|| "no reason is known".to_owned()),
+                why.unwrap_or_else(|| "no message was received".to_owned()),
             ));
         }
         self.tell(hub, &mut report, &measured);
         let delays = stage.tally.delays();
-        report.spread("delay_us", "from due to heard", &delays);
-        // How unevenly the hub serves its rooms: a fair queue has little more than 1 under full load.
+        report.spread("delay_us", "from scheduled to received", &delays);
+        // How unevenly the hub serves its rooms: under full load a fair queue has little more than 1.
         let unevenness = delays.value_at_quantile(0.99) as f64 / delays.mean().max(1.0);
-        report.number("p99_by_mean", "p99 by the mean", Some(unevenness), 2);
+        report.number(
+            "p99_by_mean",
+            "p99 divided by the mean",
+            Some(unevenness),
+            2,
+        );
         if let Some(trouble) = stage.tally.trouble() {
-            report.text("trouble", "first trouble", &trouble);
+            report.text("trouble", "first error", &trouble);
         }
         report.number(
             "hub_resident_kib",
@@ -135,7 +140,7 @@ impl Script<'_> {
         Ok(report)
     }
 
-    /// A task for each player. Gives who takes turns: a member of each room, then the next of each.
+    /// Starts a task for each player. Returns the order of turns: a member of each room, then the next of each.
     fn assemble(
         &self,
         rooms: Vec<Vec<Player>>,
@@ -215,7 +220,7 @@ impl Script<'_> {
         let heard = (after.heard - before.heard) as f64;
         let said = (after.said - before.said) as f64;
         let mode = if self.rate == 0 {
-            "as fast as heard"
+            "as fast as received"
         } else {
             "at set times"
         };
@@ -225,7 +230,7 @@ impl Script<'_> {
             Encoding::Protobuf => "protobuf",
         };
         report.text("protocol", "encoding", protocol);
-        report.count("rate", "asked for, a second", self.rate.into());
+        report.count("rate", "requested, a second", self.rate.into());
         report.count("payload_bytes", "bytes of each", self.talk.payload.into());
         report.number("seconds", "measured for, s", Some(seconds), 2);
         report.number(
@@ -245,7 +250,7 @@ impl Script<'_> {
         let share = |cpu: Option<Duration>| cpu.map(|cpu| 100.0 * cpu.as_secs_f64() / seconds);
         report.number(
             "deliveries_per_hub_cpu_second",
-            "deliveries for a second of the hub's CPU",
+            "deliveries per second of the hub's CPU",
             per_cpu(measured.hub_cpu),
             0,
         );
@@ -265,13 +270,9 @@ impl Script<'_> {
             report.count("hub_cores", "cores for the hub", cores);
         }
         report.count("lost", "deliveries lost", measured.lost);
-        report.count("silent_rooms", "rooms without a sound", measured.silent);
+        report.count("silent_rooms", "silent rooms", measured.silent);
         report.count("refused", "messages refused", after.refused);
         report.count("cut", "players cut off", after.cut);
-        report.count(
-            "missed_turns",
-            "turns that nobody took",
-            measured.missed_turns,
-        );
+        report.count("missed_turns", "skipped turns", measured.missed_turns);
     }
 }

@@ -1,4 +1,4 @@
-//! What is measured: a file for each verb of `holdfast bench` that brings players, and the players.
+//! The scenes: a file for each verb of `holdfast bench` that runs players, and the players themselves.
 
 pub(crate) mod create;
 pub(crate) mod idle;

@@ -1,4 +1,4 @@
-//! The players of a talk: each has a task, says what is its to say, and tells what it hears.
+//! Players that publish: each has a task that sends its messages and counts those that it receives.
 
 use std::io;
 use std::sync::Arc;
@@ -16,14 +16,13 @@ use crate::open_loop::Due;
 use crate::report::micros;
 use holdfast_wire::Encoding;
 
-/// How long messages that are under way at the end may still take. Those that are not heard by then
-/// are lost.
+/// Limit on the wait for messages in flight at the end. Messages that have not arrived by then are lost.
 const HEARD_WITHIN: Duration = Duration::from_secs(20);
 
-/// Between two looks whether all of them have come.
+/// Time between two checks for messages in flight.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What all players share.
+/// State that all players share.
 #[derive(Debug)]
 pub(crate) struct Stage {
     began: Instant,
@@ -33,12 +32,12 @@ pub(crate) struct Stage {
     is_over: AtomicBool,
 }
 
-/// One room, as its players see it.
+/// The state of one room, shared by its players.
 #[derive(Debug)]
 pub(crate) struct Circle {
     channel: Arc<str>,
     members: u32,
-    /// For each message under way, who has not heard it. Empty where turns are given.
+    /// For each message in flight, the number of members that have not received it. Empty if turns are scheduled.
     unheard: Box<[AtomicU32]>,
     heard: AtomicU64,
 }
@@ -58,17 +57,17 @@ impl Stage {
         self.began
     }
 
-    /// Microseconds since the beginning.
+    /// Returns the microseconds since the start.
     pub(crate) fn now(&self) -> u64 {
         micros(self.began.elapsed())
     }
 
-    /// From now on nobody says anything.
+    /// Stops all players from publishing.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for what is under way, and counts what does not come.
+    /// Waits for messages in flight, and counts those that do not arrive.
     pub(crate) async fn lost(&self, circles: &[Arc<Circle>]) -> u64 {
         let members = circles
             .first()
@@ -87,7 +86,7 @@ impl Stage {
 }
 
 impl Circle {
-    /// So many messages may be under way at a time, if the players go on by themselves.
+    /// Allows `under_way` messages in flight at a time, if each message causes the next; 0 if turns are scheduled.
     pub(crate) fn new(channel: Arc<str>, members: u32, under_way: u32) -> Circle {
         Circle {
             channel,
@@ -101,7 +100,7 @@ impl Circle {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// One more has heard a message. Gives the number of the next, if it was the last to hear it.
+    /// Counts one receipt of a message. Returns the number of the next message, if it was the last receipt.
     fn hears(&self, number: u64) -> Option<u64> {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let under_way = self.unheard.len() as u64;
@@ -115,7 +114,7 @@ impl Circle {
     }
 }
 
-/// One player who talks.
+/// One player that publishes.
 pub(crate) struct Voice {
     who: usize,
     socket: Socket,
@@ -141,7 +140,7 @@ impl Voice {
         }
     }
 
-    /// Plays until the line ends, after opening with so many messages.
+    /// Publishes `opens` messages, then plays until the connection ends.
     pub(crate) async fn play(mut self, mut turns: mpsc::Receiver<Due>, opens: u32) {
         for number in 0..opens {
             if let Err(error) = self.say(number.into(), self.stage.now()).await {

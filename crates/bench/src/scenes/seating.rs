@@ -1,4 +1,4 @@
-//! Puts players into rooms before a benchmark begins.
+//! Seats players in rooms before a benchmark begins.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::option::PlayerOptions;
 use crate::progress::Progress;
 use holdfast_wire::Encoding;
 
-/// Rooms that are being filled at one time.
+/// Rooms that are filled at one time.
 const ROOMS_AT_A_TIME: usize = 64;
 
-/// The kind of the rooms of a hub that is started for a benchmark.
+/// The kind of the rooms on a hub that the benchmark starts.
 const OWN_KIND: &str = "bench";
 
-/// The kind that a new room has in a hub as it ships.
+/// The default kind of a new room.
 const USUAL_KIND: &str = "table";
 
-/// What the hub calls some refusals, as in its list of errors.
+/// The codes of some refusals, from the hub's list of errors.
 const ROOM_FULL: u64 = 1002;
 const UNKNOWN_KIND: u64 = 1011;
 const UNKNOWN_CHANNEL: u64 = 102;
 
-/// The hub closes the sockets of guests whom it does not admit with this.
+/// The close code for guests that the hub does not admit.
 const BAD_REQUEST: u16 = 3501;
 
-/// Somebody who is connected, and hears the channel.
+/// A connected client that is subscribed to the channel.
 #[derive(Debug)]
 pub(crate) struct Player {
     pub(crate) client: Client,
     pub(crate) token: String,
     pub(crate) channel: Arc<str>,
-    /// None in an open channel.
+    /// `None` in an open channel.
     pub(crate) seat: Option<u64>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Rooms for so many, as full as they are to be; the last one may have more seats than it takes.
+    /// Plans full rooms for the players. Their number is rounded up so that the last room is full as well.
     pub(crate) fn of(players: &PlayerOptions, kind: String) -> Plan {
         Plan {
             kind,
@@ -60,13 +60,13 @@ impl Plan {
         }
     }
 
-    /// The kind of a person's choice; else one of the benchmark's own, if the hub is its own.
+    /// Returns the user's choice of a kind; else a separate kind, if the benchmark started the hub.
     pub(crate) fn kind(chosen: Option<&str>, is_own_hub: bool) -> String {
         let usual = if is_own_hub { OWN_KIND } else { USUAL_KIND };
         chosen.unwrap_or(usual).to_owned()
     }
 
-    /// The settings that a hub of one's own needs to have such rooms.
+    /// Returns the settings that a started hub needs for these rooms.
     pub(crate) fn settings(per_room: u32) -> Vec<String> {
         vec![format!("kind.{OWN_KIND}.seats={per_room}")]
     }
@@ -76,7 +76,7 @@ impl Plan {
     }
 }
 
-/// Opens the rooms and fills them. Players come room by room.
+/// Opens the rooms and fills them, room by room.
 pub(crate) async fn seat(hub: &Hub, plan: &Plan) -> Result<Vec<Vec<Player>>, BenchError> {
     let progress = Progress::of("seating players", plan.clients().into());
     let rooms = futures_util::stream::iter(0..plan.rooms)
@@ -85,7 +85,7 @@ pub(crate) async fn seat(hub: &Hub, plan: &Plan) -> Result<Vec<Vec<Player>>, Ben
     rooms.try_collect().await
 }
 
-/// Has so many join an open channel.
+/// Subscribes `clients` new guests to an open channel.
 pub(crate) async fn gather(
     hub: &Hub,
     kind: &str,
@@ -179,7 +179,7 @@ fn seatless(error: ClientError, plan: &Plan) -> BenchError {
     }
 }
 
-/// What the hub refused a command with.
+/// Returns the code of a refusal.
 fn code_of(error: &ClientError) -> Option<u64> {
     match error {
         ClientError::Refused { code, .. } => Some(*code),

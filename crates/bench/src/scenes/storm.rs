@@ -18,22 +18,22 @@ use crate::report::{Report, histogram, micros};
 use holdfast_wire::Encoding;
 use holdfast_wire::id::random_bytes;
 
-/// Quiet before the storm.
+/// Quiet time before the kill.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The waits of the SDKs before each try: this, and at random up to as much again, doubled with each
-/// try that failed, up to the most.
+/// The SDKs' wait before each try: the minimum, plus a random time of up to the minimum doubled with each failed try.
+/// It never exceeds the maximum.
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(20);
 
-/// From this code on a client does not come back by itself.
+/// From this close code on, a client does not come back by itself.
 const TERMINAL_FROM: u16 = 3500;
 
-/// Somebody who is back, or never will be.
+/// A player that is back, or has given up.
 #[derive(Debug)]
 struct Return {
     at: Instant,
-    /// How long the try took that succeeded: dialling, connecting and subscribing.
+    /// Duration of the successful try: dial, connect and subscribe.
     took: Duration,
     tries: u32,
     seat: Outcome,
@@ -46,7 +46,7 @@ enum Outcome {
     Lost,
 }
 
-/// What a player remembers.
+/// State that a player keeps across connections.
 #[derive(Debug)]
 struct Memory {
     token: String,
@@ -120,19 +120,19 @@ fn told(plan: &Plan, killed: Instant, ready: Duration, back: &mut [Return]) -> R
     report.number("back_all_ms", "all are, ms", after(100), 0);
     report.spread("resume_us", "a resume took", &resumes);
     let tries = tries as f64 / back.len().max(1) as f64;
-    report.number("tries", "tries of each", Some(tries), 2);
+    report.number("tries", "tries per player", Some(tries), 2);
     report.count("same_seat", "back in their seats", with(Outcome::Same));
     report.count(
         "other_seat",
         "back without their seats",
         with(Outcome::Other),
     );
-    report.count("refused", "refused for good", with(Outcome::Lost));
+    report.count("refused", "refused permanently", with(Outcome::Lost));
     report.count("missing", "not back in time", (clients - back.len()) as u64);
     report
 }
 
-/// Sits there until the line is cut, comes back, and stays.
+/// Stays seated until the connection breaks, comes back, and stays.
 async fn play(player: Player, address: SocketAddr, tell: mpsc::Sender<Return>) {
     let memory = Memory {
         token: player.token,
@@ -141,7 +141,7 @@ async fn play(player: Player, address: SocketAddr, tell: mpsc::Sender<Return>) {
     };
     player.client.sit().await;
     let (returned, client) = come_back(address, &memory).await;
-    // The benchmark has given up waiting.
+    // Fails only if the benchmark has stopped waiting.
     let _ = tell.send(returned).await;
     if let Some(client) = client {
         client.sit().await;
@@ -175,7 +175,7 @@ async fn come_back(address: SocketAddr, memory: &Memory) -> (Return, Option<Clie
     }
 }
 
-/// As an SDK does: connects with the token, and subscribes to the room.
+/// Connects with the token and subscribes to the room, as an SDK does.
 async fn resume(address: SocketAddr, memory: &Memory) -> Result<(Client, Outcome), ClientError> {
     let mut client = Client::dial(address, Encoding::Json).await?;
     let welcome = client.connect(Some(&memory.token)).await?;

@@ -1,4 +1,4 @@
-//! Requests and answers, whichever way they travel: on a socket, over HTTP, or between services.
+//! Requests, refusals and views, which are the same on a socket, over HTTP and between services.
 
 pub(crate) mod refusal;
 mod request;

@@ -1,10 +1,10 @@
-//! Why a request was refused, in words that are the same on the socket and over HTTP.
+//! Refusals: the reasons for not carrying out a request, the same on the socket and over HTTP.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// How long a client that was told UNAVAILABLE should wait: about what a reader pool or a
-/// restarted database needs, short against a player's patience. A guess.
+/// How long a client should wait after UNAVAILABLE: about as long as a reader pool or a restarted database needs, and
+/// short for a player. An estimate.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The closed set of refusals. Each has one name, one number on the wire and one HTTP status.
@@ -22,7 +22,7 @@ pub enum Reason {
     KeyReused,
     UnknownKind,
     UserNotFound,
-    /// The user holds as many seats as a user may.
+    /// The user already holds as many seats as allowed.
     TooManySeats,
     BadRequest,
     /// Unknown, expired, swept or malformed.
@@ -33,12 +33,12 @@ pub enum Reason {
     PermissionDenied,
     RateLimited,
     Unavailable,
-    /// A failure of the hub that the same request meets again.
+    /// A failure of the hub that the same request would cause again.
     Internal,
 }
 
 impl Reason {
-    /// The name told to clients.
+    /// Returns the name that clients receive.
     pub fn name(self) -> &'static str {
         match self {
             Reason::RoomNotFound => "ROOM_NOT_FOUND",
@@ -65,7 +65,7 @@ impl Reason {
         }
     }
 
-    /// The number in an error reply.
+    /// Returns the number in an error reply.
     pub fn code(self) -> u32 {
         match self {
             Reason::RoomNotFound => 1001,
@@ -90,12 +90,12 @@ impl Reason {
         }
     }
 
-    /// Whether the same request may succeed a little later.
+    /// Returns true if the same request may succeed a little later.
     pub fn is_temporary(self) -> bool {
         matches!(self, Reason::RateLimited | Reason::Unavailable)
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(self) -> u16 {
         match self {
             Reason::RoomNotFound
@@ -117,15 +117,15 @@ impl Reason {
     }
 }
 
-/// A refusal with what was wrong in this case. Nothing of the request was done, except where the
-/// reason is [`Reason::Unavailable`]: then it may be done still.
+/// A refusal with its details. Nothing of the request was done, unless the reason is [`Reason::Unavailable`]: then it
+/// may still be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", reason.name())]
 pub struct Refusal {
     pub reason: Reason,
-    /// For people: what was wrong and what is allowed. Never holds a secret.
+    /// For people: the mistake and what is allowed. Never contains a secret.
     pub detail: Cow<'static, str>,
-    /// Set where waiting helps.
+    /// Set if waiting helps.
     pub retry_after: Option<Duration>,
 }
 
@@ -138,7 +138,7 @@ impl Refusal {
         }
     }
 
-    /// The request could not be carried out now.
+    /// Refuses a request that could not be completed in time.
     pub fn unavailable() -> Refusal {
         Refusal::new(
             Reason::Unavailable,
@@ -146,7 +146,7 @@ impl Refusal {
         )
     }
 
-    /// The hub stops: its successor takes the request.
+    /// Refuses a request because the hub is stopping; its successor accepts it.
     pub fn stopping() -> Refusal {
         Refusal::new(
             Reason::Unavailable,
@@ -154,7 +154,7 @@ impl Refusal {
         )
     }
 
-    /// The request failed for a reason that the hub did not foresee, and waiting does not mend it.
+    /// Refuses a request that failed for a reason that the hub did not foresee. Waiting does not help.
     pub fn internal() -> Refusal {
         Refusal::new(
             Reason::Internal,

@@ -1,8 +1,8 @@
-//! What a request may say: the same fields in the body of an HTTP call and in the data of an rpc.
-//! Written as JSON, a request is what its key stands for: a new field is left out where it is not given.
+//! Requests: the same fields in the body of an HTTP call and in the data of an rpc.
 //!
-//! A field that a request does not know is ignored; one it knows must have the right type. `null`
-//! is the same as leaving the field out.
+//! An unknown field is ignored; a known one must have the right type, and `null` is the same as leaving it out. A
+//! request written as JSON is compared when its idempotency key is used again. A new field must therefore be left out
+//! where it is not given.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,25 +15,24 @@ use super::whole::Whole;
 use crate::id::{CODE_CHARS, CommandKey, NAME_CHARS_MAX, RoomCode, UserId, parse_name};
 use crate::time::WallTime;
 
-/// How deep arrays and objects may lie in each other. No request of a game needs ten; half of what
-/// the parser itself would bear.
+/// How deep arrays and objects may nest: half of the parser's own limit. No request of a game needs ten.
 pub const DEPTH_MAX: usize = 64;
 
-/// The largest `settings`: kept in memory with the room and sent with each view of it.
+/// Maximum size of `settings`, which are kept in memory with the room and sent with each view of it.
 pub const SETTINGS_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest name of a kind or a team. A guess: they are words of the configuration.
+/// Maximum length of the name of a kind or a team. An estimate: they are words in the configuration.
 pub const WORD_BYTES_MAX: usize = 64;
 
-/// What keyboards and text processors write between the parts of a code.
+/// Separators that keyboards and text processors put between the parts of a code.
 const HYPHENS: [char; 5] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '_'];
 
 const SECONDS: &str = "a whole number of seconds";
 
-/// The shown name of a guest that gives none.
+/// The name of a guest that gives none.
 pub const GUEST_NAME: &str = "Guest";
 
-/// What `POST /v1/rooms` and `room.open` ask for.
+/// The fields of `POST /v1/rooms` and `room.open`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct OpenRoomRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,15 +44,15 @@ pub struct OpenRoomRequest {
     /// A JSON object on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Arc<str>>,
-    /// The hold of the room's seats, in place of its kind's.
+    /// The hold of the room's seats; its kind's by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
-    /// Whether the game's own server asks, which may give a longer hold than a player.
+    /// True if the game's own server asks, which may set a longer hold than a player.
     #[serde(skip)]
     pub is_by_game: bool,
 }
 
-/// What a join asks for; `seat.claim` has the same fields.
+/// The fields of a join, and of `seat.claim`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct JoinRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +63,7 @@ pub struct JoinRequest {
     pub spectate: bool,
 }
 
-/// What `POST /v1/quick-match` and `match.quick` ask for.
+/// The fields of `POST /v1/quick-match` and `match.quick`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct QuickMatchRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,16 +72,16 @@ pub struct QuickMatchRequest {
     pub team: Option<String>,
 }
 
-/// The account that a game's server speaks for.
+/// The account for which a game's server makes the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRequest {
     pub id: UserId,
     pub name: Option<Arc<str>>,
-    /// The moment until which a session that this request makes is let in. None: without end.
+    /// The time until which a session made by this request admits its user; `None` if there is no end.
     pub until: Option<WallTime>,
 }
 
-/// The fields of a request, not yet read one by one.
+/// The fields of a request, not parsed yet.
 #[derive(Debug, Default, Deserialize)]
 pub struct Fields<'a> {
     #[serde(borrow)]
@@ -169,7 +168,7 @@ impl QuickMatchRequest {
 }
 
 impl<'a> Fields<'a> {
-    /// Splits a request into its fields. Nothing at all is the same as `{}`.
+    /// Splits a request into its fields. An empty body is the same as `{}`.
     pub fn parse(body: &'a [u8]) -> Result<Fields<'a>, Refusal> {
         let text = std::str::from_utf8(body).map_err(|error| {
             let at = error.valid_up_to();
@@ -203,7 +202,7 @@ impl<'a> Fields<'a> {
         self.team.map(|raw| word("team", raw)).transpose()
     }
 
-    /// The settings as the client wrote them, on one line so that they fit a line of the protocol.
+    /// Returns the settings as the client wrote them, on one line so that they fit a line of the protocol.
     pub fn settings(&self) -> Result<Option<Arc<str>>, Refusal> {
         let Some(raw) = self.settings else {
             return Ok(None);
@@ -218,16 +217,16 @@ impl<'a> Fields<'a> {
                 "settings has at most {SETTINGS_BYTES_MAX} bytes, this one has {bytes}"
             )));
         }
-        // Inside a JSON string a line break is always escaped, so what is cut here is white space.
+        // Inside a JSON string a line break is always escaped, so this removes white space only.
         Ok(Some(text.replace(['\n', '\r'], "").into()))
     }
 
-    /// The hold of a room that is to be opened.
+    /// Returns the hold of a room to open.
     pub fn grace(&self) -> Result<Option<Duration>, Refusal> {
         self.grace.map(|raw| seconds("grace", raw)).transpose()
     }
 
-    /// How long a seat is to be kept.
+    /// Returns how long a seat is to be kept.
     pub fn seconds(&self) -> Result<Duration, Refusal> {
         let raw = self.seconds;
         seconds("seconds", raw.ok_or_else(|| expected("seconds", SECONDS))?)
@@ -240,7 +239,7 @@ impl<'a> Fields<'a> {
         Ok(given.transpose()?.unwrap_or(false))
     }
 
-    /// The room of an rpc.
+    /// Returns the room of an rpc.
     pub fn room(&self) -> Result<RoomCode, Refusal> {
         let raw = self
             .room
@@ -248,7 +247,7 @@ impl<'a> Fields<'a> {
         room_code(&typed::<String>("room", raw.get(), "the code of a room")?)
     }
 
-    /// The name under which a guest plays.
+    /// Returns the name of a guest.
     pub fn guest_name(&self) -> Result<Arc<str>, Refusal> {
         let given = self
             .guest
@@ -258,7 +257,7 @@ impl<'a> Fields<'a> {
         Ok(name.unwrap_or_else(|| GUEST_NAME.into()))
     }
 
-    /// The account that is spoken for, if one is named.
+    /// Returns the account that the request is for, if it names one.
     pub fn account(&self) -> Result<Option<AccountRequest>, Refusal> {
         let Some(raw) = self.user else {
             return Ok(None);
@@ -278,7 +277,7 @@ impl<'a> Fields<'a> {
         }))
     }
 
-    /// The moment until which the account's session is let in.
+    /// Returns the time until which the account's session admits its user.
     fn expires_at(&self) -> Result<Option<WallTime>, Refusal> {
         let kind = "a moment in RFC 3339, such as 2030-01-31T12:00:00Z";
         let Some(raw) = self.expires_at else {
@@ -289,7 +288,7 @@ impl<'a> Fields<'a> {
         until.map(Some).ok_or_else(|| expected("expires_at", kind))
     }
 
-    /// The key of an rpc, under which it may be repeated.
+    /// Returns the idempotency key of an rpc.
     pub fn key(&self) -> Result<Option<CommandKey>, Refusal> {
         let text = self
             .key
@@ -297,14 +296,14 @@ impl<'a> Fields<'a> {
         text.transpose()?.as_deref().map(command_key).transpose()
     }
 
-    /// The JWT with which a guest logs in.
+    /// Returns the JWT with which a guest logs in.
     pub fn login(&self) -> Result<Option<String>, Refusal> {
         self.login
             .map(|raw| typed("login", raw.get(), "a JWT as text"))
             .transpose()
     }
 
-    /// The seat token that came along.
+    /// Returns the seat token of the request.
     pub fn seat_token(&self) -> Result<Option<String>, Refusal> {
         self.seat_token
             .map(|raw| typed("seat_token", raw.get(), "text"))
@@ -312,16 +311,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a key under which a request may be repeated.
+/// Reads an idempotency key.
 pub fn command_key(text: &str) -> Result<CommandKey, Refusal> {
     CommandKey::parse(text).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
-/// Reads what should be a room's code, as people write it down: with spaces and hyphens between the letters, in any case.
-/// What cannot be one names no room, so guessing learns nothing.
+/// Reads a room code as people write it: with spaces and hyphens between the letters, in any case. A text that cannot
+/// be a code names no room, so guessing reveals nothing.
 pub fn room_code(text: &str) -> Result<RoomCode, Refusal> {
     let is_letter = |letter: &char| !letter.is_whitespace() && !HYPHENS.contains(letter);
-    // One letter more than a code has: a longer text is none.
+    // One more letter than a code has: a longer text is not a code.
     let letters = text.chars().filter(is_letter).take(CODE_CHARS + 1);
     letters
         .collect::<String>()
@@ -329,7 +328,7 @@ pub fn room_code(text: &str) -> Result<RoomCode, Refusal> {
         .map_err(|_| Refusal::new(Reason::RoomNotFound, "there is no room with this code"))
 }
 
-/// Whether brackets nest deeper than `depth_max`. Looks at bytes only: the text need not be JSON.
+/// Returns true if brackets nest deeper than `depth_max`. Examines bytes only: the text need not be JSON.
 pub fn is_deeper_than(text: &[u8], depth_max: usize) -> bool {
     let mut depth = 0_usize;
     let mut in_string = false;
@@ -352,7 +351,7 @@ pub fn is_deeper_than(text: &[u8], depth_max: usize) -> bool {
 }
 
 fn object<'a, T: Deserialize<'a>>(name: &str, text: &'a str) -> Result<T, Refusal> {
-    // A struct would be read from an array as well.
+    // Serde would read a struct from an array as well.
     if !text.starts_with('{') {
         return Err(expected(name, "a JSON object"));
     }

@@ -1,5 +1,5 @@
-//! What clients are shown of rooms, seats, sessions and users: the same objects on the socket and over HTTP,
-//! and in the answers that are kept for whoever repeats a request.
+//! Views of rooms, seats, sessions and users for clients: the same objects on the socket, over HTTP and in stored
+//! responses.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub struct SeatView {
     pub seat: u16,
     pub team: Option<Arc<str>>,
     pub status: SeatStatus,
-    /// The whole hold while held, what is left of it while away; rounded up to whole seconds.
+    /// The whole hold while the seat is held, the rest of it while away; rounded up to whole seconds.
     pub hold_seconds: u64,
-    /// For the holder alone.
+    /// Sent to the holder only.
     #[serde(
         skip_deserializing,
         skip_serializing_if = "Option::is_none",
@@ -43,7 +43,7 @@ pub enum SeatStatus {
     Away,
 }
 
-/// A room as everybody may see it: `ROOM` in the protocol.
+/// A room as anyone may see it: `ROOM` in the protocol.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RoomView {
     #[serde(with = "text")]
@@ -65,13 +65,13 @@ pub enum RoomStatus {
     Open,
     /// Each seat has a holder.
     Ready,
-    /// A game is set.
+    /// The room has a current game.
     Playing,
     Closed,
 }
 
 impl RoomView {
-    /// Calls a user by another name, wherever it sits.
+    /// Replaces the name of a user in every seat that the user holds.
     pub fn rename(&mut self, user: &UserView) {
         for seated in self.seats.iter_mut().filter_map(|seat| seat.user.as_mut()) {
             if seated.id == user.id {
@@ -101,7 +101,7 @@ pub struct UserView {
 pub struct SessionView {
     #[serde(with = "text")]
     pub id: SessionId,
-    /// Only where this very request made the session or added a token to it.
+    /// Set only if this request made the session or added a token to it.
     #[serde(
         skip_deserializing,
         skip_serializing_if = "Option::is_none",
@@ -136,7 +136,7 @@ fn perhaps_rfc3339<S: Serializer>(
     }
 }
 
-/// What is written as text.
+/// Serde form of values that are written as text.
 mod text {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -160,7 +160,7 @@ mod text {
     }
 }
 
-/// A moment, in the form that clients are told.
+/// Serde form of a time: RFC 3339.
 mod rfc3339 {
     use super::{Deserialize, Deserializer, Serializer, WallTime};
 

@@ -1,5 +1,6 @@
-//! Whole numbers by their value: JSON has one kind of number (RFC 8259, 6), so `3`, `3.0` and `3e0` are the same. Some
-//! engines write all numbers with a fraction.
+//! Whole numbers by their value: JSON has one kind of number ([RFC 8259,
+//! 6](https://www.rfc-editor.org/rfc/rfc8259#section-6)), so `3`, `3.0` and `3e0` are the same. Some engines write
+//! all numbers with a fraction.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,20 +8,20 @@ use std::marker::PhantomData;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// From here on (2^48) a number must be written without a point or an exponent: those are read in double precision,
-/// with an error of up to [`ERROR_MAX`], and might stand for their neighbour.
+/// From here on (2^48) a number must be written without a point or an exponent. With one it is read in double
+/// precision, with an error of up to [`ERROR_MAX`], and might stand for its neighbour.
 const EXACT_BELOW: f64 = 281_474_976_710_656.0;
 
-/// The error of a number that the parser has read, as a part of it: two roundings.
+/// The relative error of a number that the parser has read: two roundings.
 const ERROR_MAX: f64 = 2.0 * f64::EPSILON;
 
-/// A whole number of the range of `T`, however it is written.
+/// A whole number in the range of `T`, however it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Whole<T>(pub T);
 
 /// An integer type that numbers are read into.
 pub trait WholeNumber: TryFrom<u64> + TryFrom<i64> {
-    /// The range, for people.
+    /// The range, for error messages.
     const RANGE: (i128, i128);
 }
 

@@ -1,4 +1,4 @@
-//! The names of things: newtypes, so that one kind of identity is never taken for another.
+//! Identities: newtypes, so that one kind is never mistaken for another.
 
 mod name;
 
@@ -14,35 +14,35 @@ use uuid::Uuid;
 
 pub use self::name::parse_name;
 
-/// The longest user id a game may bring, in bytes: room for any account system's key.
+/// Maximum length of a user id, in bytes: enough for the keys of any account system.
 pub const USER_ID_BYTES_MAX: usize = 128;
 
-/// The longest name shown to other players, in characters.
+/// Maximum length of a name that other players see, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// Letters and digits of a room code, without the ones that are read for one another (0 O 1 I L U).
+/// Letters and digits of a room code, without those that look alike (0 O 1 I L U).
 pub const CODE_ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Characters in a room code: 30^6 is 729 million codes, short enough to say aloud.
 pub const CODE_CHARS: usize = 6;
 
-/// What every session token begins with, so that people and secret scanners know one when they see it.
+/// The start of every session token, so that people and secret scanners recognize one.
 pub const SESSION_TOKEN_PREFIX: &str = "hfs_";
 
-/// The longest key of a command, in bytes: two UUIDs, or a prefix and one.
+/// Maximum length of an idempotency key, in bytes: two UUIDs, or a prefix and one.
 pub const KEY_BYTES_MAX: usize = 128;
 
-/// What a key must have that is the only proof of who repeats it: 128 bits in hexadecimal digits.
+/// Minimum length of a key that is the only proof of its sender: 128 bits in hexadecimal digits.
 const STRONG_HEX_DIGITS_MIN: usize = 32;
 
-/// The same in the letters of base64url.
+/// The same minimum in letters of base64url.
 const STRONG_CHARS_MIN: usize = 22;
 
-/// Different characters of such a key. Of 32 random hexadecimal digits fewer are different once in 25 million, and of longer keys
-/// never; what a person types in haste has fewer.
+/// Minimum number of different characters in such a key. Of 32 random hexadecimal digits, fewer are different once in
+/// 25 million cases; a key that a person types in haste has fewer.
 const STRONG_DIFFERENT_MIN: usize = 8;
 
-/// Random bytes in a session token: 256 bits need no slow hash.
+/// Random bytes in a session token: with 256 bits no slow hash is needed.
 const TOKEN_BYTES: usize = 32;
 
 macro_rules! uuid_id {
@@ -52,7 +52,7 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id: a UUID v7, so that rows made together lie together in an index.
+            /// Returns a new id: a UUID v7, so that rows made together are adjacent in an index.
             pub fn new() -> $name {
                 $name(Uuid::now_v7())
             }
@@ -81,7 +81,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One room, for ever: codes may be given out again, ids are not.
+    /// One room. A code may be used again, an id never.
     RoomId
 );
 uuid_id!(
@@ -97,7 +97,7 @@ uuid_id!(
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<str>);
 
-/// Why a text is not an id, a name or a code.
+/// The reason why a text is not a valid id, name, code, token or key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("a user id must not be empty")]
@@ -133,7 +133,7 @@ pub enum IdError {
 }
 
 impl UserId {
-    /// Takes the game's own id as it is.
+    /// Checks the game's own id, and keeps it unchanged.
     pub fn parse(text: &str) -> Result<UserId, IdError> {
         if text.is_empty() {
             return Err(IdError::UserIdEmpty);
@@ -147,12 +147,12 @@ impl UserId {
         Ok(UserId(text.into()))
     }
 
-    /// A new guest's id.
+    /// Returns the id of a new guest.
     pub fn guest() -> UserId {
         UserId(Uuid::now_v7().to_string().into())
     }
 
-    /// Takes back an id that was checked when it was stored.
+    /// Restores an id that was checked when it was stored.
     pub fn from_stored(text: String) -> UserId {
         UserId(text.into())
     }
@@ -176,15 +176,15 @@ impl fmt::Display for UserId {
     }
 }
 
-/// What players tell each other to meet: six characters, read without regard to case.
+/// The code by which players find a room: six characters, in any case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomCode([u8; CODE_CHARS]);
 
 impl RoomCode {
-    /// A code drawn at random. Whether it is free only the database knows.
+    /// Returns a random code. Only the database can decide if it is free.
     pub fn random() -> RoomCode {
-        // 240 is the largest multiple of 30 in a byte: what lies above is drawn anew, so that no
-        // letter is more likely than another.
+        // 240 is the largest multiple of 30 in a byte. Bytes above are skipped, so that no letter is more likely than
+        // another.
         const FAIR_BELOW: u8 = 240;
         let mut code = [0; CODE_CHARS];
         let mut filled = 0;
@@ -230,7 +230,7 @@ impl fmt::Debug for RoomCode {
     }
 }
 
-/// A secret that finds a session. Shown to its client, never stored and never logged whole.
+/// A secret that identifies a session. Sent to its client, never stored, and never logged whole.
 #[derive(Clone)]
 pub struct SessionToken(String);
 
@@ -240,7 +240,7 @@ impl SessionToken {
         SessionToken(format!("{SESSION_TOKEN_PREFIX}{secret}"))
     }
 
-    /// Takes a token from a client, if it could be one of ours at all.
+    /// Accepts a token from a client, if it has the form of one.
     pub fn parse(text: &str) -> Result<SessionToken, IdError> {
         let secret = text
             .strip_prefix(SESSION_TOKEN_PREFIX)
@@ -252,12 +252,12 @@ impl SessionToken {
         }
     }
 
-    /// The whole secret, for the one reply that carries it.
+    /// Returns the whole secret, for the one reply that contains it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The first ten characters: enough to follow a token through the logs, useless to a thief.
+    /// Returns the first ten characters: enough to follow a token through the logs, useless to a thief.
     pub fn hint(&self) -> &str {
         &self.0[..10]
     }
@@ -273,7 +273,7 @@ impl fmt::Debug for SessionToken {
     }
 }
 
-/// Proof of a seat, as its holder is given it. Shown to its client, and nowhere else.
+/// Proof of a seat, as its holder receives it. Sent to its client, and shown nowhere else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SeatToken(Arc<str>);
 
@@ -282,7 +282,7 @@ impl SeatToken {
         SeatToken(text.into())
     }
 
-    /// The whole token, for the replies that carry it.
+    /// Returns the whole token, for the replies that contain it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -294,18 +294,18 @@ impl fmt::Debug for SeatToken {
     }
 }
 
-/// SHA-256 of a session token: what is stored and looked up.
+/// SHA-256 of a session token, by which it is stored and found.
 ///
-/// A look-up by it tells nothing of the token, however long it takes.
+/// The duration of a look-up reveals nothing about the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
-/// What a client calls one request by, so that it may repeat it. Never stored and never logged.
+/// An idempotency key: a client's name for one request, so that it may repeat it. Never stored and never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommandKey(String);
 
 impl CommandKey {
-    /// Takes a key from a client.
+    /// Accepts a key from a client.
     pub fn parse(text: &str) -> Result<CommandKey, IdError> {
         if text.is_empty() {
             return Err(IdError::KeyEmpty);
@@ -320,8 +320,7 @@ impl CommandKey {
         }
     }
 
-    /// Whether the key is long enough to be beyond guessing, if it was drawn at random: that it was,
-    /// no one can see.
+    /// Checks that the key is too long to guess, if it is random. That it is random cannot be checked.
     pub fn check_strong(&self) -> Result<(), IdError> {
         let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
         let is_strong = if self.0.bytes().all(is_hex) {
@@ -346,12 +345,12 @@ impl fmt::Debug for CommandKey {
     }
 }
 
-/// SHA-256 of a command's key: a guest's key is as good as a token, so it is kept as one.
+/// SHA-256 of an idempotency key. A guest's key is as good as a token, so it is stored in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// Of a key that may be any text.
+    /// Hashes a key, which may be any text.
     pub fn of(key: &str) -> KeyHash {
         KeyHash(Sha256::digest(key.as_bytes()).into())
     }
@@ -363,13 +362,13 @@ impl fmt::Display for KeyHash {
     }
 }
 
-/// Which API key a game's server has shown, as the scope of its requests. Not the digest by which the key is
-/// checked: that one is in memory alone.
+/// The identity of an API key, as the scope of its requests. It is not the digest that verifies the key: that one
+/// exists in memory only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ApiKeyHash([u8; 32]);
 
 impl ApiKeyHash {
-    /// Of the key as it was sent.
+    /// Hashes a key as it was sent.
     pub fn of(key: &[u8]) -> ApiKeyHash {
         let digest = Sha256::new().chain_update(b"scope of an API key\0");
         ApiKeyHash(digest.chain_update(key).finalize().into())
@@ -382,10 +381,10 @@ impl fmt::Display for ApiKeyHash {
     }
 }
 
-/// Bytes from the system's generator.
+/// Returns bytes from the system's random generator.
 ///
 /// # Panics
-/// If the system has none to give: there is no safe way on without them.
+/// If the system has none: there is no safe way to continue without them.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the system's random generator answers");

@@ -1,4 +1,4 @@
-//! Names that other players see: what a player is called must be what they read.
+//! Names that other players see. Characters that could disguise one name as another are refused.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use super::{IdError, NAME_CHARS_MAX};
 /// Joins two letters or emoji into one shape.
 const ZERO_WIDTH_JOINER: char = '\u{200D}';
 
-/// Keeps two letters of a cursive script apart.
+/// Separates two letters of a cursive script.
 const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
 
 /// The black flag before the tags of a flag such as Scotland's.
 const FLAG: char = '\u{1F3F4}';
 
-/// Characters that nobody sees: format controls (Unicode Cf), among them those that turn the direction of what follows,
-/// line and paragraph separators, and letters that are blank. The joiners and tags among them stand in scripts
-/// and emoji of their own, see [`is_in_place`].
+/// Invisible characters: format controls (Unicode Cf), some of which change the direction of text; line and paragraph
+/// separators; and blank letters. The joiners and tags among them belong to some scripts and emoji, see
+/// [`is_in_place`].
 const UNSEEN: &[(char, char)] = &[
     ('\u{AD}', '\u{AD}'),
     ('\u{34F}', '\u{34F}'),
@@ -44,8 +44,8 @@ const UNSEEN: &[(char, char)] = &[
     ('\u{E0000}', '\u{E007F}'),
 ];
 
-/// Scripts whose words need joiners: Arabic (with Persian and Urdu), Syriac, the scripts of India and of South-East Asia,
-/// Mongolian.
+/// Scripts that need joiners in their words: Arabic (with Persian and Urdu), Syriac, the scripts of India and of
+/// South-East Asia, Mongolian.
 const JOINED_SCRIPTS: &[(char, char)] = &[
     ('\u{600}', '\u{8FF}'),
     ('\u{900}', '\u{109F}'),
@@ -57,14 +57,14 @@ const JOINED_SCRIPTS: &[(char, char)] = &[
     ('\u{11000}', '\u{11FFF}'),
 ];
 
-/// Emoji, with their presentation selector: a family and a woman pilot are several, joined.
+/// Emoji, with their presentation selector. A family or a woman pilot is several of them, joined.
 const EMOJI: &[(char, char)] = &[
     ('\u{2190}', '\u{2BFF}'),
     ('\u{FE0F}', '\u{FE0F}'),
     ('\u{1F000}', '\u{1FAFF}'),
 ];
 
-/// Checks a name that other players will see; surrounding white space is cut off.
+/// Checks a name that other players will see, without surrounding white space.
 pub fn parse_name(text: &str) -> Result<Arc<str>, IdError> {
     let name = text.trim();
     let chars = name.chars().count();
@@ -88,8 +88,8 @@ pub fn parse_name(text: &str) -> Result<Arc<str>, IdError> {
     }
 }
 
-/// Whether a character that nobody sees belongs where it stands: it joins or parts what needs that to be written at all.
-/// Between letters that do not, it would only make one name look like another.
+/// Returns true if an invisible character is in its place: it joins or separates characters that need it. Between
+/// others, it would only make one name look like another.
 fn is_in_place(letters: &[char], at: usize) -> bool {
     let before = at.checked_sub(1).map(|before| letters[before]);
     let (Some(before), after) = (before, letters.get(at + 1).copied()) else {

@@ -1,4 +1,4 @@
-//! From Protobuf messages to the commands of a client.
+//! Commands from Protobuf frames.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::command::{
     SubscribeRequest, null,
 };
 
-/// Reads all commands of a Protobuf frame.
+/// Decodes all commands of a Protobuf frame.
 pub(crate) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     let mut commands = Vec::new();
     for message in super::messages::<proto::Command>(frame) {
@@ -25,7 +25,7 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Vec<Command>, FrameError> {
     Ok(commands)
 }
 
-/// The first method present wins, in the order of the fields.
+/// Returns the first method that is present, in the order of the fields.
 fn request(command: proto::Command) -> Option<Request> {
     None.or_else(|| command.connect.map(connect))
         .or_else(|| {
@@ -72,8 +72,8 @@ fn request(command: proto::Command) -> Option<Request> {
         })
 }
 
-/// Out of the read buffer, which would be kept as long as the payload. Empty counts as absent, and so does null, as in
-/// JSON.
+/// Copies a payload out of the read buffer, which the payload would otherwise keep in memory. Empty counts as absent,
+/// and so does null, as in JSON.
 fn payload(data: &Bytes) -> Option<Bytes> {
     let is_absent = data.is_empty() || data == &null();
     (!is_absent).then(|| Bytes::copy_from_slice(data))

@@ -1,4 +1,4 @@
-//! From the values that rooms and connections tell to Protobuf messages.
+//! Replies and pushes as Protobuf messages.
 
 use bytes::Bytes;
 use serde::Serialize;

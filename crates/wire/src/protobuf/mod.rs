@@ -1,6 +1,6 @@
 //! The client protocol in Protobuf: the same commands, results and pushes as in JSON.
 //!
-//! `client.proto` says how they are laid out; the code for it is generated, and a test compares the two.
+//! `client.proto` defines their layout. The code for it is generated, and a test compares the two.
 
 mod decode;
 mod encode;
@@ -21,12 +21,12 @@ pub(super) use self::encode::push;
 
 use bytes::Bytes;
 
-/// One message of a frame, after its length.
+/// Encodes one message of a frame, after its length.
 pub fn frame(message: &impl prost::Message) -> Bytes {
     message.encode_length_delimited_to_vec().into()
 }
 
-/// Reads the messages of a frame, one after the other. Ends after the first that cannot be read.
+/// Reads the messages of a frame in order. Ends after the first that is invalid.
 pub fn messages<M: prost::Message + Default>(
     mut frame: &[u8],
 ) -> impl Iterator<Item = Result<M, prost::DecodeError>> + '_ {
