@@ -1,5 +1,5 @@
-//! Held and away seats. Foreign keys are checked at the commit, so that the contended seat can be inserted before the
-//! user and the session, which belong to one command only.
+//! Held and away seats. Foreign keys are checked at the commit: the contended seat is inserted first, before the user
+//! and the session of its command.
 
 use sea_orm_migration::prelude::*;
 

@@ -296,8 +296,8 @@ pub enum Refused {
     CodeTaken,
     #[error("the seat is taken, or the user already holds a seat in the room")]
     SeatTaken,
-    /// The stored state is not what the command expects: a seat has another holder or hold, a session has ended or
-    /// has another user, a room is closed or still has seats, or the stream is another one.
+    /// The stored state is not the expected one: a seat has another holder or hold, or a session has ended or has
+    /// another user. Or a room is closed or still has seats, or the stream is another one.
     #[error("the stored state has changed in the meantime")]
     Stale,
     /// The queue was full, or the deadline passed before the command reached the database.

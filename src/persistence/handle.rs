@@ -31,7 +31,7 @@ use crate::id::{RoomCode, RoomId, SessionId, UserId};
 /// The longest that a read may take, below the 5 s after which a client gives up.
 const READ_WITHIN: Duration = Duration::from_secs(4);
 
-/// The wait before a writer that was missing is asked again: about the time of its restart.
+/// The wait before a job is sent again to a missing writer: about the time of its restart.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A planned stop that has begun to write goes on while each commit comes within this time. A silent connection is
@@ -76,7 +76,8 @@ impl Persistence {
         told.await.unwrap_or(Err(WriteError::Lost))
     }
 
-    /// Like [`write`](Self::write), for callers that must not wait: `then` is called exactly once, and must be quick.
+    /// Writes like [`write`](Self::write), for callers that must not wait: `then` is called exactly once, and must be
+    /// quick.
     pub fn write_then(
         &self,
         write: impl Into<Write>,
@@ -85,8 +86,8 @@ impl Persistence {
         self.write_since(write, Instant::now(), then);
     }
 
-    /// Like [`write_then`](Self::write_then), for a command that has waited since `submitted`, where its deadline
-    /// starts.
+    /// Writes like [`write_then`](Self::write_then), for a command that has waited since `submitted`, where its
+    /// deadline starts.
     pub fn write_since(
         &self,
         write: impl Into<Write>,

@@ -129,7 +129,7 @@ impl Persistence {
         })
     }
 
-    /// Like [`recall`](Self::recall), once all earlier writes are settled.
+    /// Returns the same as [`recall`](Self::recall), once all earlier writes are settled.
     pub async fn recall_truth(&self, once: &Once) -> Result<Option<Kept>, WriteError> {
         let asked = Once {
             answer: None,

@@ -89,7 +89,7 @@ impl Store {
         Store::open_within(config, clock, OPEN_WITHIN).await
     }
 
-    /// Like [`Store::open`], but retries for `within`.
+    /// Opens the database like [`Store::open`], but retries for `within`.
     pub async fn open_within(
         config: &Config,
         clock: HubClock,

@@ -90,8 +90,8 @@ impl Persistence {
         .await
     }
 
-    /// Returns the rooms of one page that closed before a moment, those that are open and were opened before another,
-    /// and those with a written-out history to sweep.
+    /// Returns the rooms of one page, by what there is to do: those closed before one moment, those open since before
+    /// another, and those with a written-out history to sweep.
     pub async fn rooms_after(
         &self,
         after: Uuid,

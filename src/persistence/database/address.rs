@@ -181,7 +181,7 @@ impl Address {
         Database::connect(self.single_options()).await
     }
 
-    /// Like [`connect_single`](Self::connect_single), but connects on first use.
+    /// Opens a connection like [`connect_single`](Self::connect_single), but on first use.
     pub(crate) async fn connect_single_lazily(&self) -> Result<DatabaseConnection, DbErr> {
         let mut options = self.single_options();
         options.min_connections(0).connect_lazy(true);

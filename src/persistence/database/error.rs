@@ -56,7 +56,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The exit code of a daemon that ends for this reason.
+    /// Returns the exit code of a daemon that ends for this reason.
     pub fn exit_code(&self) -> u8 {
         match self {
             OpenError::Address => 78,

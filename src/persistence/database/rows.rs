@@ -90,7 +90,7 @@ impl Rows {
         Ok(found)
     }
 
-    /// Like [`query`](Self::query), outside of a transaction.
+    /// Runs `sql` like [`query`](Self::query), outside of a transaction.
     pub(crate) async fn look(
         self,
         readers: &DatabaseConnection,

@@ -114,8 +114,8 @@ fn facts(row: &PgRow) -> Result<(i64, String, [i64; 3]), DbErr> {
 }
 
 /// Refuses a pooler that gives each transaction another session of the server: a lock taken there would stay with the
-/// pooler. Two connections show it. If the second one gets the session of the idle first one, or the first one finds
-/// itself in another session, no session belongs to a connection.
+/// pooler. Two connections show it: the second one gets the session of the idle first one, or the first one finds
+/// itself in another session.
 async fn refuse_pooler(first: &mut PgConnection, url: &str) -> Result<(), Unlocked> {
     let mut second = connect(url).await.map_err(refused_or_away)?;
     for _ in 0..POOLER_LOOKS {

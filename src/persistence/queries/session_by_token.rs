@@ -42,8 +42,8 @@ impl Persistence {
         self.session_by_token_while(hash, hint, &|| true).await
     }
 
-    /// Like [`session_by_token`](Self::session_by_token), but looks again only if `retries` allows it after the first
-    /// attempt.
+    /// Finds a session like [`session_by_token`](Self::session_by_token), but looks again only if `retries` allows it
+    /// after the first attempt.
     pub async fn session_by_token_while(
         &self,
         hash: TokenHash,

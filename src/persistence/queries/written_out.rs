@@ -57,7 +57,7 @@ impl Persistence {
         Ok(())
     }
 
-    /// Like [`take_up`](Self::take_up) for many rooms, most of them with one query.
+    /// Does the same as [`take_up`](Self::take_up) for many rooms, most of them with one query.
     pub(crate) async fn take_up_all(&self, rooms: &mut [StoredRoom]) -> Result<(), ReadError> {
         let awaited: Vec<(RoomId, Arc<str>)> = {
             let written_out = self.shared.written_out.lock();

@@ -131,7 +131,7 @@ async fn histories(transaction: &DatabaseTransaction, rooms: Rows) -> Result<Swe
     Ok(vec![("room_publications", publications)])
 }
 
-/// Deletes closed rooms. A room goes with the last of its rows, so it may take several sweeps.
+/// Deletes closed rooms. A room is deleted after the last of its rows, which may take several sweeps.
 async fn rooms(
     transaction: &DatabaseTransaction,
     closed: impl Fn() -> Rows,

@@ -185,7 +185,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts the seats of users who are about to take one, and keeps the other lanes from adding one meanwhile. A
+    /// Counts the seats of users who are about to take one, and keeps other lanes from adding one until the commit. A
     /// guest created by its own entry has none.
     pub(super) async fn load(
         transaction: &DatabaseTransaction,

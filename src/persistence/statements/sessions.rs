@@ -116,7 +116,7 @@ pub(super) async fn insert_tokens(
     Ok(())
 }
 
-/// Adds tokens to live sessions. Beyond [`TOKENS_MAX`] the oldest goes, but never the first, which the client may
+/// Adds tokens to live sessions. Beyond [`TOKENS_MAX`] the oldest is dropped, but never the first, which the client may
 /// still have. Those in between may never have reached it.
 pub(super) async fn add_tokens(
     transaction: &DatabaseTransaction,

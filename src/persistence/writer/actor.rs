@@ -112,7 +112,7 @@ impl Actor for Shell {
         _event: SupervisionEvent,
         _waiting: &mut Waiting,
     ) -> Result<(), ActorProcessingErr> {
-        // The shell supervises no actor.
+        // This actor supervises no other.
         Ok(())
     }
 }

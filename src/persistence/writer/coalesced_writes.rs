@@ -15,7 +15,7 @@ use crate::persistence::{Command, SoftWrite};
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 
 /// The same for a player who is back. If a crash loses this write, the player has only the rest of the previous hold.
-/// So it goes almost at once, just late enough to take along those that come at the same time.
+/// So it is committed almost at once, just late enough to take along those that come at the same time.
 const BACK_ALONE_AFTER: Duration = Duration::from_millis(20);
 
 /// Keys that may wait at one time: two for each of the 100,000 connections that a hub takes by default, and some

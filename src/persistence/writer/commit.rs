@@ -161,7 +161,7 @@ impl Writer {
         self.guarded_while(Progress::default(), work).await
     }
 
-    /// Like [`guarded`](Self::guarded), for work of many statements, which may take as long as it makes progress.
+    /// Runs work of many statements like [`guarded`](Self::guarded), for as long as it makes progress.
     pub(crate) async fn guarded_while<T: Send + 'static>(
         &mut self,
         progress: Progress,
