@@ -1,4 +1,4 @@
-//! A session. Named so because hosted PostgreSQL services reserve `sessions`.
+//! A session. Hosted PostgreSQL services reserve the name `sessions`.
 
 use sea_orm::entity::prelude::*;
 
@@ -14,9 +14,9 @@ pub struct Model {
     pub last_seen_at: i64,
     /// Milliseconds of hub time.
     pub expires_at: i64,
-    /// Milliseconds of hub time; none while the session lives.
+    /// Milliseconds of hub time; none while the session is live.
     pub ended_at: Option<i64>,
-    /// Milliseconds of hub time; none where no login with an end made the session.
+    /// Milliseconds of hub time; none without a login, or with one that does not end.
     pub login_until: Option<i64>,
 }
 

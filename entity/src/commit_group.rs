@@ -1,4 +1,4 @@
-//! A transaction that was committed, so that a COMMIT without an answer can be found out.
+//! A committed transaction, by which the outcome of an unanswered COMMIT is found out.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// The group was given up: this row keeps it from being committed later.
+    /// True if the group was given up: this row keeps it from being committed later.
     pub is_void: bool,
     /// Milliseconds of hub time.
     pub created_at: i64,

@@ -1,4 +1,4 @@
-//! A user's part and score in a room's event.
+//! A user's score on a room's leaderboard.
 
 use sea_orm::entity::prelude::*;
 

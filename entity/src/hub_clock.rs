@@ -1,4 +1,4 @@
-//! When a hub was last alive, in its own time.
+//! The last moment at which a hub was alive, in its own time.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,7 +9,7 @@ pub struct Model {
     pub node: String,
     /// Milliseconds of hub time.
     pub last_heartbeat_at: i64,
-    /// The hub stopped as planned and wrote its memory histories out.
+    /// True if the hub stopped as planned and wrote its memory histories out.
     pub clean_stop: bool,
 }
 

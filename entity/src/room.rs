@@ -1,4 +1,4 @@
-//! A room: its code, its settings and where its stream stands.
+//! A room: its code, its settings and the position of its stream.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// Six characters that players tell each other.
+    /// Six characters with which players invite each other.
     #[sea_orm(unique)]
     pub code: String,
     /// The configured template.
@@ -22,9 +22,9 @@ pub struct Model {
     pub stream_epoch: String,
     /// The offset of the last publication that was written.
     pub stream_top: i64,
-    /// Whether every publication is written before it is delivered.
+    /// True if every publication is stored before it is delivered.
     pub stream_durable: bool,
-    /// Which ownership of the room may still write to it.
+    /// The term of the owner that may write to the room.
     pub owner_epoch: i64,
     /// Milliseconds of hub time.
     pub created_at: i64,

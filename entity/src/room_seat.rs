@@ -1,4 +1,4 @@
-//! A seat that somebody holds. An empty seat has no row.
+//! A held or away seat. An empty seat has no row.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,11 +12,11 @@ pub struct Model {
     pub seat: i32,
     pub team: Option<String>,
     pub session_id: Uuid,
-    /// Sits at most once in a room.
+    /// A user holds at most one seat in a room.
     pub user_id: String,
     /// `held` or `away`.
     pub status: String,
-    /// When the holder was last known to be there, in milliseconds of hub time.
+    /// When the holder was last known to be connected, in milliseconds of hub time.
     pub last_heartbeat_at: i64,
     /// Milliseconds of hub time; none while held.
     pub away_since: Option<i64>,
@@ -24,7 +24,7 @@ pub struct Model {
     pub hold_until: Option<i64>,
     /// The confirmed generation of the seat's tokens.
     pub token_generation: i64,
-    /// Generations up to this one are over.
+    /// Generations up to this one have ended.
     pub tokens_ended: i64,
 }
 

@@ -1,14 +1,14 @@
-//! The key that the hub made itself to sign seat tokens with.
+//! The key that the hub generated to sign seat tokens.
 
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "seat_token_keys")]
 pub struct Model {
-    /// Always 1: there is one.
+    /// Always 1: there is only one key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// Private.
+    /// The private key.
     pub pem: String,
     pub created_at: i64,
 }

@@ -1,4 +1,4 @@
-//! A token of a session, as its hash only.
+//! A session token, stored as its hash only.
 
 use sea_orm::entity::prelude::*;
 

@@ -11,9 +11,9 @@ pub struct Model {
     /// Shown to other players.
     pub name: String,
     pub is_guest: bool,
-    /// Whether the user may open sessions and take seats.
+    /// True if the user may open sessions and claim seats.
     pub is_active: bool,
-    /// What seats may cost, in the game's own unit.
+    /// The balance that pays for seats, in the game's own unit.
     pub credits: i64,
     /// Milliseconds of hub time.
     pub created_at: i64,

@@ -1,7 +1,7 @@
-//! Holdfast's schema: one dated file per table, each with its way back.
+//! Holdfast's schema: one dated file per change, each with its rollback.
 //!
-//! The files are SQL, because deferred foreign keys, which a claim needs, are not known to the schema
-//! builder. They never name the `entity` crate: a migration must keep its meaning when the tables move on.
+//! The files are SQL, because the schema builder does not support deferred foreign keys, which a claim needs. They
+//! never name the `entity` crate: a migration must keep its meaning when the tables change.
 
 use sea_orm_migration::prelude::*;
 
@@ -23,7 +23,7 @@ mod schema;
 
 pub use sea_orm_migration::MigratorTrait;
 
-/// The migrations in their order.
+/// The migrations, in order.
 #[derive(Debug)]
 pub struct Migrator;
 

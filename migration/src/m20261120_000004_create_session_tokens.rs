@@ -29,7 +29,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

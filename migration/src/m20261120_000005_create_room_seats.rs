@@ -1,5 +1,5 @@
-//! Seats that somebody holds. The foreign keys wait for the commit, so that the seat, which two may want,
-//! can be inserted before the user and the session that only one brings.
+//! Held and away seats. Foreign keys are checked at the commit: the contended seat is inserted first, before the user
+//! and the session of its command.
 
 use sea_orm_migration::prelude::*;
 
@@ -40,7 +40,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

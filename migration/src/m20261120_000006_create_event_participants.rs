@@ -1,4 +1,4 @@
-//! Participants: who takes part in a room's event, with which score.
+//! Participants: users and their scores on a room's leaderboard.
 
 use sea_orm_migration::prelude::*;
 
@@ -33,7 +33,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

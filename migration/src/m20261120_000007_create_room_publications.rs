@@ -1,4 +1,4 @@
-//! Publications of rooms: durable histories, and memory histories over a planned stop.
+//! Publications of rooms: durable histories, and memory histories across a planned stop.
 
 use sea_orm_migration::prelude::*;
 
@@ -30,7 +30,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -1,4 +1,4 @@
-//! Transactions that were committed, so that a COMMIT without an answer can be found out.
+//! Committed transactions, by which the outcome of an unanswered COMMIT is found out.
 
 use sea_orm_migration::prelude::*;
 
@@ -28,7 +28,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -1,4 +1,4 @@
-//! When a hub was last alive, in its own time.
+//! The last moment at which a hub was alive, in its own time.
 
 use sea_orm_migration::prelude::*;
 
@@ -25,7 +25,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

@@ -1,4 +1,4 @@
-//! Which rooms have a durable stream: its epoch and top hold after a crash too.
+//! Marks rooms with a durable stream, whose epoch and top are valid after a crash too.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

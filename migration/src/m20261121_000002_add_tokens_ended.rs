@@ -1,5 +1,5 @@
-//! Which generations of a seat's tokens are over: those of earlier holders, and those that were ended
-//! because one of them was used again.
+//! The last ended generation of a seat's tokens: those of earlier holders, and those ended because an outdated one
+//! was used again.
 
 use sea_orm_migration::prelude::*;
 
@@ -22,7 +22,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

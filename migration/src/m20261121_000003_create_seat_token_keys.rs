@@ -1,5 +1,5 @@
-//! The key that the hub made itself to sign seat tokens with. Only PostgreSQL keeps it here, so that it is
-//! there wherever the hub is started; with SQLite it is a file beside the database.
+//! The key that the hub generated to sign seat tokens. Only PostgreSQL stores it here, so that it is there wherever
+//! the hub starts; with SQLite it is a file next to the database.
 
 use sea_orm_migration::prelude::*;
 
@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

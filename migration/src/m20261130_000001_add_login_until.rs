@@ -1,4 +1,4 @@
-//! Until when the login that made a session lets it in.
+//! The end of the login that made a session.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
         schema::run(manager, DOWN).await
     }
 
-    // SQLite would otherwise run without one.
+    // SQLite would otherwise run without a transaction.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }

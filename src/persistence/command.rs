@@ -1,4 +1,4 @@
-//! What can be written, as values in the words of the design.
+//! Commands: every write to the database as plain data, with its answer and its refusals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 use crate::token::Generations;
 
-/// One change, committed whole or not at all. Its answer follows the commit.
+/// A write, committed whole or not at all. Its answer follows the commit.
 #[derive(Debug, Clone)]
 pub enum Command {
     OpenSession(OpenSession),
@@ -27,19 +27,19 @@ pub enum Command {
     CloseRoom(RoomId),
     Publish(Publish),
     RemoveHistory(RemoveHistory),
-    /// One more token for a session that lives. Of many the first stays, and the newest.
+    /// One more token for a live session. Beyond the limit the first token and the newest ones stay.
     AddToken(AddToken),
     Sweep(Sweep),
-    /// Nothing: what counts is its key.
+    /// No change: only its idempotency key is looked up, and its response stored if it has one.
     Nothing,
 }
 
-/// A command, what lets it happen only once, and what is told of it.
+/// A command, its idempotency key, and the room events that describe it.
 #[derive(Debug, Clone)]
 pub struct Write {
     pub command: Command,
     pub once: Option<Arc<Once>>,
-    /// Stored if the command is carried out, in the same commit.
+    /// Committed together with the command, if it is carried out.
     pub news: Option<Box<News>>,
 }
 
@@ -59,15 +59,14 @@ impl From<Command> for Write {
     }
 }
 
-/// Whose the change is.
+/// The user a command acts for.
 #[derive(Debug, Clone)]
 pub enum UserWrite {
     /// Must exist and be active.
     Known(UserId),
-    /// A guest, made by this command.
+    /// A guest created by this command.
     Guest { id: UserId, name: Arc<str> },
-    /// The game's own user: made if it does not exist yet, otherwise it must be active. A name given
-    /// replaces the stored one.
+    /// The game's own user: created if missing, otherwise it must be active. A given name replaces the stored one.
     Account { id: UserId, name: Option<Arc<str>> },
 }
 
@@ -90,10 +89,10 @@ pub enum SessionWrite {
 #[derive(Debug, Clone)]
 pub struct NewSession {
     pub id: SessionId,
-    /// None for a session that nobody will ask a token of.
+    /// None for a session that no client connects to with a token.
     pub token: Option<TokenHash>,
     pub expires_at: HubTime,
-    /// None without a login, or with one that has no end.
+    /// None without a login, or with a login that does not end.
     pub login_until: Option<HubTime>,
 }
 
@@ -103,14 +102,14 @@ pub struct OpenSession {
     pub session: NewSession,
 }
 
-/// Room, player, seat and session in one commit.
+/// A new room with its first seat, and its user and session if they are new, in one commit.
 #[derive(Debug, Clone)]
 pub struct OpenRoom {
     pub room: NewRoom,
     pub user: UserWrite,
     pub session: SessionWrite,
     pub seat: NewSeat,
-    /// Credits taken from the user.
+    /// Credits charged to the user.
     pub cost: i64,
 }
 
@@ -131,7 +130,7 @@ pub struct NewSeat {
     pub team: Option<Arc<str>>,
     /// None: held. Some: away from the start, because its holder has no connection.
     pub hold_until: Option<HubTime>,
-    /// Where its tokens begin.
+    /// The generations that its tokens start from.
     pub tokens: Generations,
 }
 
@@ -149,11 +148,11 @@ pub struct ReleaseSeat {
     pub room: RoomId,
     pub seat: u16,
     pub session: SessionId,
-    /// Set when the hold is over: the seat is released only if it is still away with this very hold.
+    /// Set when a hold has expired: the seat is released only if it is still away with exactly this hold.
     pub hold_until: Option<HubTime>,
 }
 
-/// Keeps an away seat until another moment.
+/// A new end for the hold of an away seat.
 #[derive(Debug, Clone)]
 pub struct HoldSeat {
     pub room: RoomId,
@@ -162,22 +161,22 @@ pub struct HoldSeat {
     pub hold_until: HubTime,
 }
 
-/// A seat token was presented: puts a new session of the seat's user into the seat, away, and confirms
-/// the token's generation.
+/// A takeover by seat token: a new session of the seat's user gets the seat, away, and the token's generation is
+/// confirmed.
 #[derive(Debug, Clone)]
 pub struct ConfirmToken {
     pub room: RoomId,
     pub seat: u16,
     /// Must exist and be active, and hold the seat.
     pub user: UserWrite,
-    /// Which holds the seat until now.
+    /// The session that holds the seat so far.
     pub from: SessionId,
     pub session: NewSession,
     pub hold_until: HubTime,
     pub tokens: Generations,
 }
 
-/// A seat token was used again after a newer one: ends what was signed for the seat so far.
+/// The end of all seat tokens signed so far, because an outdated one was used again.
 #[derive(Debug, Clone)]
 pub struct EndTokens {
     pub room: RoomId,
@@ -186,46 +185,46 @@ pub struct EndTokens {
     pub tokens: Generations,
 }
 
-/// Ends the session, its tokens and its seats.
+/// The end of a session, with its tokens and its seats.
 #[derive(Debug, Clone)]
 pub struct EndSession {
     pub session: SessionId,
-    /// The rooms with durable streams in which it sits: that it has left is told there in the same commit.
+    /// The rooms with durable streams in which it has a seat: the same commit publishes there that it left.
     pub told_in: Vec<RoomId>,
     pub words: SessionWords,
 }
 
-/// A guest has logged in: its session, its seats and its scores become the user's. All tokens of the session end, and the
+/// A guest's login: the session, its seats and its scores become the user's. All tokens of the session end, and the
 /// seats' tokens with them.
 #[derive(Debug, Clone)]
 pub struct AdoptSession {
     pub session: SessionId,
-    /// Whose the session must be until now.
+    /// The guest who must still own the session.
     pub guest: UserId,
     pub user: UserWrite,
     /// The session's only token from then on.
     pub token: TokenHash,
     pub expires_at: HubTime,
     pub login_until: Option<HubTime>,
-    /// The rooms with durable streams in which it sits: who sits there now is told there in the same commit.
+    /// The rooms with durable streams in which it has a seat: the same commit publishes the new holder there.
     pub told_in: Vec<RoomId>,
     pub words: SessionWords,
 }
 
-/// Publications of one durable stream, in order: all of them are stored, or none. The commit gives them
-/// the offsets that follow the stream's top, so a refusal leaves no hole.
+/// Publications for one durable stream, in order: all are stored or none. The commit assigns the offsets that follow
+/// the stream's top, so a refusal leaves no gap.
 #[derive(Debug, Clone)]
 pub struct Publish {
     pub stream: StreamId,
     pub publications: Arc<[NewPublication]>,
 }
 
-/// The durable stream of a room. Whoever means another one than the database has is refused as stale.
+/// The durable stream of a room. A command for a stream other than the stored one is refused as stale.
 #[derive(Debug, Clone)]
 pub struct StreamId {
     pub room: RoomId,
     pub epoch: Arc<str>,
-    /// Set for a stream that the database may not have yet: the offset after which it begins there.
+    /// Set for a stream that the database may not have yet: the offset after which it begins.
     pub begins_after: Option<u64>,
 }
 
@@ -239,7 +238,7 @@ pub struct NewPublication {
     pub time: HubTime,
 }
 
-/// Forgets what a durable stream has kept, up to and with an offset. Its epoch and top stay.
+/// The removal of a durable stream's history up to and including an offset. The stream epoch and top stay.
 #[derive(Debug, Clone)]
 pub struct RemoveHistory {
     pub room: RoomId,
@@ -253,32 +252,32 @@ pub struct AddToken {
     pub token: TokenHash,
 }
 
-/// The answer of a committed command.
+/// The answer to a committed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
     /// OpenSession, OpenRoom, ClaimSeat, ConfirmToken: the user as stored.
     Player { user: UserId, name: Arc<str> },
-    /// Publish: the offset of the first.
+    /// Publish: the first offset.
     Published { first: u64 },
-    /// A command with news: its own answer, and where the news are.
+    /// A command with room events: its own answer, and the offsets of the events.
     Told {
         of: Box<Committed>,
         offsets: Offsets,
     },
-    /// EndSession: what was told in the durable streams of its rooms.
+    /// EndSession: the events published in the durable streams of its rooms.
     Ended(Vec<SessionNews>),
-    /// AdoptSession: what the user is called, and what was told in the durable streams of its rooms.
+    /// AdoptSession: the user's name, and the events published in the durable streams of its rooms.
     Adopted {
         name: Arc<str>,
         told: Vec<SessionNews>,
     },
-    /// Sweep: rows removed.
+    /// Sweep: the rows removed.
     Swept(Swept),
     /// All others.
     Done,
 }
 
-/// Why a command was not committed. Definite: nothing of it is stored.
+/// The reason why a command was not committed. Definite: nothing of it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("the user does not exist or is not active")]
@@ -287,34 +286,34 @@ pub enum Refused {
     InsufficientCredits { needed: i64, has: i64 },
     #[error("the user holds {most} seats or more")]
     TooManySeats { most: usize },
-    /// AdoptSession: the session is an account's.
-    #[error("the session is no guest's")]
+    /// AdoptSession: the session belongs to an account.
+    #[error("the session does not belong to a guest")]
     NotGuest,
-    /// AdoptSession.
-    #[error("the user sits in one of the session's rooms already")]
+    /// AdoptSession only.
+    #[error("the user already holds a seat in one of the session's rooms")]
     AlreadySeated,
     #[error("the room code is taken")]
     CodeTaken,
-    #[error("the seat is taken, or the user already sits in the room")]
+    #[error("the seat is taken, or the user already holds a seat in the room")]
     SeatTaken,
-    /// ReleaseSeat, HoldSeat, ConfirmToken, EndTokens: the seat is not in the state that was to be changed. AdoptSession: the session
-    /// has ended, or is the guest's no more. Publish: the stream is another.
-    #[error("what was to be changed has changed meanwhile")]
+    /// The stored state is not the expected one: a seat has another holder or hold, or a session has ended or has
+    /// another user. Or a room is closed or still has seats, or the stream is another one.
+    #[error("the stored state has changed in the meantime")]
     Stale,
-    /// Full queue, or the deadline passed before the command reached the database.
-    #[error("the database does not take writes at the moment")]
+    /// The queue was full, or the deadline passed before the command reached the database.
+    #[error("the database takes no writes at the moment")]
     Unavailable { retry_after: Duration },
-    /// It was done before, under the same key: this is what it was answered with.
+    /// A command with the same idempotency key was carried out before: its stored response.
     #[error("the command was carried out before")]
     Repeated(Kept),
-    #[error("the key stands for another command")]
+    #[error("the idempotency key belongs to another command")]
     KeyReused,
-    /// A constraint that only a bug can violate.
+    /// A violated constraint, which only a bug can cause.
     #[error("the database refused the change")]
     Internal,
 }
 
-/// A mark that may be lost: the newest per key goes with the next group.
+/// A coalesced write: the newest per key is committed with the next group. It may be lost.
 #[derive(Debug, Clone)]
 pub enum SoftWrite {
     SeatAway {
@@ -330,7 +329,7 @@ pub enum SoftWrite {
         session: SessionId,
         at: HubTime,
     },
-    /// The session was used: its life slides on, unless it has become another user's.
+    /// The session was used: its expiry moves on, unless the session has become another user's.
     SessionSeen {
         session: SessionId,
         user: UserId,
@@ -338,7 +337,7 @@ pub enum SoftWrite {
         expires_at: HubTime,
         login_until: Option<HubTime>,
     },
-    /// What a durable stream keeps no longer: everything below an offset.
+    /// A durable stream no longer keeps its publications below an offset.
     PruneHistory {
         room: RoomId,
         epoch: Arc<str>,
@@ -348,7 +347,7 @@ pub enum SoftWrite {
     Heartbeat { at: HubTime },
 }
 
-/// A session as the database has it.
+/// A session as stored.
 #[derive(Debug, Clone)]
 pub struct StoredSession {
     pub id: SessionId,
@@ -361,7 +360,7 @@ pub struct StoredSession {
     pub seats: Vec<StoredSeat>,
 }
 
-/// A seat that somebody holds, as the database has it.
+/// A held or away seat, as stored.
 #[derive(Debug, Clone)]
 pub struct StoredSeat {
     pub room: RoomId,
@@ -378,7 +377,7 @@ pub struct StoredSeat {
     pub tokens: Generations,
 }
 
-/// A room as the database has it.
+/// A room as stored.
 #[derive(Debug, Clone)]
 pub struct StoredRoom {
     pub id: RoomId,
@@ -392,14 +391,14 @@ pub struct StoredRoom {
     pub seats: Vec<StoredSeat>,
 }
 
-/// A room's stream as the database has it: written out at a planned stop, or always if it is durable.
+/// A room's stream as stored: written out at a planned stop, or always if it is durable.
 #[derive(Debug, Clone, Default)]
 pub struct StoredStream {
     pub epoch: Arc<str>,
     pub top: u64,
-    /// Whether `epoch` and `top` may be taken up again: false after a crash for a memory stream.
+    /// True if the stream may continue after `top` under its `epoch`: false for a memory stream after a crash.
     pub is_continued: bool,
-    /// Whether the database has all of it. Its publications are then read when they are needed.
+    /// True if the database has the whole history. Its publications are then read when they are needed.
     pub is_durable: bool,
     pub publications: Vec<StoredPublication>,
 }
@@ -420,10 +419,10 @@ pub struct StoredPublication {
 pub struct HistoryWindow {
     pub room: RoomId,
     pub epoch: Arc<str>,
-    /// The offset of the newest: what has no unbroken way to it is left out.
+    /// The newest offset. Publications before a gap are left out.
     pub top: u64,
     pub count_max: usize,
     pub bytes_max: usize,
-    /// Older ones are left out.
+    /// Older publications are left out.
     pub since: HubTime,
 }

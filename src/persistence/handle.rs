@@ -1,4 +1,4 @@
-//! The way to the database for everybody else. It stays good when the writer is restarted.
+//! The handle through which all other modules read and write. It stays valid when the writers are restarted.
 
 use std::fmt;
 use std::future::Future;
@@ -28,34 +28,33 @@ use super::{
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 
-/// The longest that a read may take, under the 5 s after which a client gives up.
+/// The longest that a read may take, below the 5 s after which a client gives up.
 const READ_WITHIN: Duration = Duration::from_secs(4);
 
-/// The wait before the writer is asked again that was not there or had no room: about what its restart
-/// takes.
+/// The wait before a job is sent again to a missing writer: about the time of its restart.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// A planned stop that has begun to write goes on as long as each commit comes within this: a connection that is
-/// silent is cut after 10 s, and the next one must have the time to do the work.
+/// A planned stop that has begun to write goes on while each commit comes within this time. A silent connection is
+/// cut after 10 s, and its replacement needs time to do the work.
 const STOP_STALLED_AFTER: Duration = Duration::from_secs(20);
 
-/// The longest that a question of health may take.
+/// The longest that a health probe may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Writes to the database and reads from it. Cheap to clone.
+/// A handle to read from the database and to write to it. Cheap to clone.
 #[derive(Clone)]
 pub struct Persistence {
     pub(super) shared: Arc<Shared>,
 }
 
-/// How writing goes.
+/// The health of the write path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writing {
-    /// Its actor is at work.
+    /// The persistence actor is running.
     pub is_here: bool,
-    /// The last transaction did not fail; there is one at least every 2 seconds.
+    /// The daemon holds its lock, and writes succeed. The heartbeat attempts one every 2 seconds.
     pub is_committing: bool,
-    /// Commands are refused for want of room.
+    /// Some writer's queue is full, and its commands are refused.
     pub is_queue_full: bool,
 }
 
@@ -64,20 +63,21 @@ impl Persistence {
         Persistence { shared }
     }
 
-    /// Returns after the commit, or with a definite refusal, or, if the writer died, not knowing.
+    /// Returns after the commit, with a definite refusal, or with [`WriteError::Lost`] if the writer failed.
     ///
-    /// It waits as long as the truth takes, which after a lost COMMIT may be longer than the deadline of
-    /// the command. Whoever answers a client sets a limit of its own, and drops nothing but the answer.
+    /// Waits until the outcome is known, which after an unanswered COMMIT may take longer than the command's
+    /// deadline. A caller that answers a client sets its own timeout, and discards nothing but the answer.
     pub async fn write(&self, write: impl Into<Write>) -> Result<Committed, WriteError> {
         let (tell, told) = oneshot::channel();
         self.write_then(write, move |answer| {
-            // Who asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = tell.send(answer);
         });
         told.await.unwrap_or(Err(WriteError::Lost))
     }
 
-    /// As [`write`](Self::write), for who must not wait: `then` is called exactly once, and does little.
+    /// Writes like [`write`](Self::write), for callers that must not wait: `then` is called exactly once, and must be
+    /// quick.
     pub fn write_then(
         &self,
         write: impl Into<Write>,
@@ -86,8 +86,8 @@ impl Persistence {
         self.write_since(write, Instant::now(), then);
     }
 
-    /// As [`write_then`](Self::write_then), for a command that has waited since `submitted`: its deadline
-    /// counts from there.
+    /// Writes like [`write_then`](Self::write_then), for a command that has waited since `submitted`, where its
+    /// deadline starts.
     pub fn write_since(
         &self,
         write: impl Into<Write>,
@@ -100,17 +100,17 @@ impl Persistence {
             settle: Settle::new(then),
         };
         if let Some(PersistenceMessage::Write { settle, .. }) = self.tell(message) {
-            // Nobody has seen it, so it is certain that nothing is stored.
+            // The command never reached the actor, so certainly nothing is stored.
             settle.settle(Err(unavailable()));
         }
     }
 
-    /// Leaves a mark that may be lost. It is written within about a second.
+    /// Queues a coalesced write, which may be lost. It is written within about a second.
     pub fn mark(&self, write: SoftWrite) {
         self.shared.marks.leave(write);
     }
 
-    /// The session with which the user holds a seat, if any.
+    /// Returns the session with which the user holds a seat, if any.
     pub async fn seated_session_of_user(
         &self,
         user: &UserId,
@@ -120,7 +120,7 @@ impl Persistence {
             .await
     }
 
-    /// Sessions of a user that have not ended, `count_max` of them at most.
+    /// Returns at most `count_max` sessions of a user that have not ended.
     pub async fn open_sessions_of_user(
         &self,
         user: &UserId,
@@ -131,7 +131,7 @@ impl Persistence {
             .await
     }
 
-    /// The newest publications of a durable stream, in their order and without a gap.
+    /// Returns the newest publications of a durable stream, in order and without a gap.
     pub async fn history(
         &self,
         window: HistoryWindow,
@@ -147,38 +147,38 @@ impl Persistence {
             .await
     }
 
-    /// The room as it is once everything that was written before is settled.
+    /// Returns the room as stored once all earlier writes are settled.
     pub async fn room_truth(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
         self.barrier().await?;
         self.room_by_code(code).await
     }
 
-    /// The session as it is once everything that was written before is settled.
+    /// Returns the session as stored once all earlier writes are settled.
     pub async fn session_truth(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
         self.barrier().await?;
         self.session_by_id(id).await
     }
 
-    /// Begins a run: shifts the holds by the time without a hub. Once, before anything is restored.
+    /// Begins a run: extends the holds by the downtime. Called once, before anything is restored.
     pub async fn begin_run(&self) -> Result<RunStart, WriteError> {
         self.ask(Job::BeginRun)
             .await
             .unwrap_or(Err(WriteError::Lost))
     }
 
-    /// Marks that the hub takes players from here on: until then a start may fail and lose nothing.
+    /// Records that the hub takes players from now on. Until then a start may fail and lose nothing.
     pub async fn open_doors(&self) -> Result<(), WriteError> {
         self.ask(Job::OpenDoors)
             .await
             .unwrap_or(Err(WriteError::Lost))
     }
 
-    /// Ends a run as planned: after everything queued before, writes the memory histories out and marks
-    /// the stop. `since` is when players were no longer let in: no hold is charged for the time after it. A room that
-    /// is left out begins a new stream.
+    /// Ends a run as planned: after everything queued before, writes the memory histories out and marks the stop.
+    /// `since` is when players were no longer admitted: no hold is charged for the time after it. A room missing from
+    /// `streams` begins a new stream.
     ///
-    /// It takes as long as it makes progress. It is given up where nothing is committed for `within`, or, once it has
-    /// begun to write, for [`STOP_STALLED_AFTER`] if that is longer.
+    /// Takes as long as it makes progress. Gives up if nothing is committed for `within`, or, once it has begun to
+    /// write, for [`STOP_STALLED_AFTER`] if that is longer.
     pub async fn clean_stop(
         &self,
         streams: Vec<(RoomId, StoredStream)>,
@@ -206,13 +206,13 @@ impl Persistence {
         }
     }
 
-    /// Waits until nothing that the database says can be trusted any more, which only a new process mends. Says why.
+    /// Waits until the database can no longer be trusted, which only a new process fixes. Returns the reason.
     pub async fn broken(&self) -> &'static str {
         self.shared.broken.cancelled().await;
-        "an fsync of the database failed, and what was written last may be lost; a new start reads what there is"
+        "an fsync of the database failed, and the last writes may be lost; a restart reads what is stored"
     }
 
-    /// Asks the database now, for at most 2 s, and says how long it took.
+    /// Probes the database, for at most 2 s, and returns how long the answer took.
     pub async fn probe(&self) -> Result<Duration, ReadError> {
         let readers = self.readers();
         let started = Instant::now();
@@ -221,7 +221,7 @@ impl Persistence {
         Ok(started.elapsed())
     }
 
-    /// Looks at the queue of the writer and at the connections for reading.
+    /// Updates the gauges of the write queues and of the read connections.
     pub fn measure(&self) {
         let metrics = &self.shared.metrics;
         let depths = self.shared.queue_depths();
@@ -232,7 +232,7 @@ impl Persistence {
         metrics.idle.set(f64::from(idle));
     }
 
-    /// How the writing half is: it needs nobody's answer.
+    /// Returns the health of the write path, without asking the database.
     pub fn writing(&self) -> Writing {
         let depths = self.shared.queue_depths();
         let shell = self.shared.shell.read();
@@ -245,20 +245,19 @@ impl Persistence {
         }
     }
 
-    /// Waits until everything queued is settled, then closes the database. What is written afterwards is
-    /// refused.
+    /// Waits until everything queued is settled, then closes the database. Later writes are refused.
     pub async fn drain(&self) {
         // If the writer is gone there is nothing left to wait for.
         let _ = self.ask(Job::Drain).await;
         let shell = self.shared.shell.write().take();
         if let Some(shell) = shell {
-            // The last answers are still in its mailbox. One that is gone has nothing left to say.
+            // The last answers are still in its mailbox. An actor that has ended has none left.
             let _ = shell.drain();
         }
-        // Everything is committed: a connection that does not close properly costs nothing.
+        // Everything is committed, so a failed close loses nothing.
         let _ = self.readers().close_by_ref().await;
         for lane in &self.shared.lanes {
-            // The writer ends when the shell has.
+            // The writer ends after the actor.
             let writer = lane.writer.lock().await;
             let _ = writer.connection().close_by_ref().await;
         }
@@ -267,7 +266,7 @@ impl Persistence {
 
     async fn barrier(&self) -> Result<(), ReadError> {
         let wait = async {
-            // While persistence is being started again, or its queue is full, nobody answers.
+            // While persistence is being restarted, nothing answers.
             while self.ask(Job::Barrier).await.is_none() {
                 tokio::time::sleep(ASK_AGAIN_AFTER).await;
             }
@@ -277,27 +276,27 @@ impl Persistence {
             .map_err(|_| ReadError::Unavailable)
     }
 
-    /// Has the shell of persistence fail.
+    /// Makes the persistence actor fail.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {
         drop(self.tell(PersistenceMessage::Panic));
     }
 
-    /// Has the writer task fail, behind what is queued.
+    /// Makes the first writer fail, after everything queued before.
     #[cfg(feature = "faults")]
     pub fn panic_writer(&self) {
         drop(self.tell(PersistenceMessage::Job(Job::Panic)));
     }
 
-    /// None if the queue is full or the writer is gone.
+    /// Sends a job. Returns None if the actor or a writer is gone.
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
         let (reply, answer) = oneshot::channel();
-        // A message that comes back is dropped with its reply, which ends the wait below.
+        // A message that is handed back is dropped with its reply sender, which ends the wait below.
         drop(self.tell(PersistenceMessage::Job(job(reply))));
         answer.await.ok()
     }
 
-    /// Gives the message back if nobody took it.
+    /// Sends a message to the actor, and hands it back if there is none.
     fn tell(&self, message: PersistenceMessage) -> Option<PersistenceMessage> {
         let shell = self.shared.shell.read();
         let Some(shell) = shell.as_ref() else {
@@ -325,8 +324,8 @@ impl Persistence {
         self.within(READ_WITHIN, question).await
     }
 
-    /// Asks in a task of its own, so that a caller that gives up cancels no statement. Such reads go on, so their
-    /// number has a limit; callers wait for a place among them.
+    /// Runs a read in its own task, so that a caller that gives up cancels no statement. Abandoned reads continue, so
+    /// their number is limited; callers wait for a permit.
     async fn within<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -335,7 +334,7 @@ impl Persistence {
         let give_up = Instant::now() + limit;
         let place = Arc::clone(&self.shared.reads).acquire_owned();
         let Ok(place) = tokio::time::timeout_at(give_up, place).await else {
-            // Those that have the places find out whether their connections are dead.
+            // The reads that hold the permits find out whether their connections are dead.
             metrics::counter!("holdfast_reads_failed_total", "reason" => "late").increment(1);
             return Err(ReadError::Unavailable);
         };

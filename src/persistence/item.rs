@@ -6,16 +6,16 @@ use tokio::time::Instant;
 
 use super::{Command, Committed, News, Once, Refused};
 
-/// What a command is answered with. Definite, either way.
+/// The answer to a command, definite either way.
 pub(crate) type Answer = Result<Committed, Refused>;
 
-/// A command in the writer's hands.
+/// A command that a writer works on.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) number: u64,
     pub(crate) command: Command,
     pub(crate) once: Option<Arc<Once>>,
     pub(crate) news: Option<Box<News>>,
-    /// From here on it is refused rather than tried again.
+    /// After this moment it is refused instead of retried.
     pub(crate) deadline: Instant,
 }

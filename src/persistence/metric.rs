@@ -1,11 +1,11 @@
-//! What the writing and reading of the database count.
+//! Metrics of reads from the database and writes to it.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-/// Look-ups of one token before it is said to be unknown.
+/// The attempts to look up one token before it counts as unknown.
 pub(super) const ATTEMPTS: [&str; 3] = ["1", "2", "3"];
 
-/// The counters and gauges of one database. The handles are taken once.
+/// The counters and gauges of one database. Their handles are created once.
 #[derive(Debug)]
 pub(super) struct PersistenceMetrics {
     pub(super) commits: Counter,
@@ -17,11 +17,11 @@ pub(super) struct PersistenceMetrics {
     pub(super) queue_depth: Gauge,
     pub(super) in_use: Gauge,
     pub(super) idle: Gauge,
-    /// By attempt.
+    /// One per attempt.
     pub(super) lookups: [Lookups; ATTEMPTS.len()],
 }
 
-/// Look-ups of tokens at one attempt, by what they found.
+/// Lookups of tokens at one attempt, by result.
 #[derive(Debug)]
 pub(super) struct Lookups {
     pub(super) found: Counter,
@@ -30,7 +30,7 @@ pub(super) struct Lookups {
 }
 
 impl PersistenceMetrics {
-    /// To be made after the recorder is installed.
+    /// Registers the metrics. Must run after the recorder is installed.
     pub(super) fn new() -> PersistenceMetrics {
         let connections = |state| gauge!("holdfast_database_connections", "state" => state);
         PersistenceMetrics {

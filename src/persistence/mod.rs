@@ -1,10 +1,11 @@
-//! The only door to the database.
+//! Persistence: the only code that talks to the database.
 //!
-//! **Owns** the database's lock and connections, and the lanes of writing: a queue, a connection and a writer
-//! task each.
+//! **Owns** the daemon lock, the connections and the write lanes: a queue, a connection and a writer task each.
+//! **Writes** go from a [`Persistence`] handle through the actor into the queue of a lane. The writer commits queued
+//! commands in groups, and a caller is answered after the COMMIT of its group. **Reads** use a pool of their own.
 //! **Supervised by** the hub, which starts [`PersistenceActor`] again with the same [`Store`].
-//! **On failure** of the shell or a writer, the commands that were in their hands are told as lost: what
-//! is stored is then to be read, and the next writer settles the last group before it answers a read of truth.
+//! **On failure** of the actor or a writer, its unanswered commands end as [`WriteError::Lost`]: their callers then
+//! read what is stored. The next writer settles the last group before it answers such a read.
 
 mod command;
 mod database;

@@ -1,4 +1,4 @@
-//! What is told of a change in a durable stream: stored in the commit of the change, or not at all.
+//! Room events that describe a change in a durable stream: stored in the commit of the change, or not at all.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use super::{Committed, NewPublication, StreamId};
 use crate::clock::HubTime;
 use crate::id::{RoomId, UserId};
 
-/// Publications of a durable stream that tell of the change with which they are written.
+/// The room events of a change, which are committed with it.
 #[derive(Clone)]
 pub struct News {
     pub stream: StreamId,
     pub words: Words,
 }
 
-/// What is told, once it is known what the user is called in whose name the change is made.
+/// The builder of a change's events, called once the name of its user is known.
 #[derive(Clone)]
 pub struct Words(Arc<WriteWords>);
 
 type WriteWords = dyn Fn(Option<&Arc<str>>) -> Vec<NewPublication> + Send + Sync;
 
-/// A seat of a session that has changed as a whole.
+/// A seat of a session that has ended or has become another user's.
 #[derive(Debug, Clone)]
 pub struct SessionSeat {
     pub stream: StreamId,
@@ -30,10 +30,10 @@ pub struct SessionSeat {
     pub user_name: Arc<str>,
 }
 
-/// How the change of a session is told in a room, at this moment.
+/// The builder of the event that a room publishes about a changed session, at the given time.
 pub type SessionWords = fn(&SessionSeat, HubTime) -> NewPublication;
 
-/// What a room's stream has of a session that has changed as a whole.
+/// An event about a changed session, as stored in a room's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionNews {
     pub room: RoomId,
@@ -41,7 +41,7 @@ pub struct SessionNews {
     pub publication: NewPublication,
 }
 
-/// Where the news of a change are in their stream.
+/// The offsets of a change's events in their stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
     pub first: u64,
@@ -55,12 +55,12 @@ impl Words {
         Words(Arc::new(write))
     }
 
-    /// How many publications it takes, whatever the user is called.
+    /// Returns how many publications there are, which does not depend on the name.
     pub fn count(&self) -> u64 {
         (self.0)(None).len() as u64
     }
 
-    /// The publications that tell of a change that was answered with this.
+    /// Returns the events of a change with this answer.
     pub fn of(&self, committed: &Committed) -> Vec<NewPublication> {
         (self.0)(committed.name())
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for Words {
 }
 
 impl Committed {
-    /// What the user is called in whose name the change was made, if it has one.
+    /// Returns the name of the command's user, if it has one.
     pub(super) fn name(&self) -> Option<&Arc<str>> {
         match self {
             Committed::Player { name, .. } | Committed::Adopted { name, .. } => Some(name),
@@ -91,7 +91,7 @@ impl Committed {
         }
     }
 
-    /// The answer of the change alone, and where its news are if it has some.
+    /// Splits the answer into that of the change alone and the offsets of its events, if it has any.
     pub fn apart(self) -> (Committed, Option<Offsets>) {
         let Committed::Told { of, offsets } = self else {
             return (self, None);

@@ -1,4 +1,4 @@
-//! Commands that happen once: a client's key, and the answer that is kept under it.
+//! Idempotency keys: a command with a client's key is carried out once, and a replay gets the stored response.
 
 use std::sync::Arc;
 
@@ -11,44 +11,44 @@ use super::writer::actor::unavailable;
 use super::{Command, Persistence, Refused, Write, WriteError};
 use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
 
-/// Answers kept for one session or user: the oldest goes when one more comes. Many times what a client
-/// can have under way.
+/// Responses stored per session or user: one more drops the oldest. Many times the requests that a client has in
+/// flight.
 pub(super) const KEPT_MAX: usize = 64;
 
-/// Makes a command happen once: its row decides, and is written in the commit of the effect.
+/// An idempotency key and its response. The row is written in the commit of the command, and decides whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
     pub scope: Scope,
     pub key: KeyHash,
-    /// Digest of what is asked for: a key stands for one request.
+    /// Digest of the request: a key stands for one request.
     pub content: [u8; 32],
-    /// JSON, kept for whoever repeats the key. None: it is only asked whether one is kept.
+    /// JSON, stored for replays. None: only looks up whether a response is stored.
     pub answer: Option<Arc<str>>,
 }
 
-/// Within what a key stands for one request.
+/// The scope within which a key stands for one request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     Session(SessionId),
     User(UserId),
-    /// A game's server, which asks for all of its users.
+    /// A game server, which asks for all of its users.
     ApiKey(ApiKeyHash),
-    /// Publications of a game's server in the durable stream of a room.
+    /// Publications of a game server in a room's durable stream.
     Room(RoomId),
-    /// Somebody new: the key is all that they can show.
+    /// A new guest: the key is the only proof of identity.
     Guest,
 }
 
-/// An answer that was kept.
+/// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// What the command's user was called in that commit, if it brought one.
+    /// The name of the command's user in that commit, if it had one.
     pub name: Option<Arc<str>>,
     /// JSON, as it came with the command.
     pub answer: Arc<str>,
 }
 
-/// The form in which an answer is stored.
+/// The stored form of a response.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ struct Stored<'a> {
 }
 
 impl Once {
-    /// The row's scope. Each guest's key has one of its own.
+    /// Returns the scope of the row. Each guest's key has a scope of its own.
     pub(super) fn scope(&self) -> String {
         match &self.scope {
             Scope::Session(id) => scope_of_session(*id),
@@ -69,8 +69,8 @@ impl Once {
         }
     }
 
-    /// Whether only the newest answers of the scope are kept. A game's server asks for many players at
-    /// once: its answers go by their age alone.
+    /// Returns whether only the newest responses of the scope are kept. A game server asks for many players at once,
+    /// so its responses expire by age alone.
     pub(super) fn is_counted(&self) -> bool {
         match &self.scope {
             Scope::Session(_) | Scope::User(_) | Scope::Guest => true,
@@ -78,7 +78,7 @@ impl Once {
         }
     }
 
-    /// What the row under this key says to the command.
+    /// Returns the refusal of a command whose key has this row: a replay, or a reused key.
     pub(super) fn refusal(&self, content: &[u8], answer: &str) -> Result<Refused, DbErr> {
         if content != self.content {
             return Ok(Refused::KeyReused);
@@ -90,7 +90,7 @@ impl Once {
         }))
     }
 
-    /// The text of the row, if an answer is to be kept.
+    /// Returns the text of the row, if there is a response to store.
     pub(super) fn stored(&self, name: Option<Arc<str>>) -> Result<Option<String>, DbErr> {
         let Some(answer) = &self.answer else {
             return Ok(None);
@@ -102,16 +102,16 @@ impl Once {
     }
 }
 
-/// What the rows of a session's keys have as their scope.
+/// Returns the scope of a session's rows.
 pub(super) fn scope_of_session(session: SessionId) -> String {
     format!("session:{session}")
 }
 
 impl Persistence {
-    /// Whether the key was used before: what it was answered with then.
+    /// Returns the stored response, if the key was used before.
     ///
     /// # Errors
-    /// [`Refused::KeyReused`], or nothing could be read.
+    /// [`Refused::KeyReused`], or [`Refused::Unavailable`] if the row could not be read.
     pub async fn recall(&self, once: &Once) -> Result<Option<Kept>, WriteError> {
         let (readers, asked) = (self.readers(), once.clone());
         let sql = "SELECT content_hash, answer FROM commands WHERE scope = $1 AND key = $2";
@@ -129,7 +129,7 @@ impl Persistence {
         })
     }
 
-    /// The same, once everything that was written before is settled.
+    /// Returns the same as [`recall`](Self::recall), once all earlier writes are settled.
     pub async fn recall_truth(&self, once: &Once) -> Result<Option<Kept>, WriteError> {
         let asked = Once {
             answer: None,

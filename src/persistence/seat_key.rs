@@ -1,4 +1,4 @@
-//! The key for seat tokens that the hub made itself, where the database keeps it.
+//! The seat-token signing key that the hub generated, where the database stores it.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
@@ -7,10 +7,10 @@ use super::database::error::Cause;
 use super::{OpenError, Store};
 
 impl Store {
-    /// The hub's own key for seat tokens, or `fresh` if it has none yet. None: the database does not keep
-    /// it, because it is a file of this machine itself.
+    /// Returns the hub's own key for seat tokens, and stores `fresh` if there is none. None: the database does not
+    /// store it, because it is itself a file of this machine.
     ///
-    /// PostgreSQL does, so that tokens outlive the machine that signed them.
+    /// PostgreSQL stores it, so that tokens outlive the machine that signed them.
     pub async fn seat_token_key(&self, fresh: &str) -> Result<Option<String>, OpenError> {
         let writer = self.shared.lanes[0].writer.lock().await;
         let connection = writer.connection();
@@ -27,7 +27,7 @@ impl Store {
     }
 }
 
-/// Keeps the first key that is offered, and gives it back to whoever comes later.
+/// Stores the first key offered, and returns it to all later callers.
 async fn keep(connection: &DatabaseConnection, fresh: &str, now: i64) -> Result<String, DbErr> {
     let sql = "INSERT INTO seat_token_keys (id, pem, created_at) VALUES (1, $1, $2) \
                ON CONFLICT DO NOTHING";

@@ -1,4 +1,4 @@
-//! The open database: its lock, its connections, and what outlives a restart of the writer.
+//! The open database: its lock, its connections, and the state that outlives a restart of the writers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,18 +33,17 @@ use crate::clock::HubClock;
 use crate::config::{Config, DatabaseConfig, PersistenceConfig};
 use crate::id::{RoomCode, SessionId};
 
-/// A database that cannot be reached at the start is tried for so long: a machine that boots both needs it.
+/// How long a start retries an unreachable database, which may boot together with this machine.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
-/// PostgreSQL keeps the lock of a daemon that was killed until it notices that its connection is gone: at
-/// once, but on a busy machine not within the time that a new daemon needs to start.
+/// How long a start waits for the lock of a killed daemon. PostgreSQL releases it once it notices the lost
+/// connection: at once as a rule, but on a busy machine later than a new daemon starts.
 const LOCK_LEFT_OVER: Duration = Duration::from_secs(3);
 
-/// How often the lock's connection is looked after: another daemon that waits for the lock waits longer.
+/// The interval at which the lock's connection is checked.
 const LOCK_RENEWAL: Duration = Duration::from_secs(5);
 
-/// Reads under way at one time: some for each connection that the pool may have, so that it is never idle while
-/// callers wait.
+/// Reads in flight at one time: several per connection of the pool, so that none is idle while callers wait.
 const READS_CONCURRENCY_MAX: usize = 256;
 
 /// An open database. Cheap to clone.
@@ -53,20 +52,20 @@ pub struct Store {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What the handles, the shell and the writer share, and what survives their restarts.
+/// The state shared by handles, actor and writers, which survives their restarts.
 pub(super) struct Shared {
     pub(super) clock: HubClock,
     pub(super) settings: PersistenceConfig,
     /// Seats that a user may hold; 0 for any number.
     pub(super) seats_max: usize,
-    /// Test hook: waited before each COMMIT in builds with `faults`.
+    /// Test hook: the wait before each COMMIT in builds with `faults`.
     pub(super) commit_delay: Duration,
     pub(super) readers: Readers,
-    /// A place for each read under way, those included that nobody waits for any more.
+    /// A permit for each read in flight, abandoned ones included.
     pub(super) reads: Arc<Semaphore>,
     /// At least one.
     pub(super) lanes: Vec<Lane>,
-    /// Cancelled when nothing that the database says can be trusted any more.
+    /// Cancelled when the database can no longer be trusted.
     pub(super) broken: CancellationToken,
     pub(super) marks: Marks,
     pub(super) active_users: ActiveUsers,
@@ -78,19 +77,19 @@ pub(super) struct Shared {
     pub(super) lock: DaemonLock,
     pub(super) metrics: PersistenceMetrics,
     pub(super) unknown_tokens: UnknownTokens,
-    /// The kinds that are configured without a durable history.
+    /// The kinds configured without a durable history.
     pub(super) memory_kinds: Arc<[String]>,
-    /// The queues of the lanes, to look at. They are gone while nobody takes writes.
+    /// The lanes' queues, for measurement only. They are gone while no actor runs.
     pub(super) queues: RwLock<Vec<mpsc::WeakSender<Work>>>,
 }
 
 impl Store {
-    /// Locks, opens, checks and migrates the database. Tries for 30 seconds to reach it.
+    /// Locks, opens, checks and migrates the database. Retries for 30 seconds if it cannot be reached.
     pub async fn open(config: &Config, clock: HubClock) -> Result<Store, OpenError> {
         Store::open_within(config, clock, OPEN_WITHIN).await
     }
 
-    /// As [`Store::open`], trying for `within` to reach the database.
+    /// Opens the database like [`Store::open`], but retries for `within`.
     pub async fn open_within(
         config: &Config,
         clock: HubClock,
@@ -104,7 +103,7 @@ impl Store {
             match connect(&address, config).await {
                 Ok(parts) => break parts,
                 Err(Unlocked::Refused(OpenError::DatabaseInUse)) if Instant::now() < is_in_use => {
-                    info!("the database's lock is held, by a daemon that was killed or that lives");
+                    info!("another daemon, running or killed, holds the database's lock; waiting");
                     backoff.wait().await;
                 }
                 Err(Unlocked::Refused(error)) => return Err(error),
@@ -155,7 +154,7 @@ impl Store {
         Ok(Store { shared })
     }
 
-    /// A handle for everybody who reads and writes. It stays good when the writer is restarted.
+    /// Returns a handle for reads and writes. It stays valid when the writers are restarted.
     pub fn persistence(&self) -> Persistence {
         Persistence::new(self.shared.clone())
     }
@@ -168,7 +167,7 @@ impl fmt::Debug for Store {
 }
 
 impl Shared {
-    /// Commands that wait for each writer, and how many may. While there is no writer, nothing waits.
+    /// Returns the length and the capacity of each writer's queue. Empty while no actor runs.
     pub(super) fn queue_depths(&self) -> Vec<(usize, usize)> {
         let queues = self.queues.read();
         let queues = queues.iter().filter_map(mpsc::WeakSender::upgrade);
@@ -195,7 +194,7 @@ async fn connect(
     let mut writers = Vec::new();
     match connect_all(address, &pools, &mut writers).await {
         Ok(readers) => Ok((lock, writers, readers)),
-        // What is connected stays so until the cause is known, which may be that this is all there is.
+        // Open connections stay open until the cause is known: the server may admit no more than these.
         Err(error) => Err(address.away(address.explain(error).await)),
     }
 }
@@ -213,8 +212,9 @@ async fn connect_all(
     Readers::connect(address.clone(), pools).await
 }
 
-/// SQLite's statistics of tables that were small once have it scan them whole when they are large. Without any it takes
-/// the indexes, which every question here has. Those of an earlier version are removed before anybody else connects.
+/// Removes the statistics that an earlier version left in SQLite, before other connections open. Statistics of once
+/// small tables make SQLite scan them when they are large. Without any it uses the indexes, which every query here
+/// has.
 async fn without_statistics(
     address: &Address,
     writer: DatabaseConnection,
@@ -239,7 +239,7 @@ async fn without_statistics(
     address.connect_writer().await
 }
 
-/// Looks after the lock until the store is dropped.
+/// Checks the lock regularly until the store is dropped.
 fn keep_lock(shared: &Arc<Shared>) {
     if matches!(shared.lock, DaemonLock::File(_)) {
         return;
@@ -256,7 +256,7 @@ fn keep_lock(shared: &Arc<Shared>) {
     });
 }
 
-/// Asks the database something now and then, so that hosted ones do not fall asleep.
+/// Queries the database now and then, so that a hosted one does not fall asleep.
 fn keep_awake(shared: &Arc<Shared>, every: Duration) {
     let shared = Arc::downgrade(shared);
     tokio::spawn(async move {

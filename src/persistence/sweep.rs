@@ -1,5 +1,5 @@
-//! What has outlived its use: found by reading, a page at a time, and removed by the writer, so many rows at
-//! a time, which looks again whether it has.
+//! Sweeping: expired rows are found by reads, page by page, and removed by the writer, a bounded number at a time.
+//! The writer checks each row again before it removes it.
 
 use uuid::Uuid;
 
@@ -8,65 +8,64 @@ use super::{Command, Committed, Persistence, ReadError, Refused, WriteError};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId};
 
-/// Rows looked at by one question, and sessions or rooms removed by one command.
+/// Rows read by one query, and sessions or rooms removed by one command.
 const PAGE: u64 = 100;
 
-/// Removes rows that were of no use any more at that moment. Each kind in a bounded number; what is in use
-/// again, or still, stays.
+/// The removal of rows that had expired at a moment, a bounded number of each kind. A row that is in use stays.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     pub what: Litter,
-    /// What ended, expired, closed or was written before.
+    /// Rows that ended, expired, closed or were written earlier are removed.
     pub before: HubTime,
 }
 
-/// What is swept.
+/// The rows to sweep.
 #[derive(Debug, Clone)]
 pub enum Litter {
-    /// Sessions in which nobody sits, with their tokens and keys, and the guests who have no other.
+    /// Sessions without a seat, with their tokens and idempotency keys, and guests who have nothing else.
     Sessions(Vec<SessionId>),
-    /// Closed rooms, once what belongs to them is gone: publications, participants, the guests among them.
+    /// Closed rooms, once their publications and participants are gone; also the guests among the participants.
     Rooms(Vec<RoomId>),
-    /// What planned stops wrote out of the memory streams of these rooms, which have gone on since.
+    /// Histories that planned stops wrote out for memory streams of these rooms, which have moved on since.
     Histories(Vec<RoomId>),
     Keys,
-    /// The ids of transactions whose outcome nobody will ask for.
+    /// The ids of transactions whose outcome no writer will ask for.
     Groups,
 }
 
-/// How many rows of each table were removed.
+/// The number of rows removed, by table.
 pub type Swept = Vec<(&'static str, u64)>;
 
-/// What was found on one page of the rooms.
+/// The result of one page of rooms.
 #[derive(Debug)]
 pub struct RoomPage {
-    /// Those that closed before the moment.
+    /// Rooms that closed before the given moment.
     pub dead: Vec<(RoomId, RoomCode)>,
-    /// Those that are open, but for very new ones.
+    /// Open rooms, except very new ones.
     pub open: Vec<RoomCode>,
-    /// Those with a memory stream of which something has been written out.
+    /// Rooms with a memory stream that has stored publications.
     pub written_out: Vec<RoomId>,
-    /// Where the next page begins. None at the end.
+    /// The id after which the next page begins. None at the end.
     pub next: Option<Uuid>,
 }
 
-/// What was found on one page of a table.
+/// The result of one page of a table.
 #[derive(Debug)]
 pub struct Page<T> {
-    /// Those that may be swept.
+    /// Rows that may be swept.
     pub dead: Vec<T>,
-    /// Where the next page begins. None at the end.
+    /// The id after which the next page begins. None at the end.
     pub next: Option<Uuid>,
 }
 
 impl Persistence {
-    /// The sessions after an id that ended or expired before a moment, and in which nobody sits.
+    /// Returns the sessions of one page that ended or expired before a moment and have no seat.
     pub async fn dead_sessions(
         &self,
         after: Uuid,
         before: HubTime,
     ) -> Result<Page<SessionId>, ReadError> {
-        // NULL for a session that has not ended, so its expiry counts.
+        // `ended_at` is NULL for a session that has not ended, so its expiry counts.
         let sql = format!(
             "SELECT s.id, COALESCE(s.ended_at, s.expires_at) < $2 AND NOT EXISTS \
              (SELECT 1 FROM room_seats r WHERE r.session_id = s.id) AS is_dead \
@@ -91,8 +90,8 @@ impl Persistence {
         .await
     }
 
-    /// The rooms after an id: which closed before a moment, which were opened before another and are open, and what there
-    /// is to sweep in others.
+    /// Returns the rooms of one page, by what there is to do: those closed before one moment, those open since before
+    /// another, and those with a written-out history to sweep.
     pub async fn rooms_after(
         &self,
         after: Uuid,
@@ -136,7 +135,8 @@ impl Persistence {
         .await
     }
 
-    /// Removes what is still dead. Until all of it is gone: no more than a bounded number of rows at once.
+    /// Removes those rows that are still expired, at most a bounded number per call. Callers repeat it until none is
+    /// left.
     pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, WriteError> {
         match self.write(Command::Sweep(sweep)).await? {
             Committed::Swept(swept) => Ok(swept),

@@ -1,4 +1,4 @@
-//! Where the database is, and how its connections are opened.
+//! The database's address, and how connections to it are opened.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,51 +14,51 @@ use super::transaction::never_nested;
 use crate::config::{DatabaseConfig, sqlite_path};
 use crate::persistence::OpenError;
 
-/// How long a SQLite connection waits for a lock of another program, such as a backup: as PostgreSQL does,
-/// and well below the deadline of a command, so that its refusal does not come late.
+/// How long a SQLite connection waits for another program's lock, such as a backup's. The same as PostgreSQL's lock
+/// timeout, and well below a command's deadline, so that a refusal is not late.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// SQLite readers: more than the four streams of a restore at once bring nothing on few cores.
+/// SQLite read connections: more than the four concurrent streams of a restore gain nothing on few cores.
 const SQLITE_READERS: u32 = 4;
 
-/// Statement texts that a connection remembers: each group length is a text of its own on SQLite, so
-/// the memory is bounded below sqlx's 100.
+/// Prepared statements that a connection caches. On SQLite each group size is a statement text of its own, so memory
+/// is bounded below sqlx's 100.
 const SQLITE_STATEMENTS: usize = 32;
 
-/// Rows that sqlx's SQLite thread hands over at once: at its default of 50 a restore wakes too often.
+/// Rows that sqlx's SQLite thread hands over at once: with its default of 50 a restore wakes too often.
 const SQLITE_ROW_BUFFER: usize = 1024;
 
-/// A connection that was idle for so long is tested before it is used.
+/// The idle time after which a connection is tested before it is used.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 
-/// The writer waits so long for its connection; longer waits are the writer's own, with back-off.
+/// How long the writer waits for its connection. In longer outages the writer itself retries, with back-off.
 pub(crate) const WRITER_ACQUIRE: Duration = Duration::from_secs(3);
 
-/// A connection that was cut is given so long to say goodbye before it is dropped.
+/// How long a cut connection may take to close before it is dropped.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Limits on the PostgreSQL side, in milliseconds. No statement of a group takes seconds; a transaction
-/// whose daemon has died must not keep its locks.
+/// Limits on the PostgreSQL side, the texts in milliseconds. No statement of a group takes seconds, and the
+/// transaction of a dead daemon must not keep its locks.
 const WRITER_STATEMENT: &str = "5000";
 const READER_STATEMENT: Duration = Duration::from_secs(10);
 const LOCK: &str = "2000";
 const IDLE_IN_TRANSACTION: &str = "15000";
 
-/// How a writer's connection is called on a PostgreSQL server, so that the next daemon knows it by it.
+/// The application name of a writer's connection on a PostgreSQL server, by which the next daemon finds it.
 pub(crate) const WRITER_NAME: &str = "holdfast writer";
 
-/// Server-side keepalive in seconds: a daemon that vanished is noticed within 30 + 3 × 5 seconds.
+/// Server-side keepalive in seconds: a vanished daemon is noticed within 30 + 3 × 5 seconds.
 const KEEPALIVE: [(&str, &str); 3] = [
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
 ];
 
-/// Where the database is.
+/// The address of the database.
 #[derive(Clone)]
 pub(crate) enum Address {
     Sqlite(PathBuf),
-    /// A secret: it may hold a password.
+    /// A secret: it may contain a password.
     Postgres(String),
 }
 
@@ -88,7 +88,7 @@ impl Address {
         }
     }
 
-    /// Looks at the database before anything is held there. Gives the sizes of pools that it admits.
+    /// Checks the database before anything is held there, and returns the pool sizes that it admits.
     pub(crate) async fn pools(&self, config: &DatabaseConfig) -> Result<DatabaseConfig, Unlocked> {
         match self {
             Address::Sqlite(_) => Ok(config.clone()),
@@ -96,7 +96,7 @@ impl Address {
         }
     }
 
-    /// What it means that a connection could not be made.
+    /// Classifies a failed connection as a refusal, or as an outage that may pass.
     pub(crate) fn away(&self, error: DbErr) -> Unlocked {
         match self {
             Address::Sqlite(path) if is_damaged(&error) => Unlocked::Refused(OpenError::Damaged {
@@ -111,7 +111,7 @@ impl Address {
         }
     }
 
-    /// Finds out why no connection could be had: a pool knows only that its time was up.
+    /// Finds out why no connection was available: a pool only knows that it timed out.
     pub(crate) async fn explain(&self, error: DbErr) -> DbErr {
         let Address::Postgres(url) = self else {
             return error;
@@ -120,25 +120,25 @@ impl Address {
             return error;
         }
         match server::connect(url).await {
-            // There is one now.
+            // A connection is available now.
             Ok(_) => error,
             Err(cause) => cause,
         }
     }
 
-    /// The one connection that writes. Fails if the database cannot be reached.
+    /// Opens the one connection that writes. Fails if the database cannot be reached.
     pub(crate) async fn connect_writer(&self) -> Result<DatabaseConnection, DbErr> {
         Database::connect(self.writer_options()).await
     }
 
-    /// A writer in place of one that was cut off; it connects when it is first used.
+    /// Prepares a writer connection in place of one that was cut. It connects on first use.
     pub(crate) async fn connect_writer_lazily(&self) -> Result<DatabaseConnection, DbErr> {
         let mut options = self.writer_options();
         options.min_connections(0).connect_lazy(true);
         Database::connect(options).await
     }
 
-    /// The pool that reads. A lazy one connects when it is first used.
+    /// Opens the read pool. A lazy one connects on first use.
     pub(crate) async fn connect_readers(
         &self,
         config: &DatabaseConfig,
@@ -176,12 +176,12 @@ impl Address {
         Database::connect(options).await
     }
 
-    /// A connection of its own, never recycled: what its session holds, it keeps.
+    /// Opens a single connection that is never recycled, so that its session keeps what it holds.
     pub(crate) async fn connect_single(&self) -> Result<DatabaseConnection, DbErr> {
         Database::connect(self.single_options()).await
     }
 
-    /// As [`connect_single`](Self::connect_single), connecting when it is first used.
+    /// Opens a connection like [`connect_single`](Self::connect_single), but on first use.
     pub(crate) async fn connect_single_lazily(&self) -> Result<DatabaseConnection, DbErr> {
         let mut options = self.single_options();
         options.min_connections(0).connect_lazy(true);
@@ -191,7 +191,7 @@ impl Address {
     /// Closes connections that may be dead, without waiting for them.
     pub(crate) fn let_go(connections: DatabaseConnection) {
         tokio::spawn(async move {
-            // Closed or not, they are dropped.
+            // Closed or timed out, they are dropped.
             let _ = tokio::time::timeout(GOODBYE, connections.close()).await;
         });
     }
@@ -211,8 +211,8 @@ impl Address {
                 options
                     .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal)
-                    // 64 MiB of cache; a checkpoint every 40 MiB, measured as the best; the file of the
-                    // log is cut back to 64 MiB.
+                    // 64 MiB of cache; a checkpoint every 40 MiB, the best value measured; the log file is cut back
+                    // to 64 MiB.
                     .pragma("cache_size", "-65536")
                     .pragma("wal_autocheckpoint", "10000")
                     .pragma("journal_size_limit", "67108864")
@@ -239,7 +239,7 @@ impl Address {
     }
 }
 
-/// The name of a writer's connection on the server: this, and then what the address asks for.
+/// Returns the application name of a writer's connection: our own, followed by the one from the URL.
 fn writer_name(asked_for: Option<&str>) -> String {
     match asked_for {
         Some(name) => format!("{WRITER_NAME} ({name})"),
@@ -262,9 +262,9 @@ fn sqlite(
     path: &Path,
     more: impl Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync + 'static,
 ) -> ConnectOptions {
-    // The path is set below as it is: inside a URL some characters mean something else.
+    // A placeholder: the path is set below, because some characters have a meaning inside a URL.
     let mut options = ConnectOptions::new("sqlite://holdfast.db");
-    // In full: SQLite has names of its own for what is no file, such as those that begin with "file:". Where the working
+    // Absolute: SQLite gives some names a meaning of their own, such as those that begin with "file:". If the working
     // directory is gone, the path fails as it is.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     options

@@ -1,4 +1,4 @@
-//! How long to wait before the database is asked again.
+//! Back-off between attempts to reach the database.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait, so that a database that is back is noticed within a second.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Waits that double from 50 ms to 1 s, with up to a quarter more so that daemons do not march in step.
+/// Waits that double from 50 ms to 1 s, plus a jitter of up to a quarter so that daemons do not retry in step.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,

@@ -1,4 +1,4 @@
-//! What can go wrong at the door to the database, and what that means for whoever asked.
+//! Errors of the database, and how a caller should react to them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use sqlx::Error as SqlxError;
 
 use crate::persistence::Refused;
 
-/// An error of the database, for logs and messages. It names no URL and no password.
+/// A database error for logs and messages. It contains no URL and no password.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct Cause(#[from] DbErr);
 
-/// Why the database could not be opened.
+/// The reason why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("database.url begins with neither sqlite:// nor postgres://, or it names no database")]
@@ -23,8 +23,8 @@ pub enum OpenError {
     #[error("the database refuses: {cause}")]
     Refused { cause: Cause },
     #[error(
-        "database.url leads through a connection pooler in transaction mode (or statement mode), where no session is the daemon's \
-         own: it would keep the daemon's lock; use the server's own address, or a pooler in session mode"
+        "database.url leads through a connection pooler in transaction mode (or statement mode), which shares \
+         sessions and would keep the daemon's lock; use the server's own address, or a pooler in session mode"
     )]
     Pooler,
     #[error(
@@ -43,7 +43,7 @@ pub enum OpenError {
     },
     #[error("{path} is no SQLite database, or a damaged one ({cause}); it was left as it is")]
     Damaged { path: PathBuf, cause: Cause },
-    #[error("PostgreSQL {found} is older than the oldest that is supported, 13")]
+    #[error("PostgreSQL {found} is not supported; the oldest supported version is 13")]
     ServerOld { found: i64 },
     #[error("the database is newer than this program: it has the migration {migration}")]
     Newer { migration: String },
@@ -51,12 +51,12 @@ pub enum OpenError {
         "{count} migrations are pending and database.migrate is false; run `holdfast migrate up`"
     )]
     Pending { count: usize },
-    #[error("a migration failed and was taken back: {0}")]
+    #[error("a migration failed and was rolled back: {0}")]
     Migration(Cause),
 }
 
 impl OpenError {
-    /// The exit code of a daemon that ends for this reason.
+    /// Returns the exit code of a daemon that ends for this reason.
     pub fn exit_code(&self) -> u8 {
         match self {
             OpenError::Address => 78,
@@ -76,39 +76,39 @@ impl OpenError {
     }
 }
 
-/// Why something was not read. It says nothing about whether it exists.
+/// A failed read, which leaves open whether the data exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     #[error("the database cannot be read at the moment")]
     Unavailable,
 }
 
-/// Why a change was not answered with its commit.
+/// The reason why a write was not answered with its commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Definite: nothing of it is stored.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Unknown: it may be stored or not. Read the truth before acting on it.
-    #[error("the answer was lost, the change may be stored or not")]
+    /// Unknown: the change may or may not be stored. Read the stored state before acting on it.
+    #[error("the answer was lost; the change may or may not be stored")]
     Lost,
 }
 
-/// The disk is full. SQLite has taken the transaction back by the time it says so.
+/// The disk is full. SQLite has rolled the transaction back by the time it reports this.
 const SQLITE_FULL: &str = "13";
 
-/// SQLite's codes for an fsync of a file, and of a folder, that failed.
+/// SQLite's codes for a failed fsync of a file and of a folder.
 const SQLITE_SYNC_LOST: [&str; 2] = ["1034", "1290"];
 
-/// SQLite's primary codes for a file whose contents make no sense to it, and for one that is none of its.
+/// SQLite's primary codes for a damaged file and for a file that is not a database.
 const SQLITE_DAMAGED: [u32; 2] = [11, 26];
 
-/// What an error inside a transaction, before its COMMIT, asks for.
+/// The reaction to an error inside a transaction, before its COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// It will fail again: find the command that causes it.
     Permanent,
-    /// It may pass: again later.
+    /// It may pass: try again later.
     Transient,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn classify(error: &DbErr) -> Class {
             Some(code) => classify_code(&code),
             None => Class::Transient,
         },
-        // "too many arguments" comes as a protocol error, and looks like a line fault.
+        // The driver reports "too many arguments" as a protocol error, which otherwise means a broken connection.
         Some(SqlxError::Protocol(text)) if text.contains("too many") => Class::Permanent,
         Some(
             SqlxError::ColumnDecode { .. }
@@ -135,7 +135,7 @@ pub(crate) fn classify(error: &DbErr) -> Class {
     }
 }
 
-/// Whether a failed COMMIT is known to have stored nothing. All other failures leave it open.
+/// Returns whether a failed COMMIT is known to have stored nothing. All other failures leave it open.
 pub(crate) fn is_definite_at_commit(error: &DbErr) -> bool {
     match sqlx_error(error) {
         Some(SqlxError::Database(error)) => match error.code().as_deref() {
@@ -147,30 +147,30 @@ pub(crate) fn is_definite_at_commit(error: &DbErr) -> bool {
     }
 }
 
-/// Whether no connection could be had in time: the server is away, or the pool's connections are stuck
-/// on a line that is dead.
+/// Returns whether no connection was available in time: the server is away, or the pool's connections hang on a dead
+/// link.
 pub(crate) fn is_out_of_connections(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_))
         || matches!(sqlx_error(error), Some(SqlxError::PoolTimedOut))
 }
 
-/// Whether a PostgreSQL server, or a pooler before it, has refused for a reason that waiting does not mend: the login, the
-/// database's name, a right, or a parameter of the connection.
+/// Returns whether a PostgreSQL server, or its pooler, refused for a reason that waiting does not fix: the login, the
+/// database name, a permission, or a connection parameter.
 pub(crate) fn is_refusal(error: &DbErr) -> bool {
     let Some(SqlxError::Database(error)) = sqlx_error(error) else {
         return false;
     };
     match error.code().as_deref() {
         Some("3D000" | "42501") => true,
-        // What a pooler says of all its troubles, most of which pass.
+        // A pooler uses this code for all its problems, most of which pass.
         Some("08P01") => error.message().contains("unsupported startup parameter"),
         Some(code) => code.len() == 5 && code.starts_with("28"),
         None => false,
     }
 }
 
-/// Whether an fsync of SQLite failed. What was to be written may then be lost although each read shows it: the system keeps
-/// the pages, and takes them for written.
+/// Returns whether an fsync of SQLite failed. The data may then be lost although each read shows it: the system keeps
+/// the pages and counts them as written.
 pub(crate) fn is_sync_lost(error: &DbErr) -> bool {
     let Some(SqlxError::Database(error)) = sqlx_error(error) else {
         return false;
@@ -179,7 +179,7 @@ pub(crate) fn is_sync_lost(error: &DbErr) -> bool {
     code.is_some_and(|code| SQLITE_SYNC_LOST.contains(&&*code))
 }
 
-/// Whether the file is damaged or no database at all, which waiting does not mend.
+/// Returns whether the file is damaged or not a database, which waiting does not fix.
 pub(crate) fn is_damaged(error: &DbErr) -> bool {
     let Some(SqlxError::Database(error)) = sqlx_error(error) else {
         return false;
@@ -190,7 +190,7 @@ pub(crate) fn is_damaged(error: &DbErr) -> bool {
 }
 
 fn classify_code(code: &str) -> Class {
-    // PostgreSQL: data (22) and constraints (23). Five characters tell them from SQLite's numbers.
+    // PostgreSQL: data (22) and constraints (23). Its codes have five characters, SQLite's numbers have fewer.
     if code.len() == 5 {
         return if code.starts_with("22") || code.starts_with("23") {
             Class::Permanent
@@ -198,8 +198,8 @@ fn classify_code(code: &str) -> Class {
             Class::Transient
         };
     }
-    // SQLite: the low byte is the primary code; 1 is an error of the statement, 18 and 20 of a value,
-    // 19 a constraint.
+    // SQLite: the low byte is the primary code. 1 is an error of the statement, 18 and 20 of a value, 19 a
+    // constraint.
     match code.parse::<u32>().map(|code| code & 0xff) {
         Ok(1 | 18 | 19 | 20) => Class::Permanent,
         Ok(_) | Err(_) => Class::Transient,

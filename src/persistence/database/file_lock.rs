@@ -1,8 +1,8 @@
-//! Locks a SQLite database for one daemon, whatever name it is opened by.
+//! Locks a SQLite database for one daemon, under whatever name it is opened.
 //!
-//! The lock is on a file beside the database, under the database's real name: a symbolic link leads to the same one.
-//! A hard link is another real name. There SQLite itself is asked: a daemon holds SQLite's own lock on the file as long as
-//! it lives, but keeps its log beside the name that it knows, so two of them would destroy each other's work.
+//! The lock is a file next to the database, named after its real path, so a symbolic link leads to the same lock. A
+//! hard link is another real path, and there SQLite itself is asked: a daemon holds SQLite's own lock on the file
+//! while it runs. It keeps its log under the name that it knows, so two daemons would destroy each other's work.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,10 +16,10 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use super::private::{PRIVATE, keep_private};
 use crate::persistence::OpenError;
 
-/// SQLite's primary codes for a lock of another connection, of another process or of this one.
+/// SQLite's primary codes for a lock held by another process or by another connection of this one.
 const BUSY: [u32; 2] = [5, 6];
 
-/// Locks the database, which is made where there is none. The system releases the lock when the process ends, however
+/// Locks the database, and creates it if it is missing. The system releases the lock when the process ends, however
 /// it ends.
 pub(crate) async fn lock_file(database: &Path) -> Result<File, OpenError> {
     let folder = database.parent();
@@ -39,7 +39,7 @@ pub(crate) async fn lock_file(database: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
-/// Makes an empty file, which SQLite takes for a new database.
+/// Creates an empty file, which SQLite treats as a new database.
 fn make(database: &Path) -> io::Result<()> {
     if database.try_exists()? {
         return Ok(());
@@ -64,8 +64,8 @@ fn lock(path: &Path, database: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Asks SQLite for the file alone, which it gives while nobody else has it open. What else may be wrong with the
-/// database is found when it is opened.
+/// Returns whether the file is open under another name, where SQLite refuses exclusive use of it. Other problems of
+/// the database are found when it is opened.
 async fn is_used_by_another_name(database: &Path) -> bool {
     let options = SqliteConnectOptions::new()
         .filename(database)
@@ -74,7 +74,7 @@ async fn is_used_by_another_name(database: &Path) -> bool {
         return false;
     };
     let alone = connection.execute("PRAGMA journal_mode = DELETE").await;
-    // Nothing was changed that another close would lose.
+    // Nothing was written that a failed close could lose.
     let _ = connection.close().await;
     alone.is_err_and(|error| is_busy(&error))
 }

@@ -1,4 +1,8 @@
-//! Keeps a second daemon away from the database.
+//! The daemon lock, which keeps a second daemon away from the database.
+//!
+//! On SQLite it is a locked file. On PostgreSQL it is an advisory lock, held by a connection of its own that is
+//! checked regularly. If that connection is lost, the daemon takes the lock again, or refuses writes if another
+//! daemon has it.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,15 +21,15 @@ use crate::persistence::OpenError;
 /// The key of the advisory lock: "holdfast" in ASCII.
 const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
 
-/// The lock's connection answers within this or is taken for dead. Shorter than the wait for a connection,
-/// so that one that is stuck is replaced.
+/// How long the lock's connection may take to answer before it counts as dead. Shorter than the wait for a
+/// connection, so that a stuck one is replaced.
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long one try to open the database waits for the end of what a killed daemon has left at work. A session ends at
-/// once, unless it waits for a disk.
+/// How long one attempt to open the database waits for the writers of a killed daemon to end. A session ends at once,
+/// unless it waits for a disk.
 const WRITERS_END_WITHIN: Duration = Duration::from_secs(10);
 
-/// Held for as long as the daemon uses the database.
+/// The lock, held while the daemon uses the database.
 pub(crate) enum DaemonLock {
     /// The system releases it when the process ends, however it ends.
     File(#[expect(dead_code, reason = "held, never read")] File),
@@ -39,26 +43,26 @@ pub(crate) struct Advisory {
     is_held: AtomicBool,
 }
 
-/// The connection that holds the lock, and its process on the server.
+/// The connection that holds the lock, and its server process.
 struct Session {
     connection: DatabaseConnection,
     process: i32,
 }
 
-/// Why the lock was not taken.
+/// The reason why the lock was not taken.
 pub(crate) enum Unlocked {
-    /// It will not be free soon.
+    /// Waiting is unlikely to help.
     Refused(OpenError),
     /// The database cannot be reached.
     Away(DbErr),
 }
 
-/// What a try for the lock said.
+/// The result of an attempt to take the lock.
 enum Try {
     Held {
         process: i32,
     },
-    /// Some session holds it, if it still did when it was asked.
+    /// The server process that holds it. None if it was released before this was asked.
     HeldBy(Option<i32>),
 }
 
@@ -91,7 +95,7 @@ impl DaemonLock {
         }
     }
 
-    /// Whether this daemon may write. False once another one has taken the database over.
+    /// Returns whether this daemon may write. False once another daemon has taken over the database.
     pub(crate) fn is_held(&self) -> bool {
         match self {
             DaemonLock::File(_) => true,
@@ -99,7 +103,7 @@ impl DaemonLock {
         }
     }
 
-    /// Looks after the lock, and takes it again if its connection was lost.
+    /// Checks the lock, and takes it again if its connection was lost.
     pub(crate) async fn renew(&self) {
         match self {
             DaemonLock::File(_) => {}
@@ -112,8 +116,8 @@ impl DaemonLock {
             DaemonLock::File(_) => {}
             DaemonLock::Advisory(advisory) => {
                 let session = advisory.session.lock().await;
-                // The server notices a closed connection a little later, and a successor may ask before. One that
-                // cannot be asked any more holds nothing for long.
+                // The server notices a closed connection a little later, and a successor may ask before. If the
+                // unlock fails, the lock ends with its connection.
                 let unlock = session
                     .connection
                     .execute_unprepared("SELECT pg_advisory_unlock_all()");
@@ -136,16 +140,16 @@ impl Advisory {
                 self.set_held(true);
             }
             Ok(Ok(Ok(Try::HeldBy(Some(process))))) if process == session.process => {
-                warn!("the lost connection still holds the database's lock and is ended");
+                warn!("the lost connection still holds the database's lock; terminating it");
                 if let Err(error) = terminate(&session.connection, process).await {
-                    warn!(%error, "the lost connection could not be ended");
+                    warn!(%error, "the lost connection could not be terminated");
                 }
             }
             Ok(Ok(Ok(Try::HeldBy(Some(_))))) => self.set_held(false),
-            // It was let go of just now.
+            // It was released just now.
             Ok(Ok(Ok(Try::HeldBy(None)))) => {}
-            Ok(Ok(Err(error))) => warn!(%error, "the database's lock could not be looked after"),
-            Ok(Err(_)) => warn!("looking after the database's lock panicked"),
+            Ok(Ok(Err(error))) => warn!(%error, "the database's lock could not be checked"),
+            Ok(Err(_)) => warn!("the check of the database's lock panicked"),
             Err(_) => {
                 task.abort();
                 match self.address.connect_single_lazily().await {
@@ -169,7 +173,7 @@ impl Advisory {
     }
 }
 
-/// A session that has the lock gets it again at once, so this also asks whether it still has it.
+/// Tries to take the lock. A session that has it gets it again at once, so this also checks whether it still has it.
 async fn try_advisory(connection: &DatabaseConnection) -> Result<Try, DbErr> {
     let sql = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
     let row = connection
@@ -191,9 +195,9 @@ async fn try_advisory(connection: &DatabaseConnection) -> Result<Try, DbErr> {
     Ok(Try::HeldBy(holder))
 }
 
-/// Ends what the writers of a daemon before this one have left at work on the server, and waits until it is over. A daemon
-/// that was killed lets go of the lock at once, while its last COMMIT may still be under way, for as long as a disk or a
-/// standby stalls: what it stores must be there before anything is read.
+/// Terminates the sessions that the writers of an earlier daemon have left on the server, and waits until they have
+/// ended. A killed daemon releases the lock at once, but its last COMMIT may run on while a disk or a standby stalls.
+/// The rows of that COMMIT must be there before anything is read.
 async fn end_writers(connection: &DatabaseConnection) -> Result<(), DbErr> {
     let sql = format!(
         "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -208,10 +212,10 @@ async fn end_writers(connection: &DatabaseConnection) -> Result<(), DbErr> {
             return Ok(());
         }
         if Instant::now() >= give_up {
-            let text = "a transaction of the daemon before this one has not ended";
+            let text = "a transaction of the previous daemon has not ended";
             return Err(DbErr::Conn(RuntimeErr::Internal(text.into())));
         }
-        info!(left, "the writers of the daemon before this one are ended");
+        info!(left, "terminating the writers of the previous daemon");
         backoff.wait().await;
     }
 }

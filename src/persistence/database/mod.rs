@@ -1,4 +1,4 @@
-//! The database itself: its address, its lock, its schema, its connections, and what its errors mean.
+//! The database itself: address, lock, schema, connections, and the meaning of its errors.
 
 pub(crate) mod address;
 pub(crate) mod backoff;

@@ -1,4 +1,5 @@
-//! The files of SQLite: names, messages, answers and hashes of tokens are in them, so nobody else may read them.
+//! Permissions of SQLite's files. They contain names, messages, responses and token hashes, so nobody else may read
+//! them.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -11,12 +12,11 @@ use crate::config::{create_private_file, make_private};
 /// Read and write for the owner, nothing for others.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// What SQLite adds to the name of a database for its log, the index of that, and the journal of other modes; and the
-/// hub for its lock.
+/// The suffixes of files next to a database: SQLite's log, its index, the journal of other modes, and the hub's lock.
 const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", ".lock"];
 
-/// Makes the database this user's alone (mode 600), whatever the umask and the folder allow. SQLite gives the files
-/// that it makes beside a database the mode of the database.
+/// Makes the database private to this user (mode 600), whatever the umask and the folder allow. SQLite gives the
+/// files that it creates next to a database the mode of the database.
 pub(crate) fn keep_private(database: &Path) -> io::Result<()> {
     match create_private_file(database) {
         Ok(_) => {}
@@ -35,11 +35,11 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// A file of another owner stays as it is: the hub works with it, and says so.
+/// Restricts one file. A file of another owner stays as it is: the hub works with it, and logs a warning.
 fn tighten(path: &Path) {
     match make_private(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            warn!(path = %path.display(), %error, "others may read this file, and cannot be kept from it");
+            warn!(path = %path.display(), %error, "others may read this file, and its mode cannot be changed");
         }
         Ok(()) | Err(_) => {}
     }

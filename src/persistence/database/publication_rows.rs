@@ -1,4 +1,4 @@
-//! Publications as rows: written by the batch, read back from the newest on.
+//! Publications as rows: written in batches, read back from the newest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use crate::clock::HubTime;
 use crate::id::RoomId;
 use crate::persistence::{HistoryWindow, StoredPublication};
 
-/// Publications in one statement, as long as they are small.
+/// Publications in one statement, if they are small.
 const PER_STATEMENT: usize = 256;
 
-/// Bytes after which a statement takes no further publication: it is on its way for moments, also over a slow line.
+/// The bytes after which a statement takes no further publication, so that sending it is short even over a slow link.
 const STATEMENT_BYTES: usize = 1 << 20;
 
-/// Publications of many rooms read by one question: 64 MiB of the largest messages that a kind allows by default.
+/// Publications of many rooms read by one query: 64 MiB of the largest messages that a kind allows by default.
 const WRITTEN_OUT_MAX: usize = 4096;
 
 const STREAM: Columns = &[("room_id", Type::Uuid), ("epoch", Type::Text)];
 
-/// Publications read at a time: few enough to stop early, enough to make a whole history cheap.
+/// Publications read by one query: few enough to stop early, enough to read a whole history cheaply.
 const PAGE: usize = 256;
 
 const COLUMNS: Columns = &[
@@ -36,7 +36,7 @@ const COLUMNS: Columns = &[
     ("at", Type::Int),
 ];
 
-/// Publications on their way into the database.
+/// A batch of publications to insert.
 pub(crate) struct Insert {
     rows: Rows,
     bytes: usize,
@@ -44,7 +44,7 @@ pub(crate) struct Insert {
 }
 
 impl Insert {
-    /// Of durable streams: two with one offset would be a bug, and fail.
+    /// Starts a batch for durable streams: two publications with one offset would be a bug, and fail.
     pub(crate) fn durable() -> Insert {
         Insert {
             rows: Rows::new(COLUMNS),
@@ -55,7 +55,7 @@ impl Insert {
         }
     }
 
-    /// Of memory streams, at a planned stop: those of rooms that are gone are left out.
+    /// Starts a batch for memory streams, at a planned stop. Publications of rooms that are gone are left out.
     pub(crate) fn written_out() -> Insert {
         Insert {
             rows: Rows::new(COLUMNS),
@@ -68,7 +68,7 @@ impl Insert {
         }
     }
 
-    /// Adds one, and writes them all when they are enough for a statement.
+    /// Adds a publication, and writes the batch when it is large enough for a statement.
     pub(crate) async fn push(
         &mut self,
         transaction: &DatabaseTransaction,
@@ -92,7 +92,7 @@ impl Insert {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the rest of the batch.
     pub(crate) async fn flush(&mut self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
         let full = std::mem::replace(&mut self.rows, Rows::new(COLUMNS));
         self.bytes = 0;
@@ -101,7 +101,7 @@ impl Insert {
     }
 }
 
-/// Reads a window of a durable stream, page by page from its newest publication back. In their order.
+/// Reads a window of a durable stream, page by page from its newest publication back, and returns it in order.
 pub(crate) async fn recent(
     readers: &DatabaseConnection,
     window: &HistoryWindow,
@@ -132,8 +132,8 @@ pub(crate) async fn recent(
     Ok(found)
 }
 
-/// What a planned stop wrote out of these memory streams, as far as one question has room for it: None for a room of
-/// which there may be more.
+/// Reads the histories that a planned stop wrote out for these memory streams, as far as one query has room. The
+/// value is None for a room that may have more.
 pub(crate) async fn written_out_of(
     readers: &DatabaseConnection,
     streams: &[(RoomId, Arc<str>)],
@@ -142,7 +142,7 @@ pub(crate) async fn written_out_of(
     for (room, epoch) in streams {
         rows.push([room.0.into(), (&**epoch).into()]);
     }
-    // CROSS, or SQLite walks the whole table, which is in the order that is asked for.
+    // CROSS, or SQLite walks the whole table, which is already in the order of the result.
     let sql = format!(
         "SELECT p.room_id, p.\"offset\", p.data, p.info, p.tags, p.time \
          FROM v CROSS JOIN room_publications p WHERE p.room_id = v.room_id AND p.epoch = v.epoch \
@@ -170,7 +170,7 @@ pub(crate) async fn written_out_of(
     Ok(histories)
 }
 
-/// Reads what a planned stop wrote out of a memory stream, page by page. In their order.
+/// Reads the history that a planned stop wrote out for a memory stream, page by page and in order.
 pub(crate) async fn written_out(
     readers: &DatabaseConnection,
     room: RoomId,
@@ -218,7 +218,7 @@ async fn page(
         .await
 }
 
-/// Reads offset, data, info, tags and time, which begin at column `first`.
+/// Reads offset, data, info, tags and time of a publication, which begin at column `first`.
 pub(crate) fn publication(row: &QueryResult, first: usize) -> Result<StoredPublication, DbErr> {
     let optional =
         |index: usize| -> Result<Option<Vec<u8>>, DbErr> { row.try_get_by_index(first + index) };
@@ -231,7 +231,7 @@ pub(crate) fn publication(row: &QueryResult, first: usize) -> Result<StoredPubli
     })
 }
 
-/// An offset as the database has it: it has no unsigned numbers.
+/// Converts a stored offset: the database has no unsigned numbers.
 pub(crate) fn offset(stored: i64) -> u64 {
     u64::try_from(stored).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The pool that reads, and its replacement when its lines are dead.
+//! The read pool, and its replacement when its connections are dead.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tracing::warn;
 use super::address::{Address, WRITER_ACQUIRE};
 use crate::config::DatabaseConfig;
 
-/// A pool is not replaced again before this: a server that is only slow must not be stormed.
+/// The least time between two replacements of the pool: a server that is only slow must not be flooded with connects.
 const REPLACE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// The pool of the moment.
+/// The current read pool.
 pub(crate) struct Readers {
     address: Address,
     config: DatabaseConfig,
@@ -30,7 +30,7 @@ impl Readers {
         address: Address,
         config: &DatabaseConfig,
     ) -> Result<Readers, DbErr> {
-        // On PostgreSQL one connection does to begin with: the others follow as the server admits them.
+        // On PostgreSQL one connection is enough to begin with: the others follow as the server admits them.
         let is_lazy = address.backend() == DbBackend::Postgres;
         let connections = address.connect_readers(config, is_lazy).await?;
         if is_lazy {
@@ -52,7 +52,7 @@ impl Readers {
         self.current.read().connections.clone()
     }
 
-    /// Connections that are in use and that wait for one.
+    /// Returns the connections in use and those that are idle.
     pub(crate) fn connections(&self) -> (u32, u32) {
         let pool = self.pool();
         let (size, idle) = match self.address.backend() {
@@ -70,8 +70,8 @@ impl Readers {
         (size - idle, idle)
     }
 
-    /// A read was not answered in time. Connections through a line that is dead would keep their places
-    /// in the pool until the system gives them up, many minutes later: a new pool takes its place.
+    /// Replaces the pool after a read that was not answered in time. Connections over a dead link would keep their
+    /// places in the pool until the system gives them up, many minutes later.
     pub(crate) async fn replace_dead(&self) {
         if self.address.backend() == DbBackend::Sqlite {
             return;
@@ -89,10 +89,10 @@ impl Readers {
                 let mut pool = self.current.write();
                 let old = std::mem::replace(&mut pool.connections, connections);
                 drop(pool);
-                warn!("reads are not answered, their connections are replaced");
+                warn!("reads are not answered; replacing their connections");
                 Address::let_go(old);
             }
-            Err(error) => warn!(%error, "no connections for reading could be prepared"),
+            Err(error) => warn!(%error, "no new read connections could be prepared"),
         }
     }
 }

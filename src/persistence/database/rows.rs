@@ -1,7 +1,7 @@
-//! Many rows in one statement: `v` is their table, whichever the database.
+//! Many rows in one statement: `v` is their table on either database.
 //!
-//! SQLite gets `VALUES` of the exact size. PostgreSQL gets one array per column, so that the text, and
-//! with it the prepared plan, is the same for every number of rows.
+//! SQLite gets `VALUES` of the exact size. PostgreSQL gets one array per column, so that the text, and with it the
+//! prepared plan, is the same for any number of rows.
 
 use sea_orm::sea_query::ArrayType;
 use sea_orm::{
@@ -9,13 +9,13 @@ use sea_orm::{
     Statement, Value,
 };
 
-/// SQLite takes 32,766 parameters a statement.
+/// SQLite's limit on the parameters of a statement.
 const SQLITE_PARAMETERS_MAX: usize = 32_766;
 
-/// Stands for NULL inside an array, which the driver cannot bind: no moment of hub time is this early.
+/// Stands for NULL inside an array, which the driver cannot bind: no hub time is this early.
 const NULL_INT: i64 = i64::MIN;
 
-/// Stands for NULL inside an array: no stored text that may be missing is ever empty.
+/// Stands for NULL inside an array: no optional text is stored empty.
 const NULL_TEXT: &str = "";
 
 /// The type of a column of `v`.
@@ -23,19 +23,19 @@ const NULL_TEXT: &str = "";
 pub(crate) enum Type {
     Uuid,
     Text,
-    /// Missing, or text that is not empty.
+    /// NULL, or text that is not empty.
     TextOrNull,
     Int,
     IntOrNull,
     Bool,
     Bytes,
-    /// Missing, or at least one byte.
+    /// NULL, or at least one byte.
     BytesOrNull,
 }
 
 pub(crate) type Columns = &'static [(&'static str, Type)];
 
-/// Rows to be written or looked for by one statement.
+/// Rows to be written or looked up by one statement.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
     columns: Columns,
@@ -50,7 +50,7 @@ impl Rows {
         }
     }
 
-    /// Adds a row; its values are in the order of the columns.
+    /// Adds a row, with its values in the order of the columns.
     pub(crate) fn push<const N: usize>(&mut self, row: [Value; N]) {
         debug_assert_eq!(N, self.columns.len(), "a value for each column");
         self.values.extend(row);
@@ -64,7 +64,7 @@ impl Rows {
         self.values.len() / self.columns.len()
     }
 
-    /// Runs `sql`, which reads the rows from `v`. Says how many rows it changed.
+    /// Runs `sql`, which reads the rows from `v`, and returns how many rows it changed.
     pub(crate) async fn execute(
         self,
         transaction: &DatabaseTransaction,
@@ -90,7 +90,7 @@ impl Rows {
         Ok(found)
     }
 
-    /// As [`query`](Self::query), outside of any transaction.
+    /// Runs `sql` like [`query`](Self::query), outside of a transaction.
     pub(crate) async fn look(
         self,
         readers: &DatabaseConnection,

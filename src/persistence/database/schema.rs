@@ -1,4 +1,4 @@
-//! Brings the schema up to what this program knows, and never touches a newer one.
+//! Migrates the schema to the version of this program, and never touches a newer one.
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
@@ -9,7 +9,7 @@ use super::lock::{DaemonLock, Unlocked};
 use crate::config::Config;
 use crate::persistence::OpenError;
 
-/// One step of the schema.
+/// One migration, and whether the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationState {
     pub name: String,
@@ -24,7 +24,7 @@ pub async fn migrate_up(config: &Config) -> Result<(), OpenError> {
     result
 }
 
-/// Takes the newest `steps` migrations back. Refused while a daemon uses the database.
+/// Rolls the newest `steps` migrations back. Refused while a daemon uses the database.
 pub async fn migrate_down(config: &Config, steps: u32) -> Result<(), OpenError> {
     let (lock, writer) = open_alone(config).await?;
     let result = match refuse_newer(&writer).await {
@@ -37,7 +37,7 @@ pub async fn migrate_down(config: &Config, steps: u32) -> Result<(), OpenError> 
     result
 }
 
-/// Which migrations this program knows, and which of them the database has.
+/// Returns the migrations that this program knows, and which of them the database has.
 pub async fn migrate_status(config: &Config) -> Result<Vec<MigrationState>, OpenError> {
     let address = Address::parse(&config.database)?;
     if let Address::Sqlite(path) = &address
@@ -47,12 +47,12 @@ pub async fn migrate_status(config: &Config) -> Result<Vec<MigrationState>, Open
     }
     let connection = address.connect_single().await.map_err(unreachable_now)?;
     let applied = refuse_newer(&connection).await;
-    // Nothing was changed, so nothing is lost if closing fails.
+    // Nothing was changed, so a failed close loses nothing.
     let _ = connection.close().await;
     Ok(states(&applied?))
 }
 
-/// Applies what is pending, if `may_migrate`; else refuses when something is.
+/// Applies pending migrations if `may_migrate`; otherwise refuses if there are any.
 pub(crate) async fn prepare(
     writer: &DatabaseConnection,
     may_migrate: bool,
@@ -78,7 +78,7 @@ async fn bring_up(writer: &DatabaseConnection) -> Result<(), OpenError> {
         .map_err(|error| OpenError::Migration(error.into()))
 }
 
-/// The names of the migrations that the database has, if this program knows them all.
+/// Returns the names of the applied migrations. Refuses a database with one that this program does not know.
 async fn refuse_newer(connection: &DatabaseConnection) -> Result<Vec<String>, OpenError> {
     let applied = applied(connection).await.map_err(unreachable_now)?;
     let known = states(&[]);
@@ -142,7 +142,7 @@ async fn open_alone(config: &Config) -> Result<(DaemonLock, DatabaseConnection),
 }
 
 async fn close(lock: &DaemonLock, writer: &DatabaseConnection) {
-    // What was done is committed: a connection that does not close properly costs nothing.
+    // Everything is committed, so a failed close loses nothing.
     let _ = writer.close_by_ref().await;
     lock.release().await;
 }

@@ -1,8 +1,8 @@
-//! A look at a PostgreSQL server before anything is held there: whether it is one to work with, and how many
+//! Checks of a PostgreSQL server before anything is held there: whether the daemon can work with it, and how many
 //! connections it admits.
 //!
-//! Everything here goes over plain connections, without a pool, which would swallow the server's reason for a refusal; and
-//! by simple queries, without prepared statements, which a pooler may give to another client.
+//! All checks use plain connections, because a pool would hide the server's reason for a refusal. They use simple
+//! queries, because a pooler may hand prepared statements to another client.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use super::lock::Unlocked;
 use crate::config::DatabaseConfig;
 use crate::persistence::OpenError;
 
-/// Writers at most, with a connection each: two for arrivals beside the first, on PostgreSQL. Two keep two cores of the
-/// server busy; more make smaller groups, of which each costs a commit.
+/// The most writers, each with a connection. On PostgreSQL two lanes for arrivals run in addition to the first. Two
+/// keep two cores of the server busy; more would make smaller groups, each of which costs a commit.
 pub(crate) const LANES_MAX: usize = 3;
 
-/// The oldest PostgreSQL with everything that is used here, as its `server_version_num`.
+/// The oldest supported PostgreSQL, as its `server_version_num`.
 const OLDEST: i64 = 130_000;
 
-/// Encodings that store what players write: SQL_ASCII stores each byte as it is.
+/// Encodings that can store any name: SQL_ASCII stores each byte as it is.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
-/// Connections beside those that read: the writers, the lock, and two for a moment, while one that is stuck is replaced.
+/// Connections in addition to the read pool: the writers, the lock, and two for moments when a stuck one is replaced.
 const CONNECTIONS_BESIDE: i64 = LANES_MAX as i64 + 3;
 
-/// How often two connections are looked at. A pooler with free connections gives the one used last as a rule; one that
-/// gives them in turn shows itself at the second look.
+/// How often two connections are compared. A pooler with free connections usually hands out the one used last; one
+/// that rotates them is found out at the second comparison.
 const POOLER_LOOKS: usize = 3;
 
 const FACTS: &str = "SELECT current_setting('server_version_num')::int8, \
@@ -43,24 +43,24 @@ const FACTS: &str = "SELECT current_setting('server_version_num')::int8, \
     (SELECT datconnlimit::int8 FROM pg_database WHERE datname = current_database()), \
     (SELECT rolconnlimit::int8 FROM pg_roles WHERE rolname = current_user)";
 
-/// What a server admits.
+/// The limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server {
-    /// Connections of this database and this role, without those kept for superusers.
+    /// Connections that this database and this role may have, without those reserved for superusers.
     connections_max: i64,
 }
 
 impl Server {
-    /// Looks whether the server is one to work with.
+    /// Checks whether the daemon can work with the server, and reads its limits.
     pub(crate) async fn look(url: &str) -> Result<Server, Unlocked> {
         let mut connection = connect(url).await.map_err(refused_or_away)?;
         let looked = look(&mut connection, url).await;
-        // It holds nothing.
+        // The connection holds nothing that a failed close could lose.
         let _ = timeout(WRITER_ACQUIRE, connection.close()).await;
         looked
     }
 
-    /// Lowers the sizes of the pool that reads to what the server admits.
+    /// Lowers the size of the read pool to what the server admits.
     pub(crate) fn fit(self, config: &DatabaseConfig) -> DatabaseConfig {
         let admitted = (self.connections_max - CONNECTIONS_BESIDE).max(1);
         let admitted = u32::try_from(admitted).unwrap_or(u32::MAX);
@@ -79,7 +79,7 @@ impl Server {
     }
 }
 
-/// Connects without a pool. An error is the server's own.
+/// Connects without a pool, so that an error is the server's own.
 pub(crate) async fn connect(url: &str) -> Result<PgConnection, DbErr> {
     let options: PgConnectOptions = url.parse().map_err(conn_error)?;
     match timeout(WRITER_ACQUIRE, PgConnection::connect_with(&options)).await {
@@ -99,14 +99,14 @@ async fn look(connection: &mut PgConnection, url: &str) -> Result<Server, Unlock
         return Err(Unlocked::Refused(OpenError::Encoding { found: encoding }));
     }
     refuse_pooler(connection, url).await?;
-    // A limit below zero is none.
+    // A negative limit means none.
     let limits = limits.into_iter().filter(|limit| *limit >= 0);
     Ok(Server {
         connections_max: limits.min().unwrap_or(i64::MAX),
     })
 }
 
-/// The version, the encoding, and the limits on connections.
+/// Returns the version, the encoding, and the limits on connections.
 fn facts(row: &PgRow) -> Result<(i64, String, [i64; 3]), DbErr> {
     let number = |index: usize| row.try_get::<i64, _>(index).map_err(conn_error);
     let encoding = row.try_get(1).map_err(conn_error)?;
@@ -114,8 +114,8 @@ fn facts(row: &PgRow) -> Result<(i64, String, [i64; 3]), DbErr> {
 }
 
 /// Refuses a pooler that gives each transaction another session of the server: a lock taken there would stay with the
-/// pooler. Two connections show it. Where the second is given the first one's session while the first is idle, or the first
-/// finds itself in another one, no session belongs to a connection.
+/// pooler. Two connections show it: the second one gets the session of the idle first one, or the first one finds
+/// itself in another session.
 async fn refuse_pooler(first: &mut PgConnection, url: &str) -> Result<(), Unlocked> {
     let mut second = connect(url).await.map_err(refused_or_away)?;
     for _ in 0..POOLER_LOOKS {
@@ -123,7 +123,7 @@ async fn refuse_pooler(first: &mut PgConnection, url: &str) -> Result<(), Unlock
             return Err(Unlocked::Refused(OpenError::Pooler));
         }
     }
-    // It holds nothing.
+    // The connection holds nothing that a failed close could lose.
     let _ = timeout(WRITER_ACQUIRE, second.close()).await;
     Ok(())
 }
@@ -146,7 +146,7 @@ async fn is_session_shared(
     Ok(is_shared)
 }
 
-/// The server's process behind a connection at this moment.
+/// Returns the server process behind a connection at this moment.
 async fn session(connection: &mut PgConnection) -> Result<i32, Unlocked> {
     let row = ask(connection, "SELECT pg_backend_pid()").await;
     let process = row.and_then(|row| row.try_get(0).map_err(conn_error));
@@ -156,7 +156,7 @@ async fn session(connection: &mut PgConnection) -> Result<i32, Unlocked> {
 async fn ask(connection: &mut PgConnection, sql: &'static str) -> Result<PgRow, DbErr> {
     match timeout(WRITER_ACQUIRE, sqlx::raw_sql(sql).fetch_one(connection)).await {
         Ok(row) => row.map_err(conn_error),
-        Err(_) => Err(late("a question was not answered")),
+        Err(_) => Err(late("a query was not answered")),
     }
 }
 

@@ -1,8 +1,9 @@
-//! Transactions of the writers: where each one begins, and why none begins inside another one.
+//! Transactions of the writers, and why none begins inside another one.
 //!
-//! A transaction may end without sqlx: SQLite takes it back by itself when the disk is full, and the ROLLBACK that
+//! A transaction may end without sqlx: SQLite rolls it back by itself when the disk is full, and the ROLLBACK that
 //! follows fails. sqlx then counts the transaction as open, and turns the next BEGIN into a SAVEPOINT whose RELEASE
-//! succeeds and stores nothing. A pool made with [`never_nested`] gives out no such connection: it opens a new one.
+//! succeeds and stores nothing. A pool made with [`never_nested`] does not hand out such a connection: it opens a new
+//! one.
 
 use sea_orm::{
     ConnectOptions, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
@@ -10,7 +11,7 @@ use sea_orm::{
 };
 use sqlx::Connection;
 
-/// Has the pool give out only connections on which no transaction is open, whatever failed before.
+/// Makes the pool hand out only connections without an open transaction, whatever failed before.
 pub(crate) fn never_nested(options: &mut ConnectOptions) {
     options
         .map_sqlx_sqlite_before_acquire(|connection, _| {
@@ -23,7 +24,8 @@ pub(crate) fn never_nested(options: &mut ConnectOptions) {
         });
 }
 
-/// Begins a transaction that writes. Never as a reader: on SQLite an upgrade fails at once when another connection wrote.
+/// Begins a transaction that writes. On SQLite it does not begin as a reader: the upgrade would fail at once if
+/// another connection had written.
 pub(crate) async fn begin(writer: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -53,7 +55,7 @@ mod tests {
         writer.execute_unprepared(table).await.unwrap();
 
         let failed = begin(&writer).await.unwrap();
-        // As a full disk does it, behind the back of sqlx.
+        // As a full disk does, without sqlx noticing.
         failed.execute_unprepared("ROLLBACK").await.unwrap();
         drop(failed);
         let next = begin(&writer).await.unwrap();

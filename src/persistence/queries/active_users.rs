@@ -1,4 +1,4 @@
-//! Whether users are active. Players who come back at the same time share a question, so that a crowd that returns
+//! Checks whether users are active. Players who come back at the same time share a query, so that a returning crowd
 //! takes one connection and not the pool.
 
 use std::collections::HashSet;
@@ -10,10 +10,10 @@ use super::read;
 use crate::id::UserId;
 use crate::persistence::{Persistence, ReadError};
 
-/// Users in one question. More wait for the next, a few milliseconds later.
+/// Users in one query. Any more wait for the next one, a few milliseconds later.
 const USERS_MAX: usize = 1024;
 
-/// Those who wait for an answer: at most one for each request that is under way.
+/// The checks that wait for an answer: at most one for each request in flight.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveUsers(Mutex<Waiting>);
 
@@ -24,14 +24,14 @@ struct Waiting {
 }
 
 impl ActiveUsers {
-    /// Adds a question. Returns whether somebody has to be sent to ask.
+    /// Adds a check. Returns true if the caller must start the task that runs the queries.
     fn add(&self, user: UserId, reply: oneshot::Sender<bool>) -> bool {
         let mut waiting = self.0.lock();
         waiting.asked.push((user, reply));
         !std::mem::replace(&mut waiting.is_asking, true)
     }
 
-    /// Takes those who are asked for next; none ends the asking.
+    /// Takes the checks for the next query. An empty result ends the task.
     fn next(&self) -> Vec<(UserId, oneshot::Sender<bool>)> {
         let mut waiting = self.0.lock();
         let count = waiting.asked.len().min(USERS_MAX);
@@ -41,7 +41,7 @@ impl ActiveUsers {
 }
 
 impl Persistence {
-    /// Whether a user exists and is active.
+    /// Returns whether a user exists and is active.
     pub async fn is_active(&self, user: &UserId) -> Result<bool, ReadError> {
         let (reply, answer) = oneshot::channel();
         if self.active_users().add(user.clone(), reply) {
@@ -65,12 +65,12 @@ impl Persistence {
             let found = self
                 .read(async move { read::active_users(&readers, ids).await })
                 .await;
-            // Without an answer the replies are dropped, which says so.
+            // Without an answer the replies are dropped, which reports the failure.
             let Ok(active) = found else {
                 continue;
             };
             for (user, reply) in asked {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = reply.send(active.contains(user.as_str()));
             }
         }

@@ -1,5 +1,5 @@
-//! Questions for single rows, asked by many at once: when everybody comes back, one query answers all who came while the
-//! one before was under way. Like a group commit, for reads: whoever asks alone waits for nobody.
+//! Batched lookups of single rows: when everybody comes back, one query answers all callers that arrived during the
+//! previous one. It is a group commit for reads: a lone caller waits for nobody.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,15 +10,15 @@ use tokio::sync::oneshot;
 
 use crate::persistence::ReadError;
 
-/// Queries of one sort at a time: they share the connections for reading with all other questions.
+/// Concurrent queries for one kind of row: they share the read connections with all other reads.
 const QUERIES_MAX: usize = 2;
 
-/// Rows that one query asks for.
+/// Rows that one query looks up.
 const KEYS_MAX: usize = 256;
 
 type Found<T> = Result<Option<T>, ReadError>;
 
-/// The questions of one sort. Those that wait are no more than the callers, which are bounded.
+/// The lookups of one kind of row. No more wait than there are callers, whose number is bounded.
 pub(crate) struct Gather<K, T> {
     waiting: Mutex<Waiting<K, T>>,
 }
@@ -40,7 +40,7 @@ impl<K, T> Default for Gather<K, T> {
 }
 
 impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, T> {
-    /// Asks for one row. The query begins after this call. `read` finds the rows of many keys.
+    /// Looks up one row, with a query that begins after this call. `read` finds the rows of many keys.
     pub(crate) async fn ask<F>(
         self: &Arc<Self>,
         key: K,
@@ -58,7 +58,7 @@ impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, 
             is_to_begin
         };
         if is_to_begin {
-            // In a task of its own: whoever asked first may give up.
+            // In its own task, because the first caller may give up.
             let gather = Arc::clone(self);
             tokio::spawn(async move {
                 while let Some(questions) = gather.take() {
@@ -66,7 +66,7 @@ impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, 
                     let found = read(keys).await;
                     for (key, tell) in questions {
                         let row = found.as_ref().map(|rows| rows.get(&key).cloned());
-                        // Whoever asked may have given up.
+                        // The caller may have given up.
                         let _ = tell.send(row.map_err(|error| *error));
                     }
                 }
@@ -75,7 +75,7 @@ impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, 
         told.await.unwrap_or(Err(ReadError::Unavailable))
     }
 
-    /// None ends the query's task.
+    /// Takes the lookups for the next query. None ends the task.
     fn take(&self) -> Option<Vec<(K, oneshot::Sender<Found<T>>)>> {
         let mut waiting = self.waiting.lock();
         if waiting.questions.is_empty() {

@@ -1,4 +1,4 @@
-//! Reads: single rows, asked by many at once, and whole tables by pages at a start.
+//! Reads: single rows, batched across callers, and whole tables page by page at a start.
 
 pub(crate) mod active_users;
 pub(crate) mod gather;

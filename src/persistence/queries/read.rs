@@ -1,4 +1,4 @@
-//! Questions to the database: single autocommit statements, so that dropping one leaves nothing open.
+//! Queries as single autocommit statements, so that dropping one leaves nothing open.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::persistence::database::publication_rows::offset;
 use crate::persistence::{StoredRoom, StoredSeat, StoredSession, StoredStream};
 use crate::token::Generations;
 
-/// A user as the database has it.
+/// A user as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredUser {
     pub id: UserId,
@@ -45,7 +45,7 @@ pub(crate) async fn session_by_token(
     complete_session(readers, row).await
 }
 
-/// The session with which the user sits somewhere: the one seen last, if there are several.
+/// Returns the session with which the user holds a seat: the one seen last, if there are several.
 pub(crate) async fn seated_session_of_user(
     readers: &DatabaseConnection,
     user: &UserId,
@@ -59,7 +59,7 @@ pub(crate) async fn seated_session_of_user(
         .transpose()
 }
 
-/// Sessions of a user that have not ended, a few of them.
+/// Returns at most `count_max` sessions of a user that have not ended.
 pub(crate) async fn open_sessions_of_user(
     readers: &DatabaseConnection,
     user: &UserId,
@@ -92,7 +92,7 @@ pub(crate) async fn user(
         .transpose()
 }
 
-/// Which of these users exist and are active.
+/// Returns those of these users that exist and are active.
 pub(crate) async fn active_users(
     readers: &DatabaseConnection,
     ids: HashSet<String>,
@@ -139,7 +139,7 @@ async fn complete_session(
     Ok(Some(session))
 }
 
-/// Without its tokens and seats.
+/// Reads a session without its tokens and seats.
 pub(crate) fn session(row: &QueryResult) -> Result<StoredSession, DbErr> {
     Ok(StoredSession {
         id: SessionId(row.try_get_by_index(0)?),
@@ -160,7 +160,7 @@ fn token(row: &QueryResult) -> Result<TokenHash, DbErr> {
 pub(crate) fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, DbErr> {
     let hash = bytes.try_into();
     hash.map(TokenHash)
-        .map_err(|_| DbErr::Type("a stored token hash has 32 bytes".into()))
+        .map_err(|_| DbErr::Type("a stored token hash does not have 32 bytes".into()))
 }
 
 async fn seats<const N: usize>(
@@ -209,7 +209,7 @@ pub(crate) fn room(row: &QueryResult) -> Result<StoredRoom, DbErr> {
     })
 }
 
-/// The generations of a seat's tokens, in two columns from this one on.
+/// Reads the generations of a seat's tokens from two columns, starting with this one.
 pub(crate) fn tokens(row: &QueryResult, column: usize) -> Result<Generations, DbErr> {
     Ok(Generations {
         confirmed: row.try_get_by_index(column)?,
@@ -219,7 +219,7 @@ pub(crate) fn tokens(row: &QueryResult, column: usize) -> Result<Generations, Db
 
 pub(crate) fn code(text: &str) -> Result<RoomCode, DbErr> {
     text.parse()
-        .map_err(|_| DbErr::Type("a stored room code is not one".into()))
+        .map_err(|_| DbErr::Type("a stored room code is invalid".into()))
 }
 
 pub(crate) fn seat_number(number: i32) -> Result<u16, DbErr> {

@@ -1,7 +1,7 @@
-//! Reads back rooms and sessions by their ids, many at a time, to start them.
+//! Reads rooms and sessions by their ids, many at a time, to start them.
 //!
-//! A page is as small as the database needs it to be: what fails is asked again in halves, so that no limit on a
-//! statement can stop a restore for good.
+//! The caller adapts the page to the database: it retries a failed page in halves, so that no statement timeout can
+//! stop a restore.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::persistence::database::rows::{Rows, Type};
 use crate::persistence::{Persistence, ReadError, StoredRoom, StoredSeat, StoredSession};
 
 impl Persistence {
-    /// The open ones among these rooms, with their seats and with what a planned stop wrote out of their streams.
+    /// Returns those of these rooms that are open, with their seats and the histories that a planned stop wrote out.
     pub async fn rooms_by_id(&self, ids: Vec<RoomId>) -> Result<Vec<StoredRoom>, ReadError> {
         let readers = self.readers();
         let rooms = self.read(async move { rooms(&readers, &ids).await });
@@ -23,7 +23,7 @@ impl Persistence {
         Ok(rooms)
     }
 
-    /// Those of these sessions that have not ended, with their tokens and all their seats.
+    /// Returns those of these sessions that have not ended, with their tokens and all their seats.
     pub async fn sessions_by_id(
         &self,
         ids: Vec<SessionId>,
@@ -42,7 +42,7 @@ impl Persistence {
             .await
     }
 
-    /// The session with this id, ended or not.
+    /// Returns the session with this id, ended or not.
     pub async fn session_by_id(&self, id: SessionId) -> Result<Option<StoredSession>, ReadError> {
         let persistence = self.clone();
         let read = move |ids| {
@@ -55,7 +55,7 @@ impl Persistence {
         self.shared.sessions.ask(id, read).await
     }
 
-    /// The room with this code, open or closed, with its seats and without its publications.
+    /// Returns the room with this code, open or closed, with its seats and without its publications.
     pub async fn room_by_code(&self, code: RoomCode) -> Result<Option<StoredRoom>, ReadError> {
         let persistence = self.clone();
         let read = move |codes: Vec<RoomCode>| {
@@ -145,7 +145,7 @@ async fn seats(
         .collect()
 }
 
-/// What `sql` finds among rows with these ids, which are `v`.
+/// Runs `sql`, which reads these ids from `v`.
 async fn among(
     readers: &DatabaseConnection,
     ids: impl Iterator<Item = Uuid>,

@@ -1,5 +1,5 @@
-//! Sessions are found by their tokens. Tokens that nobody has are worth a line in the log, but whoever makes them up is
-//! not worth one for each.
+//! Lookup of sessions by their tokens. Unknown tokens are logged at a limited rate, so that made-up ones cannot flood
+//! the log.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use crate::id::TokenHash;
 use crate::persistence::metric::ATTEMPTS;
 use crate::persistence::{Persistence, ReadError, StoredSession};
 
-/// Before a token is said to be unknown it is looked up again after these waits: a reply with a token must
-/// never be faster than the token.
+/// The waits before a token that was not found is looked up again. A reply with a token must never be faster than the
+/// token itself.
 const TOKEN_WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 
-/// Whether a token that was not found is to be looked up again.
+/// The condition for looking up a missing token again.
 pub type Retries<'a> = &'a (dyn Fn() -> bool + Send + Sync);
 
-/// The longest that one token's line stands for those after it.
+/// The least time between two log lines about unknown tokens.
 const LOGGED_EVERY: Duration = Duration::from_secs(1);
 
-/// Counts the tokens that nobody has.
+/// The count of unknown tokens, and the limit on their log lines.
 #[derive(Debug, Default)]
 pub(crate) struct UnknownTokens(Mutex<Untold>);
 
@@ -32,8 +32,8 @@ struct Untold {
 }
 
 impl Persistence {
-    /// Finds a session by its token, asking twice more before saying that there is none. `hint` is the
-    /// part of the token that may be logged.
+    /// Finds a session by its token, and looks twice more before it returns none. `hint` is the part of the token
+    /// that may be logged.
     pub async fn session_by_token(
         &self,
         hash: TokenHash,
@@ -42,7 +42,8 @@ impl Persistence {
         self.session_by_token_while(hash, hint, &|| true).await
     }
 
-    /// The same, asking again only while `retries` allows it.
+    /// Finds a session like [`session_by_token`](Self::session_by_token), but looks again only if `retries` allows it
+    /// after the first attempt.
     pub async fn session_by_token_while(
         &self,
         hash: TokenHash,
@@ -63,7 +64,7 @@ impl Persistence {
             lookups.increment(1);
             match (found, waits.next()) {
                 (Ok(None), Some(wait)) if attempt != "1" || retries() => {
-                    debug!(token = hint, attempt, "a token was not found, asking again");
+                    debug!(token = hint, attempt, "a token was not found; retrying");
                     tokio::time::sleep(*wait).await;
                 }
                 (Ok(None), _) => {
@@ -86,8 +87,8 @@ impl Persistence {
 }
 
 impl UnknownTokens {
-    /// Logs a token that was not found after so many look-ups, at most one in a second, with the number of those
-    /// before it that had no line.
+    /// Logs a token that was not found after `look_ups` attempts, at most once a second. The line has the number of
+    /// unlogged tokens before it.
     pub(crate) fn tell(&self, hint: &str, look_ups: &str) {
         if let Some(untold) = self.next(Instant::now()) {
             warn!(
@@ -97,7 +98,7 @@ impl UnknownTokens {
         }
     }
 
-    /// How many were not told of; None if this one is not told of either.
+    /// Returns how many tokens were not logged before this one, or None if this one is not logged either.
     fn next(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
         let is_soon = state

@@ -1,4 +1,4 @@
-//! Who sits where, at the start: as little of each seat as a hub must know before it takes players.
+//! The seats that are held at a start: the least that a hub must know of each before it takes players.
 
 use sea_orm::{DatabaseConnection, DbErr, QueryResult};
 use uuid::Uuid;
@@ -9,10 +9,10 @@ use crate::id::{RoomCode, RoomId, SessionId, TokenHash, UserId};
 use crate::persistence::database::rows::{Rows, Type};
 use crate::persistence::{Persistence, ReadError};
 
-/// Seats read by one question.
+/// Seats, or rooms, read by one query.
 const PAGE: usize = 4096;
 
-/// A seat that somebody holds.
+/// A held or away seat.
 #[derive(Debug, Clone)]
 pub struct SeatedRoom {
     pub room: RoomId,
@@ -25,18 +25,18 @@ pub struct SeatedRoom {
     pub hold_until: Option<HubTime>,
 }
 
-/// Seats in the order of their rooms and numbers.
+/// A page of seats, in the order of their rooms and numbers.
 #[derive(Debug)]
 pub struct SeatedPage {
     pub seats: Vec<SeatedRoom>,
-    /// Those of the sessions that hold these seats.
+    /// The tokens of the sessions that hold these seats.
     pub tokens: Vec<(TokenHash, SessionId)>,
     /// The seat after which the next page begins. None at the end.
     pub next: Option<(RoomId, u16)>,
 }
 
 impl Persistence {
-    /// The seats after one, or from the first.
+    /// Returns the page of seats after `after`, or the first page.
     pub async fn seated(&self, after: Option<(RoomId, u16)>) -> Result<SeatedPage, ReadError> {
         let readers = self.readers();
         self.read(async move {
@@ -51,7 +51,7 @@ impl Persistence {
         .await
     }
 
-    /// The open rooms after one in which nobody sits, and the room after which to go on.
+    /// Returns a page of open rooms in which nobody holds a seat, and the room after which the next page begins.
     pub async fn empty_rooms(&self, after: Uuid) -> Result<(Vec<RoomId>, Option<Uuid>), ReadError> {
         let readers = self.readers();
         self.read(async move { empty_rooms(&readers, after).await })

@@ -1,7 +1,7 @@
-//! The memory streams that the last planned stop wrote out, until their rooms go on with them.
+//! The memory streams that the last planned stop wrote out, until their rooms continue them.
 //!
-//! Nothing of them is read at the start: each room reads its own history when it is started. From that moment on the
-//! stream moves on in memory, so what was written out is never read again. What is left of it in the table is swept.
+//! A start reads none of them: each room reads its own history when it is started. From then on its stream moves on
+//! in memory, so its stored rows are never read again. The sweep removes them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::id::RoomId;
 use crate::persistence::database::publication_rows::{offset, written_out, written_out_of};
 use crate::persistence::{Persistence, ReadError, StoredRoom, StoredStream};
 
-/// Rooms that one question looks at.
+/// Rooms that one query reads.
 const PAGE: usize = 1024;
 
-/// Which streams go on as they were written out.
+/// The streams that continue as they were written out.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenOut {
-    /// Whether the last run stopped as planned.
+    /// True if the last run stopped as planned.
     is_clean: bool,
     /// The rooms that were started from their rows in this run: no more than there were at its start.
     started: HashSet<RoomId>,
@@ -44,7 +44,7 @@ impl WrittenOut {
 }
 
 impl Persistence {
-    /// Gives a room that was read back what a planned stop wrote out of its stream, if it has not been started since.
+    /// Adds to a room the history that a planned stop wrote out, if the room has not been started since.
     pub async fn take_up(&self, room: &mut StoredRoom) -> Result<(), ReadError> {
         if !self.shared.written_out.lock().is_taken_up(room) {
             return Ok(());
@@ -57,7 +57,7 @@ impl Persistence {
         Ok(())
     }
 
-    /// The same for many rooms, most of them by one question.
+    /// Does the same as [`take_up`](Self::take_up) for many rooms, most of them with one query.
     pub(crate) async fn take_up_all(&self, rooms: &mut [StoredRoom]) -> Result<(), ReadError> {
         let awaited: Vec<(RoomId, Arc<str>)> = {
             let written_out = self.shared.written_out.lock();
@@ -77,7 +77,7 @@ impl Persistence {
                     room.stream.publications = history;
                     room.stream.is_continued = true;
                 }
-                // Too much for that question.
+                // Its history is too large for the shared query.
                 Some(None) => self.take_up(room).await?,
                 None => {}
             }
@@ -85,7 +85,7 @@ impl Persistence {
         Ok(())
     }
 
-    /// A room is about to be started from its row: its stream moves on from here.
+    /// Records that a room is about to be started from its row: its stream moves on from here.
     pub fn room_starts(&self, room: RoomId) {
         let mut written_out = self.shared.written_out.lock();
         if written_out.is_clean {
@@ -93,13 +93,13 @@ impl Persistence {
         }
     }
 
-    /// Whether a room has not been started since a planned stop wrote its stream out.
+    /// Returns whether a room has not been started since a planned stop wrote its stream out.
     pub fn is_stream_awaited(&self, room: RoomId) -> bool {
         self.shared.written_out.lock().awaits(room)
     }
 
-    /// The streams that stay as they were written out, because their rooms were not started in this run. What was
-    /// published there is in the database already, and is not read.
+    /// Returns the streams that stay as they were written out, because their rooms were not started in this run.
+    /// Their publications are in the database already, and are not read.
     pub async fn untouched_streams(&self) -> Result<Vec<(RoomId, StoredStream)>, ReadError> {
         let mut streams = Vec::new();
         let mut after = Uuid::nil();
@@ -126,7 +126,7 @@ impl Persistence {
     }
 }
 
-/// The memory streams of open rooms that have been written out, by room.
+/// Reads a page of the memory streams of open rooms that have been written out.
 async fn open_streams(
     readers: &sea_orm::DatabaseConnection,
     after: Uuid,

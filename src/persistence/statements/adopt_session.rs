@@ -1,4 +1,4 @@
-//! A guest becomes an account: session, seats and scores are the user's from one commit to the next.
+//! A guest's login: one commit moves the session, its seats and its scores to the account.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 
@@ -28,7 +28,8 @@ const SESSION: Columns = &[
     ("login_until", Type::IntOrNull),
 ];
 
-/// Returns what durable streams tell of it. `writer::batching::cut` puts such a command into a group of its own.
+/// Adopts the sessions, and returns the events of their seats. `writer::batching::cut` puts such a command into a
+/// group of its own.
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -75,7 +76,7 @@ pub(super) async fn apply(
     Ok(told)
 }
 
-/// Whether the session may become the user's. Nothing is written.
+/// Returns whether the session may become the user's. Writes nothing.
 async fn check(
     transaction: &DatabaseTransaction,
     adopt: &AdoptSession,
@@ -155,7 +156,7 @@ async fn adopt_session(
     session_events::of_seats(transaction, &[asker], seats, now).await
 }
 
-/// Where the user has a score already, the better one stays.
+/// Moves the scores to the user. Where both have one, the better one stays.
 async fn move_scores(transaction: &DatabaseTransaction, adopt: &AdoptSession) -> Result<(), DbErr> {
     for sql in [
         "UPDATE event_participants SET score = g.score FROM v, event_participants g \

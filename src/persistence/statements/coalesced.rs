@@ -1,4 +1,4 @@
-//! Marks: each holds only while its row is still the session's.
+//! Coalesced writes: each applies only while its row still belongs to the session.
 
 use sea_orm::{DatabaseTransaction, DbErr, Value};
 
@@ -33,12 +33,12 @@ const HISTORY: Columns = &[
     ("below", Type::Int),
 ];
 
-/// Publications that one group drops, so that much at once holds nobody up. What is left goes with a later group.
+/// Publications that one group prunes, so that a large history delays no one. The rest goes with a later group.
 const PRUNED_MAX: u64 = 4096;
 
 const CLOCK: Columns = &[("node", Type::Text), ("at", Type::Int)];
 
-/// Writes the marks. Gives back those of which something is left to do.
+/// Applies the coalesced writes, and returns those that are not finished.
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     marks: &[SoftWrite],
@@ -99,7 +99,7 @@ pub(super) async fn apply(
     Ok(left.cloned().collect())
 }
 
-/// A seat that is away until the end of its hold, or held.
+/// Returns the row of a seat that is away until the end of its hold, or held.
 fn seat(
     (room, number): (RoomId, u16),
     session: SessionId,
@@ -131,7 +131,7 @@ fn is_prune(mark: &SoftWrite) -> bool {
     }
 }
 
-/// Moves the ends of sessions that were used.
+/// Moves the expiry of sessions that were used.
 async fn slide(transaction: &DatabaseTransaction, sessions: Rows) -> Result<(), DbErr> {
     sessions
         .execute(
@@ -157,7 +157,7 @@ async fn beat(transaction: &DatabaseTransaction, clock: Rows) -> Result<(), DbEr
     Ok(())
 }
 
-/// Says whether there is nothing more to drop.
+/// Deletes publications below an offset. Returns whether none is left.
 async fn prune(transaction: &DatabaseTransaction, histories: Rows) -> Result<bool, DbErr> {
     let sql = format!(
         "DELETE FROM room_publications WHERE (room_id, epoch, \"offset\") IN \

@@ -1,6 +1,6 @@
-//! The broom: removes what has outlived its use, a bounded number of rows at a time.
+//! The sweep: deletes expired rows, a bounded number at a time.
 //!
-//! It comes after everything that a group brings, and looks at each row again: who was used meanwhile stays.
+//! It runs after all other changes of a group and checks each row again, so that a row in use stays.
 
 use sea_orm::{DatabaseTransaction, DbErr, Value};
 
@@ -10,7 +10,7 @@ use crate::persistence::item::Item;
 use crate::persistence::once::scope_of_session;
 use crate::persistence::{Command, Committed, Litter, Sweep, Swept};
 
-/// Rows of one table that go at once: a statement of a few milliseconds.
+/// Rows of one table deleted at once: a statement of a few milliseconds.
 const ROWS_MAX: usize = 500;
 
 /// The same for publications, which may have 64 KiB each.
@@ -20,7 +20,7 @@ const DEAD: Columns = &[("id", Type::Uuid), ("before", Type::Int)];
 
 const BEFORE: Columns = &[("before", Type::Int)];
 
-/// A session of `v` that is over, and holds no seat.
+/// The condition that a session of `v` is over and holds no seat.
 const IS_OVER: &str = "COALESCE(s.ended_at, s.expires_at) < v.before \
                        AND NOT EXISTS (SELECT 1 FROM room_seats r WHERE r.session_id = s.id)";
 
@@ -120,7 +120,7 @@ async fn sessions(transaction: &DatabaseTransaction, dead: Rows) -> Result<Swept
     ])
 }
 
-/// No row of an open memory stream is of use once its room has gone on with it.
+/// Deletes written-out publications of memory streams: once their rooms have moved on, none is of use.
 async fn histories(transaction: &DatabaseTransaction, rooms: Rows) -> Result<Swept, DbErr> {
     let sql = format!(
         "DELETE FROM room_publications WHERE (room_id, epoch, \"offset\") IN \
@@ -131,7 +131,7 @@ async fn histories(transaction: &DatabaseTransaction, rooms: Rows) -> Result<Swe
     Ok(vec![("room_publications", publications)])
 }
 
-/// A room goes with the last of what belongs to it, so it may take several turns.
+/// Deletes closed rooms. A room is deleted after the last of its rows, which may take several sweeps.
 async fn rooms(
     transaction: &DatabaseTransaction,
     closed: impl Fn() -> Rows,
@@ -172,7 +172,7 @@ async fn rooms(
     ])
 }
 
-/// Of these users, the guests who have nothing left by which anybody knows them.
+/// Deletes those users who are guests and have no session, seat or score left.
 async fn guests(transaction: &DatabaseTransaction, users: Vec<String>) -> Result<u64, DbErr> {
     let mut rows = Rows::new(&[("id", Type::Text)]);
     for user in users {

@@ -1,4 +1,4 @@
-//! What keeps away seats longer.
+//! Statements that extend the holds of away seats.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,7 +26,7 @@ pub(super) async fn apply(
     outcomes: &mut Outcomes,
 ) -> Result<(), DbErr> {
     let mut asked = Vec::new();
-    // One row for each seat: which of two an UPDATE takes is the database's own choice.
+    // One row for each seat: with two, the database would choose which one the UPDATE takes.
     let mut longest: HashMap<(Uuid, i32, Uuid), HubTime> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
         if let Command::HoldSeat(hold) = &item.command
@@ -48,7 +48,8 @@ pub(super) async fn apply(
             until.0.into(),
         ]);
     }
-    // The mark that says "away" may still be waiting; the room leaves another if its holder is back.
+    // The coalesced write that makes the seat away may still be waiting; the room queues another if its holder is
+    // back.
     let kept = rows
         .query(
             transaction,

@@ -1,4 +1,4 @@
-//! Keys: the commands that were carried out before drop out first, the answers of the others are kept last.
+//! Idempotency: answers replayed commands first, stores new responses last.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ const KEPT: Columns = &[
     ("at", Type::Int),
 ];
 
-/// Answers the commands whose keys were used before.
+/// Answers the commands whose idempotency keys were used before.
 pub(super) async fn recall(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -55,7 +55,7 @@ pub(super) async fn recall(
     Ok(())
 }
 
-/// Keeps the answers of the commands that were carried out. What was refused may be tried again.
+/// Stores the responses of the commands that were carried out. A refused command may be retried under its key.
 pub(super) async fn keep(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -81,7 +81,7 @@ pub(super) async fn keep(
             }
         }
     }
-    // If somebody else has used a key meanwhile, the group fails, and is answered by that row next time.
+    // If the key was used in the meantime, the group fails, and its next attempt finds that row.
     rows.execute(
         transaction,
         "INSERT INTO commands (scope, key, content_hash, answer, created_at) \

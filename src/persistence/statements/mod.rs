@@ -1,10 +1,10 @@
-//! One group of commands as one transaction's statements.
+//! The statements of one group of commands, in one transaction.
 //!
-//! The order of the phases stands for the order of arrival: marks and holds, then what frees, then what fills.
-//! Commands that were carried out before, by their keys, drop out of it first.
-//! `writer::batching::cut` keeps commands apart for which that would not be the same. A command that is refused in a
-//! phase takes no part in the later ones, so nothing of it is stored: the contended rows (rooms, seats) are
-//! inserted before anything else of their command, and the foreign keys wait for the COMMIT.
+//! Their phases replace the order of arrival: coalesced writes, replays, holds, releases, claims, adoptions, streams,
+//! the sweep, and last the stored responses. `writer::batching::cut` separates commands for which that would make a
+//! difference. A command refused in one phase takes no part in later ones, so nothing of it is stored. For this,
+//! contended rows (rooms, seats) are inserted before the rest of their command, and foreign keys are checked at
+//! COMMIT.
 
 mod adopt_session;
 mod coalesced;
@@ -27,23 +27,23 @@ use crate::clock::HubTime;
 use crate::persistence::item::{Answer, Item};
 use crate::persistence::{Committed, Offsets, Refused, SessionNews, SoftWrite};
 
-/// The one node of a hub that is not a cluster.
+/// The only node of a hub that is not a cluster.
 pub(crate) const NODE: &str = "main";
 
-/// What became of a command, provided that the transaction commits.
+/// The outcome of a command, provided that the transaction commits.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
     Answered(Answer),
-    /// Refused for credits or seats that a command before it did not use after all: to be tried once more.
+    /// Refused for credits or seats that an earlier command did not use in the end: to be retried.
     Again,
 }
 
-/// The outcomes of a group while it is being carried out, in the order of its commands.
+/// The outcomes of a group so far, in the order of its commands.
 #[derive(Debug)]
 struct Outcomes(Vec<Option<Outcome>>);
 
 impl Outcomes {
-    /// Whether the command's outcome is known already, so that later phases leave it alone.
+    /// Returns whether the command's outcome is known, so that later phases skip it.
     fn is_settled(&self, index: usize) -> bool {
         self.0[index].is_some()
     }
@@ -56,7 +56,7 @@ impl Outcomes {
         self.0[index] = Some(Outcome::Answered(Ok(committed)));
     }
 
-    /// The answer of a command that is carried out.
+    /// Returns the answer of a command that is carried out.
     fn committed(&self, index: usize) -> Option<&Committed> {
         match &self.0[index] {
             Some(Outcome::Answered(Ok(committed))) => Some(committed),
@@ -64,7 +64,7 @@ impl Outcomes {
         }
     }
 
-    /// The news of a command that is carried out are in their stream.
+    /// Adds the offsets of a command's events to its answer.
     fn tell(&mut self, index: usize, offsets: Offsets) {
         if let Some(Outcome::Answered(Ok(committed))) = &mut self.0[index] {
             let of = Box::new(committed.clone());
@@ -72,7 +72,7 @@ impl Outcomes {
         }
     }
 
-    /// A room's stream has the news of a session that has changed.
+    /// Adds an event about a changed session to the answer of its command.
     fn tell_of_session(&mut self, index: usize, news: SessionNews) {
         if let Some(Outcome::Answered(Ok(
             Committed::Ended(told) | Committed::Adopted { told, .. },
@@ -95,7 +95,7 @@ impl Outcomes {
     }
 }
 
-/// Writes the marks of a group. Gives back those of which something is left to do.
+/// Applies the coalesced writes of a group, and returns those that are not finished.
 pub(super) async fn apply_marks(
     transaction: &DatabaseTransaction,
     marks: &[SoftWrite],
@@ -103,7 +103,7 @@ pub(super) async fn apply_marks(
     coalesced::apply(transaction, marks).await
 }
 
-/// Carries out the commands of a group. Any error means that the transaction must not be committed.
+/// Carries out the commands of a group. After an error the transaction must not be committed.
 pub(super) async fn apply(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -112,7 +112,7 @@ pub(super) async fn apply(
 ) -> Result<Vec<Outcome>, DbErr> {
     let mut outcomes = Outcomes(vec![None; items.len()]);
     idempotency::recall(transaction, items, &mut outcomes).await?;
-    // A hold that is made longer is then over later.
+    // Before the releases: a hold that was extended has not expired.
     holds::apply(transaction, items, now, &mut outcomes).await?;
     let mut told = releases::apply(transaction, items, now, &mut outcomes).await?;
     seat_tokens::end(transaction, items, &mut outcomes).await?;
@@ -142,7 +142,7 @@ pub(super) async fn apply(
     expired::apply(transaction, items, &mut outcomes).await?;
     idempotency::keep(transaction, items, now, &outcomes).await?;
 
-    // Every command passes one of the phases; one that did not would be a bug, and is told as one.
+    // Every command belongs to one phase. One without an outcome would be a bug, and is answered as one.
     Ok(outcomes
         .0
         .into_iter()

@@ -1,4 +1,4 @@
-//! The commands that bring a player, seen alike.
+//! A common view of the commands that bring a player.
 
 use crate::id::{RoomId, SessionId};
 use crate::persistence::item::Item;
@@ -6,16 +6,16 @@ use crate::persistence::{
     Command, ConfirmToken, NewRoom, NewSeat, NewSession, SessionWrite, UserWrite,
 };
 
-/// A user, a session and perhaps a room and a seat.
+/// A user and a session, perhaps with a room and a seat.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'a> {
-    /// Its command's place in the group.
+    /// The place of its command in the group.
     pub(crate) index: usize,
     pub(crate) user: &'a UserWrite,
     pub(crate) session: Session<'a>,
     pub(crate) room: Option<&'a NewRoom>,
     pub(crate) seat: Option<(RoomId, &'a NewSeat)>,
-    /// A seat that the user holds in another session.
+    /// A takeover: the seat that the user holds in another session.
     pub(crate) taken: Option<&'a ConfirmToken>,
     /// In credits, never negative.
     pub(crate) cost: i64,

@@ -1,4 +1,4 @@
-//! What frees: seats are released, sessions end, rooms close.
+//! Statements that free rows: release a seat, end a session, close a room.
 
 use std::collections::HashSet;
 
@@ -119,7 +119,7 @@ async fn end_sessions(
     for (index, end) in ends {
         ended.push([end.session.0.into(), now.0.into()]);
         left.push([end.session.0.into()]);
-        // Ending what has ended, or was swept, changes nothing and is done.
+        // Ending a session that has ended, or was swept, changes nothing and succeeds.
         outcomes.commit(*index, Committed::Ended(Vec::new()));
     }
     ended

@@ -1,4 +1,4 @@
-//! Seat tokens that were presented: the seat goes to a new session, or its tokens end.
+//! Redeemed seat tokens: the seat moves to a new session, or its tokens end.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ const ENDED: Columns = &[
     ("ended", Type::Int),
 ];
 
-/// Puts new sessions into the seats of their users; an entry whose seat is another's by now drops out.
+/// Moves seats to new sessions of their users. An entry whose seat has changed hands is refused and dropped.
 pub(super) async fn confirm(
     transaction: &DatabaseTransaction,
     entries: &mut Vec<Entry<'_>>,
@@ -84,7 +84,7 @@ pub(super) async fn confirm(
     Ok(())
 }
 
-/// Ends what was signed for seats of which an older token was used again.
+/// Ends all tokens signed for seats of which an outdated token was used again.
 pub(super) async fn end(
     transaction: &DatabaseTransaction,
     items: &[Item],

@@ -1,4 +1,4 @@
-//! Rooms and seats, the rows that two commands may want, and how many seats a user holds.
+//! Rooms and seats, the rows for which commands compete, and the number of seats that a user holds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::persistence::{Refused, UserWrite};
 
 pub(super) const ID: Columns = &[("id", Type::Text)];
 
-/// Apart from all other advisory locks of the hub: "seat".
+/// Separates these advisory locks from all others of the hub: "seat" in ASCII.
 const LOCK_CLASS: i32 = 0x7365_6174;
 
 const ROOM: Columns = &[
@@ -47,7 +47,7 @@ const PARTICIPANT: Columns = &[
     ("at", Type::Int),
 ];
 
-/// Inserts the new rooms; an entry whose code is taken drops out.
+/// Inserts the new rooms. An entry whose code is taken is refused and dropped.
 pub(super) async fn open_rooms(
     transaction: &DatabaseTransaction,
     entries: &mut Vec<Entry<'_>>,
@@ -66,7 +66,7 @@ pub(super) async fn open_rooms(
             now.0.into(),
         ]);
     }
-    // Only the code may clash: a known id would be a bug, and fails the group.
+    // Only the code may conflict: a duplicate id would be a bug, and fails the group.
     let inserted = rows
         .query(
             transaction,
@@ -90,7 +90,7 @@ pub(super) async fn open_rooms(
     Ok(())
 }
 
-/// Inserts the seats; an entry whose seat is taken, or whose user already sits in the room, drops out.
+/// Inserts the seats. An entry is refused and dropped if its seat is taken, or its user already has one in the room.
 pub(super) async fn claim(
     transaction: &DatabaseTransaction,
     entries: &mut Vec<Entry<'_>>,
@@ -139,7 +139,7 @@ pub(super) async fn claim(
         let Some((room, seat)) = entry.seat else {
             return true;
         };
-        // Taken out of the set: the same claim twice in a group wins once, and the earlier one does.
+        // Removed from the set, so that of two equal claims in a group only the earlier one wins.
         let key = (room.0, i32::from(seat.number), entry.session.id().0);
         let is_in = claimed.remove(&key);
         if !is_in {
@@ -150,7 +150,7 @@ pub(super) async fn claim(
     Ok(())
 }
 
-/// Makes the seated users participants of their room's event. Their score stays if they were before.
+/// Adds the seated users to their room's leaderboard. An existing score stays.
 pub(super) async fn enrol(
     transaction: &DatabaseTransaction,
     entries: &[Entry<'_>],
@@ -172,21 +172,21 @@ pub(super) async fn enrol(
     Ok(())
 }
 
-/// The seats of the users of a group who take one more.
+/// The seat counts of those users in a group who take one more.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// 0: nothing is counted.
+    /// 0: no limit, so nothing is counted.
     most: usize,
     held: HashMap<UserId, usize>,
-    /// Entries that were admitted, and who takes a seat with each.
+    /// The entries that were admitted, each with its user.
     taken: Vec<(usize, UserId)>,
-    /// Entries that were refused.
+    /// The entries that were refused, each with its user.
     crowded: Vec<(usize, UserId)>,
 }
 
 impl Counts {
-    /// Counts what is held by the users who are about to take a seat, and keeps the other lanes from giving them
-    /// one meanwhile. Guests that their own entry makes hold nothing.
+    /// Counts the seats of users who are about to take one, and keeps other lanes from adding one until the commit. A
+    /// guest created by its own entry has none.
     pub(super) async fn load(
         transaction: &DatabaseTransaction,
         entries: &[Entry<'_>],
@@ -221,7 +221,7 @@ impl Counts {
         Ok(counts)
     }
 
-    /// Lets in, in order of arrival, the entries whose users hold fewer seats than they may.
+    /// Admits, in order of arrival, the entries whose users hold fewer seats than they may.
     pub(super) fn admit(&mut self, entries: &mut Vec<Entry<'_>>, outcomes: &mut Outcomes) {
         let most = self.most;
         if most == 0 {
@@ -244,7 +244,7 @@ impl Counts {
         });
     }
 
-    /// Takes seats back from entries that dropped out. Who was refused for such a seat is tried again.
+    /// Gives back the seats of entries that were dropped since. Entries refused for lack of such a seat are retried.
     pub(super) fn reconsider(&self, entries: &[Entry<'_>], outcomes: &mut Outcomes) {
         if self.crowded.is_empty() {
             return;
@@ -262,14 +262,14 @@ impl Counts {
     }
 }
 
-/// Keeps the other lanes from giving users seats. Their count follows in a statement of its own, which sees what was
+/// Keeps the other lanes from giving users seats. The users are counted in a later statement, which sees everything
 /// committed before it began.
 pub(super) async fn keep_others_out(
     transaction: &DatabaseTransaction,
     users: Rows,
 ) -> Result<(), DbErr> {
     if transaction.get_database_backend() == DbBackend::Postgres {
-        // In one order in each lane, and before any row is locked.
+        // In the same order in each lane and before any row is locked, so that no two lanes deadlock.
         let sql = format!(
             "SELECT pg_advisory_xact_lock({LOCK_CLASS}, key) FROM \
              (SELECT DISTINCT hashtext(id) AS key FROM v ORDER BY key) AS keys"

@@ -1,4 +1,4 @@
-//! What durable streams tell of the seats of a session that has changed as a whole: it has ended, or is another user's.
+//! Events for durable streams about the seats of a session that has ended or has become another user's.
 
 use sea_orm::{DatabaseTransaction, DbErr, QueryResult};
 use uuid::Uuid;
@@ -16,15 +16,15 @@ const SEAT: Columns = &[
     ("user_id", Type::Text),
 ];
 
-/// A publication of a session's change for the stream of one of its rooms.
+/// An event about a changed session, for the stream of one of its rooms.
 pub(super) struct Told {
-    /// The place of the command that changes the session.
+    /// The place in the group of the command that changes the session.
     pub(super) index: usize,
     pub(super) stream: StreamId,
     pub(super) publication: NewPublication,
 }
 
-/// A command that changes a session as a whole.
+/// A command that ends a session or gives it to another user.
 #[derive(Clone, Copy)]
 pub(super) struct Asker {
     /// Its place in the group.
@@ -33,7 +33,8 @@ pub(super) struct Asker {
     pub(super) words: SessionWords,
 }
 
-/// The news of those seats whose rooms have durable streams. `seats` are rows of room, session, seat, team and user.
+/// Returns the events for those seats whose rooms have durable streams. `seats` are rows of room, session, seat, team
+/// and user.
 pub(super) async fn of_seats(
     transaction: &DatabaseTransaction,
     askers: &[Asker],

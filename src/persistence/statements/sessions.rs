@@ -12,7 +12,7 @@ use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::{Command, Refused};
 
-/// Tokens that a session may have.
+/// The most tokens that a session may have.
 const TOKENS_MAX: usize = 8;
 
 const KNOWN: Columns = &[("id", Type::Uuid), ("user_id", Type::Text)];
@@ -31,7 +31,7 @@ pub(super) const TOKEN: Columns = &[
     ("at", Type::Int),
 ];
 
-/// An entry whose session has ended, or is not its user's, drops out.
+/// Refuses and drops entries whose session has ended or is not their user's.
 pub(super) async fn refuse_ended(
     transaction: &DatabaseTransaction,
     entries: &mut Vec<Entry<'_>>,
@@ -116,8 +116,8 @@ pub(super) async fn insert_tokens(
     Ok(())
 }
 
-/// Adds tokens to sessions that live. Beyond [`TOKENS_MAX`] the oldest goes, but never the first, which the
-/// client may still have: those between may never have reached it.
+/// Adds tokens to live sessions. Beyond [`TOKENS_MAX`] the oldest is dropped, but never the first, which the client may
+/// still have. Those in between may never have reached it.
 pub(super) async fn add_tokens(
     transaction: &DatabaseTransaction,
     items: &[Item],
@@ -131,7 +131,7 @@ pub(super) async fn add_tokens(
         if let Command::AddToken(add) = &item.command
             && !outcomes.is_settled(index)
         {
-            // Later than the first one, should that have been made in this very millisecond.
+            // Later than the first one, even if that was created in this very millisecond.
             let at = now.0.saturating_add(1);
             rows.push([add.token.0.to_vec().into(), add.session.0.into(), at.into()]);
             sessions.push([add.session.0.into()]);

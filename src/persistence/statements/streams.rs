@@ -29,7 +29,7 @@ const REMOVED: Columns = &[
     ("up_to", Type::Int),
 ];
 
-/// What goes into one stream.
+/// The publications for one stream.
 struct Batch<'a> {
     index: usize,
     stream: &'a StreamId,
@@ -37,14 +37,14 @@ struct Batch<'a> {
     sort: Sort,
 }
 
-/// What publications have to do with their command.
+/// The relation of publications to their command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
-    /// They are what is to be written.
+    /// The command publishes them.
     Asked,
-    /// They tell of it.
+    /// They are the room events of the command.
     News,
-    /// They tell of a session that has changed.
+    /// They are events about a session that the command changes.
     Session,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn apply(
             });
         }
         match &item.command {
-            // It was published before, under its key.
+            // A replay, already answered under its key.
             Command::Publish(_) if outcomes.is_settled(index) => {}
             Command::Publish(publish) => batches.push(Batch {
                 index,
@@ -100,7 +100,7 @@ pub(super) async fn apply(
     remove(transaction, &removals, outcomes).await
 }
 
-/// Moves the tops on first: the row of the room is what two might want.
+/// Publishes the batches. It moves the tops on first, because the room's row is the contended one.
 async fn publish(
     transaction: &DatabaseTransaction,
     batches: &[Batch<'_>],
@@ -171,10 +171,10 @@ async fn publish(
     insert.flush(transaction).await
 }
 
-/// The stream is another one. A change that is told in it is carried out already, and has to be taken back.
+/// Refuses a batch for another stream. If it describes a change, that is carried out already and must be rolled back.
 fn refuse(batch: &Batch<'_>, outcomes: &mut Outcomes) -> Result<(), DbErr> {
     if batch.sort != Sort::Asked {
-        let error = format!("no such stream to tell news in: {:?}", batch.stream);
+        let error = format!("no such stream for room events: {:?}", batch.stream);
         return Err(DbErr::Custom(error));
     }
     outcomes.refuse(batch.index, Refused::Stale);
@@ -193,7 +193,7 @@ async fn remove(
             (&*removal.epoch).into(),
             stored_offset(removal.up_to),
         ]);
-        // What is not there any more needs no removing.
+        // Removing publications that are gone changes nothing and succeeds.
         outcomes.commit(*index, Committed::Done);
     }
     rows.execute(

@@ -1,4 +1,4 @@
-//! Users: whether they may, what they pay, what they are called.
+//! Users: permission to act, charges and names.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,18 +23,18 @@ const NEW: Columns = &[
 
 const NAME: Columns = &[("id", Type::Text), ("name", Type::Text)];
 
-/// Takes users, on PostgreSQL, to change them, in the same order in each lane.
+/// Locks users for a change, on PostgreSQL, in the same order in each lane.
 const IN_ORDER: &str = " ORDER BY u.id FOR NO KEY UPDATE OF u";
 
 const CHARGE: Columns = &[("id", Type::Text), ("sum", Type::Int)];
 
-/// A user of the game, as stored and as this group changes it.
+/// An account as stored, and its charges in this group.
 #[derive(Debug)]
 struct Account {
     name: Arc<str>,
     credits: i64,
     is_active: bool,
-    /// Credits that admitted entries take, one after the other.
+    /// The sum of the credits charged by admitted entries.
     charged: i64,
 }
 
@@ -42,14 +42,14 @@ struct Account {
 #[derive(Debug, Default)]
 pub(super) struct Users {
     stored: HashMap<UserId, Account>,
-    /// Entries that were admitted with a cost, and what it was.
+    /// The admitted entries that cost something, and their costs.
     charges: Vec<(usize, UserId, i64)>,
-    /// Entries that were refused for credits.
+    /// The entries that were refused for lack of credits.
     poor: Vec<(usize, UserId)>,
 }
 
 impl Users {
-    /// Reads the users that are not made by their entry, and keeps others from changing them.
+    /// Reads the users that are not created by their entry, and keeps others from changing them.
     pub(super) async fn load(
         transaction: &DatabaseTransaction,
         entries: &[Entry<'_>],
@@ -92,7 +92,7 @@ impl Users {
         Ok(users)
     }
 
-    /// Lets in, in order of arrival, the entries whose users may do this and can pay for it.
+    /// Admits, in order of arrival, the entries whose users are active and can pay.
     pub(super) fn admit(&mut self, entries: &mut Vec<Entry<'_>>, outcomes: &mut Outcomes) {
         entries.retain(|entry| match self.check(entry) {
             Ok(()) => true,
@@ -136,7 +136,7 @@ impl Users {
         Ok(())
     }
 
-    /// Takes charges back from entries that dropped out. Who was refused for such credits is tried again.
+    /// Takes back the charges of entries that were dropped. Entries refused for lack of such credits are retried.
     pub(super) fn reconsider(&mut self, entries: &[Entry<'_>], outcomes: &mut Outcomes) {
         let left: HashSet<usize> = entries.iter().map(|entry| entry.index).collect();
         let mut refunded: HashSet<UserId> = HashSet::new();
@@ -153,7 +153,7 @@ impl Users {
         }
     }
 
-    /// Makes, names and charges the users of the entries that are left, and answers these.
+    /// Creates, renames and charges the users of the remaining entries, and answers these.
     pub(super) async fn write(
         self,
         transaction: &DatabaseTransaction,
@@ -162,7 +162,8 @@ impl Users {
         outcomes: &mut Outcomes,
     ) -> Result<(), DbErr> {
         let mut guests = Rows::new(NEW);
-        // In the same order in each lane, or two that make or name the same users would wait for each other.
+        // In the same order in each lane, or two lanes that create or rename the same users would wait for each
+        // other.
         let mut names: BTreeMap<&UserId, Arc<str>> = BTreeMap::new();
         for entry in entries {
             let id = entry.user.id();
@@ -198,7 +199,7 @@ impl Users {
             let user = id.clone();
             outcomes.commit(entry.index, Committed::Player { user, name });
         }
-        // A guest's id is new. If it is not, the group fails and the culprit is found.
+        // A guest's id is new. If it is not, the group fails and is split until the culprit is alone.
         guests
             .execute(
                 transaction,
@@ -232,7 +233,7 @@ impl Users {
                 Some(_) => {}
             }
         }
-        // The game may have made the same user itself in this very moment.
+        // The game may have created the same user in this very moment.
         new.execute(
             transaction,
             "INSERT INTO users (id, name, is_guest, is_active, credits, created_at) \
@@ -268,7 +269,7 @@ impl Users {
     }
 }
 
-/// What a user is called whom the game did not name.
+/// Returns the name of a user that the game did not name: the start of its id.
 fn name_of(id: &UserId) -> Arc<str> {
     id.as_str()
         .chars()

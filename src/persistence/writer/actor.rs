@@ -1,6 +1,7 @@
-//! The shell: holds the reply ports and deadlines, and hands the commands to the writer tasks.
+//! The persistence actor: holds the completions and deadlines of commands, and passes the commands to the writer
+//! tasks.
 //!
-//! A mailbox can neither drain a batch nor push back; so each writer has a bounded queue of its own.
+//! A mailbox can neither be drained in batches nor push back, so each writer has a bounded queue of its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,16 +18,16 @@ use crate::persistence::item::{Answer, Item};
 use crate::persistence::store::{Shared, Store};
 use crate::persistence::{Refused, Write};
 
-/// After so long it is worth asking again: a full queue drains in less, a lost database may be back.
+/// How long a refused caller should wait: a full queue drains in less, and a lost database may be back.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Starts and restarts the writing half of persistence.
+/// The actor that starts the writers, and is restarted with them.
 #[derive(Debug)]
 pub struct PersistenceActor;
 
 impl PersistenceActor {
-    /// Starts the writer under `supervisor`. After a failure, start it again with the same store: handles
-    /// stay good, and it begins when the last one's writer has ended and its last group is settled.
+    /// Starts the writers under `supervisor`. After a failure, start them again with the same store: handles stay
+    /// valid. A new writer begins when its predecessor has ended, and settles that one's last group first.
     pub async fn start(store: &Store, supervisor: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, Shell, store.shared.clone(), supervisor).await?;
         Ok(actor.get_cell())
@@ -35,16 +36,16 @@ impl PersistenceActor {
 
 struct Shell;
 
-/// The commands that wait for an answer.
+/// The commands that wait for an answer, and the queues of the writers.
 struct Waiting {
-    /// One for each lane.
+    /// One per lane.
     queues: Vec<mpsc::Sender<Work>>,
     deadline: Duration,
     next: u64,
     ports: HashMap<u64, (Settle, Ticket)>,
     /// The earliest first.
     deadlines: VecDeque<(Instant, u64)>,
-    /// When the timer will tell that a deadline may have passed.
+    /// When the timer fires, because a deadline may have passed.
     timer: Option<Instant>,
 }
 
@@ -111,7 +112,7 @@ impl Actor for Shell {
         _event: SupervisionEvent,
         _waiting: &mut Waiting,
     ) -> Result<(), ActorProcessingErr> {
-        // The shell supervises no actor.
+        // This actor supervises no other.
         Ok(())
     }
 }
@@ -133,7 +134,7 @@ impl Waiting {
         match queue.try_send(Work::Write(item, ticket.clone())) {
             Ok(()) => {
                 self.ports.insert(number, (settle, ticket));
-                // At the end, unless the command has waited elsewhere before.
+                // At the end, unless the command has already waited elsewhere.
                 let place = self
                     .deadlines
                     .partition_point(|(other, _)| *other <= deadline);
@@ -160,7 +161,7 @@ impl Waiting {
         }
     }
 
-    /// Answers the commands that the writer has not taken by their deadline. It never will.
+    /// Refuses the commands that the writer has not taken by their deadline. It never will.
     fn cancel_late(&mut self, now: Instant) {
         while let Some((deadline, number)) = self.deadlines.front().copied()
             && deadline <= now
@@ -189,8 +190,8 @@ impl Waiting {
     }
 }
 
-/// Gives a job to the first writer, behind what is queued in each lane. Full queues are waited for: their writers
-/// empty them, and the end of a run must not be lost for want of room. The shell itself waits for none of it.
+/// Passes a job to the first writer, to run after everything queued in each lane. It waits for room in full queues:
+/// their writers empty them, and the end of a run must not be lost for lack of room. The actor itself does not wait.
 fn hand_over_job(queues: &[mpsc::Sender<Work>], job: Job) {
     let [first, others @ ..] = queues else {
         return;
@@ -200,11 +201,11 @@ fn hand_over_job(queues: &[mpsc::Sender<Work>], job: Job) {
         let mut before = Vec::with_capacity(others.len());
         for queue in others {
             let (settle, settled) = oneshot::channel();
-            // A writer that is gone drops it, which tells the first one.
+            // If the writer is gone this is dropped, which the first writer notices.
             let _ = queue.send(Work::Settle(settle)).await;
             before.push(settled);
         }
-        // A writer that is gone drops it with its reply, which tells the asker.
+        // If the writer is gone the job is dropped with its reply, which ends the caller's wait.
         let _ = first.send(Work::Job(job, before)).await;
     });
 }

@@ -1,4 +1,4 @@
-//! Which commands may share a group without changing what their order means, and which have none.
+//! Batching: cuts commands into groups that keep the meaning of their order, and finds the arrivals, which need none.
 
 use std::collections::HashSet;
 
@@ -7,12 +7,12 @@ use crate::persistence::item::Item;
 use crate::persistence::statements::player_command::{self, Session};
 use crate::persistence::{Command, Scope, UserWrite};
 
-/// How many of the first commands may go in one group. At least one, if there is one.
+/// Returns how many of the first commands may form one group. At least one, if there is one.
 ///
-/// A group frees before it fills, and looks at known users and sessions before it makes new ones. So a
-/// command that frees what an earlier one fills, or knows what an earlier one makes, begins a new group.
-/// So does whatever else is put into one stream, whose offsets follow those of the first, and a command whose
-/// key an earlier one has: it gets that one's answer. A session is adopted in a group of its own.
+/// A group frees before it fills, and reads known users and sessions before it creates new ones. A command begins a
+/// new group if it frees what an earlier one fills, or needs what an earlier one creates. So does a second command
+/// for one stream, whose offsets follow those of the first. So does a command with the idempotency key of an earlier
+/// one, whose stored response it gets. A session is adopted in a group of its own.
 pub(crate) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
@@ -78,8 +78,8 @@ pub(crate) fn cut(items: &[Item]) -> usize {
     items.len()
 }
 
-/// Whose arrival a command is: it makes a session, perhaps with a room and a seat in it, and of all that exists it
-/// changes its user's name at most.
+/// Returns the user of an arrival: a command that creates a session, perhaps with a room and a seat in it. Of all
+/// that exists it changes at most its user's name.
 pub(crate) fn arrival(command: &Command) -> Option<&UserId> {
     let entry = player_command::entry(0, command)?;
     let is_alone = entry.taken.is_none() && entry.room.is_some() == entry.seat.is_some();
@@ -87,7 +87,7 @@ pub(crate) fn arrival(command: &Command) -> Option<&UserId> {
     is_arrival.then(|| entry.user.id())
 }
 
-/// Whether a command that brings no player has to wait for those before it.
+/// Returns whether a command without a player must wait for those before it.
 fn is_apart(
     command: &Command,
     filled: &HashSet<RoomId>,

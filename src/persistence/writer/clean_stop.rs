@@ -1,8 +1,8 @@
-//! The planned end of a run: memory histories are written out in many small commits, and a last one marks the stop.
+//! The planned end of a run: memory histories are written out in many small commits, and the last one marks the stop.
 //!
-//! Without that mark the rows are worthless: a stop that dies half way leaves what a crash leaves. Each step is
-//! carried out again until it is done, and changes nothing the second time. No clock limits the whole: whoever
-//! ordered the stop watches its progress, and gives up when there is none.
+//! Without that mark the rows are worthless: a stop that dies half way leaves the same as a crash. Each step is
+//! idempotent, and is retried until it is done. No timeout limits the whole: the caller watches the progress, and
+//! gives up when there is none.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -25,16 +25,16 @@ use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::database::transaction::begin;
 use crate::persistence::{StoredStream, WriteError};
 
-/// Rooms whose histories go with one commit, so that a commit stays small where histories are short.
+/// Rooms whose histories share one commit, so that a commit stays small where histories are short.
 const PIECE_ROOMS: usize = 1024;
 
-/// Publications after which a commit takes no further room: four statements' worth.
+/// Publications after which a commit takes no further room: enough for four statements.
 const PIECE_PUBLICATIONS: usize = 1024;
 
 /// Bytes after which a commit takes no further room. A room has 256 KiB by default.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// Rooms looked at in one transaction for those that were left out.
+/// Rooms that one transaction searches for those that were left out.
 const PAGE: i64 = 2048;
 
 const STREAM: Columns = &[
@@ -45,10 +45,10 @@ const STREAM: Columns = &[
 
 const ROOM: Columns = &[("id", Type::Uuid)];
 
-/// What a planned stop leaves behind.
+/// The work of a planned stop.
 pub(crate) struct CleanStop {
     pub(crate) streams: Vec<(RoomId, StoredStream)>,
-    /// From when on no player could come back: time that no hold is charged for.
+    /// When players could no longer come back: no hold is charged for the time after it.
     pub(crate) since: HubTime,
     /// Counts commits.
     pub(crate) progress: watch::Sender<u64>,
@@ -56,7 +56,7 @@ pub(crate) struct CleanStop {
 
 type Reply = oneshot::Sender<Result<(), WriteError>>;
 
-/// A stop in the writer's hands.
+/// A planned stop that the writer works on.
 struct Stopping<'a> {
     streams: Arc<[(RoomId, StoredStream)]>,
     progress: watch::Sender<u64>,
@@ -68,7 +68,7 @@ impl Stopping<'_> {
         self.progress.send_modify(|commits| *commits += 1);
     }
 
-    /// Whoever ordered the stop has given it up.
+    /// Returns whether the caller has given the stop up.
     fn is_given_up(&self) -> bool {
         self.reply.is_closed()
     }
@@ -77,7 +77,7 @@ impl Stopping<'_> {
 impl Committer {
     pub(crate) async fn clean_stop(&mut self, stop: CleanStop, reply: Reply) {
         let stopped = self.write_out(stop, &reply).await;
-        // Without a reply the stop has been given up.
+        // Without a receiver the stop has been given up.
         let _ = reply.send(stopped);
     }
 
@@ -87,7 +87,7 @@ impl Committer {
             progress: stop.progress,
             reply,
         };
-        // The marks first: they are part of what the next run finds.
+        // Coalesced writes first: they are part of what the next run finds.
         self.write_all_marks(&stopping).await?;
         for piece in pieces(&stopping.streams) {
             let streams = Arc::clone(&stopping.streams);
@@ -124,7 +124,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Carries out a step until it is committed, or refused for good, or given up.
+    /// Retries a step until it is committed, permanently refused, or given up.
     async fn insist<T, F>(
         &mut self,
         stopping: &Stopping<'_>,
@@ -161,7 +161,7 @@ impl Committer {
     }
 }
 
-/// Cuts the streams into ranges of which each makes a commit of a bounded size. A room is never cut.
+/// Cuts the streams into ranges, each of which makes a commit of a bounded size. A room is never split.
 fn pieces(streams: &[(RoomId, StoredStream)]) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let (mut start, mut count, mut bytes) = (0, 0, 0);
@@ -184,7 +184,7 @@ fn pieces(streams: &[(RoomId, StoredStream)]) -> Vec<Range<usize>> {
     pieces
 }
 
-/// Writes the histories of some rooms out, and where their streams stand.
+/// Writes out the histories and the stream positions of some rooms.
 async fn write_histories(
     writer: DatabaseConnection,
     streams: Arc<[(RoomId, StoredStream)]>,
@@ -220,8 +220,9 @@ async fn write_histories(
     transaction.commit().await
 }
 
-/// Ends the memory streams of open rooms that are not among the `written`, in a page of rooms: none may go on under an
-/// epoch whose offsets it has used. Gives the id after which the next page begins; the last page marks the stop.
+/// Ends the memory streams of open rooms that are not among the `written`, for one page of rooms: none may continue
+/// under an epoch whose offsets it has used. Returns the id after which the next page begins; the last page marks the
+/// stop.
 async fn end_left_out(
     writer: DatabaseConnection,
     written: Arc<HashSet<RoomId>>,
@@ -247,7 +248,7 @@ async fn end_left_out(
     Ok(next)
 }
 
-/// Looks at a page of rooms for open ones with a memory stream that was not written out.
+/// Reads one page of rooms, and returns the open ones whose memory stream was not written out.
 async fn page(
     transaction: &DatabaseTransaction,
     written: &HashSet<RoomId>,

@@ -1,4 +1,4 @@
-//! Marks that may be lost, kept until a group takes them along: the newest per key.
+//! Coalesced writes: the newest value per key waits until a group takes it along. They may be lost.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,21 +11,21 @@ use tokio::time::Instant;
 use crate::id::{RoomId, SessionId};
 use crate::persistence::{Command, SoftWrite};
 
-/// A mark waits at most so long for a group to go with; then it goes alone.
+/// The longest that a coalesced write waits for a group; then it is committed alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
 
-/// The same for a player who is back. Lost in a crash, this mark leaves the player no more than what was left of
-/// the hold before, so it goes almost at once: late by enough to take along those who come at the same time.
+/// The same for a player who is back. If a crash loses this write, the player has only the rest of the previous hold.
+/// So it is committed almost at once, just late enough to take along those that come at the same time.
 const BACK_ALONE_AFTER: Duration = Duration::from_millis(20);
 
-/// Keys kept at a time: two marks for each of the 100,000 connections that a hub takes by default, and
-/// some. Beyond it marks of further keys are lost, which they may be.
+/// Keys that may wait at one time: two for each of the 100,000 connections that a hub takes by default, and some
+/// more. Beyond it the writes of further keys are dropped.
 const KEYS_MAX: usize = 262_144;
 
-/// Marks in one group, so that a storm of them does not hold up the commands beside them.
+/// Coalesced writes in one group, so that a storm of them does not delay the commands of the group.
 const PER_GROUP_MAX: usize = 4096;
 
-/// What a mark is about.
+/// The subject of a coalesced write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Seat(RoomId, u16),
@@ -34,7 +34,7 @@ enum Key {
     Heartbeat,
 }
 
-/// The marks that wait.
+/// The coalesced writes that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     waiting: Mutex<Waiting>,
@@ -44,14 +44,14 @@ pub(crate) struct Marks {
 #[derive(Debug, Default)]
 struct Waiting {
     marks: HashMap<Key, SoftWrite>,
-    /// When they go alone. None while there are none.
+    /// When they are committed alone. None while there are none.
     due: Option<Instant>,
-    /// The same, of those alone that arrived after the last were taken.
+    /// The same, counting only those that arrived after the last were taken.
     arrived_due: Option<Instant>,
 }
 
 impl Marks {
-    /// Leaves a mark in place of an older one of the same key.
+    /// Queues a coalesced write in place of an older one with the same key.
     pub(crate) fn leave(&self, mark: SoftWrite) {
         let mut waiting = self.waiting.lock();
         let key = key(&mark);
@@ -68,19 +68,19 @@ impl Marks {
         }
     }
 
-    /// Whether any mark waits.
+    /// Returns whether any coalesced write waits.
     pub(crate) fn are_waiting(&self) -> bool {
         !self.waiting.lock().marks.is_empty()
     }
 
-    /// Returns when marks have waited long enough for a group.
+    /// Returns when coalesced writes have waited long enough for a group.
     pub(crate) async fn due(&self) {
         loop {
             let due = self.waiting.lock().due;
             match due {
                 Some(due) => tokio::select! {
                     () = tokio::time::sleep_until(due) => return,
-                    // One that is due earlier.
+                    // A new write is due earlier.
                     () = self.arrived.notified() => {}
                 },
                 None => self.arrived.notified().await,
@@ -88,8 +88,8 @@ impl Marks {
         }
     }
 
-    /// Takes marks for one group. Those that its commands depend on come first, however many wait: a release whose
-    /// seat is not marked as away finds nothing to release.
+    /// Takes coalesced writes for one group. Those that its commands depend on come first, however many wait: a
+    /// release finds nothing if its seat is not stored as away.
     pub(crate) fn take<'a>(&self, commands: impl Iterator<Item = &'a Command>) -> Vec<SoftWrite> {
         let mut waiting = self.waiting.lock();
         waiting.arrived_due = None;
@@ -106,8 +106,8 @@ impl Marks {
         taken
     }
 
-    /// Takes marks back that did not reach the database, to be tried again a second later. One that arrived meanwhile is
-    /// newer, and keeps its own time.
+    /// Puts back coalesced writes that did not reach the database, to be retried a second later. One that arrived in
+    /// the meantime is newer, and keeps its own time.
     pub(crate) fn restore(&self, marks: Vec<SoftWrite>) {
         if marks.is_empty() {
             return;
@@ -136,7 +136,7 @@ fn patience(mark: &SoftWrite) -> Duration {
     }
 }
 
-/// The key of the mark that a command depends on: that of its seat, or of a session whose life slides on.
+/// Returns the key of the coalesced write that a command depends on: that of its seat, or of a session in use.
 fn needed(command: &Command) -> Option<Key> {
     match command {
         Command::ReleaseSeat(release) => Some(Key::Seat(release.room, release.seat)),

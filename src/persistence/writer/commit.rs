@@ -1,4 +1,7 @@
-//! One transaction with the database, and what is known of it afterwards.
+//! One attempt to commit a group, and what is known of it afterwards.
+//!
+//! A COMMIT without an answer leaves the outcome unknown. It is then found out by the group's id, which is stored in
+//! the same transaction.
 
 use std::future::{Future, pending};
 use std::sync::{Arc, OnceLock};
@@ -25,11 +28,11 @@ use crate::persistence::statements::Outcome;
 use crate::persistence::store::Shared;
 use crate::persistence::{SoftWrite, statements};
 
-/// A group, or a step of a longer piece of work, that takes so long talks to a frozen server: no statement may take
-/// more than 5 s there, and commands wait 4 s at most. The connection is cut from outside.
+/// The time after which the connection of a group, or of a step of longer work, is cut from outside. The server is
+/// frozen by then: no statement may take more than 5 s there, and commands wait 4 s at most.
 const CUT_AFTER: Duration = Duration::from_secs(10);
 
-/// The commands and marks of one transaction. It keeps its id through everything that is asked about it.
+/// The commands and coalesced writes of one transaction. Its id stays the same in all queries about its outcome.
 pub(crate) struct Group {
     pub(crate) id: Uuid,
     pub(crate) items: Arc<Vec<Item>>,
@@ -37,41 +40,41 @@ pub(crate) struct Group {
     pub(crate) now: HubTime,
     /// Seats that a user may hold; 0 for any number.
     pub(crate) seats_max: usize,
-    /// Test hook: waited before COMMIT.
+    /// Test hook: the wait before COMMIT.
     pub(crate) commit_delay: Duration,
 }
 
-/// How an attempt to commit a group ended.
+/// The result of an attempt to commit a group.
 pub(crate) enum Attempt {
     Committed {
         outcomes: Vec<Outcome>,
-        /// Marks that go with another group as well.
+        /// Coalesced writes that are not finished, and go with another group as well.
         left: Vec<SoftWrite>,
     },
-    /// Nothing is stored, and it will fail again.
+    /// Nothing is stored, and a retry would fail again.
     Permanent(DbErr),
-    /// Nothing is stored because of the marks.
+    /// Nothing is stored, because the coalesced writes were refused.
     MarksRefused(DbErr),
-    /// Nothing is stored, and it may pass.
+    /// Nothing is stored, and a retry may succeed.
     Transient(String),
-    /// COMMIT was sent and its answer did not come. If it is stored, these are the outcomes.
+    /// COMMIT was sent, but not answered. If it is stored, these are the outcomes.
     Unknown(Vec<Outcome>),
 }
 
-/// What commits the groups of one lane.
+/// Commits the groups of one lane.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
-    /// Which lane it serves.
+    /// The lane it serves.
     pub(super) lane: usize,
     pub(crate) writer: OwnedMutexGuard<Writer>,
     pub(super) shell: ActorRef<PersistenceMessage>,
 }
 
-/// The connection that writes. It is replaced when it had to be cut.
+/// A writer's connection, which is replaced when it had to be cut.
 pub(crate) struct Writer {
     address: Address,
     connection: DatabaseConnection,
-    /// Cancelled when nothing that the database says can be trusted any more.
+    /// Cancelled when the database can no longer be trusted.
     broken: CancellationToken,
 }
 
@@ -95,7 +98,7 @@ impl Failure {
     }
 }
 
-/// Why a task that talks to the database gave no result.
+/// The reason why a task on the database gave no result.
 pub(crate) enum Interrupted {
     /// It took too long, and its connection was cut.
     Cut,
@@ -121,7 +124,7 @@ impl Writer {
 
     /// Tries once to commit the group.
     pub(crate) async fn attempt(&mut self, group: Group) -> Attempt {
-        // Set when COMMIT is about to be sent, so that it is known even if the task is cut.
+        // Set when COMMIT is about to be sent, so that this is known even if the task is aborted.
         let at_commit: Arc<OnceLock<Vec<Outcome>>> = Arc::default();
         let connection = self.connection.clone();
         let told = at_commit.clone();
@@ -144,8 +147,8 @@ impl Writer {
         }
     }
 
-    /// Whether a group whose COMMIT was not answered is stored. If it is not, it never will be: its id is
-    /// taken by a row that says so.
+    /// Returns whether a group whose COMMIT was not answered is stored. If it is not, it never will be: a row that
+    /// marks it as void has its id.
     pub(crate) async fn is_stored(&mut self, id: Uuid, now: HubTime) -> Result<bool, String> {
         let connection = self.connection.clone();
         match self
@@ -158,12 +161,12 @@ impl Writer {
                 Err(error.to_string())
             }
             Err(Interrupted::Cut) => Err("the connection was cut".into()),
-            Err(Interrupted::Panicked) => Err("the question panicked".into()),
+            Err(Interrupted::Panicked) => Err("the query for the outcome panicked".into()),
         }
     }
 
-    /// Runs `work` in a task of its own, which nothing cancels in the middle of a statement but the cut of
-    /// its connection. That connection is thrown away, because sqlx may take it for idle.
+    /// Runs `work` in its own task, which nothing cancels in the middle of a statement except the cut of its
+    /// connection. That connection is discarded, because sqlx may treat it as idle.
     pub(crate) async fn guarded<T: Send + 'static>(
         &mut self,
         work: impl Future<Output = T> + Send + 'static,
@@ -171,7 +174,7 @@ impl Writer {
         self.guarded_while(Progress::default(), work).await
     }
 
-    /// As [`guarded`](Self::guarded), for work of many statements: it may take as long as it makes progress.
+    /// Runs work of many statements like [`guarded`](Self::guarded), for as long as it makes progress.
     pub(crate) async fn guarded_while<T: Send + 'static>(
         &mut self,
         progress: Progress,
@@ -189,7 +192,7 @@ impl Writer {
                 }
             }
         } else {
-            // A disk cannot be cut off: its answer is waited for.
+            // A disk cannot be cut off, so its answer is awaited.
             task.await
         };
         result.map_err(|error: JoinError| {
@@ -202,11 +205,11 @@ impl Writer {
         })
     }
 
-    /// Replaces a connection to PostgreSQL that cannot be had: on its way back to the pool it may have been stuck.
-    /// One that is inside a transaction its pool replaces by itself.
+    /// Replaces a PostgreSQL connection that the pool cannot hand out: it may be stuck on its way back to the pool. A
+    /// connection inside a transaction is replaced by the pool itself.
     ///
-    /// After a failed fsync of SQLite it never returns: what is stored can no longer be found out, so nobody is told
-    /// anything any more, and the process ends.
+    /// Never returns after a failed fsync of SQLite: what is stored can no longer be found out, so no command is
+    /// answered any more, and the process ends.
     pub(crate) async fn look_after_connection(&mut self, error: &DbErr) {
         if is_sync_lost(error) {
             error!(%error, "an fsync of the database failed");
@@ -219,7 +222,7 @@ impl Writer {
         }
     }
 
-    /// Logs the server's own reason for which there is no connection. Nobody waits for it.
+    /// Logs the server's own reason why there is no connection. The writer does not wait for it.
     fn tell_why(&self, error: DbErr) {
         let address = self.address.clone();
         tokio::spawn(async move {
@@ -235,13 +238,13 @@ impl Writer {
             Ok(connection) => {
                 Address::let_go(std::mem::replace(&mut self.connection, connection));
             }
-            Err(error) => warn!(%error, "no connection could be prepared in its place"),
+            Err(error) => warn!(%error, "no new connection could be prepared for the writer"),
         }
     }
 }
 
-/// The one place where BEGIN and COMMIT meet: COMMIT is sent only if every statement succeeded. Gives the marks of
-/// which something is left to do.
+/// Runs a group from BEGIN to COMMIT, which is sent only if every statement succeeded. Nothing else commits a group.
+/// Returns the coalesced writes that are not finished.
 async fn transact(
     connection: &DatabaseConnection,
     group: &Group,
@@ -270,7 +273,7 @@ async fn transact(
     if cfg!(feature = "faults") && !group.commit_delay.is_zero() {
         tokio::time::sleep(group.commit_delay).await;
     }
-    // It is empty: each attempt has its own.
+    // It is unset: each attempt has its own.
     let _ = at_commit.set(outcomes);
     transaction.commit().await.map_err(|error| Failure {
         phase: Phase::Commit,
@@ -294,8 +297,8 @@ fn judge(failure: Failure, outcomes: Option<Vec<Outcome>>) -> Attempt {
 
 async fn settle_id(connection: &DatabaseConnection, id: Uuid, now: HubTime) -> Result<bool, DbErr> {
     let backend = connection.get_database_backend();
-    // While the old transaction is still open on the server, this waits for it, or fails and is asked
-    // again. Should this very statement's answer be lost, its own row says that the group is void.
+    // While the old transaction is still open on the server, this waits for it, or fails and is retried. If the
+    // answer to this statement is lost, its own row marks the group as void.
     let sql = "INSERT INTO commit_groups (id, is_void, created_at) VALUES ($1, true, $2) \
                ON CONFLICT DO NOTHING";
     let values = [id.into(), now.0.into()];

@@ -1,6 +1,6 @@
-//! The start of a run: what time without a hub does to holds, and when the hub begins to take players.
+//! The start of a run: extends the holds by the downtime, and records when the hub begins to take players.
 //!
-//! This work grows with the tables, so no clock limits it: it is given up only if it keeps failing.
+//! This work grows with the tables, so no timeout limits it: it is given up only if it keeps failing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use crate::persistence::database::error::{Class, classify};
 use crate::persistence::database::transaction;
 use crate::persistence::statements::NODE;
 
-/// The least that is left of a hold after a crash, unless the room's own is shorter: the mark that its
-/// holder was back may not have been written. The SDKs wait no longer between two tries.
+/// The least that is left of a hold after a crash, unless the room's own hold is shorter: the coalesced write that
+/// its holder was back may be lost. The SDKs wait no longer between two attempts.
 const HOLD_MIN: Duration = Duration::from_secs(20);
 
-/// A start whose transaction keeps failing for so long is given up: as long as a database is waited for that cannot be
-/// reached. What a try takes that makes progress does not count.
+/// How long a start may keep failing before it is given up: as long as an unreachable database is retried. The time
+/// before the first failure does not count.
 const FAILING_MAX: Duration = Duration::from_secs(30);
 
-/// What the start of a run found.
+/// The result of starting a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunStart {
-    /// Whether the last run stopped as planned, so that memory streams go on.
+    /// True if the last run stopped as planned, so that memory streams continue.
     pub is_clean: bool,
-    /// Time without a hub, which no hold and no seated session is charged for.
+    /// The downtime, which no hold and no seated session is charged for.
     pub down_for: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Committer {
         .await
     }
 
-    /// Carries work out in a task of its own, which nothing cancels, until it succeeds or cannot.
+    /// Retries work, each time in a task that nothing cancels, until it succeeds or cannot succeed.
     async fn keep_trying<T, F>(
         &mut self,
         failure: &'static str,
@@ -87,10 +87,10 @@ impl Committer {
     }
 }
 
-/// Shifts the holds. Durable streams stay as they are, but for those of kinds that are configured without one now. A
-/// planned stop stays one until the doors are open, so that a start that fails costs nothing.
+/// Extends the holds by the downtime. Durable streams stay as they are, except those of kinds now configured without
+/// one. A planned stop stays recorded until the hub takes players, so that a failed start costs nothing.
 ///
-/// Safe to do again: what was shifted counts from the heartbeat that the same commit wrote.
+/// Idempotent: an extended hold counts from the heartbeat that the same commit writes.
 async fn begin(
     writer: &DatabaseConnection,
     memory_kinds: &[String],
@@ -120,15 +120,15 @@ async fn begin(
     })
 }
 
-/// Players come from here on, and memory streams move on: whatever ends the run now, other than a planned stop, is a
-/// crash.
+/// Records that players come from here on, and memory streams move on. Any end of the run but a planned stop is a
+/// crash now.
 async fn open(writer: &DatabaseConnection, now: HubTime) -> Result<(), DbErr> {
     let transaction = transaction::begin(writer).await?;
     write_clock(&transaction, now, false).await?;
     transaction.commit().await
 }
 
-/// A statement of the start may touch every seat.
+/// Lifts the statement timeout: a statement of the start may touch every seat.
 async fn lift_limit(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     if transaction.get_database_backend() == DbBackend::Postgres {
         let sql = "SET LOCAL statement_timeout = 0";
@@ -144,10 +144,10 @@ async fn shift(
     least: Duration,
 ) -> Result<(), DbErr> {
     let delta = now.0.saturating_sub(last.0);
-    // Held at the end of the last run, or away with a hold that ended while the hub ran: its holder may
-    // have been there, so the hold begins anew. Any other hold has left what it had at the hub's last
-    // sign of life, which for a hold younger than the heartbeat is its own beginning; but never so little
-    // that a holder who was back without a mark of it could not come back once more.
+    // A seat that was held at the end of the last run gets a full hold. So does one whose hold ended while the hub
+    // ran, because its holder may have been there. Any other hold keeps the time that it had left at the hub's last
+    // heartbeat, or at its own beginning if that was later. It keeps at least enough for a holder whose return was
+    // not stored to come back once more.
     let left = "(hold_until - CASE WHEN away_since > $1 THEN away_since ELSE $1 END)";
     let sql = format!(
         "UPDATE room_seats SET status = 'away', \
@@ -171,8 +171,8 @@ async fn shift(
     .await
 }
 
-/// A kind that is configured without a durable history has none: were it to have one again later, the
-/// offsets between would be missing in silence.
+/// Ends the durable streams of kinds that are configured without a durable history. If such a kind got one again
+/// later, the offsets in between would be missing unnoticed.
 async fn end_durability(
     transaction: &DatabaseTransaction,
     memory_kinds: &[String],

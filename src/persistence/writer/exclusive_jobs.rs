@@ -1,4 +1,4 @@
-//! What the first writer does alone: the checkpoint at the end, and answers that wait for all that was written.
+//! Jobs that run exclusively on the first writer: startup, planned stop, barriers and the final checkpoint.
 
 use sea_orm::ConnectionTrait;
 use tracing::warn;
@@ -8,7 +8,7 @@ use super::queue::{Job, Settled};
 
 impl Committer {
     pub(crate) async fn carry_out(&mut self, job: Job) {
-        // Who asked may have stopped waiting: then nobody needs the answer.
+        // The caller may have stopped waiting: then nobody needs the answer.
         match job {
             #[cfg(feature = "faults")]
             Job::Panic => panic!("ordered"),
@@ -25,7 +25,7 @@ impl Committer {
                 self.clean_stop(stop, reply).await;
             }
             Job::Drain(reply) => {
-                // More than one commit takes, as long as the database takes them.
+                // Repeats for more than one commit takes, while the database takes them.
                 while self.shared.marks.are_waiting() && self.commit(Vec::new()).await {}
                 self.checkpoint().await;
                 let _ = reply.send(());
@@ -33,7 +33,7 @@ impl Committer {
         }
     }
 
-    /// Empties SQLite's log into its database, so that the file alone is whole.
+    /// Moves SQLite's log into its database, so that the file alone is complete.
     async fn checkpoint(&mut self) {
         let connection = self.writer.connection().clone();
         if connection.get_database_backend() == sea_orm::DbBackend::Postgres {
@@ -53,8 +53,8 @@ impl Committer {
     }
 }
 
-/// Waits until the other writers have settled what was queued before a job. False if one of them cannot: the job is
-/// given up then, and whoever ordered it is told by its reply, which is dropped.
+/// Waits until the other writers have settled what was queued before a job. Returns false if one of them cannot: the
+/// job is then given up, and its dropped reply ends the caller's wait.
 pub(crate) async fn may_begin(settled: Vec<Settled>) -> bool {
     for settled in settled {
         if settled.await.is_err() {

@@ -1,9 +1,9 @@
-//! The lanes of writing: a connection each, and a writer task.
+//! Write lanes: a connection and a writer task each.
 //!
-//! What concerns anything that exists goes through the first lane, in the order of its arrival. A player who arrives
-//! makes what nobody else can name before the answer is given: its order means nothing, so on PostgreSQL, of
-//! which each connection uses one core, it goes through lanes beside the first, and a storm of arrivals
-//! holds up no seat and no publication. SQLite writes through one connection at a time, so it has one lane.
+//! Commands that concern existing rows go through the first lane, in order of arrival. A new player creates rows that
+//! nobody can name before the answer is given, so the order of arrivals does not matter. On PostgreSQL, where each
+//! connection uses one core, arrivals go through additional lanes: a storm of them delays no seat and no publication.
+//! SQLite writes through one connection at a time, so it has one lane.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::persistence::database::address::Address;
 use crate::persistence::database::server::LANES_MAX;
 use crate::supervisor::share_of;
 
-/// One lane, as it outlives its writer task.
+/// The state of a lane, which outlives its writer task.
 pub(crate) struct Lane {
-    /// Held by the one writer task for its life, so a next one begins when the last has ended.
+    /// Held by the one writer task while it runs, so the next one begins when it has ended.
     pub(crate) writer: Arc<tokio::sync::Mutex<Writer>>,
     /// The group whose outcome is not known yet.
     pub(crate) in_flight: Mutex<Option<Uuid>>,
@@ -40,7 +40,7 @@ impl Lane {
     }
 }
 
-/// How many lanes a database has.
+/// Returns how many lanes a database has.
 pub(crate) fn count(backend: DbBackend) -> usize {
     if backend == DbBackend::Postgres {
         LANES_MAX
@@ -49,15 +49,15 @@ pub(crate) fn count(backend: DbBackend) -> usize {
     }
 }
 
-/// Which of so many lanes a command goes through.
+/// Returns the lane of a command, counted from 0.
 pub(crate) fn of(write: &Write, lanes: usize) -> usize {
-    // A key may have been used for something else.
+    // An idempotency key may have been used for another command.
     let arrival = match write.once {
         Some(_) => None,
         None => super::batching::arrival(&write.command),
     };
     match arrival {
-        // Two arrivals of one user stay in their order, and never wait for each other's rows.
+        // Two arrivals of one user stay in order, and never wait for each other's rows.
         Some(user) if lanes > 1 => 1 + share_of(user, lanes - 1),
         Some(_) | None => 0,
     }

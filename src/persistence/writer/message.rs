@@ -1,4 +1,4 @@
-//! Everything the shell of persistence is told.
+//! Messages to the persistence actor.
 
 use tokio::time::Instant;
 
@@ -13,13 +13,13 @@ pub(crate) enum PersistenceMessage {
         settle: Settle,
     },
     Job(Job),
-    /// The writer's answers of one transaction, by number.
+    /// The answers of one transaction from a writer, by command number.
     Settled(Vec<(u64, Answer)>),
     /// Commands may have reached their deadline.
     DeadlinePassed,
-    /// Fail, because a tester wants it.
+    /// Test hook: makes the actor fail.
     #[cfg(feature = "faults")]
     Panic,
-    /// The writer task is gone, which it should not be while its queue is open.
+    /// A writer task has ended, which it should not while its queue is open.
     WriterEnded,
 }

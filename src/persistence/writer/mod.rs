@@ -1,4 +1,7 @@
 //! The writers: commands wait in a queue, share a transaction in groups, and are answered after its COMMIT.
+//!
+//! A command goes from `actor` to its `lane` and `queue`. The `task` of the lane takes what has collected, `batching`
+//! cuts it into groups, and `commit` runs each in a transaction, together with `coalesced_writes`.
 
 pub(crate) mod actor;
 mod batching;

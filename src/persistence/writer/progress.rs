@@ -1,4 +1,4 @@
-//! Progress of work that may take long, seen by whoever would give it up.
+//! Progress of work that may take long, for a caller that would give it up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinHandle};
 
-/// Tells a watchdog that a step is done. Cheap to clone.
+/// A signal to a watchdog that a step is done. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress(Arc<Notify>);
 
@@ -16,7 +16,7 @@ impl Progress {
         self.0.notify_one();
     }
 
-    /// Waits for the task, as long as each step comes within `limit`. None: a step did not.
+    /// Waits for the task while each step comes within `limit`. Returns None if a step does not.
     pub(crate) async fn watch<T>(
         &self,
         task: &mut JoinHandle<T>,

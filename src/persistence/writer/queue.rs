@@ -1,4 +1,4 @@
-//! What waits for the writer, and how each command is settled exactly once.
+//! The queue of a writer, and how each command is settled exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,29 +10,29 @@ use super::downtime::RunStart;
 use crate::persistence::item::{Answer, Item};
 use crate::persistence::{Committed, WriteError};
 
-/// Everything a writer is asked to do, in the order of its queue.
+/// An entry in a writer's queue. Entries are carried out in order.
 pub(crate) enum Work {
     Write(Item, Ticket),
     /// For the first writer, once the others have settled what was queued with them before.
     Job(Job, Vec<Settled>),
-    /// For the others.
+    /// For the other writers: completes when everything queued before is settled.
     Settle(oneshot::Sender<()>),
 }
 
-/// Comes when another writer has settled everything that was queued with it before. Dropped, that writer is gone.
+/// The signal that another writer has settled everything queued with it before. It fails if that writer is gone.
 pub(crate) type Settled = oneshot::Receiver<()>;
 
-/// What is done alone, after everything that was queued before it.
+/// A job that runs alone, after everything queued before it.
 pub(crate) enum Job {
     /// Answers when everything queued before is settled.
     Barrier(oneshot::Sender<()>),
     BeginRun(oneshot::Sender<Result<RunStart, WriteError>>),
     OpenDoors(oneshot::Sender<Result<(), WriteError>>),
     CleanStop(CleanStop, oneshot::Sender<Result<(), WriteError>>),
-    /// Fail, because a tester wants it.
+    /// Test hook: makes the writer fail.
     #[cfg(feature = "faults")]
     Panic,
-    /// Answers when the marks are written too and the log is checkpointed.
+    /// Answers when the coalesced writes are committed too and the log is checkpointed.
     Drain(oneshot::Sender<()>),
 }
 
@@ -40,17 +40,17 @@ const QUEUED: u8 = 0;
 const TAKEN: u8 = 1;
 const CANCELLED: u8 = 2;
 
-/// Decides between the writer, who takes a command, and its deadline, which cancels it.
+/// The claim to a command: either the writer takes it, or its deadline cancels it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ticket(Arc<AtomicU8>);
 
 impl Ticket {
-    /// For the writer: false if the command was cancelled before.
+    /// Takes the command for the writer. False if it was cancelled before.
     pub(crate) fn take(&self) -> bool {
         self.decide(TAKEN)
     }
 
-    /// For the deadline: false if the writer has taken the command before.
+    /// Cancels the command at its deadline. False if the writer has taken it before.
     pub(crate) fn cancel(&self) -> bool {
         self.decide(CANCELLED)
     }
@@ -64,7 +64,7 @@ impl Ticket {
 
 type Then = Box<dyn FnOnce(Result<Committed, WriteError>) + Send>;
 
-/// What is done with the answer. Dropped without one, it is told that the answer is lost.
+/// The completion of a command. If it is dropped without an answer, it reports the answer as lost.
 pub(crate) struct Settle(Option<Then>);
 
 impl Settle {

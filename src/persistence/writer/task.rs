@@ -1,7 +1,7 @@
-//! The writer task of a lane: takes what has collected while it was committing, and commits it as one group.
+//! The writer task of a lane: takes what has collected during its last commit, and commits it as one group.
 //!
-//! There is no timer: the previous commit is the wait. The task talks to the database outside of every
-//! `select!`, because a cancelled BEGIN leaves a connection inside a transaction.
+//! There is no timer: the previous commit is the wait. The task talks to the database outside of every `select!`,
+//! because a cancelled BEGIN leaves a connection inside a transaction.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::persistence::statements::Outcome;
 use crate::persistence::store::Shared;
 use crate::persistence::{Refused, SoftWrite};
 
-/// Commands in one group at most, whatever the configuration says: with nine columns a row they stay below
-/// SQLite's 32,766 parameters, and beyond it a group only gets slower, not more efficient.
+/// The most commands in one group, whatever is configured. With eleven columns per row they stay below SQLite's
+/// 32,766 parameters, and beyond it a group only gets slower, not more efficient.
 const BATCH_LARGEST: usize = 2048;
 
-/// Runs until its queue is closed. Begins when the writer of this lane before it has ended.
+/// Runs until its queue is closed. Begins when the previous writer of this lane has ended.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     lane: usize,
@@ -49,12 +49,12 @@ pub(crate) async fn run(
     committer.serve(queue).await;
 }
 
-/// Tells the shell that its writer is gone, however it went.
+/// A guard that notifies the actor when its writer ends, however it ends.
 struct Farewell(ActorRef<PersistenceMessage>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        // The shell may have gone first; that is how a writer usually ends.
+        // The actor may have ended first, which is how a writer usually ends.
         let _ = self.0.cast(PersistenceMessage::WriterEnded);
     }
 }
@@ -64,7 +64,7 @@ impl Committer {
         let batch_max = self.shared.settings.batch_max.clamp(1, BATCH_LARGEST);
         let mut batch = Vec::with_capacity(batch_max);
         loop {
-            // Commands first: the marks go with them.
+            // Commands first: the coalesced writes go with them.
             tokio::select! {
                 biased;
                 taken = queue.recv_many(&mut batch, batch_max) => {
@@ -99,7 +99,7 @@ impl Committer {
                 }
                 Work::Settle(settled) => {
                     self.commit(std::mem::take(&mut items)).await;
-                    // Who asked may be gone.
+                    // The receiver may be gone.
                     let _ = settled.send(());
                 }
             }
@@ -109,7 +109,7 @@ impl Committer {
         }
     }
 
-    /// The marks that wait go with what goes through the first lane.
+    /// Returns whether coalesced writes go with this lane: only the first one takes them.
     fn has_marks(&self) -> bool {
         self.lane == 0
     }
@@ -127,8 +127,8 @@ impl Committer {
         &self.shared.lanes[self.lane].in_flight
     }
 
-    /// Commits the commands in as few groups as their order allows, and the waiting marks with the first. False if
-    /// marks are left that the database did not take.
+    /// Commits the commands in as few groups as their order allows, and the waiting coalesced writes with the first.
+    /// Returns false if the database did not take all coalesced writes.
     pub(crate) async fn commit(&mut self, mut items: Vec<Item>) -> bool {
         let mut groups = VecDeque::new();
         loop {
@@ -146,8 +146,8 @@ impl Committer {
         are_marks_stored
     }
 
-    /// Tries until each of the commands is settled or has been moved to a group in front of `groups`. False if marks
-    /// are left that the database did not take.
+    /// Retries until each command is settled or has been moved to a group in front of `groups`. Returns false if the
+    /// database did not take all coalesced writes.
     async fn settle_group(
         &mut self,
         mut items: Vec<Item>,
@@ -158,7 +158,7 @@ impl Committer {
         loop {
             items = self.refuse_late(items);
             if items.is_empty() && !is_for_marks {
-                // The marks alone can wait: commands that may still be in time are in the queue.
+                // The coalesced writes alone can wait: commands that may still be in time are in the queue.
                 return true;
             }
             let marks = self.take_marks(&items);
@@ -190,7 +190,7 @@ impl Committer {
                     self.shared.marks.restore(marks.to_vec());
                 }
                 Attempt::MarksRefused(error) => {
-                    error!(%error, count = marks.len(), "marks were refused and are lost");
+                    error!(%error, count = marks.len(), "coalesced writes were refused and are lost");
                 }
                 Attempt::Permanent(error) => {
                     self.shared.marks.restore(marks.to_vec());
@@ -202,7 +202,7 @@ impl Committer {
                     self.shared.writes.fails();
                     self.shared.marks.restore(marks.to_vec());
                     if items.is_empty() {
-                        // Marks alone: they are due again in a second.
+                        // Coalesced writes alone: they are due again in a second.
                         return false;
                     }
                     self.shared.metrics.retries.increment(1);
@@ -255,7 +255,7 @@ impl Committer {
         attempt
     }
 
-    /// Asks until the database says whether a group is stored. Without this answer nothing can be told.
+    /// Asks until the database states whether a group is stored. Before that no command of it can be answered.
     async fn find_out(&mut self, id: Uuid) -> bool {
         let mut backoff = Backoff::new();
         loop {
@@ -275,7 +275,7 @@ impl Committer {
         }
     }
 
-    /// A writer before this one may have left a group open: later truth must not change any more.
+    /// Settles a group that the previous writer left open, so that a later read does not change any more.
     async fn settle_left_over(&mut self) {
         let left = *self.in_flight().lock();
         if let Some(id) = left {
@@ -342,12 +342,12 @@ impl Committer {
         if answers.is_empty() {
             return;
         }
-        // If the shell is gone, its reply ports have told that the answers are lost.
+        // If the actor is gone, its dropped completions have reported the answers as lost.
         let _ = self.shell.cast(PersistenceMessage::Settled(answers));
     }
 }
 
 fn as_f64(count: usize) -> f64 {
-    // Queue and group sizes are far below the 2^32 from where this would be wrong.
+    // Group sizes are far below 2^32, from where this would be wrong.
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -1,7 +1,7 @@
-//! Whether the database takes writes, as the writer's own attempts show.
+//! Write health: whether the database takes writes, as the writers' own attempts show.
 //!
-//! The hub's heartbeat wants a write every few seconds, so this is known without asking. A read cannot
-//! tell: a full disk, a lock and a read-only server all let it pass.
+//! The hub's heartbeat attempts a write every few seconds, so no probe is needed. A read cannot show it: a full disk,
+//! a lock and a read-only server all let it pass.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// A write that has not succeeded for so long is in trouble: the slowest commit that is still well takes
-/// a tenth of it, and a connection that was cut is replaced within it.
+/// How long a write may go without success before writes count as failing. The slowest healthy commit takes a tenth
+/// of it, and a cut connection is replaced within it.
 const TROUBLE_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
@@ -18,18 +18,18 @@ pub(crate) struct WriteCondition(Mutex<Wanted>);
 
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Since when a write is wanted that has not succeeded.
+    /// Since when a write has been attempted without success.
     since: Option<Instant>,
     is_told: bool,
 }
 
 impl WriteCondition {
-    /// A write is about to be tried, for the first time or again.
+    /// Notes that a write is about to be attempted, for the first time or again.
     pub(crate) fn wants(&self) {
         self.0.lock().since.get_or_insert_with(Instant::now);
     }
 
-    /// The database has carried out a write, or has refused it for what is in it.
+    /// Notes that the database has carried out a write, or has refused it for its content.
     pub(crate) fn answers(&self) {
         let wanted = std::mem::take(&mut *self.0.lock());
         if wanted.is_told
@@ -40,13 +40,13 @@ impl WriteCondition {
         }
     }
 
-    /// A write has failed and will be tried again.
+    /// Notes that a write has failed and will be retried.
     pub(crate) fn fails(&self) {
-        // Asked so that it is told.
+        // Called for its log line.
         self.is_well();
     }
 
-    /// Whether writes get through at this moment. Says in the log and the metrics when they stop to.
+    /// Returns whether writes get through at the moment. Logs a warning when they stop.
     pub(crate) fn is_well(&self) -> bool {
         let mut wanted = self.0.lock();
         let is_well = wanted
