@@ -1,13 +1,17 @@
 //! Attacks from one address: each overuses something that an anonymous client may do.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::thread;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::player::{Client, http, text};
@@ -85,28 +89,37 @@ pub(crate) const ATTACKS: &[Attack] = &[
 ];
 
 impl Attack {
-    /// Starts the attack. The returned future ends after `over` is cancelled.
+    /// Starts the attack on a thread of its own: a burst of it keeps no player of this program from its turn. The
+    /// returned future ends after `over` is cancelled.
     pub(crate) fn begin(
         &self,
         hub: SocketAddr,
         over: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let call = self.call;
-        let calling = (0..CALLERS).map(|number| {
-            let over = over.clone();
-            tokio::spawn(async move {
-                while !over.is_cancelled() {
-                    tokio::select! {
-                        () = over.cancelled() => return,
-                        // The hub cut it off: it tries again.
-                        () = call(hub, number) => sleep(Duration::from_millis(5)).await,
+        let attacking = async move {
+            let calling = (0..CALLERS).map(|number| {
+                let over = over.clone();
+                async move {
+                    while !over.is_cancelled() {
+                        tokio::select! {
+                            () = over.cancelled() => return,
+                            // The hub cut it off: it tries again.
+                            () = call(hub, number) => sleep(Duration::from_millis(5)).await,
+                        }
                     }
                 }
-            })
-        });
-        let calling: Vec<_> = calling.collect();
-        async move {
+            });
             join_all(calling).await;
+        };
+        let (ended, has_ended) = oneshot::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(attacking);
+            let _ = ended.send(());
+        });
+        async move {
+            has_ended.await.expect("an attack does not panic");
         }
     }
 }
@@ -184,16 +197,21 @@ async fn publishes(hub: SocketAddr, channel: impl Fn(usize) -> String) {
     }
 }
 
-/// Holds sockets open and sends nothing.
+/// Holds sockets open and sends nothing: 1,600 new ones a second from all callers together, evenly, because on one
+/// machine a burst would measure the cost of connecting.
 async fn silent(hub: SocketAddr) {
-    let mut held = Vec::new();
-    for _ in 0..200 {
+    let mut held = VecDeque::new();
+    let mut pace = interval(Duration::from_millis(10));
+    loop {
+        pace.tick().await;
         match TcpStream::connect(hub).await {
-            Ok(stream) => held.push(stream),
-            Err(_) => break,
+            Ok(stream) => held.push_back(stream),
+            Err(_) => return,
+        }
+        if held.len() > 200 {
+            held.pop_front();
         }
     }
-    sleep(Duration::from_secs(2)).await;
 }
 
 /// Sends a query with a large answer.
