@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use holdfast::config::Config;
 use holdfast::id::{RoomCode, UserId};
 use holdfast::persistence::{
-    Command, Committed, NewRoom, OpenRoom, Refused, SessionWrite, UserWrite, WriteError,
+    Command, Committed, NewRoom, OpenRoom, Refused, RoomCommand, SessionWrite, UserWrite,
+    WriteError,
 };
 use serde_json::json;
 
@@ -228,11 +229,12 @@ async fn open_badly(hub: &Hub, taken: RoomCode, number: u64) {
 }
 
 fn open(hub: &Hub, room: NewRoom, user: UserWrite) -> Command {
-    Command::OpenRoom(Box::new(OpenRoom {
+    RoomCommand::Open(Box::new(OpenRoom {
         room,
         user,
         session: SessionWrite::New(hub.new_session()),
         seat: new_seat(0),
         cost: 0,
     }))
+    .into()
 }

@@ -13,7 +13,9 @@ use tracing::error;
 
 use super::player::{Actions, Caller, Entered, SessionReport, session_ended};
 use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
-use crate::persistence::{AddToken, Command, Kept, Once, Scope, Write, WriteError};
+use crate::persistence::{
+    AddToken, Kept, MaintenanceCommand, Once, Scope, SessionCommand, Write, WriteError,
+};
 use crate::room::refusal;
 use crate::wire::{Reason, Refusal, SeatView, SessionView};
 
@@ -207,7 +209,7 @@ impl Actions {
         answer: A,
     ) -> Result<A, Refusal> {
         if let Some(keyed) = keyed {
-            let write = Write::once(Command::Nothing, Some(keyed.answered(&answer)));
+            let write = Write::once(MaintenanceCommand::Nothing, Some(keyed.answered(&answer)));
             self.persistence.write(write).await.map_err(unsettled)?;
         }
         Ok(answer)
@@ -251,7 +253,7 @@ impl Actions {
 
     async fn add_token(&self, session: SessionId) -> Result<SessionToken, Refusal> {
         let token = SessionToken::random();
-        let command = Command::AddToken(AddToken {
+        let command = SessionCommand::AddToken(AddToken {
             session,
             token: token.hash(),
         });

@@ -9,7 +9,7 @@ use super::player::{Actions, Caller, SessionReport};
 use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{
-    Command, Committed, NewSession, OpenSession, UserWrite, Write, WriteError,
+    Committed, NewSession, OpenSession, SessionCommand, UserWrite, Write, WriteError,
 };
 use crate::room::{Holding, refusal};
 use crate::session::{SessionHandle, SessionSeed, token_until};
@@ -101,7 +101,7 @@ impl Actions {
         keyed: Option<Keyed>,
     ) -> Result<A, Refusal> {
         self.check_open()?;
-        let command = Command::OpenSession(OpenSession {
+        let command = SessionCommand::Open(OpenSession {
             user: fresh.user_write.clone(),
             session: fresh.row(),
         });

@@ -12,7 +12,7 @@ use super::player::{Actions, Caller, Entered, is_code_taken, unanswered};
 use crate::clock::HubTime;
 use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
-    Command, Committed, NewRoom, NewSeat, OpenRoom, SessionWrite, StoredRoom, StoredSeat,
+    Committed, NewRoom, NewSeat, OpenRoom, RoomCommand, SessionWrite, StoredRoom, StoredSeat,
     StoredStream, UserWrite, Write, WriteError,
 };
 use crate::room::{
@@ -248,7 +248,7 @@ impl Plan {
             // The row of a memory stream has none until a planned stop writes the stream out.
             room.stream_epoch = "".into();
         }
-        let command = Command::OpenRoom(Box::new(OpenRoom {
+        let command = RoomCommand::Open(Box::new(OpenRoom {
             room,
             user: self.user_write.clone(),
             session: self.session_write.clone(),
@@ -272,9 +272,8 @@ impl Plan {
         let news = news.map(Box::new);
         Draft {
             write: Write {
-                command,
-                once,
                 news,
+                ..Write::once(command, once)
             },
             stored,
             holding,

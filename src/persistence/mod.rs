@@ -18,14 +18,15 @@ mod queries;
 mod seat_key;
 mod statements;
 mod store;
+mod stored;
 mod sweep;
 mod writer;
 
 pub use command::{
     AddToken, AdoptSession, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndTokens,
-    HistoryWindow, HoldSeat, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom, OpenSession,
-    Publish, Refused, ReleaseSeat, RemoveHistory, SessionWrite, SoftWrite, StoredPublication,
-    StoredRoom, StoredSeat, StoredSession, StoredStream, StreamId, UserWrite, Write,
+    HoldSeat, MaintenanceCommand, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
+    OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory, RoomCommand, SeatCommand,
+    SessionCommand, SessionWrite, SoftWrite, StreamCommand, StreamId, UserWrite, Write,
 };
 pub use database::{
     Cause, MigrationState, OpenError, ReadError, WriteError, migrate_down, migrate_status,
@@ -36,5 +37,8 @@ pub use news::{News, Offsets, SessionNews, SessionSeat, SessionWords, Words};
 pub use once::{Kept, Once, Scope};
 pub use queries::{Retries, SeatedPage, SeatedRoom, StoredUser};
 pub use store::Store;
+pub use stored::{
+    HistoryWindow, StoredPublication, StoredRoom, StoredSeat, StoredSession, StoredStream,
+};
 pub use sweep::{Litter, Page, RoomPage, Sweep, Swept};
 pub use writer::{PersistenceActor, RunStart};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::queries::read;
 use super::writer::actor::unavailable;
-use super::{Command, Persistence, Refused, Write, WriteError};
+use super::{MaintenanceCommand, Persistence, Refused, Write, WriteError};
 use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
 
 /// Responses stored per session or user: one more drops the oldest. Many times the requests that a client has in
@@ -135,7 +135,7 @@ impl Persistence {
             answer: None,
             ..once.clone()
         };
-        let asking = Write::once(Command::Nothing, Some(Arc::new(asked)));
+        let asking = Write::once(MaintenanceCommand::Nothing, Some(Arc::new(asked)));
         told(self.write(asking).await.map(|_| ()))
     }
 }

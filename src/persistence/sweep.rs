@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::queries::read;
-use super::{Command, Committed, Persistence, ReadError, Refused, WriteError};
+use super::{Committed, MaintenanceCommand, Persistence, ReadError, Refused, WriteError};
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId};
 
@@ -138,7 +138,7 @@ impl Persistence {
     /// Removes those rows that are still expired, at most a bounded number per call. Callers repeat it until none is
     /// left.
     pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, WriteError> {
-        match self.write(Command::Sweep(sweep)).await? {
+        match self.write(MaintenanceCommand::Sweep(sweep)).await? {
             Committed::Swept(swept) => Ok(swept),
             Committed::Player { .. }
             | Committed::Published { .. }

@@ -4,7 +4,9 @@ use super::handle::RoomKey;
 use super::registry::Rooms;
 use super::seat_event::SeatNews;
 use crate::id::RoomCode;
-use crate::persistence::{Command, ReleaseSeat, StoredRoom, StoredSeat, WriteError};
+use crate::persistence::{
+    ReleaseSeat, RoomCommand, SeatCommand, StoredRoom, StoredSeat, WriteError,
+};
 use crate::supervisor::LoadError;
 
 impl Rooms {
@@ -26,7 +28,7 @@ impl Rooms {
             let closed = self
                 .context()
                 .persistence
-                .write(Command::CloseRoom(room.id));
+                .write(RoomCommand::Close(room.id));
             if let Err(error) = closed.await {
                 tracing::debug!(room = %code, %error, "a room could not be closed, the next round tries again");
             }
@@ -47,7 +49,7 @@ impl Rooms {
     }
 
     async fn release_stored(&self, seat: &StoredSeat) -> Result<(), WriteError> {
-        let release = Command::ReleaseSeat(ReleaseSeat {
+        let release = SeatCommand::Release(ReleaseSeat {
             room: seat.room,
             seat: seat.number,
             session: seat.session,

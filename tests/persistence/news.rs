@@ -6,7 +6,7 @@ use holdfast::clock::HubTime;
 use holdfast::id::UserId;
 use holdfast::persistence::{
     Command, Committed, HistoryWindow, NewPublication, News, Offsets, Persistence, Publish,
-    Refused, StreamId, UserWrite, Words, Write, WriteError,
+    Refused, StreamCommand, StreamId, UserWrite, Words, Write, WriteError,
 };
 
 use super::database::Database;
@@ -56,7 +56,7 @@ fn told(command: Command, stream: StreamId, text: &'static str) -> Write {
 
 fn says(room: &Room, text: &str) -> Write {
     let said = [line(text.to_owned())];
-    Write::from(Command::Publish(Publish {
+    Write::from(StreamCommand::Publish(Publish {
         stream: stream(room, None),
         publications: said.into(),
     }))

@@ -7,7 +7,8 @@ use holdfast::clock::HubTime;
 use holdfast::config::Config;
 use holdfast::persistence::{
     Command, Committed, HistoryWindow, Litter, NewPublication, Persistence, Publish, Refused,
-    RemoveHistory, SoftWrite, StoredPublication, StoredStream, StreamId, Sweep, WriteError,
+    RemoveHistory, SoftWrite, StoredPublication, StoredStream, StreamCommand, StreamId, Sweep,
+    WriteError,
 };
 use tokio::time::{Instant, sleep};
 
@@ -44,10 +45,11 @@ fn said(text: impl Into<String>) -> NewPublication {
 }
 
 fn publish(stream: StreamId, publications: impl IntoIterator<Item = NewPublication>) -> Command {
-    Command::Publish(Publish {
+    StreamCommand::Publish(Publish {
         stream,
         publications: publications.into_iter().collect(),
     })
+    .into()
 }
 
 /// A batch for a stream that the database has.
@@ -332,7 +334,7 @@ async fn a_removed_history_leaves_epoch_and_top(database: Database) {
     let batch = first(&room, &["a", "b", "c"]);
     hub.persistence.write(batch).await.unwrap();
 
-    let removal = Command::RemoveHistory(RemoveHistory {
+    let removal = StreamCommand::RemoveHistory(RemoveHistory {
         room: room.id,
         epoch: "first".into(),
         up_to: 2,

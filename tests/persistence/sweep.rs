@@ -8,8 +8,8 @@ use holdfast::clock::HubTime;
 use holdfast::id::SessionId;
 use holdfast::id::{CommandKey, SessionToken};
 use holdfast::persistence::{
-    AddToken, Command, Committed, Litter, NewPublication, Once, Publish, Scope, StreamId, Sweep,
-    UserWrite, Write,
+    AddToken, Command, Committed, Litter, MaintenanceCommand, NewPublication, Once, Publish,
+    RoomCommand, Scope, SessionCommand, StreamCommand, StreamId, Sweep, UserWrite, Write,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ fn rows(swept: &[(&'static str, u64)], table: &str) -> u64 {
     found.unwrap_or_else(|| panic!("no {table} in {swept:?}")).1
 }
 
-fn keyed(scope: Scope, key: &str, command: Command) -> Write {
+fn keyed(scope: Scope, key: &str, command: impl Into<Command>) -> Write {
     let once = Once {
         scope,
         key: CommandKey::parse(key).unwrap().hash(),
@@ -62,7 +62,7 @@ async fn sessions_that_are_over_go_with_all_that_is_theirs(database: Database) {
         .unwrap();
     let session = ended.session;
     let token = SessionToken::random().hash();
-    let add = Command::AddToken(AddToken { session, token });
+    let add = SessionCommand::AddToken(AddToken { session, token });
     hub.persistence.write(add).await.unwrap();
     let end = ends(session);
     let end = keyed(Scope::Session(session), "end", end);
@@ -135,7 +135,7 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
         tags: None,
         time: HubTime(1),
     });
-    let publish = Command::Publish(Publish {
+    let publish = StreamCommand::Publish(Publish {
         stream: StreamId {
             room: room.id,
             epoch: "first".into(),
@@ -148,7 +148,7 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
     let end = ends(session);
     hub.persistence.write(end).await.unwrap();
     hub.persistence
-        .write(Command::CloseRoom(room.id))
+        .write(RoomCommand::Close(room.id))
         .await
         .unwrap();
     sweeps(&hub, Litter::Sessions(vec![session]), LATER).await;
@@ -175,7 +175,11 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
 async fn keys_and_transactions_go_when_they_are_old(database: Database) {
     let hub = database.start().await;
     for key in ["old", "new"] {
-        let write = keyed(Scope::Session(SessionId::new()), key, Command::Nothing);
+        let write = keyed(
+            Scope::Session(SessionId::new()),
+            key,
+            MaintenanceCommand::Nothing,
+        );
         hub.persistence.write(write).await.unwrap();
         if key == "old" {
             database.sql("UPDATE commands SET created_at = 1").await;
@@ -262,10 +266,11 @@ async fn a_sweep_rides_with_the_commands_of_players(database: Database) {
     // The writer has the first one in hand; what comes now goes with the next transaction.
     sleep(Duration::from_millis(100)).await;
     let sweep = |what| {
-        Command::Sweep(Sweep {
+        MaintenanceCommand::Sweep(Sweep {
             what,
             before: HubTime(0),
         })
+        .into()
     };
     let commands = [
         Player::new().claims(&room, 1),

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    AdoptSession, ClaimSeat, Command, EndSession, Litter, NewPublication, NewRoom, NewSeat,
-    NewSession, OpenRoom, OpenSession, ReleaseSeat, SessionWrite, Sweep, UserWrite,
+    AdoptSession, ClaimSeat, Command, EndSession, Litter, MaintenanceCommand, NewPublication,
+    NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat, RoomCommand, SeatCommand,
+    SessionCommand, SessionWrite, Sweep, UserWrite,
 };
 use holdfast::token::Generations;
 
@@ -55,10 +56,11 @@ impl Player {
     }
 
     pub(super) fn opens_session_as(&self, user: UserWrite) -> Command {
-        Command::OpenSession(OpenSession {
+        SessionCommand::Open(OpenSession {
             user,
             session: self.new_session(),
         })
+        .into()
     }
 
     /// Opens a room as a guest and sits on seat 0.
@@ -67,13 +69,14 @@ impl Player {
     }
 
     pub(super) fn opens_as(&self, room: &Room, user: UserWrite, cost: i64) -> Command {
-        Command::OpenRoom(Box::new(OpenRoom {
+        RoomCommand::Open(Box::new(OpenRoom {
             room: room.new_room(),
             user,
             session: SessionWrite::New(self.new_session()),
             seat: seat(0),
             cost,
         }))
+        .into()
     }
 
     /// Claims a seat as a guest with a session that is new.
@@ -88,18 +91,19 @@ impl Player {
         user: UserWrite,
         cost: i64,
     ) -> Command {
-        Command::ClaimSeat(Box::new(ClaimSeat {
+        SeatCommand::Claim(Box::new(ClaimSeat {
             room: room.id,
             user,
             session: SessionWrite::New(self.new_session()),
             seat: seat(number),
             cost,
         }))
+        .into()
     }
 
     /// The guest becomes this user, who is let in until that moment.
     pub(super) fn logs_in_as(&self, user: &str, until: HubTime) -> Command {
-        Command::AdoptSession(Box::new(AdoptSession {
+        SessionCommand::Adopt(Box::new(AdoptSession {
             session: self.session,
             guest: self.user.clone(),
             user: UserWrite::Account {
@@ -117,15 +121,17 @@ impl Player {
                 time,
             },
         }))
+        .into()
     }
 
     pub(super) fn releases(&self, room: &Room, number: u16, hold: Option<HubTime>) -> Command {
-        Command::ReleaseSeat(ReleaseSeat {
+        SeatCommand::Release(ReleaseSeat {
             room: room.id,
             seat: number,
             session: self.session,
             hold_until: hold,
         })
+        .into()
     }
 }
 
@@ -157,10 +163,11 @@ impl Room {
 
 /// A command that changes nothing, in the lane of all that exists.
 pub(super) fn sweeps_nothing() -> Command {
-    Command::Sweep(Sweep {
+    MaintenanceCommand::Sweep(Sweep {
         what: Litter::Groups,
         before: HubTime(0),
     })
+    .into()
 }
 
 /// Ends a session that sits in no room with a durable stream, as far as it knows.
@@ -170,7 +177,7 @@ pub(super) fn ends(session: SessionId) -> Command {
 
 /// Ends a session that sits in these rooms with durable streams.
 pub(super) fn ends_in(session: SessionId, told_in: Vec<RoomId>) -> Command {
-    Command::EndSession(EndSession {
+    SessionCommand::End(EndSession {
         session,
         told_in,
         words: |seat, time| NewPublication {
@@ -180,6 +187,7 @@ pub(super) fn ends_in(session: SessionId, told_in: Vec<RoomId>) -> Command {
             time,
         },
     })
+    .into()
 }
 
 /// Even seats are without a team and held, odd ones in the red team.

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use holdfast::clock::HubTime;
 use holdfast::id::UserId;
 use holdfast::persistence::{
-    Command, Committed, Persistence, ReadError, Refused, SoftWrite, UserWrite, Write, WriteError,
+    Command, Committed, Persistence, ReadError, Refused, RoomCommand, SoftWrite, UserWrite, Write,
+    WriteError,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -395,7 +396,7 @@ async fn a_room_closes_only_when_nobody_sits_in_it(database: Database) {
     let hub = database.start().await;
     let (player, room) = (Player::new(), Room::new());
     hub.persistence.write(player.opens(&room)).await.unwrap();
-    let close = || hub.persistence.write(Command::CloseRoom(room.id));
+    let close = || hub.persistence.write(RoomCommand::Close(room.id));
 
     let while_seated = close().await;
     let release = player.releases(&room, 0, None);

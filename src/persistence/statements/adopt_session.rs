@@ -11,7 +11,7 @@ use super::users::Users;
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::{AdoptSession, Command, Committed, Refused};
+use crate::persistence::{AdoptSession, Command, Committed, Refused, SessionCommand};
 use crate::token::Generations;
 
 const MOVE: Columns = &[
@@ -39,21 +39,17 @@ pub(super) async fn apply(
 ) -> Result<Vec<Told>, DbErr> {
     let mut told = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let Command::AdoptSession(adopt) = &item.command else {
+        let Command::Session(SessionCommand::Adopt(adopt)) = &item.command else {
             continue;
         };
         if outcomes.is_settled(index) {
             continue;
         }
-        let mut entries = vec![Entry {
+        let mut entries = vec![Entry::new(
             index,
-            user: &adopt.user,
-            session: Session::Known(adopt.session),
-            room: None,
-            seat: None,
-            taken: None,
-            cost: 0,
-        }];
+            &adopt.user,
+            Session::Known(adopt.session),
+        )];
         let mut users = Users::load(transaction, &entries).await?;
         users.admit(&mut entries, outcomes);
         if entries.is_empty() {

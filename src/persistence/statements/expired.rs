@@ -8,7 +8,7 @@ use super::Outcomes;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::once::scope_of_session;
-use crate::persistence::{Command, Committed, Litter, Sweep, Swept};
+use crate::persistence::{Command, Committed, Litter, MaintenanceCommand, Sweep, Swept};
 
 /// Rows of one table deleted at once: a statement of a few milliseconds.
 const ROWS_MAX: usize = 500;
@@ -30,7 +30,7 @@ pub(super) async fn apply(
     outcomes: &mut Outcomes,
 ) -> Result<(), DbErr> {
     for (index, item) in items.iter().enumerate() {
-        if let Command::Sweep(sweep) = &item.command {
+        if let Command::Maintenance(MaintenanceCommand::Sweep(sweep)) = &item.command {
             let swept = self::sweep(transaction, sweep).await?;
             outcomes.commit(index, Committed::Swept(swept));
         }

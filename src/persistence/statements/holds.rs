@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::Outcomes;
 use crate::clock::HubTime;
-use crate::persistence::Command;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
+use crate::persistence::{Command, SeatCommand};
 
 const HOLD: Columns = &[
     ("room_id", Type::Uuid),
@@ -29,7 +29,7 @@ pub(super) async fn apply(
     // One row for each seat: with two, the database would choose which one the UPDATE takes.
     let mut longest: HashMap<(Uuid, i32, Uuid), HubTime> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
-        if let Command::HoldSeat(hold) = &item.command
+        if let Command::Seat(SeatCommand::Hold(hold)) = &item.command
             && !outcomes.is_settled(index)
         {
             let seat = (hold.room.0, i32::from(hold.seat), hold.session.0);

@@ -9,7 +9,7 @@ use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::once::{KEPT_MAX, Once};
-use crate::persistence::{Command, Committed};
+use crate::persistence::{Command, Committed, MaintenanceCommand};
 
 const KEY: Columns = &[("scope", Type::Text), ("key", Type::Text)];
 
@@ -48,7 +48,10 @@ pub(super) async fn recall(
     for (index, once) in keyed(items) {
         if let Some((content, answer)) = used.get(&(once.scope(), once.key.to_string())) {
             outcomes.refuse(index, once.refusal(content, answer)?);
-        } else if matches!(items[index].command, Command::Nothing) {
+        } else if matches!(
+            items[index].command,
+            Command::Maintenance(MaintenanceCommand::Nothing)
+        ) {
             outcomes.commit(index, Committed::Done);
         }
     }

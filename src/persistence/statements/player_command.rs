@@ -3,7 +3,8 @@
 use crate::id::{RoomId, SessionId};
 use crate::persistence::item::Item;
 use crate::persistence::{
-    Command, ConfirmToken, NewRoom, NewSeat, NewSession, SessionWrite, UserWrite,
+    Command, ConfirmToken, NewRoom, NewSeat, NewSession, RoomCommand, SeatCommand, SessionCommand,
+    SessionWrite, UserWrite,
 };
 
 /// A user and a session, perhaps with a room and a seat.
@@ -19,6 +20,21 @@ pub(crate) struct Entry<'a> {
     pub(crate) taken: Option<&'a ConfirmToken>,
     /// In credits, never negative.
     pub(crate) cost: i64,
+}
+
+impl<'a> Entry<'a> {
+    /// A user and a session, and nothing else.
+    pub(crate) fn new(index: usize, user: &'a UserWrite, session: Session<'a>) -> Entry<'a> {
+        Entry {
+            index,
+            user,
+            session,
+            room: None,
+            seat: None,
+            taken: None,
+            cost: 0,
+        }
+    }
 }
 
 /// The session of an entry.
@@ -54,54 +70,39 @@ pub(crate) fn of(items: &[Item]) -> Vec<Entry<'_>> {
         .collect()
 }
 
+/// Returns the view of a command that brings a player.
 pub(crate) fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
     match command {
-        Command::OpenSession(open) => Some(Entry {
-            index,
-            user: &open.user,
-            session: Session::New(&open.session),
-            room: None,
-            seat: None,
-            taken: None,
-            cost: 0,
-        }),
-        Command::OpenRoom(open) => Some(Entry {
-            index,
-            user: &open.user,
-            session: (&open.session).into(),
+        Command::Seat(command) => seat_entry(index, command),
+        Command::Room(RoomCommand::Open(open)) => Some(Entry {
             room: Some(&open.room),
             seat: Some((open.room.id, &open.seat)),
-            taken: None,
             cost: open.cost.max(0),
+            ..Entry::new(index, &open.user, (&open.session).into())
         }),
-        Command::ClaimSeat(claim) => Some(Entry {
-            index,
-            user: &claim.user,
-            session: (&claim.session).into(),
-            room: None,
+        Command::Session(SessionCommand::Open(open)) => {
+            Some(Entry::new(index, &open.user, Session::New(&open.session)))
+        }
+        Command::Room(RoomCommand::Close(_))
+        | Command::Session(
+            SessionCommand::AddToken(_) | SessionCommand::Adopt(_) | SessionCommand::End(_),
+        )
+        | Command::Stream(_)
+        | Command::Maintenance(_) => None,
+    }
+}
+
+fn seat_entry(index: usize, command: &SeatCommand) -> Option<Entry<'_>> {
+    match command {
+        SeatCommand::Claim(claim) => Some(Entry {
             seat: Some((claim.room, &claim.seat)),
-            taken: None,
             cost: claim.cost.max(0),
+            ..Entry::new(index, &claim.user, (&claim.session).into())
         }),
-        Command::ConfirmToken(confirm) => Some(Entry {
-            index,
-            user: &confirm.user,
-            session: Session::New(&confirm.session),
-            room: None,
-            seat: None,
+        SeatCommand::TakeOver(confirm) => Some(Entry {
             taken: Some(confirm),
-            cost: 0,
+            ..Entry::new(index, &confirm.user, Session::New(&confirm.session))
         }),
-        Command::ReleaseSeat(_)
-        | Command::HoldSeat(_)
-        | Command::EndTokens(_)
-        | Command::EndSession(_)
-        | Command::AdoptSession(_)
-        | Command::CloseRoom(_)
-        | Command::Publish(_)
-        | Command::RemoveHistory(_)
-        | Command::AddToken(_)
-        | Command::Sweep(_)
-        | Command::Nothing => None,
+        SeatCommand::Release(_) | SeatCommand::Hold(_) | SeatCommand::EndTokens(_) => None,
     }
 }

@@ -10,7 +10,9 @@ use super::session_events::{self, Asker, Told};
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::{Command, Committed, EndSession, ReleaseSeat};
+use crate::persistence::{
+    Command, Committed, EndSession, ReleaseSeat, RoomCommand, SeatCommand, SessionCommand,
+};
 
 const SEAT: Columns = &[
     ("room_id", Type::Uuid),
@@ -41,21 +43,14 @@ pub(super) async fn apply(
             continue;
         }
         match &item.command {
-            Command::ReleaseSeat(release) => releases.push((index, release)),
-            Command::EndSession(end) => ends.push((index, end)),
-            Command::CloseRoom(room) => closes.push((index, room.0)),
-            Command::OpenSession(_)
-            | Command::OpenRoom(_)
-            | Command::ClaimSeat(_)
-            | Command::HoldSeat(_)
-            | Command::ConfirmToken(_)
-            | Command::EndTokens(_)
-            | Command::AdoptSession(_)
-            | Command::Publish(_)
-            | Command::RemoveHistory(_)
-            | Command::AddToken(_)
-            | Command::Sweep(_)
-            | Command::Nothing => {}
+            Command::Seat(SeatCommand::Release(release)) => releases.push((index, release)),
+            Command::Session(SessionCommand::End(end)) => ends.push((index, end)),
+            Command::Room(RoomCommand::Close(room)) => closes.push((index, room.0)),
+            Command::Seat(_)
+            | Command::Session(_)
+            | Command::Room(_)
+            | Command::Stream(_)
+            | Command::Maintenance(_) => {}
         }
     }
     release_seats(transaction, &releases, outcomes).await?;

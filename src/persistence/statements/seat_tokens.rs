@@ -10,7 +10,7 @@ use super::player_command::Entry;
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::{Command, Refused};
+use crate::persistence::{Command, Refused, SeatCommand};
 
 const CONFIRMED: Columns = &[
     ("room_id", Type::Uuid),
@@ -93,7 +93,7 @@ pub(super) async fn end(
     let mut rows = Rows::new(ENDED);
     let mut ends = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let Command::EndTokens(end) = &item.command else {
+        let Command::Seat(SeatCommand::EndTokens(end)) = &item.command else {
             continue;
         };
         rows.push([

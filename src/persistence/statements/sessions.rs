@@ -10,7 +10,7 @@ use super::player_command::{Entry, Session};
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::{Command, Refused};
+use crate::persistence::{Command, Refused, SessionCommand};
 
 /// The most tokens that a session may have.
 const TOKENS_MAX: usize = 8;
@@ -128,7 +128,7 @@ pub(super) async fn add_tokens(
     let mut sessions = Rows::new(&[("session_id", Type::Uuid)]);
     let mut adds = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        if let Command::AddToken(add) = &item.command
+        if let Command::Session(SessionCommand::AddToken(add)) = &item.command
             && !outcomes.is_settled(index)
         {
             // Later than the first one, even if that was created in this very millisecond.

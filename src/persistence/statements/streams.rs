@@ -13,7 +13,7 @@ use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::{
     Command, Committed, NewPublication, Offsets, Refused, RemoveHistory, SessionNews,
-    StoredPublication, StreamId,
+    StoredPublication, StreamCommand, StreamId,
 };
 
 const TOP: Columns = &[
@@ -67,27 +67,18 @@ pub(super) async fn apply(
         }
         match &item.command {
             // A replay, already answered under its key.
-            Command::Publish(_) if outcomes.is_settled(index) => {}
-            Command::Publish(publish) => batches.push(Batch {
+            Command::Stream(StreamCommand::Publish(_)) if outcomes.is_settled(index) => {}
+            Command::Stream(StreamCommand::Publish(publish)) => batches.push(Batch {
                 index,
                 stream: &publish.stream,
                 publications: (&*publish.publications).into(),
                 sort: Sort::Asked,
             }),
-            Command::RemoveHistory(removal) => removals.push((index, removal)),
-            Command::OpenSession(_)
-            | Command::OpenRoom(_)
-            | Command::ClaimSeat(_)
-            | Command::ReleaseSeat(_)
-            | Command::HoldSeat(_)
-            | Command::ConfirmToken(_)
-            | Command::EndTokens(_)
-            | Command::EndSession(_)
-            | Command::AdoptSession(_)
-            | Command::CloseRoom(_)
-            | Command::AddToken(_)
-            | Command::Sweep(_)
-            | Command::Nothing => {}
+            Command::Stream(StreamCommand::RemoveHistory(removal)) => {
+                removals.push((index, removal));
+            }
+            Command::Seat(_) | Command::Room(_) | Command::Session(_) | Command::Maintenance(_) => {
+            }
         }
     }
     batches.extend(told.iter().map(|told| Batch {

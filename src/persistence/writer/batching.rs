@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use crate::id::{KeyHash, RoomId, SessionId, UserId};
 use crate::persistence::item::Item;
 use crate::persistence::statements::player_command::{self, Session};
-use crate::persistence::{Command, Scope, UserWrite};
+use crate::persistence::{
+    Command, RoomCommand, Scope, SeatCommand, SessionCommand, StreamCommand, UserWrite,
+};
 
 /// Returns how many of the first commands may form one group. At least one, if there is one.
 ///
@@ -24,7 +26,7 @@ pub(crate) fn cut(items: &[Item]) -> usize {
     let mut entries = entries.iter().peekable();
 
     for (index, item) in items.iter().enumerate() {
-        if matches!(item.command, Command::AdoptSession(_)) {
+        if matches!(item.command, Command::Session(SessionCommand::Adopt(_))) {
             return index.max(1);
         }
         if let Some(once) = &item.once
@@ -95,24 +97,22 @@ fn is_apart(
     published: &mut HashSet<RoomId>,
 ) -> bool {
     match command {
-        Command::ReleaseSeat(release) => filled.contains(&release.room),
-        Command::HoldSeat(hold) => filled.contains(&hold.room),
-        Command::CloseRoom(room) => filled.contains(room),
-        Command::EndTokens(end) => filled.contains(&end.room),
-        Command::EndSession(end) => {
+        Command::Seat(SeatCommand::Release(release)) => filled.contains(&release.room),
+        Command::Seat(SeatCommand::Hold(hold)) => filled.contains(&hold.room),
+        Command::Seat(SeatCommand::EndTokens(end)) => filled.contains(&end.room),
+        Command::Room(RoomCommand::Close(room)) => filled.contains(room),
+        Command::Session(SessionCommand::End(end)) => {
             let mut told = end.told_in.iter();
             used.contains(&end.session) || told.any(|room| !published.insert(*room))
         }
-        Command::Publish(publish) => !published.insert(publish.stream.room),
-        Command::OpenSession(_)
-        | Command::OpenRoom(_)
-        | Command::ClaimSeat(_)
-        | Command::ConfirmToken(_)
-        | Command::AdoptSession(_)
-        | Command::RemoveHistory(_)
-        | Command::AddToken(_)
-        | Command::Sweep(_)
-        | Command::Nothing => false,
+        Command::Stream(StreamCommand::Publish(publish)) => !published.insert(publish.stream.room),
+        Command::Seat(SeatCommand::Claim(_) | SeatCommand::TakeOver(_))
+        | Command::Room(RoomCommand::Open(_))
+        | Command::Session(
+            SessionCommand::Open(_) | SessionCommand::Adopt(_) | SessionCommand::AddToken(_),
+        )
+        | Command::Stream(StreamCommand::RemoveHistory(_))
+        | Command::Maintenance(_) => false,
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn claim(room: RoomId, session: SessionId) -> Item {
-        item(Command::ClaimSeat(Box::new(ClaimSeat {
+        item(Command::Seat(SeatCommand::Claim(Box::new(ClaimSeat {
             room,
             user: UserWrite::Known(UserId::guest()),
             session: SessionWrite::Known(session),
@@ -153,20 +153,20 @@ mod tests {
                 tokens: Generations::begin(HubTime(0)),
             },
             cost: 0,
-        })))
+        }))))
     }
 
     fn release(room: RoomId, session: SessionId) -> Item {
-        item(Command::ReleaseSeat(ReleaseSeat {
+        item(Command::Seat(SeatCommand::Release(ReleaseSeat {
             room,
             seat: 0,
             session,
             hold_until: None,
-        }))
+        })))
     }
 
     fn end_of(session: SessionId, told_in: &[RoomId]) -> Item {
-        item(Command::EndSession(EndSession {
+        item(Command::Session(SessionCommand::End(EndSession {
             session,
             told_in: told_in.to_vec(),
             words: |_, time| NewPublication {
@@ -175,7 +175,7 @@ mod tests {
                 tags: None,
                 time,
             },
-        }))
+        })))
     }
 
     #[tokio::test]
@@ -227,20 +227,22 @@ mod tests {
     async fn a_seat_is_taken_over_after_what_was_done_to_it_and_before_what_is_done_next() {
         let (room, from) = (RoomId::new(), SessionId::new());
         let take = || {
-            item(Command::ConfirmToken(Box::new(ConfirmToken {
-                room,
-                seat: 0,
-                user: UserWrite::Known(UserId::guest()),
-                from,
-                session: NewSession {
-                    id: SessionId::new(),
-                    token: None,
-                    expires_at: HubTime(0),
-                    login_until: None,
+            item(Command::Seat(SeatCommand::TakeOver(Box::new(
+                ConfirmToken {
+                    room,
+                    seat: 0,
+                    user: UserWrite::Known(UserId::guest()),
+                    from,
+                    session: NewSession {
+                        id: SessionId::new(),
+                        token: None,
+                        expires_at: HubTime(0),
+                        login_until: None,
+                    },
+                    hold_until: HubTime(0),
+                    tokens: Generations::begin(HubTime(0)),
                 },
-                hold_until: HubTime(0),
-                tokens: Generations::begin(HubTime(0)),
-            })))
+            ))))
         };
         let end = || end_of(from, &[]);
 
@@ -255,7 +257,7 @@ mod tests {
     async fn a_user_is_known_only_after_the_group_that_makes_it() {
         let id = UserId::guest();
         let open = |user| {
-            item(Command::OpenSession(OpenSession {
+            item(Command::Session(SessionCommand::Open(OpenSession {
                 user,
                 session: NewSession {
                     id: SessionId::new(),
@@ -263,7 +265,7 @@ mod tests {
                     expires_at: HubTime(0),
                     login_until: None,
                 },
-            }))
+            })))
         };
         let guest = UserWrite::Guest {
             id: id.clone(),

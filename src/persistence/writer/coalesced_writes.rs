@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::id::{RoomId, SessionId};
-use crate::persistence::{Command, SoftWrite};
+use crate::persistence::{Command, SeatCommand, SessionCommand, SoftWrite};
 
 /// The longest that a coalesced write waits for a group; then it is committed alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
@@ -139,21 +139,20 @@ fn patience(mark: &SoftWrite) -> Duration {
 /// Returns the key of the coalesced write that a command depends on: that of its seat, or of a session in use.
 fn needed(command: &Command) -> Option<Key> {
     match command {
-        Command::ReleaseSeat(release) => Some(Key::Seat(release.room, release.seat)),
-        Command::HoldSeat(hold) => Some(Key::Seat(hold.room, hold.seat)),
-        Command::ConfirmToken(confirm) => Some(Key::Seat(confirm.room, confirm.seat)),
-        Command::ClaimSeat(claim) => Some(Key::Seat(claim.room, claim.seat.number)),
-        Command::AddToken(add) => Some(Key::Session(add.session)),
-        Command::OpenSession(_)
-        | Command::OpenRoom(_)
-        | Command::EndTokens(_)
-        | Command::EndSession(_)
-        | Command::AdoptSession(_)
-        | Command::CloseRoom(_)
-        | Command::Publish(_)
-        | Command::RemoveHistory(_)
-        | Command::Sweep(_)
-        | Command::Nothing => None,
+        Command::Seat(SeatCommand::Release(release)) => Some(Key::Seat(release.room, release.seat)),
+        Command::Seat(SeatCommand::Hold(hold)) => Some(Key::Seat(hold.room, hold.seat)),
+        Command::Seat(SeatCommand::TakeOver(confirm)) => {
+            Some(Key::Seat(confirm.room, confirm.seat))
+        }
+        Command::Seat(SeatCommand::Claim(claim)) => Some(Key::Seat(claim.room, claim.seat.number)),
+        Command::Session(SessionCommand::AddToken(add)) => Some(Key::Session(add.session)),
+        Command::Seat(SeatCommand::EndTokens(_))
+        | Command::Session(
+            SessionCommand::Open(_) | SessionCommand::Adopt(_) | SessionCommand::End(_),
+        )
+        | Command::Room(_)
+        | Command::Stream(_)
+        | Command::Maintenance(_) => None,
     }
 }
 
@@ -299,12 +298,12 @@ mod tests {
         let releases: Vec<Command> = rooms
             .iter()
             .map(|room| {
-                Command::ReleaseSeat(ReleaseSeat {
+                Command::Seat(SeatCommand::Release(ReleaseSeat {
                     room: *room,
                     seat: 0,
                     session: SessionId::new(),
                     hold_until: Some(HubTime(2)),
-                })
+                }))
             })
             .collect();
 

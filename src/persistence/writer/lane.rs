@@ -71,8 +71,8 @@ mod tests {
     use crate::clock::HubTime;
     use crate::id::{CommandKey, RoomCode, RoomId, SessionId, UserId};
     use crate::persistence::{
-        ClaimSeat, Command, NewRoom, NewSeat, NewSession, Once, OpenRoom, Scope, SessionWrite,
-        UserWrite,
+        ClaimSeat, Command, NewRoom, NewSeat, NewSession, Once, OpenRoom, RoomCommand, Scope,
+        SeatCommand, SessionWrite, UserWrite,
     };
     use crate::token::Generations;
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn opens(id: UserId, session: SessionWrite, cost: i64) -> Write {
-        Command::OpenRoom(Box::new(OpenRoom {
+        Command::Room(RoomCommand::Open(Box::new(OpenRoom {
             room: NewRoom {
                 id: RoomId::new(),
                 code: RoomCode::random(),
@@ -114,7 +114,7 @@ mod tests {
             session,
             seat: seat(),
             cost,
-        }))
+        })))
         .into()
     }
 
@@ -137,13 +137,13 @@ mod tests {
     #[test]
     fn what_concerns_anything_that_exists_goes_through_the_first_lane() {
         let known = SessionWrite::Known(SessionId::new());
-        let claim = Command::ClaimSeat(Box::new(ClaimSeat {
+        let claim = Command::Seat(SeatCommand::Claim(Box::new(ClaimSeat {
             room: RoomId::new(),
             user: user(UserId::guest()),
             session: new_session(),
             seat: seat(),
             cost: 0,
-        }));
+        })));
 
         assert_eq!(of(&opens(UserId::guest(), known, 0), LANES), 0);
         assert_eq!(of(&opens(UserId::guest(), new_session(), 1), LANES), 0);

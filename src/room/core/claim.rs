@@ -6,7 +6,7 @@ use std::time::Duration;
 use ractor::ActorProcessingErr;
 
 use super::{ClaimReply, Phase, Room};
-use crate::persistence::{ClaimSeat, Command, Committed, NewSeat, Refused, Write, WriteError};
+use crate::persistence::{ClaimSeat, Committed, NewSeat, Refused, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, ClaimRequest, Claimed};
 use crate::room::rules::events::{News, SeatNote};
 use crate::room::rules::queued_change::Hear;
@@ -90,7 +90,7 @@ impl Room {
         let claim = ClaimReply::keeping(request, kept);
         self.claims.insert(number, vec![claim]);
         self.offer();
-        let write = Write::once(Command::ClaimSeat(Box::new(command)), once);
+        let write = Write::once(SeatCommand::Claim(Box::new(command)), once);
         let nobody = Hear::new(|_| ());
         self.write_told(write, Change::Claim { seat: number }, nobody);
     }

@@ -10,7 +10,7 @@ use super::claim::refusal;
 use crate::delivery::Outbound;
 use crate::mailbox::answer;
 use crate::persistence::{
-    Command, ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication,
+    ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication, StreamCommand,
 };
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
@@ -139,7 +139,7 @@ impl Room {
         if self.removals.len() >= DEFERRED_MAX {
             return answer(reply, Err(Refusal::unavailable().into()));
         }
-        let removal = Command::RemoveHistory(RemoveHistory {
+        let removal = StreamCommand::RemoveHistory(RemoveHistory {
             room: profile.id,
             epoch: Arc::clone(self.stream.epoch()),
             up_to,

@@ -6,7 +6,7 @@ use super::Room;
 use super::claim::refusal;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
-use crate::persistence::{Command, HoldSeat, Write, WriteError};
+use crate::persistence::{HoldSeat, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, HoldRequest, Kept, Sitter};
 use crate::room::rules::events::{News, SeatNote};
 use crate::room::rules::queued_change::Hear;
@@ -47,7 +47,7 @@ impl Room {
         };
         let once = memo.map(|memo| memo.write(&seat));
         let is_stored = once.is_some();
-        let command = Command::HoldSeat(HoldSeat {
+        let command = SeatCommand::Hold(HoldSeat {
             room: holding.room,
             seat: number,
             session: occupant.session,

@@ -9,7 +9,7 @@ use tracing::error;
 use super::Room;
 use super::claim::refusal;
 use super::history_loader::PRUNE_AT;
-use crate::persistence::{Command, Committed, Kept, Publish, Refused, Write};
+use crate::persistence::{Committed, Kept, Publish, Refused, StreamCommand, Write};
 use crate::room::message::{Change, RoomMessage, Wake};
 use crate::room::rules::events::News;
 use crate::room::rules::publish_dedup;
@@ -67,7 +67,7 @@ impl Room {
         self.context.metrics.batch_size.record(count(batch.len()));
         let publishers = batch.iter().filter(|entry| entry.reply.is_some());
         let oldest = publishers.map(|entry| entry.said.since).min();
-        let publish = Command::Publish(Publish {
+        let publish = StreamCommand::Publish(Publish {
             stream: self.stream.id(profile.id),
             publications: batch.iter().map(|entry| entry.said.to_row()).collect(),
         });

@@ -13,7 +13,7 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Once, Refused, ReleaseSeat, Write, WriteError};
+use crate::persistence::{Once, Refused, ReleaseSeat, RoomCommand, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, Wake};
 use crate::room::metric::count_release;
 use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatNote};
@@ -82,7 +82,7 @@ impl Room {
         let Some(profile) = &self.profile else {
             return;
         };
-        let command = Command::ReleaseSeat(ReleaseSeat {
+        let command = SeatCommand::Release(ReleaseSeat {
             room: profile.id,
             seat,
             session,
@@ -231,7 +231,7 @@ impl Room {
             return;
         };
         if self.phase == Phase::Open && self.vacancy == vacancy && self.seating.is_vacant() {
-            let command = Command::CloseRoom(profile.id);
+            let command = RoomCommand::Close(profile.id);
             self.phase = Phase::Closing;
             self.offer();
             self.write_told(command.into(), Change::Close, Hear::new(|_| ()));

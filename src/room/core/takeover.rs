@@ -10,7 +10,9 @@ use super::{Phase, Room};
 use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Command, Committed, ConfirmToken, EndTokens, Refused, UserWrite, Write};
+use crate::persistence::{
+    Committed, ConfirmToken, EndTokens, Refused, SeatCommand, UserWrite, Write,
+};
 use crate::room::message::{Change, TakeRequest};
 use crate::room::rules::events::{News, SeatNote};
 use crate::room::rules::queued_change::Hear;
@@ -98,7 +100,7 @@ impl Room {
         }
         let takes = self.takes.entry(number).or_default();
         takes.push_front(request);
-        let command = Command::ConfirmToken(Box::new(command));
+        let command = SeatCommand::TakeOver(Box::new(command));
         let change = Change::Take {
             seat: number,
             hold_until,
@@ -122,7 +124,7 @@ impl Room {
             "a seat token was used again after a newer one: the seat's tokens are over"
         );
         let (room, session, tokens) = (profile.id, occupant.session, occupant.tokens.end());
-        let command = Command::EndTokens(EndTokens {
+        let command = SeatCommand::EndTokens(EndTokens {
             room,
             seat: number,
             session,

@@ -280,7 +280,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persistence::{Command, Words, WriteError};
+    use crate::persistence::{MaintenanceCommand, Words, WriteError};
     use crate::room::message::Change;
     use crate::room::rules::queued_change::Hear;
 
@@ -420,7 +420,7 @@ mod tests {
 
     fn deed() -> Deed {
         Deed {
-            write: Command::Nothing.into(),
+            write: MaintenanceCommand::Nothing.into(),
             change: Change::Close,
             hear: Hear::new(|_| ()),
             since: Instant::now(),

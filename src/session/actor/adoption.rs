@@ -14,7 +14,8 @@ use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, SessionToken};
 use crate::mailbox::answer;
 use crate::persistence::{
-    AdoptSession, Command, Committed, Once, Refused, SessionNews, UserWrite, Write, WriteError,
+    AdoptSession, Committed, Once, Refused, SessionCommand, SessionNews, UserWrite, Write,
+    WriteError,
 };
 use crate::room::{Holding, SessionTold, adopted_words};
 use crate::session::message::SessionMessage;
@@ -150,7 +151,7 @@ impl Session {
             me: self.me.clone(),
         };
         let write = Write::once(
-            Command::AdoptSession(Box::new(command)),
+            SessionCommand::Adopt(Box::new(command)),
             adoption.once.clone(),
         );
         self.context

@@ -10,7 +10,7 @@ use super::state::{Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
 use crate::persistence::{
-    Command, Committed, EndSession, Once, Refused, SessionNews, Write, WriteError,
+    Committed, EndSession, Once, Refused, SessionCommand, SessionNews, Write, WriteError,
 };
 use crate::room::{Holding, SessionTold, parting_words, refusal};
 use crate::session::message::SessionMessage;
@@ -137,7 +137,7 @@ impl Session {
             rooms: self.seated_in(),
             me: self.me.clone(),
         };
-        let command = Command::EndSession(EndSession {
+        let command = SessionCommand::End(EndSession {
             session,
             told_in: self.durable_rooms(),
             words: parting_words,

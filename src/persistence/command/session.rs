@@ -1,0 +1,60 @@
+//! Commands that open, adopt and end sessions.
+
+use super::{Command, NewSession, UserWrite};
+use crate::clock::HubTime;
+use crate::id::{RoomId, SessionId, TokenHash, UserId};
+use crate::persistence::news::SessionWords;
+
+/// A change of a session as a whole.
+#[derive(Debug, Clone)]
+pub enum SessionCommand {
+    Open(OpenSession),
+    /// One more token for a live session. Beyond the limit the first token and the newest ones stay.
+    AddToken(AddToken),
+    Adopt(Box<AdoptSession>),
+    End(EndSession),
+}
+
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    pub user: UserWrite,
+    pub session: NewSession,
+}
+
+#[derive(Debug, Clone)]
+pub struct AddToken {
+    pub session: SessionId,
+    pub token: TokenHash,
+}
+
+/// A guest's login: the session, its seats and its scores become the user's. All tokens of the session end, and the
+/// seats' tokens with them.
+#[derive(Debug, Clone)]
+pub struct AdoptSession {
+    pub session: SessionId,
+    /// The guest who must still own the session.
+    pub guest: UserId,
+    pub user: UserWrite,
+    /// The session's only token from then on.
+    pub token: TokenHash,
+    pub expires_at: HubTime,
+    pub login_until: Option<HubTime>,
+    /// The rooms with durable streams in which it has a seat: the same commit publishes the new holder there.
+    pub told_in: Vec<RoomId>,
+    pub words: SessionWords,
+}
+
+/// The end of a session, with its tokens and its seats.
+#[derive(Debug, Clone)]
+pub struct EndSession {
+    pub session: SessionId,
+    /// The rooms with durable streams in which it has a seat: the same commit publishes there that it left.
+    pub told_in: Vec<RoomId>,
+    pub words: SessionWords,
+}
+
+impl From<SessionCommand> for Command {
+    fn from(command: SessionCommand) -> Command {
+        Command::Session(command)
+    }
+}
