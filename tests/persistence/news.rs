@@ -127,7 +127,7 @@ async fn news_of_a_change_that_is_refused_are_not_told(database: Database) {
     let release = hub.persistence.write(release).await;
 
     assert_eq!(claim, Err(WriteError::Refused(Refused::SeatTaken)));
-    assert_eq!(release, Err(WriteError::Refused(Refused::Stale)));
+    assert_eq!(release, Err(WriteError::Refused(Refused::SeatChanged)));
     assert_eq!(
         texts(heard(&hub.persistence, &room).await),
         ["opened by Ana"]

@@ -191,7 +191,7 @@ async fn a_batch_for_another_epoch_is_refused_and_changes_nothing(database: Data
     let nowhere = hub.persistence.write(more(&Room::new(), &["b"])).await;
 
     for answer in [unbegun, stale, nowhere] {
-        assert_eq!(answer, Err(WriteError::Refused(Refused::Stale)));
+        assert_eq!(answer, Err(WriteError::Refused(Refused::StreamChanged)));
     }
     assert_eq!(database.count("room_publications").await, 1);
 }

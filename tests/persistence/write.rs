@@ -369,11 +369,11 @@ async fn a_seat_is_released_only_as_it_was_asked(database: Database) {
     let as_it_is = write(player.releases(&room, 0, Some(hold))).await;
     let once_more = write(player.releases(&room, 0, None)).await;
 
-    assert_eq!(while_held, refused(Refused::Stale));
-    assert_eq!(with_other_hold, refused(Refused::Stale));
-    assert_eq!(by_another, refused(Refused::Stale));
+    assert_eq!(while_held, refused(Refused::SeatChanged));
+    assert_eq!(with_other_hold, refused(Refused::SeatChanged));
+    assert_eq!(by_another, refused(Refused::SeatChanged));
     assert_eq!(as_it_is, Ok(Committed::Done));
-    assert_eq!(once_more, refused(Refused::Stale));
+    assert_eq!(once_more, refused(Refused::SeatChanged));
 }
 
 async fn an_ended_session_has_no_seats_and_is_told_as_ended(database: Database) {
@@ -403,7 +403,7 @@ async fn a_room_closes_only_when_nobody_sits_in_it(database: Database) {
     hub.persistence.write(release).await.unwrap();
     let when_empty = close().await;
 
-    assert_eq!(while_seated, refused(Refused::Stale));
+    assert_eq!(while_seated, refused(Refused::RoomChanged));
     assert_eq!(when_empty, Ok(Committed::Done));
     let found = hub.persistence.room_by_code(room.code).await.unwrap();
     assert!(found.unwrap().is_closed);

@@ -52,10 +52,18 @@ pub enum Refused {
     CodeTaken,
     #[error("the seat is taken, or the user already holds a seat in the room")]
     SeatTaken,
-    /// The stored state is not the expected one: a seat has another holder or hold, or a session has ended or has
-    /// another user. Or a room is closed or still has seats, or the stream is another one.
-    #[error("the stored state has changed in the meantime")]
-    Stale,
+    /// The session has ended, or belongs to another user.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// The seat is empty, or has another session or another hold.
+    #[error("the seat has changed in the meantime")]
+    SeatChanged,
+    /// CloseRoom: the room is closed, or has seats.
+    #[error("the room is closed or has seats")]
+    RoomChanged,
+    /// The room has another stream epoch.
+    #[error("the stream is another one")]
+    StreamChanged,
     /// The queue was full, or the deadline passed before the command reached the database.
     #[error("the database takes no writes at the moment")]
     Unavailable { retry_after: Duration },

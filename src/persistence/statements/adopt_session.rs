@@ -89,7 +89,7 @@ async fn check(
     );
     let found = rows(adopt).query(transaction, &sql).await?;
     let Some(found) = found.first() else {
-        return Ok(Err(Refused::Stale));
+        return Ok(Err(Refused::SessionEnded));
     };
     if !found.try_get_by_index::<bool>(0)? {
         return Ok(Err(Refused::NotGuest));
@@ -101,7 +101,7 @@ async fn check(
                (SELECT COUNT(*) FROM room_seats WHERE user_id = v.user_id) FROM v";
     let counts = rows(adopt).query(transaction, sql).await?;
     let Some(counts) = counts.first() else {
-        return Ok(Err(Refused::Stale));
+        return Ok(Err(Refused::SessionEnded));
     };
     let (shared, moved): (i64, i64) = (counts.try_get_by_index(0)?, counts.try_get_by_index(1)?);
     let held: i64 = counts.try_get_by_index(2)?;

@@ -9,7 +9,7 @@ use super::Outcomes;
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::{Command, SeatCommand};
+use crate::persistence::{Command, Refused, SeatCommand};
 
 const HOLD: Columns = &[
     ("room_id", Type::Uuid),
@@ -69,7 +69,7 @@ pub(super) async fn apply(
         ));
     }
     for (index, seat) in asked {
-        outcomes.done_or_stale(index, found.contains(&seat));
+        outcomes.done_or(Refused::SeatChanged, index, found.contains(&seat));
     }
     Ok(())
 }

@@ -86,11 +86,11 @@ impl Outcomes {
         self.0[index] = Some(Outcome::Again);
     }
 
-    fn done_or_stale(&mut self, index: usize, is_done: bool) {
+    fn done_or(&mut self, changed: Refused, index: usize, is_done: bool) {
         if is_done {
             self.commit(index, Committed::Done);
         } else {
-            self.refuse(index, Refused::Stale);
+            self.refuse(index, changed);
         }
     }
 }

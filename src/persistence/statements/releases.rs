@@ -11,7 +11,7 @@ use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::{
-    Command, Committed, EndSession, ReleaseSeat, RoomCommand, SeatCommand, SessionCommand,
+    Command, Committed, EndSession, Refused, ReleaseSeat, RoomCommand, SeatCommand, SessionCommand,
 };
 
 const SEAT: Columns = &[
@@ -98,7 +98,7 @@ async fn release_seats(
     }
     for (index, release) in releases {
         let seat = (release.room.0, i32::from(release.seat));
-        outcomes.done_or_stale(*index, freed.remove(&seat));
+        outcomes.done_or(Refused::SeatChanged, *index, freed.remove(&seat));
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ async fn close_rooms(
         ids.insert(row.try_get_by_index(0)?);
     }
     for (index, room) in closes {
-        outcomes.done_or_stale(*index, ids.remove(room));
+        outcomes.done_or(Refused::RoomChanged, *index, ids.remove(room));
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ pub(super) async fn confirm(
             .taken
             .is_none_or(|taken| seated.contains(&taken.session.id.0));
         if !is_in {
-            outcomes.refuse(entry.index, Refused::Stale);
+            outcomes.refuse(entry.index, Refused::SeatChanged);
         }
         is_in
     });
@@ -119,7 +119,7 @@ pub(super) async fn end(
         ended.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
     }
     for (index, seat) in ends {
-        outcomes.done_or_stale(index, ended.contains(&seat));
+        outcomes.done_or(Refused::SeatChanged, index, ended.contains(&seat));
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub(super) async fn refuse_ended(
             Session::New(_) => true,
         };
         if !is_in {
-            outcomes.refuse(entry.index, Refused::Stale);
+            outcomes.refuse(entry.index, Refused::SessionEnded);
         }
         is_in
     });
@@ -152,7 +152,7 @@ pub(super) async fn add_tokens(
         living.insert(row.try_get_by_index(0)?);
     }
     for (index, session) in adds {
-        outcomes.done_or_stale(index, living.contains(&session));
+        outcomes.done_or(Refused::SessionEnded, index, living.contains(&session));
     }
     let newest = TOKENS_MAX - 1;
     let sql = format!(

@@ -168,7 +168,7 @@ fn refuse(batch: &Batch<'_>, outcomes: &mut Outcomes) -> Result<(), DbErr> {
         let error = format!("no such stream for room events: {:?}", batch.stream);
         return Err(DbErr::Custom(error));
     }
-    outcomes.refuse(batch.index, Refused::Stale);
+    outcomes.refuse(batch.index, Refused::StreamChanged);
     Ok(())
 }
 

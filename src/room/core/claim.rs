@@ -145,7 +145,10 @@ impl Room {
                 self.hold_committed(seat, longer.filter(|_| !is_told));
             }
             // The seat is another's by now, or nobody's, which the room may not know yet.
-            (Change::Hold { seat, session, .. }, Err(WriteError::Refused(Refused::Stale))) => {
+            (
+                Change::Hold { seat, session, .. },
+                Err(WriteError::Refused(Refused::SeatChanged)),
+            ) => {
                 let holder = self.seating.occupant(seat);
                 if holder.is_some_and(|holder| holder.session == session) {
                     self.doubt(seat);
@@ -306,13 +309,20 @@ pub fn refusal(refused: &Refused) -> Refusal {
             refusal.retry_after = Some(*retry_after);
             refusal
         }
-        Refused::Stale => Refusal::new(Reason::SessionEnded, "the session has ended"),
+        Refused::SessionEnded => Refusal::new(Reason::SessionEnded, "the session has ended"),
+        Refused::SeatChanged => Refusal::new(
+            Reason::SeatNotFound,
+            "the seat has changed hands in the meantime",
+        ),
         Refused::KeyReused => Refusal::new(
             Reason::KeyReused,
             "the key stands for an earlier request that was another one",
         ),
         // Whoever gave a key looks its answer up.
-        Refused::Repeated(_) | Refused::CodeTaken => Refusal::unavailable(),
+        Refused::Repeated(_)
+        | Refused::CodeTaken
+        | Refused::RoomChanged
+        | Refused::StreamChanged => Refusal::unavailable(),
         Refused::Internal => Refusal::internal(),
     }
 }

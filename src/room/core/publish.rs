@@ -127,7 +127,7 @@ impl Room {
         }
         self.context.metrics.batches_refused.increment(1);
         match refused {
-            Refused::Stale => {
+            Refused::StreamChanged => {
                 return Err("the stream is another one in the database".into());
             }
             Refused::Unavailable { .. } => {
@@ -141,6 +141,9 @@ impl Room {
                 }
             }
             Refused::InvalidUser
+            | Refused::SessionEnded
+            | Refused::SeatChanged
+            | Refused::RoomChanged
             | Refused::InsufficientCredits { .. }
             | Refused::TooManySeats { .. }
             | Refused::NotGuest
@@ -156,6 +159,9 @@ impl Room {
                 self.write_batch();
             }
             Refused::InvalidUser
+            | Refused::SessionEnded
+            | Refused::SeatChanged
+            | Refused::RoomChanged
             | Refused::InsufficientCredits { .. }
             | Refused::TooManySeats { .. }
             | Refused::NotGuest

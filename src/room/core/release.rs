@@ -127,17 +127,20 @@ impl Room {
     ) -> Result<(), ActorProcessingErr> {
         match (refused, reason) {
             // Somebody else ended it before; the player wanted nothing else.
-            (Refused::Stale, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
+            (Refused::SeatChanged, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
                 self.release_committed(number, reason, false).await;
                 return Ok(());
             }
             // The mark of its absence is lost, or its session has ended: the row says which.
-            (Refused::Stale, ReleaseReason::HoldOver) => {
+            (Refused::SeatChanged, ReleaseReason::HoldOver) => {
                 self.doubt(number);
                 return Ok(());
             }
             (
                 Refused::InvalidUser
+                | Refused::SessionEnded
+                | Refused::RoomChanged
+                | Refused::StreamChanged
                 | Refused::InsufficientCredits { .. }
                 | Refused::TooManySeats { .. }
                 | Refused::NotGuest
@@ -265,7 +268,7 @@ impl Room {
         &mut self,
         refused: &Refused,
     ) -> Result<(), ActorProcessingErr> {
-        if *refused == Refused::Stale {
+        if *refused == Refused::RoomChanged {
             return Err("the database has seats in a room that is empty here".into());
         }
         warn!(room = %self.channel, %refused, "room could not be closed, trying again later");

@@ -162,8 +162,8 @@ impl Room {
         }
         if let Some(reply) = self.token_ends.remove(&number) {
             let refusal = match result {
-                // Stale: the seat is another's by now, and its tokens with it.
-                Ok(_) | Err(Refused::Stale) => Fault::Reused.refuse(),
+                // The seat is another's by now, and its tokens with it.
+                Ok(_) | Err(Refused::SeatChanged) => Fault::Reused.refuse(),
                 Err(refused) => refusal(refused),
             };
             answer(reply, Err(refusal));
@@ -221,12 +221,12 @@ impl Room {
     }
 
     pub(super) async fn take_refused(&mut self, number: u16, refused: &Refused) {
-        let is_stale = *refused == Refused::Stale;
-        if is_stale && self.seating.is_moved(number) {
+        let has_changed = *refused == Refused::SeatChanged;
+        if has_changed && self.seating.is_moved(number) {
             // Its session has ended, which the room does not know yet, or nobody knows why: the row says.
             return self.doubt(number);
         }
-        let refusal = match is_stale {
+        let refusal = match has_changed {
             true => Fault::Released.refuse(),
             false => refusal(refused),
         };
