@@ -21,7 +21,7 @@
 //!
 //! # Code map
 //!
-//! From the bottom up: a module imports only modules above it in this list, and few need all of them. `tests/tidy.rs`
+//! From the bottom up: a module imports only modules above it in this list, and few need all of them. `tests/tidy`
 //! checks this.
 //!
 //! Two crates are below all of them. `crates/wire` has the messages on a socket as values, as [`wire`], and

@@ -1,8 +1,11 @@
 //! A guest who came by HTTP: what the daemon told them, and what they do with it.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::{Answer, Client, Daemon};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{Answer, Client, Daemon, PATIENCE};
 
 /// Somebody with a session, and a seat unless they only watch.
 #[derive(Debug, Clone)]
@@ -24,14 +27,15 @@ impl Player {
 
     /// The same, with more fields in the request.
     pub(crate) async fn opens_with(daemon: &Daemon, fields: Value) -> Player {
-        let answer = daemon.post("/v1/rooms", guest("Ana", fields)).send().await;
-        Player::from(&answer.expect(201))
+        let body = guest("Ana", fields);
+        let answer = asked_again(async || daemon.post("/v1/rooms", body.clone()).send().await);
+        Player::from(&answer.await.expect(201))
     }
 
     /// A new guest joins the room with this code.
     pub(crate) async fn joins(daemon: &Daemon, code: &str) -> Player {
-        let answer = Player::tries_to_join(daemon, code, json!({})).await;
-        Player::from(&answer.expect(200))
+        let answer = asked_again(async || Player::tries_to_join(daemon, code, json!({})).await);
+        Player::from(&answer.await.expect(200))
     }
 
     /// The same, with more fields in the request, and however it ends.
@@ -84,6 +88,21 @@ impl Player {
             .find(|seat| seat["seat"] == number)
             .unwrap_or_else(|| panic!("no seat {number} in {room}"))
             .clone()
+    }
+}
+
+/// Asks as a client does: a hub whose disk stalls for longer than it lets anybody wait says when to ask again.
+async fn asked_again(request: impl AsyncFn() -> Answer) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = request().await;
+        if answer.status != 503 || answer.body["code"] != "UNAVAILABLE" || Instant::now() > deadline
+        {
+            return answer;
+        }
+        eprintln!("asked again after {answer:?}");
+        let seconds = answer.body["retry_after"].as_u64();
+        sleep(Duration::from_secs(seconds.unwrap_or(1))).await;
     }
 }
 
