@@ -17,7 +17,7 @@ use holdfast::persistence::{
 use serde_json::json;
 
 use support::direct::Direct;
-use support::fresh::{Fresh, Server};
+use support::fresh::{NewSessionDraft, Server};
 use support::hub::{Hub, new_guest, new_room, new_seat};
 use support::machine::{facts, median, rounded};
 
@@ -114,7 +114,7 @@ async fn measure(server: &Server, pools: &[u32], goal: f64) {
 
 /// Returns the rate of good creates through the daemon's writer.
 async fn grouped(server: &Server, is_bad_among: bool) -> f64 {
-    let fresh = Fresh::make(server).await;
+    let fresh = NewSessionDraft::make(server).await;
     let mut config = Config::default();
     config.database.url = fresh.url().into();
     let hub = Arc::new(Hub::start(&config).await);
@@ -154,7 +154,7 @@ async fn grouped(server: &Server, is_bad_among: bool) -> f64 {
 
 /// Returns the rate of creates with a transaction each, through a pool of `pool` connections.
 async fn one_by_one(server: &Server, pool: u32) -> f64 {
-    let fresh = Fresh::make(server).await;
+    let fresh = NewSessionDraft::make(server).await;
     let direct = Arc::new(Direct::open(&fresh, pool).await);
     let rate = rate_of({
         let direct = Arc::clone(&direct);

@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 
 use support::daemon::Daemon;
-use support::fresh::{Fresh, Server};
+use support::fresh::{NewSessionDraft, Server};
 use support::machine::{facts, median, rounded};
 
 mod support {
@@ -24,7 +24,7 @@ mod support {
 /// Limit on a start and on a stop: a daemon that takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The contents of the tables.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +113,7 @@ fn servers() -> Vec<Server> {
 
 /// Measures three starts: from tables as a planned stop leaves them, after `kill -9`, and after a planned stop.
 async fn measure(server: &Server, size: Size) -> Vec<Start> {
-    let fresh = Fresh::make(server).await;
+    let fresh = NewSessionDraft::make(server).await;
     fresh.migrate().await;
     let began = Instant::now();
     fill(&fresh, size).await;
@@ -134,7 +134,7 @@ async fn measure(server: &Server, size: Size) -> Vec<Start> {
     starts
 }
 
-async fn fill(fresh: &Fresh, size: Size) {
+async fn fill(fresh: &NewSessionDraft, size: Size) {
     let connection = Database::connect(fresh.url()).await.expect("it is there");
     let backend = connection.get_database_backend();
     for sql in support::seated::fixtures(backend, size.seats, size.per_room, size.publications) {
@@ -146,7 +146,7 @@ async fn fill(fresh: &Fresh, size: Size) {
 }
 
 async fn start(
-    fresh: &Fresh,
+    fresh: &NewSessionDraft,
     folder: &tempfile::TempDir,
     after: &'static str,
     stop: Option<Duration>,
@@ -161,7 +161,7 @@ async fn start(
     let give_up = Instant::now() + PATIENCE;
     while !daemon.log().contains("all rooms are live") {
         assert!(Instant::now() < give_up, "not live:\n{}", daemon.log());
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     let start = Start {
         after,
@@ -185,7 +185,7 @@ async fn stop(mut daemon: Daemon) -> Duration {
             return began.elapsed();
         }
         assert!(began.elapsed() < PATIENCE, "it does not stop");
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

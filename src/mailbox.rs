@@ -7,7 +7,7 @@ use ractor::{ActorRef, Message, RpcReplyPort};
 
 /// Limit on the wait for an actor of this process. A durable change is answered within `persistence.deadline` (4 s).
 /// A request that waits for one waits a little longer, and is still answered before the client's own limit of 5 s.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
 
 /// The reason why an actor did not answer. The requested change may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,12 +18,12 @@ pub enum Unanswered {
     Stopped,
 }
 
-/// Sends a request and waits for its answer, at most [`ANSWER_WITHIN`].
+/// Sends a request and waits for its answer, at most [`ANSWER_TIMEOUT`].
 pub async fn ask<M: Message, T: Send + 'static>(
     actor: &ActorRef<M>,
     question: impl FnOnce(RpcReplyPort<T>) -> M,
 ) -> Result<T, Unanswered> {
-    match actor.call(question, Some(ANSWER_WITHIN)).await {
+    match actor.call(question, Some(ANSWER_TIMEOUT)).await {
         Ok(CallResult::Success(answer)) => Ok(answer),
         Ok(CallResult::Timeout) => Err(Unanswered::Busy),
         Ok(CallResult::SenderError) | Err(_) => Err(Unanswered::Stopped),

@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Limit on the time to readiness: a daemon that takes longer does not start at all.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Time between two checks for readiness; the measured time is at most this much too long.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Lets the daemon choose any free port, which it logs.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -78,7 +78,7 @@ impl Daemon {
             ready_after: Duration::ZERO,
             log,
         };
-        daemon.address = daemon.ready(started + READY_WITHIN).await;
+        daemon.address = daemon.ready(started + READY_TIMEOUT).await;
         let answer = daemon.ask("GET", "/readyz", "").await;
         assert!(matches!(answer, Ok((200, _))), "{answer:?}");
         daemon.ready_after = started.elapsed();
@@ -101,9 +101,9 @@ impl Daemon {
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{log}");
             assert!(
                 Instant::now() < give_up,
-                "not ready within {READY_WITHIN:?}:\n{log}"
+                "not ready within {READY_TIMEOUT:?}:\n{log}"
             );
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

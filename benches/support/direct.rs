@@ -11,10 +11,10 @@ use sea_orm::{
 };
 
 use super::code::next_code;
-use super::fresh::Fresh;
+use super::fresh::NewSessionDraft;
 
 /// Limit on the wait for a connection: with 256 callers for one, the last caller waits for all others.
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(30);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -22,13 +22,13 @@ const HOUR_MILLIS: i64 = 3_600_000;
 pub(crate) struct Direct(DatabaseConnection);
 
 impl Direct {
-    pub(crate) async fn open(fresh: &Fresh, pool: u32) -> Direct {
+    pub(crate) async fn open(fresh: &NewSessionDraft, pool: u32) -> Direct {
         fresh.migrate().await;
         let mut options = ConnectOptions::new(fresh.url());
         options
             .max_connections(pool)
             .min_connections(pool)
-            .acquire_timeout(ACQUIRE_WITHIN)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .sqlx_logging(false)
             // The same as for the daemon's writer.

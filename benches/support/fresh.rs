@@ -14,7 +14,7 @@ pub(crate) enum Server {
 }
 
 /// A database without tables.
-pub(crate) struct Fresh {
+pub(crate) struct NewSessionDraft {
     url: String,
     /// The server and the name to drop, on PostgreSQL.
     dropped_by: Option<(String, String)>,
@@ -41,8 +41,8 @@ impl Server {
     }
 }
 
-impl Fresh {
-    pub(crate) async fn make(server: &Server) -> Fresh {
+impl NewSessionDraft {
+    pub(crate) async fn make(server: &Server) -> NewSessionDraft {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (url, dropped_by) = match server {
             Server::Sqlite => {
@@ -58,7 +58,7 @@ impl Fresh {
                 (format!("{server}/{name}"), Some((url.clone(), name)))
             }
         };
-        Fresh {
+        NewSessionDraft {
             url,
             dropped_by,
             _folder: folder,

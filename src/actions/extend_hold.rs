@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::idempotency::Keyed;
+use super::idempotency::IdempotentRequest;
 use super::player::{Actions, room_not_found, unanswered};
 use crate::id::{ApiKeyHash, CommandKey, RoomCode};
-use crate::room::{Memo, RoomKey};
+use crate::room::{ResponseRecorder, RoomKey};
 use crate::wire::{Refusal, SeatView};
 
 impl Actions {
@@ -23,7 +23,7 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<SeatView, Refusal> {
         let content = (code.as_str(), seat, at_least.as_secs());
-        let keyed = key.map(|key| Keyed::by_game(api_key, &key, "seat.hold", &content));
+        let keyed = key.map(|key| IdempotentRequest::by_game(api_key, &key, "seat.hold", &content));
         self.once(keyed, async |keyed| {
             self.hold(code, seat, at_least, keyed).await
         })
@@ -35,13 +35,15 @@ impl Actions {
         code: RoomCode,
         seat: u16,
         at_least: Duration,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<SeatView, Refusal> {
         self.check_open()?;
         check_hold("seconds", at_least, self.hold_max(), "session.ttl")?;
         let memo = || {
             let keyed = keyed.clone()?;
-            Some(Memo::new(move |seat: &SeatView| keyed.answered(seat)))
+            Some(ResponseRecorder::new(move |seat: &SeatView| {
+                keyed.answered(seat)
+            }))
         };
         let kept = self
             .rooms

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::error;
 
-use super::player::{Actions, Caller, Entered, SessionReport, session_ended};
+use super::player::{Actions, Caller, Joined, SessionReport, session_ended};
 use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
 use crate::persistence::{
-    AddToken, Kept, MaintenanceCommand, Once, Scope, SessionCommand, Write, WriteError,
+    AddToken, IdempotencyRecord, MaintenanceCommand, Scope, SessionCommand, StoredResponse, Write,
+    WriteError,
 };
 use crate::room::refusal;
 use crate::wire::{Reason, Refusal, SeatView, SessionView};
@@ -27,7 +28,7 @@ pub(super) const SESSION_END: &str = "session.end";
 
 /// A request under its key. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Keyed(Arc<Once>);
+pub(super) struct IdempotentRequest(Arc<IdempotencyRecord>);
 
 /// Who asks, as far as the scope of the key does not say it. A part of what is asked for.
 #[derive(Serialize)]
@@ -58,7 +59,7 @@ struct Record<A> {
     answer: A,
 }
 
-impl Keyed {
+impl IdempotentRequest {
     /// Within what `key` stands for the caller's request. `content` is what is asked for: the method and
     /// all that the caller has said, in a form that later versions must not change.
     pub(super) fn new(
@@ -66,7 +67,7 @@ impl Keyed {
         key: Option<CommandKey>,
         method: &str,
         content: &impl Serialize,
-    ) -> Result<Option<Keyed>, Refusal> {
+    ) -> Result<Option<IdempotentRequest>, Refusal> {
         let Some(key) = key else {
             return Ok(None);
         };
@@ -98,7 +99,9 @@ impl Keyed {
                 (Scope::Guest, Asker::Guest(name))
             }
         };
-        Ok(Some(Keyed::within(scope, asker, &key, method, content)))
+        Ok(Some(IdempotentRequest::within(
+            scope, asker, &key, method, content,
+        )))
     }
 
     /// The request of somebody who shows a seat token of this user and nothing else. The token may be in two
@@ -107,20 +110,24 @@ impl Keyed {
         user: &UserId,
         token: &str,
         key: Option<CommandKey>,
-    ) -> Result<Option<Keyed>, Refusal> {
+    ) -> Result<Option<IdempotentRequest>, Refusal> {
         let Some(key) = key else {
             return Ok(None);
         };
         check_strong(&key)?;
         let (scope, content) = (Scope::User(user.clone()), ("seat_token", token));
-        let keyed = Keyed::within(scope, Asker::Known, &key, SESSION_OPEN, &content);
+        let keyed = IdempotentRequest::within(scope, Asker::Known, &key, SESSION_OPEN, &content);
         Ok(Some(keyed))
     }
 
     /// The request of a user who has logged in, and shows a guest's session.
-    pub(super) fn with_login(user: &UserId, token: &SessionToken, key: &CommandKey) -> Keyed {
+    pub(super) fn with_login(
+        user: &UserId,
+        token: &SessionToken,
+        key: &CommandKey,
+    ) -> IdempotentRequest {
         let (scope, content) = (Scope::User(user.clone()), ("login", token.hash().0));
-        Keyed::within(scope, Asker::Known, key, SESSION_OPEN, &content)
+        IdempotentRequest::within(scope, Asker::Known, key, SESSION_OPEN, &content)
     }
 
     /// The request of a game's server that is about no user.
@@ -129,15 +136,15 @@ impl Keyed {
         key: &CommandKey,
         method: &str,
         content: &impl Serialize,
-    ) -> Keyed {
+    ) -> IdempotentRequest {
         let scope = Scope::ApiKey(api_key);
-        Keyed::within(scope, Asker::Known, key, method, content)
+        IdempotentRequest::within(scope, Asker::Known, key, method, content)
     }
 
     /// The end of a session that may be over already.
-    pub(super) fn end_of(session: SessionId, key: &CommandKey) -> Keyed {
+    pub(super) fn end_of(session: SessionId, key: &CommandKey) -> IdempotentRequest {
         let scope = Scope::Session(session);
-        Keyed::within(scope, Asker::Known, key, SESSION_END, &())
+        IdempotentRequest::within(scope, Asker::Known, key, SESSION_END, &())
     }
 
     fn within(
@@ -146,8 +153,8 @@ impl Keyed {
         key: &CommandKey,
         method: &str,
         content: &impl Serialize,
-    ) -> Keyed {
-        Keyed(Arc::new(Once {
+    ) -> IdempotentRequest {
+        IdempotentRequest(Arc::new(IdempotencyRecord {
             scope,
             key: key.hash(),
             content: Sha256::digest(json(&(method, asker, content))).into(),
@@ -156,7 +163,7 @@ impl Keyed {
     }
 
     /// What goes with the write of the request.
-    pub(super) fn answered<A: Answer>(&self, answer: &A) -> Arc<Once> {
+    pub(super) fn answered<A: Answer>(&self, answer: &A) -> Arc<IdempotencyRecord> {
         let mut answer = answer.clone();
         let token = answer
             .session_mut()
@@ -168,9 +175,9 @@ impl Keyed {
             is_session_new: token.is_some(),
             answer,
         };
-        Arc::new(Once {
+        Arc::new(IdempotencyRecord {
             answer: Some(json(&record).into()),
-            ..Once::clone(&self.0)
+            ..IdempotencyRecord::clone(&self.0)
         })
     }
 }
@@ -179,10 +186,10 @@ impl Actions {
     /// Carries `work` out, unless it was before: then that answer is given again.
     pub(super) async fn once<A: Answer>(
         &self,
-        keyed: Option<Keyed>,
-        work: impl AsyncFnOnce(Option<Keyed>) -> Result<A, Refusal>,
+        keyed: Option<IdempotentRequest>,
+        work: impl AsyncFnOnce(Option<IdempotentRequest>) -> Result<A, Refusal>,
     ) -> Result<A, Refusal> {
-        let Some(Keyed(once)) = keyed.clone() else {
+        let Some(IdempotentRequest(once)) = keyed.clone() else {
             return work(None).await;
         };
         if let Some(kept) = self.persistence.recall(&once).await.map_err(unsettled)? {
@@ -205,7 +212,7 @@ impl Actions {
     /// Keeps the answer to a request that changed nothing. What changes something keeps it by itself.
     pub(super) async fn keep<A: Answer>(
         &self,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
         answer: A,
     ) -> Result<A, Refusal> {
         if let Some(keyed) = keyed {
@@ -221,7 +228,8 @@ impl Actions {
         session: SessionId,
         key: Option<&CommandKey>,
     ) -> Result<(), Refusal> {
-        let Keyed(once) = Keyed::end_of(session, key.ok_or_else(session_ended)?);
+        let IdempotentRequest(once) =
+            IdempotentRequest::end_of(session, key.ok_or_else(session_ended)?);
         match self.persistence.recall(&once).await.map_err(unsettled)? {
             Some(kept) => self.repeat(&kept).await,
             None => Err(session_ended()),
@@ -229,7 +237,7 @@ impl Actions {
     }
 
     /// The answer that was kept. A token was not: the session gets one more.
-    async fn repeat<A: Answer>(&self, kept: &Kept) -> Result<A, Refusal> {
+    async fn repeat<A: Answer>(&self, kept: &StoredResponse) -> Result<A, Refusal> {
         let record: Record<A> = serde_json::from_str(&kept.answer).map_err(|error| {
             error!(%error, "a kept answer cannot be read");
             Refusal::unavailable()
@@ -262,7 +270,7 @@ impl Actions {
     }
 }
 
-impl Answer for Entered {
+impl Answer for Joined {
     fn call(&mut self, name: &Arc<str>) {
         self.user.name = Arc::clone(name);
         self.room.rename(&self.user);

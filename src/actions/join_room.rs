@@ -1,12 +1,12 @@
 //! Entering rooms that are there: to sit, or to listen.
 
-use super::idempotency::Keyed;
-use super::player::{Actions, Caller, Entered, room_not_found, unanswered};
+use super::idempotency::IdempotentRequest;
+use super::player::{Actions, Caller, Joined, room_not_found, unanswered};
 use crate::config::Permission;
 use crate::id::{CommandKey, RoomCode};
 use crate::mailbox::Unanswered;
 use crate::persistence::{SessionWrite, UserWrite};
-use crate::room::{Claimant, Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey};
+use crate::room::{AttachSeq, Claimant, Claimed, HeldSeat, ResponseRecorder, RoomHandle, RoomKey};
 use crate::session::SessionHandle;
 use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SessionView, UserView};
 
@@ -22,9 +22,9 @@ impl Actions {
         code: RoomCode,
         request: JoinRequest,
         key: Option<CommandKey>,
-    ) -> Result<Entered, Refusal> {
+    ) -> Result<Joined, Refusal> {
         let content = (code.as_str(), &request);
-        let keyed = Keyed::new(&caller, key, "room.join", &content)?;
+        let keyed = IdempotentRequest::new(&caller, key, "room.join", &content)?;
         self.once(keyed, async |keyed| {
             self.count_change(caller.session())?;
             self.check_code(code, caller.session()).await?;
@@ -39,8 +39,8 @@ impl Actions {
         caller: Caller,
         code: RoomCode,
         request: JoinRequest,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<Joined, Refusal> {
         self.check_open()?;
         if request.spectate {
             return self.spectate(caller, code, keyed).await;
@@ -65,7 +65,7 @@ impl Actions {
                     user: fresh.user.clone(),
                     user_write: fresh.user_write.clone(),
                     session_write: SessionWrite::New(fresh.row()),
-                    epoch: Epoch(0),
+                    epoch: AttachSeq(0),
                     is_attached: false,
                     notice: None,
                     memo: None,
@@ -84,8 +84,8 @@ impl Actions {
         session: &SessionHandle,
         (code, room): (RoomCode, &RoomHandle),
         request: JoinRequest,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<Joined, Refusal> {
         let ticket = self.ticket(session, Some(code)).await?;
         let claimant = Claimant {
             session: session.id(),
@@ -113,17 +113,17 @@ impl Actions {
         mut claimant: Claimant,
         request: JoinRequest,
         session: SessionView,
-        keyed: Option<Keyed>,
-    ) -> Result<(Entered, Holding), Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<(Joined, HeldSeat), Refusal> {
         claimant.memo = keyed.clone().map(|keyed| {
             let session = session.clone();
-            Memo::new(move |claimed| keyed.answered(&Entered::seated(claimed, session)))
+            ResponseRecorder::new(move |claimed| keyed.answered(&Joined::seated(claimed, session)))
         });
         let claimed = room
             .claim(claimant, request.seat, request.team)
             .await
             .map_err(|_: Unanswered| Refusal::unavailable())??;
-        let entered = Entered::seated(&claimed, session);
+        let entered = Joined::seated(&claimed, session);
         let mut entered = match claimed.is_kept {
             true => entered,
             // It sat there already, so nothing was written.
@@ -142,8 +142,8 @@ impl Actions {
         &self,
         caller: Caller,
         code: RoomCode,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<Joined, Refusal> {
         let room = self.view(code).await?;
         let may_listen = self.rooms.kinds().get(&room.kind).is_some_and(|kind| {
             kind.config.spectators > 0 || kind.config.subscribe == Permission::Anyone
@@ -155,12 +155,12 @@ impl Actions {
         match self.fresh(caller) {
             Ok(fresh) => {
                 self.count_newcomer()?;
-                let entered = Entered::listening(room, fresh.view(), fresh.user.clone());
+                let entered = Joined::listening(room, fresh.view(), fresh.user.clone());
                 self.write_session(&fresh, entered, keyed).await
             }
             Err(session) => {
                 let report = self.session(&session).await?;
-                let entered = Entered::listening(room, report.session, report.user);
+                let entered = Joined::listening(room, report.session, report.user);
                 self.keep(keyed, entered).await
             }
         }
@@ -185,9 +185,9 @@ impl Actions {
     }
 }
 
-impl Entered {
-    fn seated(claimed: &Claimed, session: SessionView) -> Entered {
-        Entered {
+impl Joined {
+    fn seated(claimed: &Claimed, session: SessionView) -> Joined {
+        Joined {
             room: claimed.room.clone(),
             seat: Some(claimed.seat.view(claimed.at)),
             session,
@@ -195,8 +195,8 @@ impl Entered {
         }
     }
 
-    fn listening(room: RoomView, session: SessionView, user: UserView) -> Entered {
-        Entered {
+    fn listening(room: RoomView, session: SessionView, user: UserView) -> Joined {
+        Joined {
             room,
             seat: None,
             session,

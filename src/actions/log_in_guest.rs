@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::idempotency::Keyed;
+use super::idempotency::IdempotentRequest;
 use super::player::{Actions, Found, SessionReport, unanswered};
 use crate::id::{CommandKey, SessionToken, UserId};
 use crate::persistence::{Retries, UserWrite};
@@ -66,7 +66,7 @@ impl Actions {
         key: Option<CommandKey>,
         retries: Retries<'_>,
     ) -> Result<SessionReport, Refusal> {
-        let keyed = key.map(|key| Keyed::with_login(&login.user, token, &key));
+        let keyed = key.map(|key| IdempotentRequest::with_login(&login.user, token, &key));
         self.once(keyed, async |keyed| {
             match self.shown(token, &login.user, retries).await? {
                 Shown::Others(session) => {
@@ -110,7 +110,7 @@ impl Actions {
         &self,
         guest: &SessionHandle,
         login: LoggedIn,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<(SessionHandle, SessionToken), Refusal> {
         self.check_open()?;
         let login_until = self.login_until(login.ttl);

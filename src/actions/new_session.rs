@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::idempotency::{Answer, Keyed};
+use super::idempotency::{Answer, IdempotentRequest};
 use super::player::{Actions, Caller, SessionReport};
 use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{
     Committed, NewSession, OpenSession, SessionCommand, UserWrite, Write, WriteError,
 };
-use crate::room::{Holding, refusal};
+use crate::room::{HeldSeat, refusal};
 use crate::session::{SessionHandle, SessionSeed, token_until};
 use crate::wire::{Refusal, SessionView, UserView};
 
 /// A session that an action makes, with its only token.
-pub(super) struct Fresh {
+pub(super) struct NewSessionDraft {
     pub(super) id: SessionId,
     pub(super) token: SessionToken,
     pub(super) expires_at: HubTime,
@@ -29,7 +29,7 @@ pub(super) struct Fresh {
 
 impl Actions {
     /// The session that an action makes for a caller who has none; else the caller's own.
-    pub(super) fn fresh(&self, caller: Caller) -> Result<Fresh, SessionHandle> {
+    pub(super) fn fresh(&self, caller: Caller) -> Result<NewSessionDraft, SessionHandle> {
         let (user, user_write, login_until) = match caller {
             Caller::Session(session) | Caller::Player(session) => return Err(session),
             Caller::Guest { name } => {
@@ -55,7 +55,7 @@ impl Actions {
             }
         };
         let (expires_at, token_until) = self.life(login_until);
-        Ok(Fresh {
+        Ok(NewSessionDraft {
             id: SessionId::new(),
             token: SessionToken::random(),
             expires_at,
@@ -79,7 +79,7 @@ impl Actions {
     pub(super) async fn report_or_open(
         &self,
         caller: Caller,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<SessionReport, Refusal> {
         match self.fresh(caller) {
             Ok(fresh) => {
@@ -96,9 +96,9 @@ impl Actions {
     /// Writes a session that has no seat. `answer` is told, and kept, once its user's name is known.
     pub(super) async fn write_session<A: Answer>(
         &self,
-        fresh: &Fresh,
+        fresh: &NewSessionDraft,
         mut answer: A,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<A, Refusal> {
         self.check_open()?;
         let command = SessionCommand::Open(OpenSession {
@@ -128,9 +128,9 @@ impl Actions {
     }
 
     /// The session with which a user comes back to a seat, under the login that let it sit there.
-    pub(super) fn fresh_of(&self, user: UserId, login_until: Option<HubTime>) -> Fresh {
+    pub(super) fn fresh_of(&self, user: UserId, login_until: Option<HubTime>) -> NewSessionDraft {
         let (expires_at, token_until) = self.life(login_until);
-        Fresh {
+        NewSessionDraft {
             id: SessionId::new(),
             token: SessionToken::random(),
             expires_at,
@@ -146,7 +146,7 @@ impl Actions {
     }
 }
 
-impl Fresh {
+impl NewSessionDraft {
     pub(super) fn row(&self) -> NewSession {
         NewSession {
             id: self.id,
@@ -156,7 +156,7 @@ impl Fresh {
         }
     }
 
-    pub(super) fn seed(&self, user: UserView, seats: Vec<Holding>) -> SessionSeed {
+    pub(super) fn seed(&self, user: UserView, seats: Vec<HeldSeat>) -> SessionSeed {
         SessionSeed {
             id: self.id,
             user,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::extend_hold::check_hold;
-use super::idempotency::{Answer, Keyed};
-use super::new_session::Fresh;
-use super::player::{Actions, Caller, Entered, is_code_taken, unanswered};
+use super::idempotency::{Answer, IdempotentRequest};
+use super::new_session::NewSessionDraft;
+use super::player::{Actions, Caller, Joined, is_code_taken, unanswered};
 use crate::clock::HubTime;
 use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
@@ -16,7 +16,8 @@ use crate::persistence::{
     StoredStream, UserWrite, Write, WriteError,
 };
 use crate::room::{
-    Epoch, Holding, Kind, RoomKey, SeatNews, channel, new_epoch, opened_news, opened_view, refusal,
+    AttachSeq, HeldSeat, Kind, RoomKey, SeatEvent, channel, new_epoch, opened_news, opened_view,
+    refusal,
 };
 use crate::session::ClaimTicket;
 use crate::token::Generations;
@@ -36,9 +37,9 @@ struct Plan {
     user_write: UserWrite,
     session: SessionView,
     session_write: SessionWrite,
-    epoch: Epoch,
+    epoch: AttachSeq,
     is_attached: bool,
-    keyed: Option<Keyed>,
+    keyed: Option<IdempotentRequest>,
 }
 
 /// A room under a code that was drawn for it.
@@ -46,8 +47,8 @@ struct Draft {
     write: Write,
     stored: StoredRoom,
     /// The first player's seat, as the session knows it.
-    holding: Holding,
-    answer: Entered,
+    holding: HeldSeat,
+    answer: Joined,
 }
 
 impl Actions {
@@ -57,8 +58,8 @@ impl Actions {
         caller: Caller,
         request: OpenRoomRequest,
         key: Option<CommandKey>,
-    ) -> Result<Entered, Refusal> {
-        let keyed = Keyed::new(&caller, key, "room.open", &request)?;
+    ) -> Result<Joined, Refusal> {
+        let keyed = IdempotentRequest::new(&caller, key, "room.open", &request)?;
         self.once(keyed, async |keyed| {
             self.count_change(caller.session())?;
             self.open(caller, request, keyed).await
@@ -70,8 +71,8 @@ impl Actions {
         &self,
         caller: Caller,
         request: OpenRoomRequest,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<Joined, Refusal> {
         self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         let seat = *kind
@@ -92,7 +93,7 @@ impl Actions {
                     user_write: fresh.user_write.clone(),
                     session: fresh.view(),
                     session_write: SessionWrite::New(fresh.row()),
-                    epoch: Epoch(0),
+                    epoch: AttachSeq(0),
                     is_attached: false,
                     keyed,
                 };
@@ -138,7 +139,7 @@ impl Actions {
         Ok(asked)
     }
 
-    async fn open_fresh(&self, plan: Plan, fresh: Fresh) -> Result<Entered, Refusal> {
+    async fn open_fresh(&self, plan: Plan, fresh: NewSessionDraft) -> Result<Joined, Refusal> {
         let draft = self.commit_room(&plan).await?;
         let mut answer = draft.answer;
         self.sign(
@@ -155,7 +156,7 @@ impl Actions {
         Ok(answer)
     }
 
-    async fn open_known(&self, plan: Plan, ticket: ClaimTicket) -> Result<Entered, Refusal> {
+    async fn open_known(&self, plan: Plan, ticket: ClaimTicket) -> Result<Joined, Refusal> {
         let draft = self.commit_room(&plan).await?;
         self.start_room(&plan, draft.stored).await?;
         let mut answer = draft.answer;
@@ -165,7 +166,7 @@ impl Actions {
             &mut answer.seat,
             &draft.holding,
         );
-        let news = SeatNews::Gained {
+        let news = SeatEvent::Gained {
             seat: draft.holding,
             epoch: plan.epoch,
         };
@@ -256,7 +257,7 @@ impl Plan {
             cost: self.kind.config.cost,
         }));
         let holding = self.holding(&stored, hold_until, tokens);
-        let answer = Entered {
+        let answer = Joined {
             room: opened_view(&self.kind, &stored),
             seat: Some(holding.view(now)),
             session: self.session.clone(),
@@ -319,8 +320,8 @@ impl Plan {
         stored: &StoredRoom,
         hold_until: Option<HubTime>,
         tokens: Generations,
-    ) -> Holding {
-        Holding {
+    ) -> HeldSeat {
+        HeldSeat {
             room: stored.id,
             code: stored.code,
             channel: channel(&self.kind.name, stored.code),

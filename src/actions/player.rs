@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::idempotency::{Keyed, SESSION_OPEN};
+use super::idempotency::{IdempotentRequest, SESSION_OPEN};
 use super::player_limits::{Origin, PlayerLimits};
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
@@ -51,7 +51,7 @@ pub enum Caller {
 
 /// The answer to whoever entered a room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Entered {
+pub struct Joined {
     pub room: RoomView,
     /// None for a spectator.
     pub seat: Option<SeatView>,
@@ -168,7 +168,7 @@ impl Actions {
         caller: Caller,
         key: Option<CommandKey>,
     ) -> Result<SessionReport, Refusal> {
-        let keyed = Keyed::new(&caller, key, SESSION_OPEN, &())?;
+        let keyed = IdempotentRequest::new(&caller, key, SESSION_OPEN, &())?;
         self.once(keyed, async |keyed| {
             self.report_or_open(caller, keyed).await
         })
@@ -186,7 +186,7 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<(), Refusal> {
         let caller = Caller::Session(session.clone());
-        let keyed = Keyed::new(&caller, key, "seat.release", &code.as_str())?;
+        let keyed = IdempotentRequest::new(&caller, key, "seat.release", &code.as_str())?;
         self.once(keyed, async |keyed| {
             self.count_change(Some(session))?;
             self.check_code(code, Some(session)).await?;
@@ -199,7 +199,7 @@ impl Actions {
         &self,
         session: SessionId,
         code: RoomCode,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<(), Refusal> {
         let once = keyed.map(|keyed| keyed.answered(&()));
         let tries = AtomicUsize::new(0);
@@ -266,7 +266,7 @@ impl Actions {
         last_words: Option<Frame>,
         key: Option<CommandKey>,
     ) -> Result<(), Refusal> {
-        let keyed = key.map(|key| Keyed::end_of(session.id(), &key));
+        let keyed = key.map(|key| IdempotentRequest::end_of(session.id(), &key));
         self.once(keyed, async |keyed| {
             let once = keyed.map(|keyed| keyed.answered(&()));
             let (last_words, once) = (&last_words, &once);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::idempotency::Keyed;
-use super::player::{Actions, Caller, Entered};
+use super::idempotency::IdempotentRequest;
+use super::player::{Actions, Caller, Joined};
 use crate::config::QuickMatch;
 use crate::id::{CommandKey, RoomCode};
 use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal};
@@ -18,8 +18,8 @@ impl Actions {
         caller: Caller,
         request: QuickMatchRequest,
         key: Option<CommandKey>,
-    ) -> Result<Entered, Refusal> {
-        let keyed = Keyed::new(&caller, key, "match.quick", &request)?;
+    ) -> Result<Joined, Refusal> {
+        let keyed = IdempotentRequest::new(&caller, key, "match.quick", &request)?;
         self.once(keyed, async |keyed| {
             self.count_change(caller.session())?;
             self.match_quickly(caller, request, keyed).await
@@ -31,8 +31,8 @@ impl Actions {
         &self,
         caller: Caller,
         request: QuickMatchRequest,
-        keyed: Option<Keyed>,
-    ) -> Result<Entered, Refusal> {
+        keyed: Option<IdempotentRequest>,
+    ) -> Result<Joined, Refusal> {
         self.check_open()?;
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         kind.wanted(None, request.team.as_deref())?;

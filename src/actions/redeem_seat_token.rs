@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::idempotency::Keyed;
+use super::idempotency::IdempotentRequest;
 use super::player::{Actions, SessionReport, unanswered};
 use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
-use crate::room::{Claimed, Epoch, Holding, Memo, RoomHandle, RoomKey, Sitter};
+use crate::room::{
+    AttachSeq, Claimed, HeldSeat, ResponseRecorder, RoomHandle, RoomKey, SeatLookup,
+};
 use crate::session::SessionHandle;
-use crate::token::{Claims, Fault, Keyring};
+use crate::token::{Claims, Keyring, SeatTokenError};
 use crate::wire::{Refusal, SeatView, SessionView, UserView};
 
 /// What a seat token says that one of the hub's keys has signed.
@@ -55,13 +57,13 @@ impl Actions {
         self.sessions.keyring()
     }
 
-    pub(super) fn show(&self, session: SessionId, user: &UserView, seat: &Holding) -> SeatView {
+    pub(super) fn show(&self, session: SessionId, user: &UserView, seat: &HeldSeat) -> SeatView {
         self.sessions.show(session, &user.id, seat)
     }
 
     /// The seats of a session as its client is shown them, each with a token. They are signed here, in the task of whoever
     /// answers, and it makes way for others after each.
-    pub async fn show_all(&self, session: &SessionHandle, seats: &[Holding]) -> Vec<SeatView> {
+    pub async fn show_all(&self, session: &SessionHandle, seats: &[HeldSeat]) -> Vec<SeatView> {
         let mut shown = Vec::with_capacity(seats.len());
         for seat in seats {
             shown.push(self.show(session.id(), session.user(), seat));
@@ -76,7 +78,7 @@ impl Actions {
         session: &SessionView,
         user: &UserView,
         seat: &mut Option<SeatView>,
-        holding: &Holding,
+        holding: &HeldSeat,
     ) {
         if let Some(seat) = seat {
             let signed = self.show(session.id, user, holding);
@@ -105,7 +107,7 @@ impl Actions {
         };
         let report = self.report(&session).await?;
         for seat in seats {
-            let is_same = |held: &&Holding| (held.code, held.number) == (seat.room, seat.seat);
+            let is_same = |held: &&HeldSeat| (held.code, held.number) == (seat.room, seat.seat);
             if let Some(held) = report.seats.iter().find(is_same) {
                 let signed = self.show(session.id(), session.user(), held);
                 (seat.token, seat.token_expires_at) = (signed.token, signed.token_expires_at);
@@ -121,7 +123,7 @@ impl Actions {
     pub fn prove_seat(&self, token: &str) -> Result<SeatProof, Refusal> {
         let now = self.sessions.clock().read();
         let checked = self.keyring().check(token, now);
-        checked.map(SeatProof).map_err(Fault::refuse)
+        checked.map(SeatProof).map_err(SeatTokenError::refuse)
     }
 
     /// Who comes back with a session token, if the session is live or holds a seat. None says nothing about the token.
@@ -162,7 +164,7 @@ impl Actions {
             Asleep::Seat { room, user } => {
                 let room = self.rooms.find(&RoomKey::Code(room)).await;
                 if let Some(room) = room.map_err(unanswered)? {
-                    room.delayed(Sitter::User(user), by);
+                    room.delayed(SeatLookup::User(user), by);
                 }
             }
         }
@@ -188,7 +190,7 @@ impl Actions {
         key: Option<CommandKey>,
     ) -> Result<SessionReport, Refusal> {
         let proof = self.prove_seat(seat_token)?;
-        let keyed = Keyed::with_seat_token(&proof.0.user, seat_token, key)?;
+        let keyed = IdempotentRequest::with_seat_token(&proof.0.user, seat_token, key)?;
         self.once(keyed, async |keyed| {
             let resumed = self.resume(proof, keyed).await?;
             Ok(SessionReport {
@@ -203,7 +205,7 @@ impl Actions {
     async fn resume(
         &self,
         SeatProof(claims): SeatProof,
-        keyed: Option<Keyed>,
+        keyed: Option<IdempotentRequest>,
     ) -> Result<Resumed, Refusal> {
         self.check_open()?;
         self.count_takeover(claims.room, claims.seat)?;
@@ -221,7 +223,7 @@ impl Actions {
             .await
             .map_err(unanswered)?
             .map(|(taken, fresh)| (fresh, taken))
-            .ok_or_else(|| Fault::Released.refuse())?;
+            .ok_or_else(|| SeatTokenError::Released.refuse())?;
         let taken = taken?;
         let view = fresh.view();
         let signed = self.show(view.id, &taken.user, &taken.seat);
@@ -235,7 +237,7 @@ impl Actions {
         let session = self.sessions.start(seed).await.map_err(unanswered)?;
         // Somebody with the same token may have been quicker than the start of the session.
         if let Some(room) = self.rooms.live(&key) {
-            room.away(session.id(), Epoch(0));
+            room.away(session.id(), AttachSeq(0));
         }
         Ok(Resumed {
             session,
@@ -245,10 +247,10 @@ impl Actions {
     }
 }
 
-impl Keyed {
+impl IdempotentRequest {
     /// Keeps the answer to who has come back with a seat token, as the room will give it.
-    fn resumed(self, session: SessionView) -> Memo {
-        Memo::new(move |taken: &Claimed| {
+    fn resumed(self, session: SessionView) -> ResponseRecorder {
+        ResponseRecorder::new(move |taken: &Claimed| {
             self.answered(&SessionReport {
                 session,
                 user: taken.user.clone(),
@@ -263,7 +265,7 @@ impl Returning {
     pub fn delayed(&self, by: Duration) {
         match self {
             Returning::Session(session) => session.delayed(by),
-            Returning::Seat { room, user } => room.delayed(Sitter::User(user.clone()), by),
+            Returning::Seat { room, user } => room.delayed(SeatLookup::User(user.clone()), by),
             Returning::Dormant(actions, asleep) => {
                 let delayed = actions.clone().delayed(asleep.clone(), by);
                 tokio::spawn(async move {

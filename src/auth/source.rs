@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::config::KeySetSource;
 
 /// Limit on a fetch: a request that waits for it with a token gives up after 5 s.
-const FETCH_WITHIN: Duration = Duration::from_secs(3);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum size of a key set, in bytes: room for 64 keys with the certificates that some issuers add.
 const BYTES_MAX: usize = 256 * 1024;
@@ -37,7 +37,7 @@ pub(super) enum Source {
 /// The reason why a key set was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("it was not there within {} s", FETCH_WITHIN.as_secs())]
+    #[error("it was not there within {} s", FETCH_TIMEOUT.as_secs())]
     Late,
     #[error("it cannot be read: {0}")]
     File(#[from] io::Error),
@@ -81,7 +81,7 @@ impl Source {
                 Source::Url { uri, client } => get(uri, client).await,
             }
         };
-        timeout(FETCH_WITHIN, fetching)
+        timeout(FETCH_TIMEOUT, fetching)
             .await
             .unwrap_or(Err(FetchError::Late))
     }

@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 use super::HAS_PARENT;
 use crate::daemon::Signals;
-use crate::supervisor::Budget;
+use crate::supervisor::RestartBudget;
 
 /// Requests for a kill that may wait: one is enough for a process.
 const KILLS_WAITING_MAX: usize = 1;
@@ -40,7 +40,7 @@ struct End {
 /// child that was killed by a signal is started again, within the usual restart budget.
 pub async fn respawn() -> io::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let mut budget = Budget::default();
+    let mut budget = RestartBudget::default();
     loop {
         let end = Hub::start()?.watch(&mut signals).await?;
         let Some(signal) = end.status.signal() else {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::admission_schedule::{Pace, Turn, Who};
+use super::admission_schedule::{AdmissionGrant, AdmissionSchedule, Priority};
 use crate::actions::Returning;
 use crate::config::AdmissionConfig;
 use crate::id::random_bytes;
@@ -24,7 +24,7 @@ pub struct Admission(Arc<Door>);
 
 #[derive(Debug)]
 struct Door {
-    pace: Mutex<Pace>,
+    pace: Mutex<AdmissionSchedule>,
     wait: Duration,
     all: Arc<Semaphore>,
     /// Half of all: newcomers never stand in the way of the seated.
@@ -41,7 +41,7 @@ pub(super) struct Pass {
 impl Admission {
     pub fn new(config: &AdmissionConfig) -> Admission {
         Admission(Arc::new(Door {
-            pace: Mutex::new(Pace::new(config, Instant::now())),
+            pace: Mutex::new(AdmissionSchedule::new(config, Instant::now())),
             wait: config.wait,
             all: Arc::new(Semaphore::new(config.at_once)),
             newcomers: Arc::new(Semaphore::new(config.at_once.div_ceil(2))),
@@ -56,18 +56,18 @@ impl Admission {
     pub(super) async fn admit(&self, returning: Option<&Returning>) -> Result<Pass, Refusal> {
         let door = &self.0;
         let who = match returning {
-            Some(_) => Who::Seated,
-            None => Who::New,
+            Some(_) => Priority::Seated,
+            None => Priority::New,
         };
         let arrived = Instant::now();
         let turn = door.pace.lock().turn(who, arrived);
         let start = match turn {
-            Turn::Now => match door.try_enter(who) {
+            AdmissionGrant::Now => match door.try_enter(who) {
                 Some(pass) => return Ok(pass),
                 None => arrived,
             },
-            Turn::At(start) => start,
-            Turn::Later => return Err(self.turn_away(returning)),
+            AdmissionGrant::At(start) => start,
+            AdmissionGrant::Later => return Err(self.turn_away(returning)),
         };
         if let Some(returning) = returning {
             returning.delayed(door.wait);
@@ -99,9 +99,9 @@ impl Admission {
         let who = match returning {
             Some(returning) => {
                 returning.delayed(retry_after);
-                Who::Seated
+                Priority::Seated
             }
-            None => Who::New,
+            None => Priority::New,
         };
         count_delayed(who, "turned_away");
         Refusal {
@@ -115,23 +115,23 @@ impl Admission {
 }
 
 impl Door {
-    fn try_enter(self: &Arc<Door>, who: Who) -> Option<Pass> {
+    fn try_enter(self: &Arc<Door>, who: Priority) -> Option<Pass> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
         let newcomer = match who {
-            Who::Seated => None,
-            Who::New => Some(permit(&self.newcomers)?),
+            Priority::Seated => None,
+            Priority::New => Some(permit(&self.newcomers)?),
         };
         Some(self.pass((newcomer, permit(&self.all)?)))
     }
 
     /// None: more of the seated came meanwhile.
-    async fn wait(self: &Arc<Door>, who: Who, start: Instant) -> Option<Pass> {
+    async fn wait(self: &Arc<Door>, who: Priority, start: Instant) -> Option<Pass> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).acquire_owned();
         sleep_until(start.into()).await;
         let newcomer = match who {
-            Who::Seated => None,
-            Who::New if !self.pace.lock().start(Instant::now()) => return None,
-            Who::New => Some(permit(&self.newcomers).await.ok()?),
+            Priority::Seated => None,
+            Priority::New if !self.pace.lock().start(Instant::now()) => return None,
+            Priority::New => Some(permit(&self.newcomers).await.ok()?),
         };
         Some(self.pass((newcomer, permit(&self.all).await.ok()?)))
     }
@@ -153,7 +153,7 @@ impl Drop for Pass {
     }
 }
 
-fn count_delayed(who: Who, outcome: &'static str) {
+fn count_delayed(who: Priority, outcome: &'static str) {
     counter!("holdfast_admissions_delayed_total", "who" => who.label(), "outcome" => outcome)
         .increment(1);
 }

@@ -21,14 +21,14 @@ const CARRIED_MIN: u32 = 100;
 
 /// Those who come back to a live session, most of them to a seat, and all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Priority {
     Seated,
     New,
 }
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum AdmissionGrant {
     Now,
     At(Instant),
     Later,
@@ -36,7 +36,7 @@ pub(super) enum Turn {
 
 /// The line before the door, as moments: each connect moves them by its share of a second.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct AdmissionSchedule {
     every: Duration,
     wait: Duration,
     /// When the next connect would be due if all came evenly.
@@ -50,18 +50,18 @@ pub(super) struct Pace {
     carried: (u32, u32),
 }
 
-impl Who {
+impl Priority {
     pub(super) fn label(self) -> &'static str {
         match self {
-            Who::Seated => "seated",
-            Who::New => "new",
+            Priority::Seated => "seated",
+            Priority::New => "new",
         }
     }
 }
 
-impl Pace {
-    pub(super) fn new(config: &AdmissionConfig, now: Instant) -> Pace {
-        Pace {
+impl AdmissionSchedule {
+    pub(super) fn new(config: &AdmissionConfig, now: Instant) -> AdmissionSchedule {
+        AdmissionSchedule {
             every: Duration::from_secs(1) / config.per_second,
             wait: config.wait,
             next: now,
@@ -73,25 +73,25 @@ impl Pace {
     }
 
     /// Gives somebody a turn that is not too far away.
-    pub(super) fn turn(&mut self, who: Who, now: Instant) -> Turn {
+    pub(super) fn turn(&mut self, who: Priority, now: Instant) -> AdmissionGrant {
         let (next, wave) = match who {
-            Who::Seated => (self.next.max(now), WAVE),
-            Who::New => (self.next.max(self.next_new).max(now), NEW_WAVE),
+            Priority::Seated => (self.next.max(now), WAVE),
+            Priority::New => (self.next.max(self.next_new).max(now), NEW_WAVE),
         };
         let ahead = next - now;
         if ahead > wave + self.wait {
-            return Turn::Later;
+            return AdmissionGrant::Later;
         }
         let after = next + self.every;
         match (who, ahead <= wave) {
-            (Who::Seated, _) => self.next = after,
-            (Who::New, true) => (self.next, self.next_new) = (after, after),
+            (Priority::Seated, _) => self.next = after,
+            (Priority::New, true) => (self.next, self.next_new) = (after, after),
             // Its place among all is given to it when it starts, if nobody with a seat needs it.
-            (Who::New, false) => self.next_new = after,
+            (Priority::New, false) => self.next_new = after,
         }
         match ahead <= wave {
-            true => Turn::Now,
-            false => Turn::At(now + ahead - wave),
+            true => AdmissionGrant::Now,
+            false => AdmissionGrant::At(now + ahead - wave),
         }
     }
 
@@ -138,13 +138,13 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// A hub that takes 1,000 a second.
-    fn pace(now: Instant) -> Pace {
+    fn pace(now: Instant) -> AdmissionSchedule {
         let config = AdmissionConfig {
             at_once: 1,
             per_second: 1_000,
             wait: 2_000 * MS,
         };
-        Pace::new(&config, now)
+        AdmissionSchedule::new(&config, now)
     }
 
     #[test]
@@ -154,7 +154,11 @@ mod tests {
 
         for number in 0..10_000 {
             let now = start + number * MS;
-            assert_eq!(pace.turn(Who::New, now), Turn::Now, "{number}");
+            assert_eq!(
+                pace.turn(Priority::New, now),
+                AdmissionGrant::Now,
+                "{number}"
+            );
         }
     }
 
@@ -163,13 +167,19 @@ mod tests {
         let now = Instant::now();
         let mut pace = pace(now);
 
-        let turns: Vec<Turn> = (0..5_000).map(|_| pace.turn(Who::Seated, now)).collect();
+        let turns: Vec<AdmissionGrant> = (0..5_000)
+            .map(|_| pace.turn(Priority::Seated, now))
+            .collect();
         let waits: Vec<Duration> = (0..3).map(|_| pace.come_back(now)).collect();
 
-        assert!(turns[..251].iter().all(|turn| *turn == Turn::Now));
-        assert_eq!(turns[251], Turn::At(now + MS));
-        assert_eq!(turns[2_250], Turn::At(now + 2_000 * MS));
-        assert!(turns[2_251..].iter().all(|turn| *turn == Turn::Later));
+        assert!(turns[..251].iter().all(|turn| *turn == AdmissionGrant::Now));
+        assert_eq!(turns[251], AdmissionGrant::At(now + MS));
+        assert_eq!(turns[2_250], AdmissionGrant::At(now + 2_000 * MS));
+        assert!(
+            turns[2_251..]
+                .iter()
+                .all(|turn| *turn == AdmissionGrant::Later)
+        );
         // Nothing is known yet of what the hub carries: 100 a second.
         assert_eq!(waits, [2_261 * MS, 2_271 * MS, 2_281 * MS]);
     }
@@ -208,17 +218,21 @@ mod tests {
         let now = Instant::now();
         let mut pace = pace(now);
 
-        let newcomers: Vec<Turn> = (0..1_000).map(|_| pace.turn(Who::New, now)).collect();
-        assert_eq!(newcomers[125], Turn::Now);
-        assert_eq!(newcomers[126], Turn::At(now + MS));
-        assert_eq!(pace.turn(Who::Seated, now), Turn::Now);
+        let newcomers: Vec<AdmissionGrant> =
+            (0..1_000).map(|_| pace.turn(Priority::New, now)).collect();
+        assert_eq!(newcomers[125], AdmissionGrant::Now);
+        assert_eq!(newcomers[126], AdmissionGrant::At(now + MS));
+        assert_eq!(pace.turn(Priority::Seated, now), AdmissionGrant::Now);
         for _ in 0..1_000 {
-            pace.turn(Who::Seated, now);
+            pace.turn(Priority::Seated, now);
         }
 
         assert!(pace.is_behind(now));
         assert!(!pace.start(now + MS));
-        assert_eq!(pace.turn(Who::New, now), Turn::At(now + 1_002 * MS));
+        assert_eq!(
+            pace.turn(Priority::New, now),
+            AdmissionGrant::At(now + 1_002 * MS)
+        );
         assert!(pace.start(now + 1_002 * MS));
     }
 }

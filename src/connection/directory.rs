@@ -6,7 +6,7 @@ use ractor::ActorRef;
 use super::message::ConnectionMessage;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId, UserId};
-use crate::supervisor::Listed;
+use crate::supervisor::EntryGauge;
 
 /// The way out to each client, and the actor that serves it.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub(super) struct ConnectionDirectory {
     open: DashMap<ConnectionId, Open>,
     /// Those that have connected.
     by_user: DashMap<UserId, Vec<ConnectionId>>,
-    listed: Listed,
-    users: Listed,
+    listed: EntryGauge,
+    users: EntryGauge,
 }
 
 /// An open connection.
@@ -39,8 +39,8 @@ impl Default for ConnectionDirectory {
         ConnectionDirectory {
             open: DashMap::new(),
             by_user: DashMap::new(),
-            listed: Listed::new("connection"),
-            users: Listed::new("online"),
+            listed: EntryGauge::new("connection"),
+            users: EntryGauge::new("online"),
         }
     }
 }

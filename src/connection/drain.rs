@@ -13,10 +13,10 @@ use crate::wire::Close;
 const BATCHES_PER_SECOND: u32 = 20;
 
 /// How long clients have to read what is queued for them, once all were told.
-const READ_WITHIN: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether all have gone.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Connections {
     /// Closes every socket after what is queued for it, `per_second` of them a second and in no order
@@ -40,9 +40,9 @@ impl Connections {
                 sleep_until(next.min(deadline).into()).await;
             }
         }
-        let cut_at = Instant::now() + READ_WITHIN;
+        let cut_at = Instant::now() + READ_TIMEOUT;
         while !self.context.directory.is_empty() && Instant::now() < cut_at {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
         for outbound in self.context.directory.all() {
             outbound.cut(Close::Shutdown);

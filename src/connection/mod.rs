@@ -32,8 +32,8 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 pub use self::admission::Admission;
-pub use self::server_control::Whom;
-pub use self::socket::frame_limits::Meter;
+pub use self::server_control::ConnectionSelector;
+pub use self::socket::frame_limits::FrameLimiter;
 
 use self::actor::ConnectionActor;
 use self::directory::ConnectionDirectory;
@@ -41,7 +41,7 @@ use self::message::ConnectionMessage;
 use self::metric::ConnectionMetrics;
 use self::socket::heartbeat::Heartbeat;
 use self::socket::task::Socket;
-use self::socket::transport::Line;
+use self::socket::transport::WsTransport;
 use self::supervisor::{ConnectionSupervisor, SupervisorMessage};
 use crate::actions::Actions;
 use crate::auth::Verifier;
@@ -50,19 +50,19 @@ use crate::config::{ClientConfig, Config};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::ConnectionId;
 use crate::limits::{Asker, WrongTokens};
-use crate::supervisor::{Post, SHARDS, Wheel, shard_of};
+use crate::supervisor::{ActorAddress, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
 
 /// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
 /// several steps may take longer than any one of them.
-const CHANGE_WITHIN: Duration = Duration::from_millis(4700);
+const CHANGE_TIMEOUT: Duration = Duration::from_millis(4700);
 
 /// How long a new socket waits for a supervisor that is being started again: twice the longest
 /// back-off, and well below what a client waits for its upgrade to be of use.
-const SUPERVISED_WITHIN: Duration = Duration::from_secs(2);
+const SUPERVISION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Called once, when a socket has a session.
 pub type HasConnected = Box<dyn FnOnce() + Send>;
@@ -71,7 +71,7 @@ pub type HasConnected = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Connections {
     context: Arc<Context>,
-    supervisors: Arc<[Post<SupervisorMessage>]>,
+    supervisors: Arc<[ActorAddress<SupervisorMessage>]>,
 }
 
 /// What all connections share.
@@ -123,7 +123,7 @@ impl Connections {
                 metrics: ConnectionMetrics::new(),
                 is_stopping: AtomicBool::new(false),
             }),
-            supervisors: (0..SHARDS).map(|_| Post::vacant()).collect(),
+            supervisors: (0..SHARDS).map(|_| ActorAddress::vacant()).collect(),
         }
     }
 
@@ -147,7 +147,7 @@ impl Connections {
     /// Serves a socket in a task of its own. Its requests count for `asker`.
     pub fn accept<S>(
         &self,
-        stream: WebSocketStream<Meter<S>>,
+        stream: WebSocketStream<FrameLimiter<S>>,
         address: SocketAddr,
         asker: Asker,
         encoding: Encoding,
@@ -157,7 +157,7 @@ impl Connections {
     {
         let id = ConnectionId::new();
         debug!(connection = %id, address = %address.ip(), "socket open");
-        let line = Line::new(stream);
+        let line = WsTransport::new(stream);
         let serving = self.clone().serve(id, line, asker, encoding, has_connected);
         self.context.tracker.spawn(serving);
     }
@@ -165,7 +165,7 @@ impl Connections {
     async fn serve<S>(
         self,
         id: ConnectionId,
-        line: Line<S>,
+        line: WsTransport<S>,
         asker: Asker,
         encoding: Encoding,
         has_connected: HasConnected,
@@ -174,7 +174,7 @@ impl Connections {
     {
         // Without a supervisor for so long: the line is cut, and the client comes back by itself.
         let starting = Box::pin(self.start_actor(id, asker, encoding));
-        let Ok(started) = timeout(SUPERVISED_WITHIN, starting).await else {
+        let Ok(started) = timeout(SUPERVISION_TIMEOUT, starting).await else {
             return;
         };
         let (actor, queue) = started;
@@ -208,7 +208,7 @@ impl Connections {
                     return (actor, (outbound, inbox));
                 }
             }
-            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -242,7 +242,7 @@ impl Connections {
 
     /// Whether every share of the connections has its supervisor.
     pub fn is_whole(&self) -> bool {
-        self.supervisors.iter().all(Post::is_manned)
+        self.supervisors.iter().all(ActorAddress::is_running)
     }
 }
 
@@ -259,7 +259,7 @@ impl Context {
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
         let task = self.tracker.spawn(change);
-        match timeout(CHANGE_WITHIN, task).await {
+        match timeout(CHANGE_TIMEOUT, task).await {
             Ok(Ok(changed)) => changed,
             Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
         }

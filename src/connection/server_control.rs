@@ -15,7 +15,7 @@ use crate::wire::{Close, ErrorCode, Failure, Position};
 
 /// Whose connections a game's server means: those to which all that is given applies.
 #[derive(Debug, Clone)]
-pub enum Whom {
+pub enum ConnectionSelector {
     User(UserId),
     Connection(ConnectionId),
     Session(SessionId),
@@ -23,14 +23,14 @@ pub enum Whom {
 
 impl Connections {
     /// The open connections of all of these at once.
-    pub fn of(&self, whom: &[Whom]) -> Vec<ConnectionId> {
+    pub fn of(&self, whom: &[ConnectionSelector]) -> Vec<ConnectionId> {
         let directory = &self.context.directory;
         let mut found: Option<Vec<ConnectionId>> = None;
         for one in whom {
             let ids = match one {
-                Whom::User(user) => directory.of_user(user),
-                Whom::Session(session) => directory.of_session(*session),
-                Whom::Connection(id) => {
+                ConnectionSelector::User(user) => directory.of_user(user),
+                ConnectionSelector::Session(session) => directory.of_session(*session),
+                ConnectionSelector::Connection(id) => {
                     let open = directory.get(*id);
                     let is_connected = open.is_some_and(|open| open.owner.is_some());
                     is_connected.then_some(*id).into_iter().collect()

@@ -6,7 +6,7 @@
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tracing::warn;
 
-use crate::supervisor::Alive;
+use crate::supervisor::LiveGauge;
 
 #[derive(Debug)]
 pub(super) struct ConnectionSupervisor;
@@ -20,22 +20,22 @@ pub(super) enum SupervisorMessage {
 
 impl Actor for ConnectionSupervisor {
     type Msg = SupervisorMessage;
-    type State = Alive;
+    type State = LiveGauge;
     type Arguments = ();
 
     async fn pre_start(
         &self,
         _me: ActorRef<SupervisorMessage>,
         (): (),
-    ) -> Result<Alive, ActorProcessingErr> {
-        Ok(Alive::new("shard"))
+    ) -> Result<LiveGauge, ActorProcessingErr> {
+        Ok(LiveGauge::new("shard"))
     }
 
     async fn handle(
         &self,
         _me: ActorRef<SupervisorMessage>,
         message: SupervisorMessage,
-        _alive: &mut Alive,
+        _alive: &mut LiveGauge,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             #[cfg(feature = "faults")]
@@ -47,7 +47,7 @@ impl Actor for ConnectionSupervisor {
         &self,
         _me: ActorRef<SupervisorMessage>,
         event: SupervisionEvent,
-        _alive: &mut Alive,
+        _alive: &mut LiveGauge,
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorFailed(_, reason) => {

@@ -23,8 +23,8 @@ use crate::listener::PartHealth;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, PersistenceActor, SoftWrite, Store};
 use crate::room::Rooms;
-use crate::session::{SeatNotices, Sessions};
-use crate::supervisor::{Budget, Readiness, SHARDS};
+use crate::session::{SeatEventRouter, Sessions};
+use crate::supervisor::{Readiness, RestartBudget, SHARDS};
 use crate::token::Keyring;
 
 /// How often the hub records that it is alive. After a crash each hold is longer by up to this time, never shorter.
@@ -55,7 +55,7 @@ impl Parts {
     ) -> Parts {
         let persistence = store.persistence();
         let matchmaker = Matchmaker::vacant();
-        let notices = SeatNotices::default();
+        let notices = SeatEventRouter::default();
         let rooms = Rooms::new(
             config,
             clock,
@@ -115,25 +115,25 @@ impl Parts {
         ]
     }
 
-    async fn start(&self, part: Part, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
+    async fn start(&self, part: Component, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         match part {
-            Part::Persistence => PersistenceActor::start(&self.store, hub).await,
-            Part::Matchmaker => {
+            Component::Persistence => PersistenceActor::start(&self.store, hub).await,
+            Component::Matchmaker => {
                 let cell = self.matchmaker.start(hub).await?;
                 self.rooms.offer_again();
                 Ok(cell)
             }
-            Part::Rooms(shard) => self.rooms.start_shard(shard, hub).await,
-            Part::Sessions(shard) => self.sessions.start_shard(shard, hub).await,
-            Part::Connections(shard) => self.connections.start_shard(shard, hub).await,
-            Part::Sweeper => self.sweeper.start(hub).await,
+            Component::Rooms(shard) => self.rooms.start_shard(shard, hub).await,
+            Component::Sessions(shard) => self.sessions.start_shard(shard, hub).await,
+            Component::Connections(shard) => self.connections.start_shard(shard, hub).await,
+            Component::Sweeper => self.sweeper.start(hub).await,
         }
     }
 }
 
 /// A child of the root supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
+enum Component {
     Persistence,
     Matchmaker,
     Rooms(usize),
@@ -142,25 +142,25 @@ enum Part {
     Sweeper,
 }
 
-impl Part {
+impl Component {
     /// Returns all children in the order of starting: each needs only those before it.
-    fn all() -> impl Iterator<Item = Part> {
-        [Part::Persistence, Part::Matchmaker]
+    fn all() -> impl Iterator<Item = Component> {
+        [Component::Persistence, Component::Matchmaker]
             .into_iter()
-            .chain((0..SHARDS).map(Part::Rooms))
-            .chain((0..SHARDS).map(Part::Sessions))
-            .chain((0..SHARDS).map(Part::Connections))
-            .chain([Part::Sweeper])
+            .chain((0..SHARDS).map(Component::Rooms))
+            .chain((0..SHARDS).map(Component::Sessions))
+            .chain((0..SHARDS).map(Component::Connections))
+            .chain([Component::Sweeper])
     }
 
     fn label(self) -> &'static str {
         match self {
-            Part::Persistence => "persistence",
-            Part::Matchmaker => "matchmaker",
-            Part::Rooms(_) => "room_supervisor",
-            Part::Sessions(_) => "session_supervisor",
-            Part::Connections(_) => "connection_supervisor",
-            Part::Sweeper => "sweeper",
+            Component::Persistence => "persistence",
+            Component::Matchmaker => "matchmaker",
+            Component::Rooms(_) => "room_supervisor",
+            Component::Sessions(_) => "session_supervisor",
+            Component::Connections(_) => "connection_supervisor",
+            Component::Sweeper => "sweeper",
         }
     }
 }
@@ -193,7 +193,7 @@ impl HubHandle {
 
 #[derive(Debug)]
 enum HubMessage {
-    Restart(Part),
+    Restart(Component),
     Beat,
     Stop,
     /// Fail at a test's request.
@@ -207,8 +207,8 @@ struct Hub {
 }
 
 struct Children {
-    parts: HashMap<ActorId, Part>,
-    budgets: HashMap<Part, Budget>,
+    parts: HashMap<ActorId, Component>,
+    budgets: HashMap<Component, RestartBudget>,
     fatal: Option<oneshot::Sender<String>>,
     is_stopping: bool,
 }
@@ -240,7 +240,7 @@ impl Actor for Hub {
             fatal: Some(fatal),
             is_stopping: false,
         };
-        for part in Part::all() {
+        for part in Component::all() {
             let cell = self.parts.start(part, me.get_cell()).await?;
             children.parts.insert(cell.get_id(), part);
         }
@@ -300,7 +300,7 @@ impl Children {
     }
 
     /// Restarts a component, or ends the process if it keeps failing.
-    fn failed(&mut self, me: ActorRef<HubMessage>, part: Part, reason: &str) {
+    fn failed(&mut self, me: ActorRef<HubMessage>, part: Component, reason: &str) {
         if self.is_stopping {
             return;
         }

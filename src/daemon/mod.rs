@@ -48,7 +48,7 @@ pub use self::parent::Parent;
 pub(crate) use self::signal::Signals;
 
 /// Limit on the database's answer to a health check; without an answer it counts as away.
-const PROBE_WITHIN: Duration = Duration::from_millis(700);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The reason why the daemon did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -339,7 +339,7 @@ fn health(parts: &Arc<Parts>, readiness: &Readiness) -> Health {
         Arc::new(move || {
             let persistence = persistence.clone();
             Box::pin(async move {
-                matches!(timeout(PROBE_WITHIN, persistence.probe()).await, Ok(Ok(_)))
+                matches!(timeout(PROBE_TIMEOUT, persistence.probe()).await, Ok(Ok(_)))
             })
         }),
         Arc::new(move || looked_at.health()),

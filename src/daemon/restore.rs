@@ -23,7 +23,7 @@ use crate::supervisor::LoadError;
 const PAGE: usize = 256;
 
 /// Wait before a page that could not be read is read again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// A room that waits to be started.
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +163,7 @@ impl Restore {
 
     async fn wait_after(&self, error: &PageError) {
         warn!(%error, rooms = self.page, "rooms of the last run are not live yet, trying again");
-        self.pause(ASK_AGAIN_AFTER).await;
+        self.pause(RETRY_DELAY).await;
     }
 
     /// Waits, unless the hub stops.

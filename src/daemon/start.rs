@@ -24,7 +24,7 @@ use crate::token::{Keyring, new_key, own_key_file};
 const FAILING_MAX: Duration = Duration::from_secs(30);
 
 /// Wait before a failed read of the seats is repeated.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// The reason why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,7 @@ async fn seated(parts: &Parts, after: Option<(RoomId, u16)>) -> Result<SeatedPag
     let began = Instant::now();
     loop {
         match parts.persistence.seated(after).await {
-            Err(_) if began.elapsed() < FAILING_MAX => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            Err(_) if began.elapsed() < FAILING_MAX => tokio::time::sleep(RETRY_DELAY).await,
             outcome => return outcome,
         }
     }

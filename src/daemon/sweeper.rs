@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use crate::clock::HubClock;
 use crate::id::{RoomCode, RoomId, SessionId};
-use crate::persistence::{Litter, Persistence, ReadError, Sweep, WriteError};
+use crate::persistence::{ExpiredRows, Persistence, ReadError, Sweep, WriteError};
 use crate::room::{RoomKey, Rooms};
 use crate::session::Sessions;
-use crate::supervisor::{Alive, LoadError, Phase, Readiness};
+use crate::supervisor::{LiveGauge, LoadError, Phase, Readiness};
 
 /// How long a session stays after it has ended or expired. Until then its client is answered that it has ended, and
 /// may repeat its last requests.
@@ -67,7 +67,7 @@ pub(super) struct Round {
     began: Option<Instant>,
     stage: Stage,
     removed: u64,
-    _alive: Alive,
+    _alive: LiveGauge,
 }
 
 /// The next step of a round.
@@ -79,7 +79,7 @@ enum Stage {
     Rooms(Uuid),
     /// The expired rows of a page of rooms, of which there may be more than one step can remove; then the rooms after
     /// an id.
-    RoomsLeft(Vec<Litter>, Option<Uuid>),
+    RoomsLeft(Vec<ExpiredRows>, Option<Uuid>),
     Keys,
     Groups,
 }
@@ -111,7 +111,10 @@ impl Sweeper {
                 let dead: Vec<_> = page.dead.into_iter().filter(is_unused).collect();
                 let removed = match dead.is_empty() {
                     true => 0,
-                    false => self.sweep(Litter::Sessions(dead), SESSION_KEPT).await?,
+                    false => {
+                        self.sweep(ExpiredRows::Sessions(dead), SESSION_KEPT)
+                            .await?
+                    }
                 };
                 let next = page.next.map_or(Stage::Rooms(Uuid::nil()), Stage::Sessions);
                 Ok((Some(next), removed))
@@ -128,7 +131,7 @@ impl Sweeper {
                 Ok((Some(Stage::RoomsLeft(litter, next)), removed))
             }
             Stage::Keys => {
-                let removed = self.sweep(Litter::Keys, KEY_KEPT).await?;
+                let removed = self.sweep(ExpiredRows::Keys, KEY_KEPT).await?;
                 let next = if removed == 0 {
                     Stage::Groups
                 } else {
@@ -137,7 +140,7 @@ impl Sweeper {
                 Ok((Some(next), removed))
             }
             Stage::Groups => {
-                let removed = self.sweep(Litter::Groups, GROUP_KEPT).await?;
+                let removed = self.sweep(ExpiredRows::Groups, GROUP_KEPT).await?;
                 Ok(((removed > 0).then_some(Stage::Groups), removed))
             }
         }
@@ -163,15 +166,15 @@ impl Sweeper {
         let outlived: Vec<RoomId> = outlived.collect();
         let mut litter = Vec::new();
         if !unused.is_empty() {
-            litter.push(Litter::Rooms(unused));
+            litter.push(ExpiredRows::Rooms(unused));
         }
         if !outlived.is_empty() {
-            litter.push(Litter::Histories(outlived));
+            litter.push(ExpiredRows::Histories(outlived));
         }
         Ok(Stage::RoomsLeft(litter, page.next))
     }
 
-    async fn sweep(&self, what: Litter, kept: Duration) -> Result<u64, WriteError> {
+    async fn sweep(&self, what: ExpiredRows, kept: Duration) -> Result<u64, WriteError> {
         let before = self.clock.now().minus(kept);
         let swept = self.persistence.sweep(Sweep { what, before }).await?;
         for (table, rows) in &swept {
@@ -252,7 +255,7 @@ impl Round {
             began: None,
             stage: Stage::Sessions(Uuid::nil()),
             removed: 0,
-            _alive: Alive::new("sweeper"),
+            _alive: LiveGauge::new("sweeper"),
         }
     }
 

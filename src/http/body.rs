@@ -15,7 +15,7 @@ use crate::wire::Refusal;
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body may take: 64 KiB over the slowest of phone lines.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the whole body of a player's request.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
@@ -34,9 +34,9 @@ pub(super) async fn read_up_to(
     if declared.is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(Problem::body_too_large(bytes_max));
     }
-    match timeout(BODY_WITHIN, collect(body, bytes_max)).await {
+    match timeout(BODY_TIMEOUT, collect(body, bytes_max)).await {
         Ok(read) => read,
-        Err(_) => Err(Problem::body_too_slow(BODY_WITHIN)),
+        Err(_) => Err(Problem::body_too_slow(BODY_TIMEOUT)),
     }
 }
 

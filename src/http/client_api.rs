@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Api;
 use super::body;
 use super::credentials;
-use super::credentials::Claim;
+use super::credentials::Credentials;
 use super::idempotency_key;
 use crate::actions::{Actions, Caller, LoggedIn, SessionReport};
 use crate::id::{CommandKey, RoomCode, SessionToken};
@@ -32,14 +32,14 @@ use crate::wire::{
 
 /// How long a request may take after its body is read. Longer than an actor's answer may, so that
 /// the better reason is told, and under the 5 s after which the SDKs give up.
-const REQUEST_WITHIN: Duration = Duration::from_millis(4700);
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(4700);
 
 /// The keys change with a restart at the most; a new one is asked for again within five minutes.
 const KEY_SET_CACHING: &str = "public, max-age=300";
 
 /// Who is asking, from where, and for what.
 struct Asked<T> {
-    claim: Claim,
+    claim: Credentials,
     asker: Asker,
     wish: T,
     key: Option<CommandKey>,
@@ -320,7 +320,7 @@ async fn change<T: Send + 'static>(
     api: &Api,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Problem> {
-    change_within(REQUEST_WITHIN, api, work).await
+    change_within(REQUEST_TIMEOUT, api, work).await
 }
 
 /// The same, for whoever waits for a time of its own.
@@ -352,7 +352,7 @@ async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> R
         .looks
         .try_acquire()
         .map_err(|_| Refusal::unavailable())?;
-    match timeout(REQUEST_WITHIN, work).await {
+    match timeout(REQUEST_TIMEOUT, work).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(Refusal::unavailable().into()),
     }

@@ -14,7 +14,7 @@ use crate::auth::{Secret, TokenKind, Verifier, authorization, bearer, token_kind
 use crate::clock::WallTime;
 use crate::config::AuthConfig;
 use crate::id::{ApiKeyHash, CommandKey, SessionToken};
-use crate::limits::Guesses;
+use crate::limits::SecretGuesses;
 use crate::persistence::Retries;
 use crate::session::SessionHandle;
 use crate::wire::{AccountRequest, Fields, Reason, Refusal};
@@ -23,16 +23,16 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Who may ask, as configured.
 #[derive(Clone)]
-pub(super) struct Gate {
+pub(super) struct Authenticator {
     guests: bool,
     api_keys: Arc<[Secret]>,
-    guesses: Guesses,
+    guesses: SecretGuesses,
     verifier: Verifier,
 }
 
 /// Who says to be asking, before a token is looked up.
 #[derive(Debug)]
-pub(super) enum Claim {
+pub(super) enum Credentials {
     Session(SessionToken),
     /// By a JWT, not checked yet.
     Login(SecretString, Verifier),
@@ -43,12 +43,12 @@ pub(super) enum Claim {
     },
 }
 
-impl Gate {
-    pub(super) fn new(config: &AuthConfig, verifier: Verifier) -> Gate {
-        Gate {
+impl Authenticator {
+    pub(super) fn new(config: &AuthConfig, verifier: Verifier) -> Authenticator {
+        Authenticator {
             guests: config.guests,
             api_keys: config.api_keys.iter().map(Secret::new).collect(),
-            guesses: Guesses::new("api_key"),
+            guesses: SecretGuesses::new("api_key"),
             verifier,
         }
     }
@@ -60,7 +60,7 @@ impl Gate {
         headers: &HeaderMap,
         fields: &Fields<'_>,
         asker: Option<IpAddr>,
-    ) -> Result<Claim, Refusal> {
+    ) -> Result<Credentials, Refusal> {
         if let Some(claim) = self.bearer(headers)? {
             return match fields.account()? {
                 None => Ok(claim),
@@ -72,7 +72,7 @@ impl Gate {
             let account = fields.account()?.ok_or_else(|| {
                 Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
             })?;
-            return Ok(Claim::Account(account, api_key));
+            return Ok(Credentials::Account(account, api_key));
         }
         if fields.account()?.is_some() {
             return Err(user_needs_key());
@@ -81,7 +81,7 @@ impl Gate {
             return Err(no_token());
         }
         let name = fields.guest_name()?;
-        Ok(Claim::Guest { name })
+        Ok(Credentials::Guest { name })
     }
 
     /// What reads the game's own logins.
@@ -92,22 +92,21 @@ impl Gate {
     /// The session token of a guest who logs in.
     pub(super) fn guest_token(&self, headers: &HeaderMap) -> Result<SessionToken, Refusal> {
         match self.bearer(headers)? {
-            Some(Claim::Session(token)) => Ok(token),
-            Some(Claim::Login(..) | Claim::Account(..) | Claim::Guest { .. }) | None => {
-                Err(Refusal::bad_request(
-                    "login goes with a guest's session token: send Authorization: Bearer hfs_...",
-                ))
-            }
+            Some(Credentials::Session(token)) => Ok(token),
+            Some(Credentials::Login(..) | Credentials::Account(..) | Credentials::Guest { .. })
+            | None => Err(Refusal::bad_request(
+                "login goes with a guest's session token: send Authorization: Bearer hfs_...",
+            )),
         }
     }
 
     /// Who is asking with an `Authorization`, where nobody else may.
-    pub(super) fn asking(&self, headers: &HeaderMap) -> Result<Claim, Refusal> {
+    pub(super) fn asking(&self, headers: &HeaderMap) -> Result<Credentials, Refusal> {
         self.bearer(headers)?.ok_or_else(no_token)
     }
 
     /// Who says to be asking with an `Authorization`.
-    fn bearer(&self, headers: &HeaderMap) -> Result<Option<Claim>, Refusal> {
+    fn bearer(&self, headers: &HeaderMap) -> Result<Option<Credentials>, Refusal> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
@@ -120,11 +119,12 @@ impl Gate {
         let token = bearer(headers).ok_or_else(unknown)?;
         match token_kind(token) {
             TokenKind::Session => SessionToken::parse(token)
-                .map(|token| Some(Claim::Session(token)))
+                .map(|token| Some(Credentials::Session(token)))
                 .map_err(|_| unknown()),
-            TokenKind::Login if self.verifier.has_keys() => {
-                Ok(Some(Claim::Login(token.into(), self.verifier.clone())))
-            }
+            TokenKind::Login if self.verifier.has_keys() => Ok(Some(Credentials::Login(
+                token.into(),
+                self.verifier.clone(),
+            ))),
             TokenKind::Login | TokenKind::Seat => Err(unknown()),
         }
     }
@@ -159,10 +159,10 @@ impl Gate {
     }
 }
 
-impl Claim {
+impl Credentials {
     /// Whether a game's own server asks, which has shown its key.
     pub(super) fn is_by_game(&self) -> bool {
-        matches!(self, Claim::Account(..))
+        matches!(self, Credentials::Account(..))
     }
 
     /// The session that is asking.
@@ -172,12 +172,12 @@ impl Claim {
         retries: Retries<'_>,
     ) -> Result<SessionHandle, Refusal> {
         match self {
-            Claim::Session(token) => actions.identify(token, retries).await,
-            Claim::Login(token, verifier) => {
+            Credentials::Session(token) => actions.identify(token, retries).await,
+            Credentials::Login(token, verifier) => {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.session_of(&login.user).await
             }
-            Claim::Account(..) | Claim::Guest { .. } => Err(no_token()),
+            Credentials::Account(..) | Credentials::Guest { .. } => Err(no_token()),
         }
     }
 
@@ -188,7 +188,7 @@ impl Claim {
         key: Option<CommandKey>,
         retries: Retries<'_>,
     ) -> Result<(), Refusal> {
-        if let Claim::Session(token) = &self {
+        if let Credentials::Session(token) = &self {
             return actions.end_session_of(token, key, retries).await;
         }
         let session = self.session(actions, retries).await?;
@@ -202,12 +202,14 @@ impl Claim {
         retries: Retries<'_>,
     ) -> Result<Caller, Refusal> {
         Ok(match self {
-            Claim::Session(token) => Caller::Session(actions.identify(&token, retries).await?),
-            Claim::Login(token, verifier) => {
+            Credentials::Session(token) => {
+                Caller::Session(actions.identify(&token, retries).await?)
+            }
+            Credentials::Login(token, verifier) => {
                 let login = verifier.login(token.expose_secret()).await?;
                 actions.log_in(login.user, login.name, login.ttl).await?
             }
-            Claim::Account(account, api_key) => {
+            Credentials::Account(account, api_key) => {
                 let AccountRequest { id, name, until } = account;
                 if let Some(until) = until.filter(|until| *until <= WallTime::now()) {
                     let until = until.to_rfc3339();
@@ -221,7 +223,7 @@ impl Claim {
                     until: until.map(|until| actions.from_wall(until)),
                 }
             }
-            Claim::Guest { name } => Caller::Guest { name },
+            Credentials::Guest { name } => Caller::Guest { name },
         })
     }
 }
@@ -255,7 +257,7 @@ fn user_needs_key() -> Refusal {
     Refusal::bad_request("user may be given only with an API key")
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("guests", &self.guests)
@@ -269,18 +271,22 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn gate(guests: bool) -> Gate {
-        Gate {
+    fn gate(guests: bool) -> Authenticator {
+        Authenticator {
             guests,
             api_keys: ["first-key", "second-key"]
                 .map(|key| Secret::new(&key.into()))
                 .into(),
-            guesses: Guesses::new("api_key"),
+            guesses: SecretGuesses::new("api_key"),
             verifier: Verifier::new(&Config::default().auth).unwrap(),
         }
     }
 
-    fn claim(gate: &Gate, headers: &[(&str, &str)], body: &str) -> Result<Claim, Refusal> {
+    fn claim(
+        gate: &Authenticator,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Credentials, Refusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(result: Result<Claim, Refusal>, reason: Reason) {
+    fn refused(result: Result<Credentials, Refusal>, reason: Reason) {
         assert_eq!(result.unwrap_err().reason, reason);
     }
 
@@ -301,7 +307,7 @@ mod tests {
         let token = SessionToken::random();
         let header = format!("bearer {}", token.reveal());
         let found = claim(&gate(false), &[("authorization", &header)], "").unwrap();
-        assert!(matches!(found, Claim::Session(found) if found.hash() == token.hash()));
+        assert!(matches!(found, Credentials::Session(found) if found.hash() == token.hash()));
     }
 
     #[test]
@@ -317,7 +323,9 @@ mod tests {
         let body = r#"{"user":{"id":"u1"},"guest":{"name":"ignored"}}"#;
         for key in ["first-key", "second-key"] {
             let found = claim(&gate(false), &[("x-api-key", key)], body).unwrap();
-            assert!(matches!(found, Claim::Account(account, _) if account.id.as_str() == "u1"));
+            assert!(
+                matches!(found, Credentials::Account(account, _) if account.id.as_str() == "u1")
+            );
         }
         let nobody = claim(&gate(true), &[("x-api-key", "first-key")], "");
         refused(nobody, Reason::BadRequest);
@@ -366,9 +374,9 @@ mod tests {
     #[test]
     fn guests_come_in_only_where_they_are_allowed() {
         let found = claim(&gate(true), &[], r#"{"guest":{"name":"Ana"}}"#).unwrap();
-        assert!(matches!(found, Claim::Guest { name } if &*name == "Ana"));
+        assert!(matches!(found, Credentials::Guest { name } if &*name == "Ana"));
         assert!(
-            matches!(claim(&gate(true), &[], ""), Ok(Claim::Guest { name }) if &*name == "Guest")
+            matches!(claim(&gate(true), &[], ""), Ok(Credentials::Guest { name }) if &*name == "Guest")
         );
         refused(claim(&gate(false), &[], ""), Reason::TokenInvalid);
     }

@@ -40,7 +40,7 @@ use crate::listener::{
 pub use self::playground::Kill;
 pub use self::websocket::{UpgradedSocket, Upgrades};
 
-use self::credentials::Gate;
+use self::credentials::Authenticator;
 use self::origin::OriginRule;
 use self::server_api::ServerApi;
 
@@ -114,7 +114,7 @@ struct Api {
     admission: Admission,
     health: Health,
     tracker: TaskTracker,
-    gate: Gate,
+    gate: Authenticator,
     origins: OriginRule,
     socket: WebSocketConfig,
     changes: Arc<Semaphore>,
@@ -150,7 +150,7 @@ pub fn router(
         admission: parts.admission,
         health: parts.health,
         tracker: parts.tracker,
-        gate: Gate::new(auth, parts.verifier),
+        gate: Authenticator::new(auth, parts.verifier),
         origins,
         socket: websocket::socket_config(client),
         changes: Arc::new(Semaphore::new(CHANGES_MAX)),

@@ -20,17 +20,17 @@ use super::Api;
 use super::handshake;
 use super::header_list::members;
 use crate::config::ClientConfig;
-use crate::connection::{HasConnected, Meter};
+use crate::connection::{FrameLimiter, HasConnected};
 use crate::limits::Asker;
 use crate::listener::Peer;
 use crate::listener::Problem;
-use crate::listener::{Slot, Turned};
+use crate::listener::{Rejected, Slot};
 use crate::listener::{asker, origin_of};
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
 
 /// A socket that has just become one.
-pub type UpgradedSocket = WebSocketStream<Meter<TokioIo<Upgraded>>>;
+pub type UpgradedSocket = WebSocketStream<FrameLimiter<TokioIo<Upgraded>>>;
 
 /// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for, and
 /// calls the last once a session is connected. Must not block: it runs in a task of the socket's own, which ends when it
@@ -39,7 +39,7 @@ pub type Upgrades =
     Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding, HasConnected) + Send + Sync>;
 
 /// How long the 101 may take to be sent.
-const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Read at a time from a socket. Allocated and zeroed for each connection, so it is small; a frame
 /// of a game is mostly less than 100 bytes.
@@ -47,7 +47,7 @@ const READ_BYTES: usize = 1024;
 
 /// What the library may keep for a client that does not read. Only answers to pings and the close go through it,
 /// of 127 bytes at the most; frames of the hub go past it. So it has room for a close and the answers to all pings
-/// that [`Meter`] lets through in its window, which are 20. Who goes on to ping and not to read gets only the newest
+/// that [`FrameLimiter`] lets through in its window, which are 20. Who goes on to ping and not to read gets only the newest
 /// ping answered, as the protocol has it.
 const UNSENT_BYTES_MAX: usize = 4 * 1024;
 
@@ -109,10 +109,10 @@ async fn hand_over(
     upgrades: Upgrades,
 ) {
     // A client that is gone, or too slow to become one, has cost nothing so far.
-    let Ok(Ok(upgraded)) = timeout(UPGRADE_WITHIN, upgrade).await else {
+    let Ok(Ok(upgraded)) = timeout(UPGRADE_TIMEOUT, upgrade).await else {
         return;
     };
-    let io = Meter::new(TokioIo::new(upgraded));
+    let io = FrameLimiter::new(TokioIo::new(upgraded));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let has_connected = Box::new(move || slot.is_shown());
     upgrades(socket, client, asker, encoding, has_connected);
@@ -128,8 +128,8 @@ fn admit(request: &Request) -> Result<(SocketAddr, Arc<Slot>), Refusal> {
     let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
     match peer.slot.count_for(client.ip()) {
         Ok(()) => Ok((client, Arc::clone(&peer.slot))),
-        Err(turned @ Turned::Full) => Err(Refusal::new(Reason::Unavailable, turned.to_string())),
-        Err(turned @ (Turned::AddressFull | Turned::TooOften)) => {
+        Err(turned @ Rejected::Full) => Err(Refusal::new(Reason::Unavailable, turned.to_string())),
+        Err(turned @ (Rejected::AddressFull | Rejected::TooOften)) => {
             Err(Refusal::new(Reason::RateLimited, turned.to_string()))
         }
     }

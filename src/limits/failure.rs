@@ -41,7 +41,7 @@ pub struct Attempt {
 #[derive(Debug)]
 enum Blocked {
     /// The network has failed too often, and may try again after this time.
-    Spent(Duration),
+    BudgetExhausted(Duration),
     /// All that are left are under way.
     Busy(Arc<Semaphore>),
 }
@@ -85,7 +85,7 @@ impl FailureLimit {
     pub fn try_begin(&self, address: IpAddr) -> Result<Attempt, Duration> {
         let attempt = self.reserve(address, Instant::now());
         attempt.map_err(|blocked| match blocked {
-            Blocked::Spent(rest) => rest,
+            Blocked::BudgetExhausted(rest) => rest,
             Blocked::Busy(_) => WAIT_TIMEOUT,
         })
     }
@@ -118,7 +118,7 @@ impl FailureLimit {
         let reserved = self.table.lock().reserve(network, most, Instant::now());
         let places = match reserved {
             Ok(place) => return Ok(place),
-            Err(Blocked::Spent(rest)) => return Err(rest),
+            Err(Blocked::BudgetExhausted(rest)) => return Err(rest),
             Err(Blocked::Busy(places)) => places,
         };
         match Arc::clone(&places).acquire_owned().await {
@@ -199,7 +199,9 @@ impl Table {
                 places,
                 permit: Some(permit),
             }),
-            Err(TryAcquireError::Closed) => Err(Blocked::Spent(window.rest(now).unwrap_or(WINDOW))),
+            Err(TryAcquireError::Closed) => {
+                Err(Blocked::BudgetExhausted(window.rest(now).unwrap_or(WINDOW)))
+            }
             Err(TryAcquireError::NoPermits) => Err(Blocked::Busy(places)),
         }
     }
@@ -306,7 +308,7 @@ mod tests {
                 attempt.failed_at(now);
                 Ok(())
             }
-            Err(Blocked::Spent(rest)) => Err(rest),
+            Err(Blocked::BudgetExhausted(rest)) => Err(rest),
             Err(Blocked::Busy(_)) => panic!("nothing is under way"),
         }
     }

@@ -20,7 +20,7 @@ use metrics::counter;
 pub use self::failure::{Attempt, FailureLimit};
 pub use self::network::{Networks, SITE_SHARE, subscriber};
 pub use self::rate::{AddressRateLimit, RateLimit};
-pub use self::secret_guesses::Guesses;
+pub use self::secret_guesses::SecretGuesses;
 pub use self::wrong_tokens::WrongTokens;
 
 use crate::wire::{Reason, Refusal};

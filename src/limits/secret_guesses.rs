@@ -28,7 +28,7 @@ const ADDRESSES_MAX: usize = 65_536;
 
 /// The wrong secrets of each address. Cheap to clone.
 #[derive(Clone)]
-pub struct Guesses {
+pub struct SecretGuesses {
     table: Arc<Mutex<Table>>,
     limited: Counter,
 }
@@ -55,10 +55,10 @@ enum Verdict {
     Limited(Duration),
 }
 
-impl Guesses {
+impl SecretGuesses {
     /// Counts guesses of one sort of secret, by which the metric is labelled.
-    pub fn new(secret: &'static str) -> Guesses {
-        Guesses {
+    pub fn new(secret: &'static str) -> SecretGuesses {
+        SecretGuesses {
             table: Arc::default(),
             limited: metrics::counter!("holdfast_secret_guesses_limited_total", "secret" => secret),
         }
@@ -164,7 +164,7 @@ impl Table {
     }
 }
 
-impl fmt::Debug for Guesses {
+impl fmt::Debug for SecretGuesses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guesses")
     }
@@ -178,7 +178,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn guess_wrongly(guesses: &Guesses, address: IpAddr, now: Instant) {
+    fn guess_wrongly(guesses: &SecretGuesses, address: IpAddr, now: Instant) {
         for _ in 0..WRONG_MAX {
             assert_eq!(guesses.judge_at(address, false, now), Verdict::Wrong);
         }
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_is_refused_a_right_secret_too_until_its_minute_is_over() {
-        let (guesses, now) = (Guesses::new("api_key"), Instant::now());
+        let (guesses, now) = (SecretGuesses::new("api_key"), Instant::now());
         let guesser = ip("192.0.2.1");
         guess_wrongly(&guesses, guesser, now);
 
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_game_server_is_not_kept_out_by_a_guesser_behind_the_same_address() {
-        let (guesses, now) = (Guesses::new("api_key"), Instant::now());
+        let (guesses, now) = (SecretGuesses::new("api_key"), Instant::now());
         let shared = ip("192.0.2.1");
         assert_eq!(guesses.judge_at(shared, true, now), Verdict::Right);
         guess_wrongly(&guesses, shared, now);
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_forgets() {
-        let (guesses, now) = (Guesses::new("api_key"), Instant::now());
+        let (guesses, now) = (SecretGuesses::new("api_key"), Instant::now());
         for number in 0..70_000u32 {
             guesses.judge_at(IpAddr::V4(number.into()), false, now);
         }

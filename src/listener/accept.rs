@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::connection_limits::{Capacity, Limits, Slot, Turned};
+use super::connection_limits::{Capacity, Limits, Rejected, Slot};
 use super::library_refusal::HEADER_BYTES_MAX;
 use super::rejection::turn_away;
 use super::socket::{Peer, Socket};
-use super::timeouts::{Pace, Times};
-use super::transport::Line;
+use super::timeouts::{RequestTimer, Times};
+use super::transport::PacedTransport;
 use super::unused_sockets::Sort;
 
 /// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
@@ -41,7 +41,7 @@ const BACKLOG: i32 = 4096;
 const BUFFER_BYTES_MAX: usize = 40 * 1024;
 
 /// The wait after a failed accept: the reason is most often a lack of descriptors, which only time cures.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(75);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(75);
 
 /// The same trouble is written to the log once in this time.
 const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ impl Listener {
                         .trouble
                         .lock()
                         .tell("no connection can be accepted", &error);
-                    sleep(ACCEPT_AGAIN_AFTER).await;
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Serving {
     }
 
     /// Tells a connection that there is no room for it, unless there is by then.
-    async fn refuse(self, socket: Socket, slot: Arc<Slot>, address: SocketAddr, turned: Turned) {
+    async fn refuse(self, socket: Socket, slot: Arc<Slot>, address: SocketAddr, turned: Rejected) {
         let room = || self.capacity.admit_asking(address.ip()).ok();
         let refusing = turn_away(socket, slot, turned, self.router.clone(), room);
         match refusing.await {
@@ -200,7 +200,7 @@ impl Serving {
         }
     }
 
-    fn count_refused(&self, turned: Turned) {
+    fn count_refused(&self, turned: Rejected) {
         self.trouble
             .lock()
             .tell("a connection is turned away", &turned);
@@ -209,7 +209,7 @@ impl Serving {
     }
 }
 
-/// The library's own limit of time is off: it is one for a silent connection and for a head that has begun. [`Pace`]
+/// The library's own limit of time is off: it is one for a silent connection and for a head that has begun. [`RequestTimer`]
 /// tells them apart.
 pub(super) fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
@@ -227,8 +227,8 @@ async fn converse(
     stop: CancellationToken,
     times: Times,
 ) {
-    let pace = Arc::new(Pace::new(times));
-    let line = TokioIo::new(Line::new(socket, Arc::clone(&pace)));
+    let pace = Arc::new(RequestTimer::new(times));
+    let line = TokioIo::new(PacedTransport::new(socket, Arc::clone(&pace)));
     let answering = Arc::clone(&pace);
     let service = service_fn(move |mut request: Request<Incoming>| {
         answering.request_began();
@@ -260,7 +260,7 @@ async fn converse(
 async fn answer(
     mut router: Router,
     request: Request<Incoming>,
-    pace: Arc<Pace>,
+    pace: Arc<RequestTimer>,
     slot: Arc<Slot>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     slot.works();
@@ -280,11 +280,11 @@ async fn answer(
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     inner: Body,
-    pace: Arc<Pace>,
+    pace: Arc<RequestTimer>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(inner: Body, pace: Arc<Pace>) -> AnswerBody {
+    pub(super) fn new(inner: Body, pace: Arc<RequestTimer>) -> AnswerBody {
         AnswerBody { inner, pace }
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::client_address::is_trusted;
 use super::timeouts::HEAD_TIMEOUT;
-use super::unused_sockets::{Sort, Standing, Strangers};
+use super::unused_sockets::{Sort, Standing, UnusedSockets};
 use crate::config::ServerConfig;
 use crate::limits::subscriber;
 
@@ -60,7 +60,7 @@ pub struct Limits {
 
 /// Why a connection was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Turned {
+pub enum Rejected {
     #[error("the hub holds as many connections as it may")]
     Full,
     #[error("this address holds as many connections as it may")]
@@ -77,7 +77,7 @@ pub(super) struct Capacity {
     leaving: AtomicUsize,
     /// How many have ever come.
     arrived: AtomicU64,
-    strangers: Strangers,
+    strangers: UnusedSockets,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     connects: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
@@ -146,12 +146,12 @@ impl Limits {
     }
 }
 
-impl Turned {
+impl Rejected {
     pub(super) fn label(self) -> &'static str {
         match self {
-            Turned::Full => "full",
-            Turned::AddressFull => "address_full",
-            Turned::TooOften => "too_often",
+            Rejected::Full => "full",
+            Rejected::AddressFull => "address_full",
+            Rejected::TooOften => "too_often",
         }
     }
 }
@@ -165,7 +165,7 @@ impl Capacity {
             connections: AtomicUsize::new(0),
             leaving: AtomicUsize::new(0),
             arrived: AtomicU64::new(0),
-            strangers: Strangers::default(),
+            strangers: UnusedSockets::default(),
             by_address: Mutex::new(HashMap::new()),
             connects,
         })
@@ -173,17 +173,17 @@ impl Capacity {
 
     /// Counts a new connection, or says why there is no room for it. Where there is none, one that has shown nothing
     /// has to go.
-    pub(super) fn admit(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+    pub(super) fn admit(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Rejected> {
         self.admit_before(peer, Sort::Silent)
     }
 
     /// The same for one for which there was no room, and that has a question: all go for it that have none.
-    pub(super) fn admit_asking(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Turned> {
+    pub(super) fn admit_asking(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Rejected> {
         self.admit_before(peer, Sort::Idle)
     }
 
     /// Those that have shown no more than `most` have to go for the new one.
-    fn admit_before(self: &Arc<Capacity>, peer: IpAddr, most: Sort) -> Result<Arc<Slot>, Turned> {
+    fn admit_before(self: &Arc<Capacity>, peer: IpAddr, most: Sort) -> Result<Arc<Slot>, Rejected> {
         let earlier = self.connections.fetch_add(1, Ordering::Relaxed);
         // Made before the check, so that its drop takes the count back.
         let slot = Arc::new(Slot {
@@ -197,7 +197,7 @@ impl Capacity {
             slot.count_for(peer)?;
         }
         if earlier >= self.limits.connections_max && !self.displace_first(most) {
-            return Err(Turned::Full);
+            return Err(Rejected::Full);
         }
         slot.waits(Sort::Silent);
         if self.strangers.len() > self.limits.strangers_max {
@@ -238,7 +238,7 @@ impl Capacity {
         }
     }
 
-    fn check_rate(&self, address: IpAddr) -> Result<(), Turned> {
+    fn check_rate(&self, address: IpAddr) -> Result<(), Rejected> {
         let Some(connects) = &self.connects else {
             return Ok(());
         };
@@ -247,10 +247,10 @@ impl Capacity {
         if connects.len() >= ADDRESSES_MAX {
             return Ok(());
         }
-        connects.check_key(&address).map_err(|_| Turned::TooOften)
+        connects.check_key(&address).map_err(|_| Rejected::TooOften)
     }
 
-    fn take(&self, address: IpAddr) -> Result<(), Turned> {
+    fn take(&self, address: IpAddr) -> Result<(), Rejected> {
         let most = self.limits.connections_per_address_max;
         if most == 0 {
             return Ok(());
@@ -258,7 +258,7 @@ impl Capacity {
         let mut by_address = self.by_address.lock();
         let count = by_address.entry(address).or_insert(0);
         if *count >= most {
-            return Err(Turned::AddressFull);
+            return Err(Rejected::AddressFull);
         }
         *count += 1;
         Ok(())
@@ -277,7 +277,7 @@ impl Capacity {
 
 impl Slot {
     /// Counts this connection for an address, the first time it is called.
-    pub fn count_for(&self, address: IpAddr) -> Result<(), Turned> {
+    pub fn count_for(&self, address: IpAddr) -> Result<(), Rejected> {
         let address = subscriber(address);
         if self.address.get().is_some() {
             return Ok(());
@@ -384,7 +384,7 @@ mod tests {
         let first = capacity.admit(ip("192.0.2.1")).unwrap();
         first.works();
         let second = capacity.admit(ip("192.0.2.2"));
-        assert_eq!(second.unwrap_err(), Turned::Full);
+        assert_eq!(second.unwrap_err(), Rejected::Full);
         drop(first);
         assert!(capacity.admit(ip("192.0.2.2")).is_ok());
     }
@@ -405,7 +405,7 @@ mod tests {
         assert!(!capacity.has_leaving());
         next.works();
         let refused = capacity.admit(ip("192.0.2.1"));
-        assert_eq!(refused.unwrap_err(), Turned::Full);
+        assert_eq!(refused.unwrap_err(), Rejected::Full);
         let asking = || capacity.admit_asking(ip("192.0.2.1"));
         let after = asking().unwrap();
         after.works();
@@ -413,7 +413,7 @@ mod tests {
         let last = asking().unwrap();
         last.works();
         assert!(idle.standing().is_displaced() && !known.standing().is_displaced());
-        assert_eq!(asking().unwrap_err(), Turned::Full);
+        assert_eq!(asking().unwrap_err(), Rejected::Full);
 
         drop((known, idle, upgraded, next, after, last));
         assert_eq!(capacity.connections.load(Ordering::Relaxed), 0);
@@ -427,7 +427,7 @@ mod tests {
             .map(|_| capacity.admit(ip("192.0.2.1")).unwrap())
             .collect();
         let refused = capacity.admit(ip("192.0.2.1"));
-        assert_eq!(refused.unwrap_err(), Turned::Full);
+        assert_eq!(refused.unwrap_err(), Rejected::Full);
         drop(came);
         assert!(capacity.admit(ip("192.0.2.1")).is_ok());
     }
@@ -447,7 +447,7 @@ mod tests {
         let capacity = Capacity::new(limits(10, 1, 0));
         let first = capacity.admit(ip("192.0.2.1")).unwrap();
         let second = capacity.admit(ip("192.0.2.1"));
-        assert_eq!(second.unwrap_err(), Turned::AddressFull);
+        assert_eq!(second.unwrap_err(), Rejected::AddressFull);
         assert!(capacity.admit(ip("192.0.2.2")).is_ok());
         drop(first);
         assert!(capacity.admit(ip("192.0.2.1")).is_ok());
@@ -461,7 +461,7 @@ mod tests {
         let second = capacity.admit(ip("10.0.0.1")).unwrap();
         first.count_for(ip("192.0.2.1")).unwrap();
         let again = second.count_for(ip("192.0.2.1"));
-        assert_eq!(again.unwrap_err(), Turned::AddressFull);
+        assert_eq!(again.unwrap_err(), Rejected::AddressFull);
         second.count_for(ip("192.0.2.2")).unwrap();
     }
 
@@ -470,7 +470,7 @@ mod tests {
         let capacity = Capacity::new(limits(10, 0, 1));
         drop(capacity.admit(ip("192.0.2.1")).unwrap());
         let again = capacity.admit(ip("192.0.2.1"));
-        assert_eq!(again.unwrap_err(), Turned::TooOften);
+        assert_eq!(again.unwrap_err(), Rejected::TooOften);
         assert!(capacity.admit(ip("192.0.2.2")).is_ok());
     }
 

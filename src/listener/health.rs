@@ -30,7 +30,7 @@ pub type PartsAnswer = Arc<dyn Fn() -> Vec<PartHealth> + Send + Sync>;
 
 /// How long the database may take to say that it is there: under the 1 s after which orchestrators'
 /// probes give up, because a hub without its database must still be found ready.
-const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// For how long its answer is passed on: whoever asks for health needs no login, and must not be
 /// able to keep the database busy.
@@ -133,7 +133,7 @@ impl Health {
         }
         // In a task of its own: a query that is dropped half-way costs the pool a connection.
         let asking = tokio::spawn((self.database_answers)());
-        let answers = matches!(timeout(ANSWER_WITHIN, asking).await, Ok(Ok(true)));
+        let answers = matches!(timeout(ANSWER_TIMEOUT, asking).await, Ok(Ok(true)));
         *last = Some((Instant::now(), answers));
         answers
     }

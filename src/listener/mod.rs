@@ -24,7 +24,7 @@ mod unused_sockets;
 
 pub use self::accept::Listener;
 pub use self::client_address::{asker, origin_of};
-pub use self::connection_limits::{Limits, Slot, Turned};
+pub use self::connection_limits::{Limits, Rejected, Slot};
 pub use self::health::{
     DatabaseAnswers, Health, HealthReport, HealthStatus, LIVEZ, PartHealth, PartsAnswer, READYZ,
     health, livez, readyz,

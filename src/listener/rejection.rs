@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 
-use super::connection_limits::{Slot, Turned};
+use super::connection_limits::{Rejected, Slot};
 use super::health::{LIVEZ, READYZ};
 use super::socket::Socket;
 use super::unused_sockets::Sort;
@@ -48,7 +48,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
 pub(super) async fn turn_away(
     mut socket: Socket,
     slot: Arc<Slot>,
-    turned: Turned,
+    turned: Rejected,
     router: Router,
     room: impl FnOnce() -> Option<Arc<Slot>>,
 ) -> io::Result<Option<(Socket, Arc<Slot>)>> {
@@ -67,14 +67,14 @@ pub(super) async fn turn_away(
     };
     if answer.is_none()
         && !line.is_empty()
-        && turned == Turned::Full
+        && turned == Rejected::Full
         && let Some(place) = room()
     {
         return Ok(Some((socket.moved_to(Arc::clone(&place)), place)));
     }
     let words = match turned {
-        Turned::Full => HUB_FULL,
-        Turned::AddressFull | Turned::TooOften => TOO_MANY,
+        Rejected::Full => HUB_FULL,
+        Rejected::AddressFull | Rejected::TooOften => TOO_MANY,
     };
     let saying = say(&mut socket, answer.as_deref().unwrap_or(words));
     match timeout(ANSWER_TIMEOUT, saying).await {

@@ -38,7 +38,7 @@ impl Default for Times {
 
 /// What a connection is at, and until when. Shared by those who read, write and answer for it.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RequestTimer {
     times: Times,
     phase: Mutex<Phase>,
     /// Whether the last answer may have left a part of its request unread.
@@ -59,9 +59,9 @@ enum Phase {
     Upgraded,
 }
 
-impl Pace {
-    pub(super) fn new(times: Times) -> Pace {
-        Pace {
+impl RequestTimer {
+    pub(super) fn new(times: Times) -> RequestTimer {
+        RequestTimer {
             times,
             phase: Mutex::new(Phase::Head(Instant::now() + times.head)),
             is_unread: AtomicBool::new(false),
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::listener::accept::{AnswerBody, http};
-    use crate::listener::transport::Line;
+    use crate::listener::transport::PacedTransport;
 
     const REQUEST: &[u8] = b"POST /v1/rooms HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n";
 
@@ -175,8 +175,8 @@ mod tests {
     fn connect() -> DuplexStream {
         let (client, server) = duplex(64 * 1024);
         tokio::spawn(async move {
-            let pace = Arc::new(Pace::new(Times::default()));
-            let line = TokioIo::new(Line::new(server, Arc::clone(&pace)));
+            let pace = Arc::new(RequestTimer::new(Times::default()));
+            let line = TokioIo::new(PacedTransport::new(server, Arc::clone(&pace)));
             let answering = Arc::clone(&pace);
             let service = service_fn(move |_| {
                 answering.request_began();

@@ -1,4 +1,4 @@
-//! The socket as the HTTP library has it: its reads keep the [`Pace`], and refusals that the library writes by itself
+//! The socket as the HTTP library has it: its reads keep the [`RequestTimer`], and refusals that the library writes by itself
 //! get a body that states the reason.
 
 use std::io::{self, IoSlice};
@@ -10,15 +10,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::library_refusal::explain;
-use super::timeouts::Pace;
+use super::timeouts::RequestTimer;
 
 /// Read at a time of what nobody will answer.
 const UNREAD_BYTES: usize = 1024;
 
 /// A connection's line.
-pub(super) struct Line<S> {
+pub(super) struct PacedTransport<S> {
     inner: S,
-    pace: Arc<Pace>,
+    pace: Arc<RequestTimer>,
     /// What is left of a refusal, and how long the library's own was.
     refusal: Option<(Bytes, usize)>,
     /// Frames of a socket are none of this type's business.
@@ -26,9 +26,9 @@ pub(super) struct Line<S> {
     is_shut: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
-    pub(super) fn new(inner: S, pace: Arc<Pace>) -> Line<S> {
-        Line {
+impl<S: AsyncRead + AsyncWrite + Unpin> PacedTransport<S> {
+    pub(super) fn new(inner: S, pace: Arc<RequestTimer>) -> PacedTransport<S> {
+        PacedTransport {
             inner,
             pace,
             refusal: None,
@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     }
 
     /// Reads on until the other side hangs up: closing with bytes unread would reset the connection, and the refusal
-    /// could be lost on its way. [`Pace::keep`] limits the time.
+    /// could be lost on its way. [`RequestTimer::keep`] limits the time.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut space = [0; UNREAD_BYTES];
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PacedTransport<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedTransport<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

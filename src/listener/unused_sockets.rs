@@ -32,7 +32,7 @@ struct Rank {
 
 /// The sockets of a listener that show nothing.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<BTreeMap<Rank, Weak<Slot>>>);
+pub(super) struct UnusedSockets(Mutex<BTreeMap<Rank, Weak<Slot>>>);
 
 /// What a slot knows of its own standing.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Standing {
     }
 }
 
-impl Strangers {
+impl UnusedSockets {
     /// Notes that a socket shows nothing.
     pub(super) fn enter(&self, slot: &Weak<Slot>, standing: &Standing, sort: Sort) {
         let mut list = self.0.lock();

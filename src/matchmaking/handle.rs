@@ -6,25 +6,25 @@ use super::message::MatchmakerMessage;
 use super::state::Supply;
 use crate::id::RoomCode;
 use crate::mailbox::Unanswered;
-use crate::supervisor::Post;
+use crate::supervisor::ActorAddress;
 
 /// Cheap to clone; outlives restarts.
 #[derive(Debug, Clone)]
 pub struct Matchmaker {
-    pub(super) post: Post<MatchmakerMessage>,
+    pub(super) post: ActorAddress<MatchmakerMessage>,
 }
 
 impl Matchmaker {
     /// A matchmaker that is not there yet, until it is started.
     pub fn vacant() -> Matchmaker {
         Matchmaker {
-            post: Post::vacant(),
+            post: ActorAddress::vacant(),
         }
     }
 
     /// Whether it is here and at work.
     pub fn is_here(&self) -> bool {
-        self.post.is_manned()
+        self.post.is_running()
     }
 
     /// Told by a room whenever its free seats change.

@@ -18,7 +18,7 @@ use super::queries::read;
 use super::store::Shared;
 use super::writer::actor::unavailable;
 use super::writer::clean_stop::CleanStop;
-use super::writer::downtime::RunStart;
+use super::writer::downtime::Startup;
 use super::writer::message::PersistenceMessage;
 use super::writer::queue::{Job, Settle};
 use super::{
@@ -29,17 +29,17 @@ use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 
 /// The longest that a read may take, below the 5 s after which a client gives up.
-const READ_WITHIN: Duration = Duration::from_secs(4);
+const READ_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The wait before a job is sent again to a missing writer: about the time of its restart.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A planned stop that has begun to write goes on while each commit comes within this time. A silent connection is
 /// cut after 10 s, and its replacement needs time to do the work.
 const STOP_STALLED_AFTER: Duration = Duration::from_secs(20);
 
 /// The longest that a health probe may take.
-const PROBE_WITHIN: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A handle to read from the database and to write to it. Cheap to clone.
 #[derive(Clone)]
@@ -160,7 +160,7 @@ impl Persistence {
     }
 
     /// Begins a run: extends the holds by the downtime. Called once, before anything is restored.
-    pub async fn begin_run(&self) -> Result<RunStart, WriteError> {
+    pub async fn begin_run(&self) -> Result<Startup, WriteError> {
         self.ask(Job::BeginRun)
             .await
             .unwrap_or(Err(WriteError::Lost))
@@ -217,7 +217,7 @@ impl Persistence {
         let readers = self.readers();
         let started = Instant::now();
         let ping = async move { read::ping(&readers).await };
-        self.within(PROBE_WITHIN, ping).await?;
+        self.within(PROBE_TIMEOUT, ping).await?;
         Ok(started.elapsed())
     }
 
@@ -268,10 +268,10 @@ impl Persistence {
         let wait = async {
             // While persistence is being restarted, nothing answers.
             while self.ask(Job::Barrier).await.is_none() {
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         };
-        tokio::time::timeout(READ_WITHIN, wait)
+        tokio::time::timeout(READ_TIMEOUT, wait)
             .await
             .map_err(|_| ReadError::Unavailable)
     }
@@ -321,7 +321,7 @@ impl Persistence {
         &self,
         question: impl Future<Output = Result<T, DbErr>> + Send + 'static,
     ) -> Result<T, ReadError> {
-        self.within(READ_WITHIN, question).await
+        self.within(READ_TIMEOUT, question).await
     }
 
     /// Runs a read in its own task, so that a caller that gives up cancels no statement. Abandoned reads continue, so

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Command, Committed, News, Once, Refused};
+use super::{Command, Committed, IdempotencyRecord, News, Refused};
 
 /// The answer to a command, definite either way.
 pub(crate) type Answer = Result<Committed, Refused>;
@@ -14,7 +14,7 @@ pub(crate) type Answer = Result<Committed, Refused>;
 pub(crate) struct Item {
     pub(crate) number: u64,
     pub(crate) command: Command,
-    pub(crate) once: Option<Arc<Once>>,
+    pub(crate) once: Option<Arc<IdempotencyRecord>>,
     pub(crate) news: Option<Box<News>>,
     /// After this moment it is refused instead of retried.
     pub(crate) deadline: Instant,

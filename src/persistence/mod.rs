@@ -34,11 +34,11 @@ pub use database::{
 };
 pub use handle::{Persistence, Writing};
 pub use news::{News, Offsets, SessionNews, SessionSeat, SessionWords, Words};
-pub use once::{Kept, Once, Scope};
+pub use once::{IdempotencyRecord, Scope, StoredResponse};
 pub use queries::{Retries, SeatedPage, SeatedRoom, StoredUser};
 pub use store::Store;
 pub use stored::{
     HistoryWindow, StoredPublication, StoredRoom, StoredSeat, StoredSession, StoredStream,
 };
-pub use sweep::{Litter, Page, RoomPage, Sweep, Swept};
-pub use writer::{PersistenceActor, RunStart};
+pub use sweep::{ExpiredRows, Page, RoomPage, Sweep, Swept};
+pub use writer::{PersistenceActor, Startup};

@@ -17,7 +17,7 @@ pub(super) const KEPT_MAX: usize = 64;
 
 /// An idempotency key and its response. The row is written in the commit of the command, and decides whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
+pub struct IdempotencyRecord {
     pub scope: Scope,
     pub key: KeyHash,
     /// Digest of the request: a key stands for one request.
@@ -41,7 +41,7 @@ pub enum Scope {
 
 /// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredResponse {
     /// The name of the command's user in that commit, if it had one.
     pub name: Option<Arc<str>>,
     /// JSON, as it came with the command.
@@ -57,7 +57,7 @@ struct Stored<'a> {
     answer: &'a RawValue,
 }
 
-impl Once {
+impl IdempotencyRecord {
     /// Returns the scope of the row. Each guest's key has a scope of its own.
     pub(super) fn scope(&self) -> String {
         match &self.scope {
@@ -84,7 +84,7 @@ impl Once {
             return Ok(Refused::KeyReused);
         }
         let stored: Stored<'_> = serde_json::from_str(answer).map_err(unreadable)?;
-        Ok(Refused::Repeated(Kept {
+        Ok(Refused::Repeated(StoredResponse {
             name: stored.name,
             answer: stored.answer.get().into(),
         }))
@@ -112,7 +112,10 @@ impl Persistence {
     ///
     /// # Errors
     /// [`Refused::KeyReused`], or [`Refused::Unavailable`] if the row could not be read.
-    pub async fn recall(&self, once: &Once) -> Result<Option<Kept>, WriteError> {
+    pub async fn recall(
+        &self,
+        once: &IdempotencyRecord,
+    ) -> Result<Option<StoredResponse>, WriteError> {
         let (readers, asked) = (self.readers(), once.clone());
         let sql = "SELECT content_hash, answer FROM commands WHERE scope = $1 AND key = $2";
         let found = self
@@ -130,8 +133,11 @@ impl Persistence {
     }
 
     /// Returns the same as [`recall`](Self::recall), once all earlier writes are settled.
-    pub async fn recall_truth(&self, once: &Once) -> Result<Option<Kept>, WriteError> {
-        let asked = Once {
+    pub async fn recall_truth(
+        &self,
+        once: &IdempotencyRecord,
+    ) -> Result<Option<StoredResponse>, WriteError> {
+        let asked = IdempotencyRecord {
             answer: None,
             ..once.clone()
         };
@@ -140,7 +146,7 @@ impl Persistence {
     }
 }
 
-impl Once {
+impl IdempotencyRecord {
     fn refusal_of(&self, row: &QueryResult) -> Result<Refused, DbErr> {
         let content: Vec<u8> = row.try_get_by_index(0)?;
         let answer: String = row.try_get_by_index(1)?;
@@ -148,7 +154,7 @@ impl Once {
     }
 }
 
-fn told(result: Result<(), WriteError>) -> Result<Option<Kept>, WriteError> {
+fn told(result: Result<(), WriteError>) -> Result<Option<StoredResponse>, WriteError> {
     match result {
         Ok(()) => Ok(None),
         Err(WriteError::Refused(Refused::Repeated(kept))) => Ok(Some(kept)),

@@ -23,7 +23,7 @@ use super::queries::active_users::ActiveUsers;
 use super::queries::gather::Gather;
 use super::queries::session_by_token::UnknownTokens;
 use super::queries::written_out::WrittenOut;
-use super::writer::coalesced_writes::Marks;
+use super::writer::coalesced_writes::CoalescedWrites;
 use super::writer::lane::{self, Lane};
 use super::writer::message::PersistenceMessage;
 use super::writer::queue::Work;
@@ -34,7 +34,7 @@ use crate::config::{Config, DatabaseConfig, PersistenceConfig};
 use crate::id::{RoomCode, SessionId};
 
 /// How long a start retries an unreachable database, which may boot together with this machine.
-const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a start waits for the lock of a killed daemon. PostgreSQL releases it once it notices the lost
 /// connection: at once as a rule, but on a busy machine later than a new daemon starts.
@@ -67,7 +67,7 @@ pub(super) struct Shared {
     pub(super) lanes: Vec<Lane>,
     /// Cancelled when the database can no longer be trusted.
     pub(super) broken: CancellationToken,
-    pub(super) marks: Marks,
+    pub(super) marks: CoalescedWrites,
     pub(super) active_users: ActiveUsers,
     pub(super) writes: WriteCondition,
     pub(super) written_out: Mutex<WrittenOut>,
@@ -86,7 +86,7 @@ pub(super) struct Shared {
 impl Store {
     /// Locks, opens, checks and migrates the database. Retries for 30 seconds if it cannot be reached.
     pub async fn open(config: &Config, clock: HubClock) -> Result<Store, OpenError> {
-        Store::open_within(config, clock, OPEN_WITHIN).await
+        Store::open_within(config, clock, OPEN_TIMEOUT).await
     }
 
     /// Opens the database like [`Store::open`], but retries for `within`.
@@ -135,7 +135,7 @@ impl Store {
             reads: Arc::new(Semaphore::new(READS_CONCURRENCY_MAX)),
             lanes: lanes.collect(),
             broken,
-            marks: Marks::default(),
+            marks: CoalescedWrites::default(),
             active_users: ActiveUsers::default(),
             writes: WriteCondition::default(),
             written_out: Mutex::default(),

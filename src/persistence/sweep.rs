@@ -14,14 +14,14 @@ const PAGE: u64 = 100;
 /// The removal of rows that had expired at a moment, a bounded number of each kind. A row that is in use stays.
 #[derive(Debug, Clone)]
 pub struct Sweep {
-    pub what: Litter,
+    pub what: ExpiredRows,
     /// Rows that ended, expired, closed or were written earlier are removed.
     pub before: HubTime,
 }
 
 /// The rows to sweep.
 #[derive(Debug, Clone)]
-pub enum Litter {
+pub enum ExpiredRows {
     /// Sessions without a seat, with their tokens and idempotency keys, and guests who have nothing else.
     Sessions(Vec<SessionId>),
     /// Closed rooms, once their publications and participants are gone; also the guests among the participants.

@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
-use super::core::shutdown::Halt;
+use super::core::shutdown::ShutdownPhase;
 use super::core::{Memory, Phase, Profile, Room};
-use super::handle::Audience;
+use super::handle::MemberCount;
 use super::message::{RoomMessage, Wake};
 use super::registry::{Origin, RoomContext, RoomSeed};
 use super::rules::members::Members;
-use super::rules::publish_dedup::Repeats;
-use super::rules::publish_queue::{Journal, PublishReply};
-use super::rules::seats::{Occupant, Seating};
+use super::rules::publish_dedup::RecentKeys;
+use super::rules::publish_queue::{PublishQueue, PublishReply};
+use super::rules::seats::{Occupant, Seats};
 use super::rules::stream::Stream;
-use super::rules::write_batching::Crowd;
-use super::seat_event::{Epoch, SeatNews};
+use super::rules::write_batching::WriteBatcher;
+use super::seat_event::{AttachSeq, SeatEvent};
 use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{StoredRoom, StoredSeat, StoredStream};
-use crate::supervisor::{Alive, ShardMessage};
+use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::RoomView;
 
 /// How long a room that was looked up in vain stays: as long as questions may take.
@@ -34,26 +34,26 @@ pub(super) struct RoomActor;
 impl Actor for RoomActor {
     type Msg = RoomMessage;
     type State = Room;
-    type Arguments = (Arc<RoomContext>, RoomSeed, Audience);
+    type Arguments = (Arc<RoomContext>, RoomSeed, MemberCount);
 
     async fn pre_start(
         &self,
         me: ActorRef<RoomMessage>,
-        (context, seed, audience): (Arc<RoomContext>, RoomSeed, Audience),
+        (context, seed, audience): (Arc<RoomContext>, RoomSeed, MemberCount),
     ) -> Result<Room, ActorProcessingErr> {
         let (profile, phase, seats, stream) = take_apart(seed.stored);
         let mut room = Room {
             stream: Stream::new(&seed.kind.config, stream, context.clock.now()),
-            seating: Seating::new(seed.kind.config.seats, &seats),
+            seating: Seats::new(seed.kind.config.seats, &seats),
             key: seed.key,
             channel: seed.channel,
             kind: seed.kind,
             members: Members::new(),
-            crowd: Crowd::default(),
+            crowd: WriteBatcher::default(),
             audience,
-            repeats: Repeats::default(),
+            repeats: RecentKeys::default(),
             keep: None,
-            journal: Journal::default(),
+            journal: PublishQueue::default(),
             deferred: Vec::new(),
             removals: VecDeque::new(),
             is_prune_pending: false,
@@ -67,11 +67,11 @@ impl Actor for RoomActor {
             profile,
             phase,
             halt: match context.is_paused() {
-                true => Halt::Paused,
-                false => Halt::Running,
+                true => ShutdownPhase::Paused,
+                false => ShutdownPhase::Running,
             },
             share: context.metrics.share(),
-            _alive: Alive::new("room"),
+            _alive: LiveGauge::new("room"),
             context,
             me,
         };
@@ -257,7 +257,7 @@ impl Room {
         };
         let epoch = match origin {
             Origin::Opened(epoch) => epoch,
-            Origin::Stored | Origin::Rebuilt => Epoch(0),
+            Origin::Stored | Origin::Rebuilt => AttachSeq(0),
         };
         let occupant = Occupant {
             hold_until,
@@ -276,7 +276,7 @@ impl Room {
             (Origin::Opened(_), _) if self.stream.is_durable() => {}
             (Origin::Opened(_), _) => self.announce_held(seat.number, &occupant),
             (Origin::Rebuilt, Some(seat)) => {
-                self.notify(occupant.session, SeatNews::Restored { seat });
+                self.notify(occupant.session, SeatEvent::Restored { seat });
             }
             (Origin::Rebuilt, None) | (Origin::Stored, _) => {}
         }

@@ -3,20 +3,20 @@
 use dashmap::DashMap;
 
 use super::handle::{RoomHandle, RoomKey};
-use crate::supervisor::{Listed, shard_of};
+use crate::supervisor::{EntryGauge, shard_of};
 
 /// Found by code or by channel. Entries are made and taken out by the shards alone.
 #[derive(Debug)]
 pub(super) struct RoomDirectory {
     rooms: DashMap<RoomKey, RoomHandle>,
-    listed: Listed,
+    listed: EntryGauge,
 }
 
 impl Default for RoomDirectory {
     fn default() -> RoomDirectory {
         RoomDirectory {
             rooms: DashMap::new(),
-            listed: Listed::new("room"),
+            listed: EntryGauge::new("room"),
         }
     }
 }

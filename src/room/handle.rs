@@ -10,16 +10,16 @@ use ractor::ActorRef;
 
 use super::core::session_change::RoomNews;
 use super::message::{
-    Asked, ClaimRequest, Claimed, HoldRequest, Kept, Memo, Question, RoomMessage, Sitter,
-    Subscribing, TakeRequest,
+    ClaimRequest, Claimed, ExtendedHold, HoldRequest, Initiator, Question, ResponseRecorder,
+    RoomMessage, SeatLookup, Subscribing, TakeRequest,
 };
 use super::rules::members::Peer;
 use super::rules::publish_queue::Publisher;
-use super::seat_event::{ClaimNotice, Epoch};
+use super::seat_event::{AttachSeq, ClaimNotice};
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
-use crate::persistence::{NewSession, Once, SessionWrite, StoredStream, UserWrite};
+use crate::persistence::{IdempotencyRecord, NewSession, SessionWrite, StoredStream, UserWrite};
 use crate::token::Claims;
 use crate::wire::{Failure, Refusal, RoomView, SeatView, SubscribeResult, UserView};
 
@@ -36,14 +36,14 @@ pub enum RoomKey {
 pub struct RoomHandle {
     pub(super) actor: ActorRef<RoomMessage>,
     channel: Arc<str>,
-    audience: Audience,
+    audience: MemberCount,
 }
 
 /// How many members a room has. It is the room that sets it; others may look without asking.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Audience(Arc<AtomicUsize>);
+pub(super) struct MemberCount(Arc<AtomicUsize>);
 
-impl Audience {
+impl MemberCount {
     pub(super) fn set(&self, members: usize) {
         self.0.store(members, Ordering::Relaxed);
     }
@@ -56,17 +56,17 @@ pub struct Claimant {
     pub user: UserView,
     pub user_write: UserWrite,
     pub session_write: SessionWrite,
-    pub epoch: Epoch,
+    pub epoch: AttachSeq,
     pub is_attached: bool,
     pub notice: Option<ClaimNotice>,
-    pub memo: Option<Memo>,
+    pub memo: Option<ResponseRecorder>,
 }
 
 impl RoomHandle {
     pub(super) fn new(
         actor: ActorRef<RoomMessage>,
         channel: Arc<str>,
-        audience: Audience,
+        audience: MemberCount,
     ) -> RoomHandle {
         RoomHandle {
             actor,
@@ -115,7 +115,7 @@ impl RoomHandle {
         &self,
         claims: Claims,
         session: NewSession,
-        memo: Option<Memo>,
+        memo: Option<ResponseRecorder>,
     ) -> Result<Result<Claimed, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Take(Box::new(TakeRequest {
@@ -133,7 +133,7 @@ impl RoomHandle {
     pub async fn release(
         &self,
         session: SessionId,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
     ) -> Result<Result<(), Refusal>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Release {
             session,
@@ -148,8 +148,8 @@ impl RoomHandle {
         &self,
         seat: u16,
         at_least: Duration,
-        memo: Option<Memo<SeatView>>,
-    ) -> Result<Result<Kept, Refusal>, Unanswered> {
+        memo: Option<ResponseRecorder<SeatView>>,
+    ) -> Result<Result<ExtendedHold, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Hold(HoldRequest {
                 seat,
@@ -162,17 +162,17 @@ impl RoomHandle {
     }
 
     /// Tells the room that whoever comes back to a seat was told to wait.
-    pub fn delayed(&self, sitter: Sitter, by: Duration) {
+    pub fn delayed(&self, sitter: SeatLookup, by: Duration) {
         self.tell(RoomMessage::Delayed { sitter, by });
     }
 
     /// Tells the room that a session has a connection.
-    pub fn back(&self, session: SessionId, epoch: Epoch) {
+    pub fn back(&self, session: SessionId, epoch: AttachSeq) {
         self.tell(RoomMessage::Back { session, epoch });
     }
 
     /// Tells the room that a session lost the connection of that epoch.
-    pub fn away(&self, session: SessionId, epoch: Epoch) {
+    pub fn away(&self, session: SessionId, epoch: AttachSeq) {
         self.tell(RoomMessage::Away { session, epoch });
     }
 
@@ -199,7 +199,7 @@ impl RoomHandle {
     /// a push.
     pub async fn unsubscribe(
         &self,
-        asked: Asked,
+        asked: Initiator,
         connection: ConnectionId,
         outbound: Outbound,
     ) -> Result<(), Unanswered> {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::clock::HubTime;
 
 /// The wait before room is made again: channels that were told to forget have mostly done so by then.
-const AGAIN_AFTER: Duration = Duration::from_millis(5);
+const RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// So much longer than a look at all channels takes is the wait before the next one.
 const REST_SHARE: u32 = 10;
@@ -166,7 +166,7 @@ impl Memory {
                 let began = Instant::now();
                 memory.forget_oldest();
                 let rest = began.elapsed() * REST_SHARE;
-                tokio::time::sleep(rest.max(AGAIN_AFTER)).await;
+                tokio::time::sleep(rest.max(RETRY_DELAY)).await;
             }
             memory.is_making_room.store(false, Ordering::Release);
         });

@@ -8,19 +8,19 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
-use super::core::server_api::GameQuestion;
+use super::core::server_api::ServerRequest;
 use super::core::session_change::RoomNews;
 use super::core::shutdown::Handout;
 use super::rules::events::ReleaseReason;
-use super::rules::members::{Peer, Tie};
+use super::rules::members::{Peer, SubscriptionGuard};
 use super::rules::publish_queue::Publisher;
-use super::seat_event::{ClaimNotice, Epoch, Holding};
+use super::seat_event::{AttachSeq, ClaimNotice, HeldSeat};
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::persistence::{
-    Committed, NewSession, Once, ReadError, SessionWrite, StoredPublication, StoredSeat, UserWrite,
-    WriteError,
+    Committed, IdempotencyRecord, NewSession, ReadError, SessionWrite, StoredPublication,
+    StoredSeat, UserWrite, WriteError,
 };
 use crate::token::{Claims, Generations};
 use crate::wire::{
@@ -35,25 +35,25 @@ pub(super) enum RoomMessage {
     /// An explicit leave. Answered once it is durable.
     Release {
         session: SessionId,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     /// Keep an away seat for longer. Answered once it is durable.
     Hold(HoldRequest),
     /// Whoever comes back to a seat was told to wait: its hold lasts longer by that.
     Delayed {
-        sitter: Sitter,
+        sitter: SeatLookup,
         by: Duration,
     },
     /// The session has a connection; answered by news.
     Back {
         session: SessionId,
-        epoch: Epoch,
+        epoch: AttachSeq,
     },
     /// The session lost the connection of that epoch.
     Away {
         session: SessionId,
-        epoch: Epoch,
+        epoch: AttachSeq,
     },
     /// A session has changed as a whole, and its seat here with it: that is durable already.
     SessionChanged(Box<RoomNews>),
@@ -63,7 +63,7 @@ pub(super) enum RoomMessage {
         reply: RpcReplyPort<Result<Option<SubscribeResult>, Failure>>,
     },
     Unsubscribe {
-        asked: Asked,
+        asked: Initiator,
         connection: ConnectionId,
         outbound: Outbound,
         reply: RpcReplyPort<()>,
@@ -88,7 +88,7 @@ pub(super) enum RoomMessage {
         publisher: Publisher,
     },
     /// A game's own server asks.
-    Game(Box<GameQuestion>),
+    Game(Box<ServerRequest>),
     /// Forgets what is older: the memory of all open channels' histories is scarce.
     ForgetBefore(HubTime),
     /// Forgets what the stream has kept. Answered once that is durable, if the stream is.
@@ -173,7 +173,7 @@ impl RoomMessage {
 
 /// Who wants a subscription to begin or to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Initiator {
     /// The client, by its command of that id: the room itself queues the reply.
     ByClient { id: u32 },
     /// The hub, for the client: a server-side subscription.
@@ -198,12 +198,12 @@ pub struct Grant {
 /// Somebody wants to hear a room.
 #[derive(Debug, Clone)]
 pub struct Subscribing {
-    pub asked: Asked,
+    pub asked: Initiator,
     pub peer: Arc<Peer>,
     pub request: SubscribeRequest,
     pub grant: Grant,
     pub outbound: Outbound,
-    pub tie: Tie,
+    pub tie: SubscriptionGuard,
 }
 
 /// What a member may want to know.
@@ -216,7 +216,7 @@ pub enum Question {
 
 /// By what somebody's seat is found.
 #[derive(Debug, Clone)]
-pub enum Sitter {
+pub enum SeatLookup {
     Session(SessionId),
     /// Who sits once in a room.
     User(UserId),
@@ -231,13 +231,13 @@ pub(super) struct ClaimRequest {
     pub user_write: UserWrite,
     pub session_write: SessionWrite,
     /// The session's newest attachment; `is_attached` while it lasts.
-    pub epoch: Epoch,
+    pub epoch: AttachSeq,
     pub is_attached: bool,
     pub seat: Option<u16>,
     pub team: Option<String>,
     /// Tells the session that the claim is over. None for a session that is made by this very claim.
     pub notice: Option<ClaimNotice>,
-    pub memo: Option<Memo>,
+    pub memo: Option<ResponseRecorder>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
@@ -246,34 +246,36 @@ pub(super) struct ClaimRequest {
 pub(super) struct HoldRequest {
     pub seat: u16,
     pub at_least: Duration,
-    pub memo: Option<Memo<SeatView>>,
-    pub reply: RpcReplyPort<Result<Kept, Refusal>>,
+    pub memo: Option<ResponseRecorder<SeatView>>,
+    pub reply: RpcReplyPort<Result<ExtendedHold, Refusal>>,
 }
 
 /// A seat that is kept.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct ExtendedHold {
     pub seat: SeatView,
     /// Whether this very answer is kept under the request's key.
     pub is_stored: bool,
 }
 
 /// Makes a request happen once: writes down what it will be answered with, as soon as the room knows.
-pub struct Memo<T = Claimed>(Box<WriteMemo<T>>);
+pub struct ResponseRecorder<T = Claimed>(Box<WriteMemo<T>>);
 
-type WriteMemo<T> = dyn FnOnce(&T) -> Arc<Once> + Send + Sync;
+type WriteMemo<T> = dyn FnOnce(&T) -> Arc<IdempotencyRecord> + Send + Sync;
 
-impl<T> Memo<T> {
-    pub fn new(write: impl FnOnce(&T) -> Arc<Once> + Send + Sync + 'static) -> Memo<T> {
-        Memo(Box::new(write))
+impl<T> ResponseRecorder<T> {
+    pub fn new(
+        write: impl FnOnce(&T) -> Arc<IdempotencyRecord> + Send + Sync + 'static,
+    ) -> ResponseRecorder<T> {
+        ResponseRecorder(Box::new(write))
     }
 
-    pub(super) fn write(self, answer: &T) -> Arc<Once> {
+    pub(super) fn write(self, answer: &T) -> Arc<IdempotencyRecord> {
         (self.0)(answer)
     }
 }
 
-impl<T> fmt::Debug for Memo<T> {
+impl<T> fmt::Debug for ResponseRecorder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memo")
     }
@@ -286,7 +288,7 @@ pub(super) struct TakeRequest {
     pub claims: Claims,
     /// The session that the seat is for, made in the same commit.
     pub session: NewSession,
-    pub memo: Option<Memo>,
+    pub memo: Option<ResponseRecorder>,
     /// What is kept under the request's key: its answer then.
     pub kept: Option<Claimed>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
@@ -295,7 +297,7 @@ pub(super) struct TakeRequest {
 /// A claim that was met, or a token that was good.
 #[derive(Debug, Clone)]
 pub struct Claimed {
-    pub seat: Holding,
+    pub seat: HeldSeat,
     pub room: RoomView,
     /// When this is how it looks.
     pub at: HubTime,

@@ -28,14 +28,16 @@ pub use self::core::claim::refusal;
 pub use self::core::session_change::SessionTold;
 pub use self::dormant::DormantRoom;
 pub use self::handle::{Claimant, RoomHandle, RoomKey};
-pub use self::message::{Asked, Claimed, Grant, Kept, Memo, Question, Sitter, Subscribing};
+pub use self::message::{
+    Claimed, ExtendedHold, Grant, Initiator, Question, ResponseRecorder, SeatLookup, Subscribing,
+};
 pub use self::registry::{Rooms, channel};
 pub use self::rules::kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE, USERS};
-pub use self::rules::members::{Peer, Tie};
-pub use self::rules::publish_queue::Placed;
+pub use self::rules::members::{Peer, SubscriptionGuard};
+pub use self::rules::publish_queue::StreamPosition;
 pub use self::rules::stream::new_epoch;
-pub use self::seat_event::{ClaimNotice, Epoch, Holding, SeatListener, SeatNews};
-pub use self::server_api::Word;
+pub use self::seat_event::{AttachSeq, ClaimNotice, HeldSeat, SeatEvent, SeatListener};
+pub use self::server_api::ServerPublication;
 pub use self::view::opened_view;
 
 #[cfg(test)]

@@ -14,12 +14,12 @@ use super::actor::RoomActor;
 use super::core::session_change::{RoomNews, SessionTold};
 use super::directory::RoomDirectory;
 use super::dormant::Dormant;
-use super::handle::{Audience, RoomHandle, RoomKey};
+use super::handle::{MemberCount, RoomHandle, RoomKey};
 use super::history_memory::HistoryMemory;
 use super::message::{RoomMessage, Wake};
 use super::metric::RoomMetrics;
 use super::rules::kind::{Kind, Kinds};
-use super::seat_event::{Epoch, SeatListener};
+use super::seat_event::{AttachSeq, SeatListener};
 use super::server_api::UNHEARD_MAX;
 use crate::clock::HubClock;
 use crate::config::Config;
@@ -27,11 +27,11 @@ use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::Unanswered;
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, StoredRoom, StoredStream};
-use crate::supervisor::{Brood, LoadError, ShardHandle, ShardMessage, Wheels};
+use crate::supervisor::{ActorFactory, LoadError, ShardHandle, ShardMessage, Wheels};
 use crate::wire::UserView;
 
 /// Rooms asked at the same time when the hub stops.
-const FREEZES_AT_ONCE: usize = 64;
+const FREEZE_CONCURRENCY_MAX: usize = 64;
 
 /// What all rooms share.
 pub(super) struct RoomContext {
@@ -71,7 +71,7 @@ pub(super) struct RoomSeed {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     /// Just opened; its player was attached under this epoch, or is away.
-    Opened(Epoch),
+    Opened(AttachSeq),
     /// Read from the database: nobody is connected yet.
     Stored,
     /// Read after a failure: sessions may be attached and must tell so.
@@ -182,7 +182,7 @@ impl Rooms {
         &self,
         kind: &Arc<Kind>,
         stored: StoredRoom,
-        epoch: Epoch,
+        epoch: AttachSeq,
     ) -> Result<RoomHandle, LoadError> {
         let seed = RoomSeed::seated(Arc::clone(kind), stored, Origin::Opened(epoch));
         let key = seed.key.clone();
@@ -254,7 +254,7 @@ impl Rooms {
     pub async fn freeze(&self, within: Duration) -> Vec<(RoomId, StoredStream)> {
         let mut answers = stream::iter(self.0.directory.all())
             .map(|room| async move { room.freeze().await.ok().flatten() })
-            .buffer_unordered(FREEZES_AT_ONCE);
+            .buffer_unordered(FREEZE_CONCURRENCY_MAX);
         let mut streams = Vec::new();
         while let Ok(Some(answer)) = tokio::time::timeout(within, answers.next()).await {
             streams.extend(answer);
@@ -363,7 +363,7 @@ pub fn channel(kind: &str, code: RoomCode) -> Arc<str> {
 #[derive(Clone)]
 pub(super) struct RoomBrood(Arc<RoomContext>);
 
-impl Brood for RoomBrood {
+impl ActorFactory for RoomBrood {
     type Key = RoomKey;
     type Handle = RoomHandle;
     type Seed = RoomSeed;
@@ -377,7 +377,7 @@ impl Brood for RoomBrood {
         shard: ActorCell,
     ) -> Result<(RoomHandle, ActorCell), SpawnErr> {
         let channel = Arc::clone(&seed.channel);
-        let audience = Audience::default();
+        let audience = MemberCount::default();
         if let Some(room) = seed.of_row() {
             self.0.persistence.room_starts(room);
         }

@@ -12,11 +12,11 @@ use crate::wire::{SeatStatus, SeatView};
 /// Numbers the attachments of sessions to connections, over the whole process: the greater one is
 /// the newer one, whatever was restarted in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(pub u64);
+pub struct AttachSeq(pub u64);
 
 /// A seat as its holder's session knows it.
 #[derive(Debug, Clone)]
-pub struct Holding {
+pub struct HeldSeat {
     pub room: RoomId,
     pub code: RoomCode,
     pub channel: Arc<str>,
@@ -28,7 +28,7 @@ pub struct Holding {
     pub tokens: Generations,
 }
 
-impl Holding {
+impl HeldSeat {
     /// What is shown of it, without a token.
     pub fn view(&self, now: HubTime) -> SeatView {
         let hold = self.hold_until.map_or(self.grace, |end| end.since(now));
@@ -55,17 +55,17 @@ pub(super) fn whole_seconds(duration: Duration) -> u64 {
 
 /// A change of a seat, for its session.
 #[derive(Debug, Clone)]
-pub enum SeatNews {
+pub enum SeatEvent {
     /// The session has a new seat; the room believes it attached under this epoch.
     Gained {
-        seat: Holding,
-        epoch: Epoch,
+        seat: HeldSeat,
+        epoch: AttachSeq,
     },
     /// The answer to an attachment: the seat, if it is still the session's.
     Confirmed {
         room: RoomId,
-        epoch: Epoch,
-        seat: Option<Holding>,
+        epoch: AttachSeq,
+        seat: Option<HeldSeat>,
     },
     Released {
         room: RoomId,
@@ -90,29 +90,29 @@ pub enum SeatNews {
     },
     /// The room was rebuilt and takes the session for away until it hears otherwise.
     Restored {
-        seat: Holding,
+        seat: HeldSeat,
     },
 }
 
-impl SeatNews {
+impl SeatEvent {
     /// Whether the room takes the session for attached: somebody must tell it when that ends.
     pub fn is_of_attached(&self) -> bool {
         match self {
-            SeatNews::Gained { seat, .. } => seat.hold_until.is_none(),
-            SeatNews::Confirmed { .. }
-            | SeatNews::Released { .. }
-            | SeatNews::Extended { .. }
-            | SeatNews::Unsure { .. }
-            | SeatNews::TakenOver { .. }
-            | SeatNews::TokensEnded { .. }
-            | SeatNews::Restored { .. } => false,
+            SeatEvent::Gained { seat, .. } => seat.hold_until.is_none(),
+            SeatEvent::Confirmed { .. }
+            | SeatEvent::Released { .. }
+            | SeatEvent::Extended { .. }
+            | SeatEvent::Unsure { .. }
+            | SeatEvent::TakenOver { .. }
+            | SeatEvent::TokensEnded { .. }
+            | SeatEvent::Restored { .. } => false,
         }
     }
 }
 
 /// Hears what rooms tell sessions. Must not wait.
 pub trait SeatListener: Send + Sync + 'static {
-    fn hear(&self, session: SessionId, news: SeatNews);
+    fn hear(&self, session: SessionId, news: SeatEvent);
 }
 
 /// Tells whoever counts the claims of a session that one has ended, however it ends.

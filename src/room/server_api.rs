@@ -6,11 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use ractor::RpcReplyPort;
 
-pub(in crate::room) use super::core::server_api::GameQuestion;
+pub(in crate::room) use super::core::server_api::ServerRequest;
 use super::handle::RoomHandle;
 use super::message::RoomMessage;
 use super::registry::Rooms;
-use super::rules::publish_queue::Placed;
+use super::rules::publish_queue::StreamPosition;
 use crate::mailbox::{Unanswered, ask};
 use crate::supervisor::LoadError;
 use crate::wire::{
@@ -23,7 +23,7 @@ pub(super) const UNHEARD_MAX: usize = 4_096;
 
 /// Something that a game's server says.
 #[derive(Debug, Clone)]
-pub struct Word {
+pub struct ServerPublication {
     /// Valid JSON on one line.
     pub data: Bytes,
     pub tags: Option<Arc<Tags>>,
@@ -39,8 +39,12 @@ impl Rooms {
     ///
     /// # Errors
     /// 107 for what is no channel's name, 102 if there is none by it, 1003 for a room that is closed, 100.
-    pub async fn publish(&self, channel: &str, word: Word) -> Result<Placed, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::Publish {
+    pub async fn publish(
+        &self,
+        channel: &str,
+        word: ServerPublication,
+    ) -> Result<StreamPosition, Failure> {
+        self.ask_game(channel, |reply| ServerRequest::Publish {
             word: word.clone(),
             since: Instant::now(),
             reply,
@@ -53,7 +57,7 @@ impl Rooms {
     /// # Errors
     /// 108 where the kind has no presence; 102, 107, 100.
     pub async fn presence(&self, channel: &str) -> Result<PresenceResult, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::Presence { reply })
+        self.ask_game(channel, |reply| ServerRequest::Presence { reply })
             .await
     }
 
@@ -62,7 +66,7 @@ impl Rooms {
     /// # Errors
     /// As of [`Rooms::presence`].
     pub async fn presence_stats(&self, channel: &str) -> Result<PresenceStatsResult, Failure> {
-        self.ask_game(channel, |reply| GameQuestion::PresenceStats { reply })
+        self.ask_game(channel, |reply| ServerRequest::PresenceStats { reply })
             .await
     }
 
@@ -71,7 +75,7 @@ impl Rooms {
     /// # Errors
     /// 108 where the kind keeps no history, 112 for another epoch; 102, 107, 100.
     pub async fn history(&self, request: HistoryRequest) -> Result<HistoryResult, Failure> {
-        self.ask_game(&request.channel, |reply| GameQuestion::History {
+        self.ask_game(&request.channel, |reply| ServerRequest::History {
             request: request.clone(),
             reply,
         })
@@ -97,7 +101,7 @@ impl Rooms {
     async fn ask_game<T: Send + 'static>(
         &self,
         channel: &str,
-        question: impl Fn(RpcReplyPort<Result<T, Failure>>) -> GameQuestion,
+        question: impl Fn(RpcReplyPort<Result<T, Failure>>) -> ServerRequest,
     ) -> Result<T, Failure> {
         self.ask_channel(channel, |room| {
             let question = &question;

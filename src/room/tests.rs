@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::message::Asked;
-use super::rules::members::{Member, Members, Right};
-use super::seat_event::Epoch;
-use super::{Peer, Tie};
+use super::message::Initiator;
+use super::rules::members::{AccessGrant, Member, Members};
+use super::seat_event::AttachSeq;
+use super::{Peer, SubscriptionGuard};
 use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::wire::{Encoding, Overrides, Shared, UserView, raw_json};
@@ -26,15 +26,15 @@ fn member(encoding: Encoding) -> (Member, Inbox) {
             name: "Ana".into(),
         },
         info: raw_json(&"Ana"),
-        epoch: Epoch(1),
+        epoch: AttachSeq(1),
     });
-    let right = Right {
+    let right = AccessGrant {
         is_given: false,
         unseated_info: None,
         overrides: Overrides::default(),
         has_join_leave: true,
     };
-    let asked = Asked::ByClient { id: 1 };
+    let asked = Initiator::ByClient { id: 1 };
     let member = Member::new(
         asked,
         peer,
@@ -42,7 +42,7 @@ fn member(encoding: Encoding) -> (Member, Inbox) {
         right,
         "lobby:a".into(),
         outbound,
-        Tie::default(),
+        SubscriptionGuard::default(),
     );
     (member, inbox)
 }

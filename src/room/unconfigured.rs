@@ -2,7 +2,7 @@
 
 use super::handle::RoomKey;
 use super::registry::Rooms;
-use super::seat_event::SeatNews;
+use super::seat_event::SeatEvent;
 use crate::id::RoomCode;
 use crate::persistence::{
     ReleaseSeat, RoomCommand, SeatCommand, StoredRoom, StoredSeat, WriteError,
@@ -58,7 +58,7 @@ impl Rooms {
         self.context().persistence.write(release).await?;
         super::metric::count_release(crate::room::rules::events::ReleaseReason::HoldOver);
         let (session, room) = (seat.session, seat.room);
-        let released = SeatNews::Released { room };
+        let released = SeatEvent::Released { room };
         self.context().listener.hear(session, released);
         Ok(())
     }

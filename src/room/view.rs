@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::core::{Phase, Profile, Room};
 use super::registry::channel;
 use super::rules::kind::Kind;
-use super::rules::seats::{Occupant, Seating};
-use super::seat_event::Epoch;
+use super::rules::seats::{Occupant, Seats};
+use super::seat_event::AttachSeq;
 use crate::persistence::{StoredRoom, StoredSeat};
 use crate::wire::{RoomStatus, RoomView, UserView};
 
@@ -17,14 +17,14 @@ impl Room {
     }
 
     /// The same with other seats than those of this moment.
-    pub(super) fn view_with(&self, seating: &Seating) -> Option<RoomView> {
+    pub(super) fn view_with(&self, seating: &Seats) -> Option<RoomView> {
         let profile = self.profile.as_ref()?;
         Some(profile.view(&self.kind, &self.channel, self.phase, seating))
     }
 }
 
 impl Profile {
-    fn view(&self, kind: &Kind, channel: &Arc<str>, phase: Phase, seating: &Seating) -> RoomView {
+    fn view(&self, kind: &Kind, channel: &Arc<str>, phase: Phase, seating: &Seats) -> RoomView {
         RoomView {
             id: self.id,
             code: self.code,
@@ -38,7 +38,7 @@ impl Profile {
         }
     }
 
-    fn status(&self, phase: Phase, seating: &Seating) -> RoomStatus {
+    fn status(&self, phase: Phase, seating: &Seats) -> RoomStatus {
         match phase {
             Phase::Closing | Phase::Closed => RoomStatus::Closed,
             Phase::Open | Phase::Retired => {
@@ -56,9 +56,9 @@ impl Profile {
 
 /// What will be seen of a room at the moment in which it is stored like this.
 pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
-    let mut seating = Seating::new(kind.config.seats, &stored.seats);
+    let mut seating = Seats::new(kind.config.seats, &stored.seats);
     for seat in &stored.seats {
-        seating.put(seat.number, Occupant::stored(seat, Epoch(0)));
+        seating.put(seat.number, Occupant::stored(seat, AttachSeq(0)));
     }
     Profile::stored(stored).view(
         kind,
@@ -70,7 +70,7 @@ pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
 
 impl Occupant {
     /// Who sits there according to the database.
-    pub(super) fn stored(seat: &StoredSeat, epoch: Epoch) -> Occupant {
+    pub(super) fn stored(seat: &StoredSeat, epoch: AttachSeq) -> Occupant {
         Occupant {
             recorded: seat.hold_until,
             session: seat.session,

@@ -4,7 +4,7 @@ use dashmap::DashMap;
 
 use super::handle::SessionHandle;
 use crate::id::{SessionId, TokenHash, UserId};
-use crate::supervisor::{Listed, shard_of};
+use crate::supervisor::{EntryGauge, shard_of};
 
 /// Found by id, by the hash of a token, and by user. Entries are made and taken out by the shards
 /// alone.
@@ -14,9 +14,9 @@ pub(super) struct SessionDirectory {
     by_token: DashMap<TokenHash, SessionHandle>,
     /// In the order in which they became live. Nobody is listed without one.
     by_user: DashMap<UserId, Vec<SessionHandle>>,
-    ids: Listed,
-    tokens: Listed,
-    users: Listed,
+    ids: EntryGauge,
+    tokens: EntryGauge,
+    users: EntryGauge,
 }
 
 impl Default for SessionDirectory {
@@ -25,9 +25,9 @@ impl Default for SessionDirectory {
             by_id: DashMap::new(),
             by_token: DashMap::new(),
             by_user: DashMap::new(),
-            ids: Listed::new("session"),
-            tokens: Listed::new("token"),
-            users: Listed::new("user"),
+            ids: EntryGauge::new("session"),
+            tokens: EntryGauge::new("token"),
+            users: EntryGauge::new("user"),
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::clock::HubTime;
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, SessionId, TokenHash};
 use crate::mailbox::{Unanswered, ask};
-use crate::persistence::Once;
-use crate::room::{Epoch, SeatNews};
+use crate::persistence::IdempotencyRecord;
+use crate::room::{AttachSeq, SeatEvent};
 use crate::wire::{Frame, Refusal, UserView};
 
 /// The order in which connects began, over the whole process. What a connect waits for before it reaches its session may
@@ -107,7 +107,7 @@ impl SessionHandle {
     pub(crate) async fn end(
         &self,
         last_words: Option<Frame>,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
     ) -> Result<Result<(), Refusal>, Unanswered> {
         ask(&self.actor, |reply| SessionMessage::End {
             last_words,
@@ -141,7 +141,7 @@ impl SessionHandle {
 
     /// Tells the session news of a seat, and gives them back if it has stopped. One that is about to go passes
     /// them on to its shard.
-    pub(super) fn hear(&self, news: SeatNews) -> Option<SeatNews> {
+    pub(super) fn hear(&self, news: SeatEvent) -> Option<SeatEvent> {
         match self.actor.cast(SessionMessage::Seat(news)) {
             Err(MessagingErr::SendErr(SessionMessage::Seat(news))) => Some(news),
             Ok(()) | Err(_) => None,
@@ -162,12 +162,12 @@ impl fmt::Debug for SessionHandle {
 
 /// Held by a connection as long as it lives: dropped, it turns the session away.
 pub struct Attachment {
-    pub epoch: Epoch,
+    pub epoch: AttachSeq,
     session: ActorRef<SessionMessage>,
 }
 
 impl Attachment {
-    pub(super) fn new(epoch: Epoch, session: ActorRef<SessionMessage>) -> Attachment {
+    pub(super) fn new(epoch: AttachSeq, session: ActorRef<SessionMessage>) -> Attachment {
         Attachment { epoch, session }
     }
 }

@@ -11,8 +11,8 @@ use super::registry::SessionSeed;
 use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{RoomCode, RoomId};
-use crate::persistence::{Once, Refused};
-use crate::room::{ClaimNotice, Epoch, Holding, SeatNews};
+use crate::persistence::{IdempotencyRecord, Refused};
+use crate::room::{AttachSeq, ClaimNotice, HeldSeat, SeatEvent};
 use crate::wire::{Frame, Refusal, SeatView, UserView};
 
 pub(super) enum SessionMessage {
@@ -24,7 +24,7 @@ pub(super) enum SessionMessage {
     },
     /// The connection of that epoch is gone.
     Detached {
-        epoch: Epoch,
+        epoch: AttachSeq,
     },
     /// Somebody is about to claim a seat for the session, in the room with this code if there is one already.
     BeginClaim {
@@ -34,7 +34,7 @@ pub(super) enum SessionMessage {
     /// What it was given leave for is over, well or not.
     ClaimEnded,
     /// A room has news of a seat.
-    Seat(SeatNews),
+    Seat(SeatEvent),
     Report {
         reply: RpcReplyPort<Report>,
     },
@@ -42,7 +42,7 @@ pub(super) enum SessionMessage {
     End {
         /// Queued for the attached client before its connection closes.
         last_words: Option<Frame>,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
@@ -63,7 +63,7 @@ pub(super) enum SessionMessage {
     /// A room cannot be had at the moment: whoever arrives does not wait for it.
     Missing {
         room: RoomId,
-        epoch: Epoch,
+        epoch: AttachSeq,
     },
     /// It was told of a seat late: its rooms know what has become of it since.
     CatchUp,
@@ -104,7 +104,7 @@ pub struct Attached {
 #[derive(Debug)]
 pub struct Report {
     pub expires_at: WallTime,
-    pub seats: Vec<Holding>,
+    pub seats: Vec<HeldSeat>,
     pub is_attached: bool,
     /// Whether a seat may be added in a moment.
     pub is_claiming: bool,
@@ -113,7 +113,7 @@ pub struct Report {
 /// Leave to claim a seat. As long as it lives, connections wait to learn what came of it.
 #[derive(Debug)]
 pub(crate) struct ClaimTicket {
-    pub epoch: Epoch,
+    pub epoch: AttachSeq,
     pub is_attached: bool,
     pub expires_at: WallTime,
     pub notice: ClaimNotice,

@@ -20,4 +20,4 @@ pub use handle::{Attachment, ConnectOrder, SessionHandle};
 pub(crate) use message::ClaimTicket;
 pub use message::{Attached, Report};
 pub(crate) use registry::SessionSeed;
-pub use registry::{SeatNotices, Sessions};
+pub use registry::{SeatEventRouter, Sessions};

@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::id::{SessionId, TokenHash, UserId};
 use crate::mailbox::Unanswered;
 use crate::persistence::{Persistence, StoredSeat, StoredSession};
-use crate::room::{Holding, Rooms, SeatListener, SeatNews, channel};
-use crate::supervisor::{Brood, LoadError, ShardHandle, ShardMessage, Wheels};
+use crate::room::{HeldSeat, Rooms, SeatEvent, SeatListener, channel};
+use crate::supervisor::{ActorFactory, LoadError, ShardHandle, ShardMessage, Wheels};
 use crate::token::Keyring;
 use crate::wire::UserView;
 
@@ -44,20 +44,20 @@ pub(super) struct SessionContext {
     pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
     pub(super) dormant: Dormant,
-    notices: SeatNotices,
+    notices: SeatEventRouter,
     is_stopping: AtomicBool,
 }
 
 /// Carries what rooms tell sessions. Made before either, since each needs the other.
 #[derive(Clone)]
-pub struct SeatNotices {
+pub struct SeatEventRouter {
     directory: Arc<SessionDirectory>,
     shards: ShardHandle<SessionBrood>,
 }
 
-impl SeatNotices {
+impl SeatEventRouter {
     /// A session was not there to be told.
-    fn missed(&self, key: SessionId, news: SeatNews) {
+    fn missed(&self, key: SessionId, news: SeatEvent) {
         if news.is_of_attached() {
             self.bring_back(key, news);
         } else {
@@ -68,7 +68,7 @@ impl SeatNotices {
     }
 
     /// Brings a session back that failed while it claimed a seat, or nobody would ever turn it away.
-    fn bring_back(&self, session: SessionId, news: SeatNews) {
+    fn bring_back(&self, session: SessionId, news: SeatEvent) {
         let shards = self.shards.clone();
         tokio::spawn(async move {
             // If it cannot be read at the moment, it comes back later and reads its seats.
@@ -80,17 +80,17 @@ impl SeatNotices {
     }
 }
 
-impl Default for SeatNotices {
-    fn default() -> SeatNotices {
-        SeatNotices {
+impl Default for SeatEventRouter {
+    fn default() -> SeatEventRouter {
+        SeatEventRouter {
             directory: Arc::default(),
             shards: ShardHandle::vacant(),
         }
     }
 }
 
-impl SeatListener for SeatNotices {
-    fn hear(&self, session: SessionId, news: SeatNews) {
+impl SeatListener for SeatEventRouter {
+    fn hear(&self, session: SessionId, news: SeatEvent) {
         let untold = match self.directory.get(session) {
             Some(session) => session.hear(news),
             None => Some(news),
@@ -101,7 +101,7 @@ impl SeatListener for SeatNotices {
     }
 }
 
-impl fmt::Debug for SeatNotices {
+impl fmt::Debug for SeatEventRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SeatNotices")
     }
@@ -119,7 +119,7 @@ pub(crate) struct SessionSeed {
     pub(crate) tokens: Vec<TokenHash>,
     pub(crate) expires_at: HubTime,
     pub(crate) login_until: Option<HubTime>,
-    pub(crate) seats: Vec<Holding>,
+    pub(crate) seats: Vec<HeldSeat>,
     /// Whether it was live before, and failed.
     pub(crate) is_rebuilt: bool,
 }
@@ -130,7 +130,7 @@ impl Sessions {
         clock: HubClock,
         persistence: Persistence,
         rooms: Rooms,
-        notices: SeatNotices,
+        notices: SeatEventRouter,
         keyring: Arc<Keyring>,
     ) -> Sessions {
         let wheels = |message: fn() -> SessionMessage| {
@@ -243,7 +243,7 @@ impl Sessions {
     }
 
     /// Tells a session news of one of its seats.
-    pub fn hear(&self, session: SessionId, news: SeatNews) {
+    pub fn hear(&self, session: SessionId, news: SeatEvent) {
         self.0.notices.hear(session, news);
     }
 
@@ -315,7 +315,7 @@ impl SessionContext {
     }
 
     /// News of a seat that the session itself cannot take any more.
-    pub(super) fn missed(&self, session: SessionId, news: SeatNews) {
+    pub(super) fn missed(&self, session: SessionId, news: SeatEvent) {
         self.notices.missed(session, news);
     }
 
@@ -342,8 +342,8 @@ impl From<StoredSession> for SessionSeed {
     }
 }
 
-fn holding(stored: StoredSeat) -> Holding {
-    Holding {
+fn holding(stored: StoredSeat) -> HeldSeat {
+    HeldSeat {
         room: stored.room,
         code: stored.code,
         channel: channel(&stored.kind, stored.code),
@@ -359,11 +359,11 @@ fn holding(stored: StoredSeat) -> Holding {
 #[derive(Clone)]
 pub(super) struct SessionBrood(Arc<SessionContext>);
 
-impl Brood for SessionBrood {
+impl ActorFactory for SessionBrood {
     type Key = SessionId;
     type Handle = SessionHandle;
     type Seed = SessionSeed;
-    type News = SeatNews;
+    type News = SeatEvent;
 
     const KIND: &'static str = "session";
 
@@ -418,7 +418,7 @@ impl Brood for SessionBrood {
     }
 
     /// Its rooms say what has become of its seats since.
-    fn hear(&self, session: &SessionHandle, news: SeatNews) {
+    fn hear(&self, session: &SessionHandle, news: SeatEvent) {
         // One that has failed reads its seats when it comes back.
         let _ = session.hear(news);
         session.tell(SessionMessage::CatchUp);

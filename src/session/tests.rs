@@ -11,14 +11,14 @@ use tokio::time::timeout;
 
 use super::message::SessionMessage;
 use super::registry::{SessionBrood, SessionSeed};
-use super::{SeatNotices, SessionHandle, Sessions};
+use super::{SeatEventRouter, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
 use crate::persistence::{Persistence, Store};
-use crate::room::{Epoch, Holding, Rooms, SeatListener, SeatNews};
-use crate::supervisor::{Brood, ShardMessage};
+use crate::room::{AttachSeq, HeldSeat, Rooms, SeatEvent, SeatListener};
+use crate::supervisor::{ActorFactory, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
 use crate::wire::UserView;
 
@@ -41,7 +41,7 @@ pub(crate) async fn domain(folder: &Path) -> Domain {
     let clock = HubClock::start();
     let store = Store::open(&config, clock).await.unwrap();
     let (persistence, matchmaker) = (store.persistence(), Matchmaker::vacant());
-    let notices = SeatNotices::default();
+    let notices = SeatEventRouter::default();
     let listener = Arc::new(notices.clone());
     let rooms = Rooms::new(
         &config,
@@ -146,7 +146,7 @@ impl Idler {
 
     /// A room gives it a seat.
     fn gains(&self, hold_until: Option<HubTime>) {
-        let seat = Holding {
+        let seat = HeldSeat {
             room: RoomId::new(),
             code: RoomCode::random(),
             channel: "table:x".into(),
@@ -156,8 +156,8 @@ impl Idler {
             hold_until,
             tokens: Generations::begin(HubTime(0)),
         };
-        let epoch = Epoch(1);
-        let news = SeatNews::Gained { seat, epoch };
+        let epoch = AttachSeq(1);
+        let news = SeatEvent::Gained { seat, epoch };
         self.notices.hear(self.session.id(), news);
     }
 

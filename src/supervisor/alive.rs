@@ -6,30 +6,30 @@ use metrics::{Gauge, gauge};
 
 /// A part of an actor's state: counts the actor from its creation to its drop, however it ends.
 #[derive(Debug)]
-pub struct Alive {
+pub struct LiveGauge {
     gauge: Gauge,
 }
 
-impl Alive {
-    pub fn new(kind: &'static str) -> Alive {
+impl LiveGauge {
+    pub fn new(kind: &'static str) -> LiveGauge {
         let gauge = gauge!("holdfast_actors", "kind" => kind);
         gauge.increment(1.0);
-        Alive { gauge }
+        LiveGauge { gauge }
     }
 }
 
-impl Drop for Alive {
+impl Drop for LiveGauge {
     fn drop(&mut self) {
         self.gauge.decrement(1.0);
     }
 }
 
 /// A counter of a directory's entries: counting the entries themselves would lock all of them.
-pub struct Listed(Gauge);
+pub struct EntryGauge(Gauge);
 
-impl Listed {
-    pub fn new(kind: &'static str) -> Listed {
-        Listed(gauge!("holdfast_directory_entries", "kind" => kind))
+impl EntryGauge {
+    pub fn new(kind: &'static str) -> EntryGauge {
+        EntryGauge(gauge!("holdfast_directory_entries", "kind" => kind))
     }
 
     /// Counts an entry, unless it replaces `before`.
@@ -47,7 +47,7 @@ impl Listed {
     }
 }
 
-impl fmt::Debug for Listed {
+impl fmt::Debug for EntryGauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Listed")
     }

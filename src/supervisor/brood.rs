@@ -11,7 +11,7 @@ use ractor::{ActorCell, RpcReplyPort, SpawnErr};
 pub struct LoadError;
 
 /// A factory for actors of one sort: how they are loaded, started and retired.
-pub trait Brood: Clone + Send + Sync + 'static {
+pub trait ActorFactory: Clone + Send + Sync + 'static {
     type Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static;
     type Handle: Clone + Send + Sync + 'static;
     /// The data that an actor is started from.
@@ -54,11 +54,11 @@ pub trait Brood: Clone + Send + Sync + 'static {
     fn let_go(&self, handle: &Self::Handle);
 }
 
-pub(crate) type Waiter<B> = RpcReplyPort<Result<Option<<B as Brood>::Handle>, LoadError>>;
+pub(crate) type Waiter<B> = RpcReplyPort<Result<Option<<B as ActorFactory>::Handle>, LoadError>>;
 
 /// The messages to a shard.
 #[expect(missing_debug_implementations, reason = "reply ports have none")]
-pub enum ShardMessage<B: Brood> {
+pub enum ShardMessage<B: ActorFactory> {
     /// Starts an actor that is new; a live one is left as it is.
     Start {
         key: B::Key,

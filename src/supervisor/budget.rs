@@ -17,25 +17,25 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// The failures of one child, or of one group of children.
 #[derive(Debug, Default)]
-pub struct Budget {
+pub struct RestartBudget {
     failures: VecDeque<Instant>,
 }
 
 /// Too many failures: the supervisor must give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("failed more than {RESTARTS_MAX} times in {} s", WINDOW.as_secs())]
-pub struct Spent;
+pub struct BudgetExhausted;
 
-impl Budget {
+impl RestartBudget {
     /// Records a failure. Returns the wait before the restart.
-    pub fn spend(&mut self, now: Instant) -> Result<Duration, Spent> {
+    pub fn spend(&mut self, now: Instant) -> Result<Duration, BudgetExhausted> {
         while let Some(first) = self.failures.front()
             && now.duration_since(*first) > WINDOW
         {
             self.failures.pop_front();
         }
         if self.failures.len() == RESTARTS_MAX {
-            return Err(Spent);
+            return Err(BudgetExhausted);
         }
         let doublings = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
         self.failures.push_back(now);
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn waits_double_and_the_eleventh_failure_in_a_minute_is_too_many() {
-        let mut budget = Budget::default();
+        let mut budget = RestartBudget::default();
         let start = Instant::now();
 
         let waits: Vec<_> = (0..RESTARTS_MAX)
@@ -67,12 +67,12 @@ mod tests {
 
         assert_eq!(waits[..3], [10, 20, 40].map(Duration::from_millis));
         assert_eq!(waits[9], BACK_OFF_MAX);
-        assert_eq!(budget.spend(start), Err(Spent));
+        assert_eq!(budget.spend(start), Err(BudgetExhausted));
     }
 
     #[test]
     fn old_failures_are_forgotten() {
-        let mut budget = Budget::default();
+        let mut budget = RestartBudget::default();
         let start = Instant::now();
         for _ in 0..RESTARTS_MAX {
             budget.spend(start).unwrap();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, SpawnErr};
 
-use super::brood::{Brood, LoadError, ShardMessage, Waiter};
-use super::post::Post;
+use super::brood::{ActorFactory, LoadError, ShardMessage, Waiter};
+use super::post::ActorAddress;
 use super::shard::Shard;
 use crate::mailbox::Unanswered;
 
@@ -20,19 +20,19 @@ pub const SHARDS: usize = 16;
 
 /// Limit on the wait for a shard that is being restarted: twice its longest back-off, and less than half of a
 /// client's wait.
-const RESTART_WITHIN: Duration = Duration::from_secs(2);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Wait before an absent shard is asked again: about its shortest back-off.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A handle to all shards of one kind. Cheap to clone.
-pub struct ShardHandle<B: Brood> {
-    places: Arc<[Place<B>]>,
+pub struct ShardHandle<B: ActorFactory> {
+    places: Arc<[ShardPlace<B>]>,
 }
 
 /// The state of a shard that outlives it.
-struct Place<B: Brood> {
-    post: Post<ShardMessage<B>>,
+struct ShardPlace<B: ActorFactory> {
+    post: ActorAddress<ShardMessage<B>>,
     /// Actors that must come back and are in no directory: a shard that fails leaves them to its successor.
     owed: Mutex<HashSet<B::Key>>,
     restoring: Mutex<Restoring<B::Key>>,
@@ -48,10 +48,10 @@ enum Restoring<K> {
     Over,
 }
 
-impl<B: Brood> ShardHandle<B> {
+impl<B: ActorFactory> ShardHandle<B> {
     pub fn vacant() -> ShardHandle<B> {
-        let place = |_| Place {
-            post: Post::vacant(),
+        let place = |_| ShardPlace {
+            post: ActorAddress::vacant(),
             owed: Mutex::default(),
             restoring: Mutex::new(Restoring::Ahead),
         };
@@ -127,17 +127,17 @@ impl<B: Brood> ShardHandle<B> {
     }
 
     /// Returns the shard that a key belongs to.
-    pub fn of(&self, key: &B::Key) -> &Post<ShardMessage<B>> {
+    pub fn of(&self, key: &B::Key) -> &ActorAddress<ShardMessage<B>> {
         self.post(shard_of(key))
     }
 
-    pub fn post(&self, shard: usize) -> &Post<ShardMessage<B>> {
+    pub fn post(&self, shard: usize) -> &ActorAddress<ShardMessage<B>> {
         &self.places[shard].post
     }
 
     /// Returns true if every shard has its supervisor.
     pub fn is_whole(&self) -> bool {
-        self.places.iter().all(|place| place.post.is_manned())
+        self.places.iter().all(|place| place.post.is_running())
     }
 
     /// Finds an actor, or loads it. Returns `None` if there is no such row.
@@ -181,12 +181,12 @@ impl<B: Brood> ShardHandle<B> {
         key: &B::Key,
         question: impl Fn(Waiter<B>) -> ShardMessage<B>,
     ) -> Result<Option<B::Handle>, LoadError> {
-        let give_up = Instant::now() + RESTART_WITHIN;
+        let give_up = Instant::now() + RESTART_TIMEOUT;
         loop {
             match self.of(key).ask(&question).await {
                 Ok(found) => return found,
                 Err(Unanswered::Stopped) if Instant::now() < give_up => {
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(Unanswered::Stopped | Unanswered::Busy) => return Err(LoadError),
             }
@@ -212,7 +212,7 @@ impl<B: Brood> ShardHandle<B> {
     }
 }
 
-impl<B: Brood> Clone for ShardHandle<B> {
+impl<B: ActorFactory> Clone for ShardHandle<B> {
     fn clone(&self) -> ShardHandle<B> {
         ShardHandle {
             places: Arc::clone(&self.places),
@@ -220,7 +220,7 @@ impl<B: Brood> Clone for ShardHandle<B> {
     }
 }
 
-impl<B: Brood> fmt::Debug for ShardHandle<B> {
+impl<B: ActorFactory> fmt::Debug for ShardHandle<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ShardHandle({})", B::KIND)
     }

@@ -14,10 +14,10 @@ mod roster;
 mod shard;
 mod wheel;
 
-pub use alive::{Alive, Listed};
-pub use brood::{Brood, LoadError, ShardMessage};
-pub use budget::{Budget, Spent};
+pub use alive::{EntryGauge, LiveGauge};
+pub use brood::{ActorFactory, LoadError, ShardMessage};
+pub use budget::{BudgetExhausted, RestartBudget};
 pub use handle::{SHARDS, ShardHandle, shard_of, share_of};
-pub use post::Post;
+pub use post::ActorAddress;
 pub use readiness::{Phase, Readiness};
 pub use wheel::{Wheel, Wheels};

@@ -9,12 +9,12 @@ use ractor::{ActorCell, ActorRef, ActorStatus, Message, RpcReplyPort};
 use crate::mailbox::{Unanswered, ask};
 
 /// An actor's address across restarts. Cheap to clone.
-pub struct Post<M>(Arc<RwLock<Option<ActorRef<M>>>>);
+pub struct ActorAddress<M>(Arc<RwLock<Option<ActorRef<M>>>>);
 
-impl<M: Message> Post<M> {
+impl<M: Message> ActorAddress<M> {
     /// Returns an address without an actor.
-    pub fn vacant() -> Post<M> {
-        Post(Arc::new(RwLock::new(None)))
+    pub fn vacant() -> ActorAddress<M> {
+        ActorAddress(Arc::new(RwLock::new(None)))
     }
 
     /// Puts an actor here, in place of the one before.
@@ -31,7 +31,7 @@ impl<M: Message> Post<M> {
     }
 
     /// Returns true if a running actor is here.
-    pub fn is_manned(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         let actor = self.0.read();
         actor
             .as_ref()
@@ -53,13 +53,13 @@ impl<M: Message> Post<M> {
     }
 }
 
-impl<M> Clone for Post<M> {
-    fn clone(&self) -> Post<M> {
-        Post(Arc::clone(&self.0))
+impl<M> Clone for ActorAddress<M> {
+    fn clone(&self) -> ActorAddress<M> {
+        ActorAddress(Arc::clone(&self.0))
     }
 }
 
-impl<M> fmt::Debug for Post<M> {
+impl<M> fmt::Debug for ActorAddress<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Post")
     }

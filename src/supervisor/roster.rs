@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 /// The states of all keys of a shard. `H` is a handle, `W` a caller that waits for one.
 #[derive(Debug)]
-pub(super) struct Roster<K, H, W> {
+pub(super) struct Activations<K, H, W> {
     entries: HashMap<K, Entry<H, W>>,
 }
 
@@ -50,9 +50,9 @@ pub(super) enum Found<H, W> {
     },
 }
 
-impl<K: Clone + Eq + Hash, H: Clone, W> Roster<K, H, W> {
-    pub(super) fn new() -> Roster<K, H, W> {
-        Roster {
+impl<K: Clone + Eq + Hash, H: Clone, W> Activations<K, H, W> {
+    pub(super) fn new() -> Activations<K, H, W> {
+        Activations {
             entries: HashMap::new(),
         }
     }
@@ -195,8 +195,8 @@ impl<H, W> Entry<H, W> {
 mod tests {
     use super::*;
 
-    fn roster() -> Roster<u8, &'static str, u32> {
-        Roster::new()
+    fn roster() -> Activations<u8, &'static str, u32> {
+        Activations::new()
     }
 
     #[test]

@@ -15,11 +15,11 @@ use ractor::{
 };
 use tracing::{error, warn};
 
-use super::alive::Alive;
-use super::brood::{Brood, LoadError, ShardMessage, Waiter};
-use super::budget::{Budget, WINDOW};
+use super::alive::LiveGauge;
+use super::brood::{ActorFactory, LoadError, ShardMessage, Waiter};
+use super::budget::{RestartBudget, WINDOW};
 use super::handle::ShardHandle;
-use super::roster::{Found, Roster};
+use super::roster::{Activations, Found};
 use crate::mailbox::answer;
 
 /// Wait before a row that could not be read is read again, for an actor that must come back.
@@ -30,24 +30,24 @@ const REST: Duration = WINDOW;
 
 /// The actor.
 #[derive(Debug)]
-pub(super) struct Shard<B: Brood> {
+pub(super) struct Shard<B: ActorFactory> {
     pub(super) brood: B,
     pub(super) index: usize,
     pub(super) shards: ShardHandle<B>,
 }
 
 /// The state of a shard.
-pub(super) struct ShardState<B: Brood> {
-    roster: Roster<B::Key, B::Handle, Waiter<B>>,
+pub(super) struct ShardState<B: ActorFactory> {
+    roster: Activations<B::Key, B::Handle, Waiter<B>>,
     children: HashMap<ActorId, B::Key>,
     cells: HashMap<B::Key, ActorCell>,
     /// The budgets of actors that failed within the window.
-    budgets: HashMap<B::Key, Budget>,
+    budgets: HashMap<B::Key, RestartBudget>,
     readings: u64,
-    _alive: Alive,
+    _alive: LiveGauge,
 }
 
-impl<B: Brood> Actor for Shard<B> {
+impl<B: ActorFactory> Actor for Shard<B> {
     type Msg = ShardMessage<B>;
     type State = ShardState<B>;
     type Arguments = ();
@@ -58,12 +58,12 @@ impl<B: Brood> Actor for Shard<B> {
         (): (),
     ) -> Result<ShardState<B>, ActorProcessingErr> {
         let mut state = ShardState {
-            roster: Roster::new(),
+            roster: Activations::new(),
             children: HashMap::new(),
             cells: HashMap::new(),
             budgets: HashMap::new(),
             readings: 0,
-            _alive: Alive::new("shard"),
+            _alive: LiveGauge::new("shard"),
         };
         self.shards.begin(self.index);
         // Before anything is read: requests from here on reach this shard.
@@ -140,7 +140,7 @@ impl<B: Brood> Actor for Shard<B> {
     }
 }
 
-impl<B: Brood> Shard<B> {
+impl<B: ActorFactory> Shard<B> {
     /// Looks up a key for a caller. Returns the caller if there is no actor and none on the way.
     fn find(
         &self,
@@ -483,7 +483,7 @@ mod tests {
         }
     }
 
-    impl Brood for Readers {
+    impl ActorFactory for Readers {
         type Key = u8;
         type Handle = &'static str;
         type Seed = &'static str;

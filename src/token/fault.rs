@@ -6,7 +6,7 @@ use crate::wire::{Reason, Refusal};
 
 /// The reason why a token opens no seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum SeatTokenError {
     /// Not a JWT, not a seat token, or cut off.
     Malformed,
     /// Signed with another algorithm than the hub's, or not at all.
@@ -23,7 +23,7 @@ pub enum Fault {
     Reused,
 }
 
-impl Fault {
+impl SeatTokenError {
     /// Counts the refusal, and returns it with a text for the client.
     pub fn refuse(self) -> Refusal {
         counter!("holdfast_seat_tokens_refused_total", "reason" => self.label()).increment(1);
@@ -32,43 +32,45 @@ impl Fault {
 
     fn label(self) -> &'static str {
         match self {
-            Fault::Malformed => "malformed",
-            Fault::Algorithm => "algorithm",
-            Fault::UnknownKey => "unknown_key",
-            Fault::Signature => "signature",
-            Fault::Expired => "expired",
-            Fault::Foreign => "foreign",
-            Fault::Released => "released",
-            Fault::Ended => "ended",
-            Fault::Reused => "reused",
+            SeatTokenError::Malformed => "malformed",
+            SeatTokenError::Algorithm => "algorithm",
+            SeatTokenError::UnknownKey => "unknown_key",
+            SeatTokenError::Signature => "signature",
+            SeatTokenError::Expired => "expired",
+            SeatTokenError::Foreign => "foreign",
+            SeatTokenError::Released => "released",
+            SeatTokenError::Ended => "ended",
+            SeatTokenError::Reused => "reused",
         }
     }
 
     fn reason(self) -> Reason {
         match self {
-            Fault::Expired => Reason::TokenExpired,
-            Fault::Released => Reason::NotSeated,
-            Fault::Malformed
-            | Fault::Algorithm
-            | Fault::UnknownKey
-            | Fault::Signature
-            | Fault::Foreign
-            | Fault::Ended
-            | Fault::Reused => Reason::TokenInvalid,
+            SeatTokenError::Expired => Reason::TokenExpired,
+            SeatTokenError::Released => Reason::NotSeated,
+            SeatTokenError::Malformed
+            | SeatTokenError::Algorithm
+            | SeatTokenError::UnknownKey
+            | SeatTokenError::Signature
+            | SeatTokenError::Foreign
+            | SeatTokenError::Ended
+            | SeatTokenError::Reused => Reason::TokenInvalid,
         }
     }
 
     fn detail(self) -> &'static str {
         match self {
-            Fault::Malformed => "this is no seat token",
-            Fault::Algorithm => "a seat token is signed with EdDSA",
-            Fault::UnknownKey => "the seat token is signed with a key that this hub does not have",
-            Fault::Signature => "the seat token's signature is wrong",
-            Fault::Expired => "the seat token has expired",
-            Fault::Foreign => "the seat token is not for this seat",
-            Fault::Released => "the seat was given up",
-            Fault::Ended => "the seat token is over: the seat has newer ones",
-            Fault::Reused => {
+            SeatTokenError::Malformed => "this is no seat token",
+            SeatTokenError::Algorithm => "a seat token is signed with EdDSA",
+            SeatTokenError::UnknownKey => {
+                "the seat token is signed with a key that this hub does not have"
+            }
+            SeatTokenError::Signature => "the seat token's signature is wrong",
+            SeatTokenError::Expired => "the seat token has expired",
+            SeatTokenError::Foreign => "the seat token is not for this seat",
+            SeatTokenError::Released => "the seat was given up",
+            SeatTokenError::Ended => "the seat token is over: the seat has newer ones",
+            SeatTokenError::Reused => {
                 "a newer token of this seat was used before: all its tokens are over now"
             }
         }

@@ -17,7 +17,7 @@ pub struct Generations {
 
 /// The status of a token, by its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Worth {
+pub enum GenerationStatus {
     /// The generation on offer: using it confirms it.
     Offered,
     /// The confirmed generation.
@@ -49,17 +49,17 @@ impl Generations {
         self.confirmed.saturating_add(1)
     }
 
-    pub fn worth(self, presented: i64) -> Worth {
+    pub fn worth(self, presented: i64) -> GenerationStatus {
         if presented <= self.ended {
-            Worth::Ended
+            GenerationStatus::Ended
         } else if presented < self.confirmed {
-            Worth::Reused
+            GenerationStatus::Reused
         } else if presented == self.confirmed {
-            Worth::Confirmed
+            GenerationStatus::Confirmed
         } else if presented == self.offered() {
-            Worth::Offered
+            GenerationStatus::Offered
         } else {
-            Worth::Unknown
+            GenerationStatus::Unknown
         }
     }
 
@@ -98,20 +98,20 @@ mod tests {
 
     #[test]
     fn a_new_seat_knows_only_the_token_on_offer() {
-        assert_eq!(begun().worth(1_001), Worth::Offered);
-        assert_eq!(begun().worth(1_000), Worth::Ended);
-        assert_eq!(begun().worth(1_002), Worth::Unknown);
+        assert_eq!(begun().worth(1_001), GenerationStatus::Offered);
+        assert_eq!(begun().worth(1_000), GenerationStatus::Ended);
+        assert_eq!(begun().worth(1_002), GenerationStatus::Unknown);
     }
 
     #[test]
     fn a_token_stays_good_until_a_newer_one_is_used() {
         let used = begun().confirm(1_001);
-        assert_eq!(used.worth(1_001), Worth::Confirmed);
+        assert_eq!(used.worth(1_001), GenerationStatus::Confirmed);
         assert_eq!(used.confirm(1_001), used);
 
         let newer = used.confirm(used.offered());
-        assert_eq!(newer.worth(1_001), Worth::Reused);
-        assert_eq!(newer.worth(1_002), Worth::Confirmed);
+        assert_eq!(newer.worth(1_001), GenerationStatus::Reused);
+        assert_eq!(newer.worth(1_002), GenerationStatus::Confirmed);
     }
 
     #[test]
@@ -119,9 +119,9 @@ mod tests {
         let ended = begun().confirm(1_001).confirm(1_002).end();
 
         for signed in [1_001, 1_002, 1_003] {
-            assert_eq!(ended.worth(signed), Worth::Ended);
+            assert_eq!(ended.worth(signed), GenerationStatus::Ended);
         }
-        assert_eq!(ended.worth(ended.offered()), Worth::Offered);
+        assert_eq!(ended.worth(ended.offered()), GenerationStatus::Offered);
     }
 
     #[test]
@@ -129,6 +129,6 @@ mod tests {
         let earlier = begun().confirm(1_001).confirm(1_002);
         let later = Generations::begin(HubTime(60_000));
 
-        assert_eq!(later.worth(earlier.offered()), Worth::Ended);
+        assert_eq!(later.worth(earlier.offered()), GenerationStatus::Ended);
     }
 }

@@ -15,7 +15,7 @@ use metrics::{Counter, counter};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::fault::Fault;
+use super::fault::SeatTokenError;
 use super::key::{Key, KeyError};
 use crate::clock::{HubTime, Reading, WallTime};
 use crate::config::SeatTokenConfig;
@@ -223,30 +223,30 @@ impl Keyring {
     }
 
     /// Returns the claims of a token, if one of the keys signed it and it has not expired.
-    pub fn check(&self, text: &str, now: Reading) -> Result<Claims, Fault> {
-        let head = head(text).ok_or(Fault::Malformed)?;
+    pub fn check(&self, text: &str, now: Reading) -> Result<Claims, SeatTokenError> {
+        let head = head(text).ok_or(SeatTokenError::Malformed)?;
         if head.typ.as_deref() != Some(TYPE) {
-            return Err(Fault::Malformed);
+            return Err(SeatTokenError::Malformed);
         }
         if head.alg.as_deref() != Some("EdDSA") {
-            return Err(Fault::Algorithm);
+            return Err(SeatTokenError::Algorithm);
         }
         let key = head.kid.and_then(|kid| self.check.get(&kid));
-        let key = key.ok_or(Fault::UnknownKey)?;
+        let key = key.ok_or(SeatTokenError::UnknownKey)?;
         let checked = jsonwebtoken::decode::<Body>(text, key, &self.validation);
         let body = checked
             .map_err(|error| match *error.kind() == ErrorKind::InvalidSignature {
-                true => Fault::Signature,
-                false => Fault::Malformed,
+                true => SeatTokenError::Signature,
+                false => SeatTokenError::Malformed,
             })?
             .claims;
         if body.is_expired(now) {
-            return Err(Fault::Expired);
+            return Err(SeatTokenError::Expired);
         }
         Ok(Claims {
-            user: UserId::parse(&body.user).map_err(|_| Fault::Malformed)?,
+            user: UserId::parse(&body.user).map_err(|_| SeatTokenError::Malformed)?,
             room: RoomId(body.room),
-            code: body.code.parse().map_err(|_| Fault::Malformed)?,
+            code: body.code.parse().map_err(|_| SeatTokenError::Malformed)?,
             seat: body.seat,
             team: body.team,
             session: SessionId(body.session),
@@ -326,7 +326,10 @@ mod tests {
         assert_eq!(keyring.check(token, NOW), Ok(claims));
         assert_eq!(signed.expires_at, WallTime(1_763_718_061_000));
         assert!(keyring.check(token, later(60_749)).is_ok());
-        assert_eq!(keyring.check(token, later(60_750)), Err(Fault::Expired));
+        assert_eq!(
+            keyring.check(token, later(60_750)),
+            Err(SeatTokenError::Expired)
+        );
     }
 
     #[test]
@@ -342,13 +345,13 @@ mod tests {
 
         assert!(keyring.check(token.reveal(), wrong(2 * DAY, NOW)).is_ok());
         let over = keyring.check(early.reveal(), later(61_000));
-        assert_eq!(over, Err(Fault::Expired));
+        assert_eq!(over, Err(SeatTokenError::Expired));
         let next_run = Reading {
             run: 8,
             ..later(61_000)
         };
         let over = keyring.check(token.reveal(), next_run);
-        assert_eq!(over, Err(Fault::Expired));
+        assert_eq!(over, Err(SeatTokenError::Expired));
     }
 
     #[test]
@@ -367,17 +370,17 @@ mod tests {
         let signature = other.reveal().rsplit('.').next();
 
         for (text, fault) in [
-            (none.as_str(), Fault::Algorithm),
-            (&hmac, Fault::Algorithm),
-            (&plain, Fault::Malformed),
-            (other.reveal(), Fault::UnknownKey),
-            (&forged(token, None, signature), Fault::Signature),
-            (&token[..token.len() - 2], Fault::Signature),
-            (&token[..token.len() / 2], Fault::Malformed),
-            (&token[..10], Fault::Malformed),
-            ("", Fault::Malformed),
-            ("a.b.c", Fault::Malformed),
-            (&"a".repeat(TOKEN_BYTES_MAX + 1), Fault::Malformed),
+            (none.as_str(), SeatTokenError::Algorithm),
+            (&hmac, SeatTokenError::Algorithm),
+            (&plain, SeatTokenError::Malformed),
+            (other.reveal(), SeatTokenError::UnknownKey),
+            (&forged(token, None, signature), SeatTokenError::Signature),
+            (&token[..token.len() - 2], SeatTokenError::Signature),
+            (&token[..token.len() / 2], SeatTokenError::Malformed),
+            (&token[..10], SeatTokenError::Malformed),
+            ("", SeatTokenError::Malformed),
+            ("a.b.c", SeatTokenError::Malformed),
+            (&"a".repeat(TOKEN_BYTES_MAX + 1), SeatTokenError::Malformed),
         ] {
             assert_eq!(hub.check(text, NOW), Err(fault), "{text}");
         }
@@ -395,7 +398,7 @@ mod tests {
         let only_older = keyring(&[&older]).unwrap();
         assert_eq!(
             only_older.check(after.reveal(), NOW),
-            Err(Fault::UnknownKey)
+            Err(SeatTokenError::UnknownKey)
         );
         let set: serde_json::Value = serde_json::from_str(&rotated.key_set()).unwrap();
         assert_eq!(set["keys"][0]["kid"], rotated.kid);

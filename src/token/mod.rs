@@ -12,8 +12,8 @@ mod key;
 mod keyring;
 mod own;
 
-pub use fault::Fault;
-pub use generation::{Generations, Worth};
+pub use fault::SeatTokenError;
+pub use generation::{GenerationStatus, Generations};
 pub use key::{KeyError, new_key};
 pub use keyring::{Claims, Keyring, Signed};
 pub use own::own_key_file;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use holdfast::clock::HubTime;
 use holdfast::config::Config;
 use holdfast::persistence::{
-    Command, Committed, HistoryWindow, Litter, NewPublication, Persistence, Publish, Refused,
+    Command, Committed, ExpiredRows, HistoryWindow, NewPublication, Persistence, Publish, Refused,
     RemoveHistory, SoftWrite, StoredPublication, StoredStream, StreamCommand, StreamId, Sweep,
     WriteError,
 };
@@ -389,7 +389,7 @@ async fn a_planned_stop_leaves_durable_streams_alone(database: Database) {
     // Once the room has gone on with it, it is swept.
     hub.persistence.room_starts(memory.id);
     let sweep = Sweep {
-        what: Litter::Histories(vec![memory.id, durable.id]),
+        what: ExpiredRows::Histories(vec![memory.id, durable.id]),
         before: NOW,
     };
     let swept = hub.persistence.sweep(sweep).await.unwrap();

@@ -8,8 +8,9 @@ use holdfast::clock::HubTime;
 use holdfast::id::SessionId;
 use holdfast::id::{CommandKey, SessionToken};
 use holdfast::persistence::{
-    AddToken, Command, Committed, Litter, MaintenanceCommand, NewPublication, Once, Publish,
-    RoomCommand, Scope, SessionCommand, StreamCommand, StreamId, Sweep, UserWrite, Write,
+    AddToken, Command, Committed, ExpiredRows, IdempotencyRecord, MaintenanceCommand,
+    NewPublication, Publish, RoomCommand, Scope, SessionCommand, StreamCommand, StreamId, Sweep,
+    UserWrite, Write,
 };
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ on_both!(
 /// Long after everything in these tests.
 const LATER: HubTime = HubTime(5_000_000_000_000);
 
-async fn sweeps(hub: &Hub, what: Litter, before: HubTime) -> Vec<(&'static str, u64)> {
+async fn sweeps(hub: &Hub, what: ExpiredRows, before: HubTime) -> Vec<(&'static str, u64)> {
     let swept = hub.persistence.sweep(Sweep { what, before }).await;
     swept.unwrap()
 }
@@ -40,7 +41,7 @@ fn rows(swept: &[(&'static str, u64)], table: &str) -> u64 {
 }
 
 fn keyed(scope: Scope, key: &str, command: impl Into<Command>) -> Write {
-    let once = Once {
+    let once = IdempotencyRecord {
         scope,
         key: CommandKey::parse(key).unwrap().hash(),
         content: [7; 32],
@@ -101,9 +102,9 @@ async fn sessions_that_are_over_go_with_all_that_is_theirs(database: Database) {
     // Whatever it is asked for, it looks itself.
     let all = [&ended, &expired, &seated, &living, &of_the_game].map(|player| player.session);
 
-    let too_early = sweeps(&hub, Litter::Sessions(all.into()), HubTime(0)).await;
+    let too_early = sweeps(&hub, ExpiredRows::Sessions(all.into()), HubTime(0)).await;
     let now = hub.clock.now().plus(Duration::from_secs(60));
-    let swept = sweeps(&hub, Litter::Sessions(all.into()), now).await;
+    let swept = sweeps(&hub, ExpiredRows::Sessions(all.into()), now).await;
 
     assert!(
         too_early.iter().all(|(_, rows)| *rows == 0),
@@ -151,12 +152,12 @@ async fn a_closed_room_goes_in_bounded_turns_and_takes_its_guests(database: Data
         .write(RoomCommand::Close(room.id))
         .await
         .unwrap();
-    sweeps(&hub, Litter::Sessions(vec![session]), LATER).await;
+    sweeps(&hub, ExpiredRows::Sessions(vec![session]), LATER).await;
     assert_eq!(database.count("users").await, 2, "a score keeps a guest");
 
     let mut turns = Vec::new();
     loop {
-        let rooms = Litter::Rooms(vec![room.id, open.id]);
+        let rooms = ExpiredRows::Rooms(vec![room.id, open.id]);
         let swept = sweeps(&hub, rooms, LATER).await;
         if swept.iter().all(|(_, rows)| *rows == 0) {
             break;
@@ -197,10 +198,10 @@ async fn keys_and_transactions_go_when_they_are_old(database: Database) {
         ))
         .await;
 
-    let keys = sweeps(&hub, Litter::Keys, HubTime(1_000)).await;
+    let keys = sweeps(&hub, ExpiredRows::Keys, HubTime(1_000)).await;
     let mut turns = Vec::new();
     while turns.last() != Some(&0) {
-        let swept = sweeps(&hub, Litter::Groups, HubTime(1_000)).await;
+        let swept = sweeps(&hub, ExpiredRows::Groups, HubTime(1_000)).await;
         turns.push(rows(&swept, "commit_groups"));
     }
 
@@ -274,10 +275,10 @@ async fn a_sweep_rides_with_the_commands_of_players(database: Database) {
     };
     let commands = [
         Player::new().claims(&room, 1),
-        sweep(Litter::Groups),
+        sweep(ExpiredRows::Groups),
         Player::new().claims(&room, 2),
-        sweep(Litter::Keys),
-        sweep(Litter::Sessions(vec![SessionId::new()])),
+        sweep(ExpiredRows::Keys),
+        sweep(ExpiredRows::Sessions(vec![SessionId::new()])),
         Player::new().claims(&room, 3),
     ];
     let answers: Vec<_> = commands

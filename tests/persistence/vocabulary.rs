@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    AdoptSession, ClaimSeat, Command, EndSession, Litter, MaintenanceCommand, NewPublication,
+    AdoptSession, ClaimSeat, Command, EndSession, ExpiredRows, MaintenanceCommand, NewPublication,
     NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat, RoomCommand, SeatCommand,
     SessionCommand, SessionWrite, Sweep, UserWrite,
 };
@@ -164,7 +164,7 @@ impl Room {
 /// A command that changes nothing, in the lane of all that exists.
 pub(super) fn sweeps_nothing() -> Command {
     MaintenanceCommand::Sweep(Sweep {
-        what: Litter::Groups,
+        what: ExpiredRows::Groups,
         before: HubTime(0),
     })
     .into()

@@ -20,7 +20,7 @@ use holdfast_wire::Encoding;
 const READ_BYTES: usize = 2048;
 
 /// Limit on a dial or a reply: twice the timeout of the SDKs.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
@@ -45,7 +45,7 @@ pub enum ClientError {
     },
     #[error("the hub closed the socket with {code}: {reason}")]
     Closed { code: u16, reason: String },
-    #[error("the hub did not answer within {ANSWER_WITHIN:?}")]
+    #[error("the hub did not answer within {ANSWER_TIMEOUT:?}")]
     Silent,
     #[error("the hub's answer cannot be read: {0}")]
     Unreadable(String),
@@ -82,7 +82,7 @@ impl Client {
         address: SocketAddr,
         encoding: Encoding,
     ) -> Result<Client, ClientError> {
-        let dialled = timeout(ANSWER_WITHIN, async {
+        let dialled = timeout(ANSWER_TIMEOUT, async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
@@ -139,7 +139,7 @@ impl Client {
         self.last_id += 1;
         let command = ask.command(self.encoding, self.last_id);
         self.socket.send(command).await?;
-        let reply = timeout(ANSWER_WITHIN, self.reply(ask.name()));
+        let reply = timeout(ANSWER_TIMEOUT, self.reply(ask.name()));
         reply.await.unwrap_or(Err(ClientError::Silent))
     }
 

@@ -16,10 +16,10 @@ use super::option::{OwnOptions, TargetOptions};
 use super::process::{self, Process, lacking_files};
 
 /// Limit on the time to readiness: a hub that takes longer does not start at all.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time between two checks for readiness; the measured time is at most this much too long.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Lines of the log that are shown when the hub does not start.
 const LOG_LINES_TOLD: usize = 5;
@@ -159,7 +159,7 @@ impl Hub {
 impl Own {
     /// Waits for the readiness event. Returns the listen address in it.
     async fn ready(&mut self) -> Result<SocketAddr, BenchError> {
-        let give_up = Instant::now() + READY_WITHIN;
+        let give_up = Instant::now() + READY_TIMEOUT;
         let log = log_of(self.folder.path());
         loop {
             let said = fs::read_to_string(&log)?;
@@ -173,10 +173,10 @@ impl Own {
                 )));
             }
             if Instant::now() > give_up {
-                let words = format!("not ready within {READY_WITHIN:?}\n{}", last_lines(&said));
+                let words = format!("not ready within {READY_TIMEOUT:?}\n{}", last_lines(&said));
                 return Err(BenchError::Start(words));
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

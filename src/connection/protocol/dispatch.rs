@@ -12,13 +12,13 @@ use crate::actions::Actions;
 use crate::connection::Context;
 use crate::connection::command_rate::{Allowance, Verdict};
 use crate::connection::message::{ConnectionMessage, Served};
-use crate::connection::socket::frame_limits::Pace;
+use crate::connection::socket::frame_limits::FrameWindow;
 use crate::delivery::Outbound;
 use crate::id::ConnectionId;
 use crate::limits::Asker;
 use crate::room::{Peer, Question};
 use crate::session::{Attachment, SessionHandle};
-use crate::supervisor::Alive;
+use crate::supervisor::LiveGauge;
 use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
 
 /// A connection with all that it owns.
@@ -36,9 +36,9 @@ pub(crate) struct Connection {
     /// When it is woken to look at what is over. None: not at all.
     pub(crate) wakes: Option<Instant>,
     pub(crate) allowance: Allowance,
-    pongs: Pace,
+    pongs: FrameWindow,
     _link: Link,
-    _alive: Alive,
+    _alive: LiveGauge,
 }
 
 pub(crate) enum Stage {
@@ -88,13 +88,13 @@ impl Connection {
             expires: None,
             wakes: None,
             allowance: Allowance::new(&context.client, Instant::now()),
-            pongs: Pace::default(),
+            pongs: FrameWindow::default(),
             _link: Link {
                 context: Arc::clone(&context),
                 id,
                 outbound: outbound.clone(),
             },
-            _alive: Alive::new("connection"),
+            _alive: LiveGauge::new("connection"),
             context,
             id,
             asker,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::dispatch::Connection;
-use crate::actions::{Caller, Entered};
+use crate::actions::{Caller, Joined};
 use crate::session::SessionHandle;
 use crate::wire::{
     Empty, ErrorCode, Failure, Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, RoomView,
@@ -17,8 +17,8 @@ struct EnteredReply {
     seat: Option<SeatView>,
 }
 
-impl From<Entered> for EnteredReply {
-    fn from(entered: Entered) -> EnteredReply {
+impl From<Joined> for EnteredReply {
+    fn from(entered: Joined) -> EnteredReply {
         EnteredReply {
             room: entered.room,
             seat: entered.seat,
@@ -113,7 +113,7 @@ impl Connection {
         caller: Caller,
         fields: &Fields<'_>,
         wish: JoinRequest,
-    ) -> Result<Entered, Failure> {
+    ) -> Result<Joined, Failure> {
         let (code, key) = (fields.room()?, fields.key()?);
         let actions = self.actions();
         let joining = async move { actions.join_room(caller, code, wish, key).await };

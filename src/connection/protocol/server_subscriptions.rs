@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::dispatch::Connection;
-use crate::room::{Asked, Grant, Peer};
+use crate::room::{Grant, Initiator, Peer};
 use crate::wire::{
     Encoding, Failure, Frame, Position, Publication, Push, SubscribeRequest, SubscribeResult, push,
 };
@@ -54,7 +54,7 @@ impl Connection {
                 recover: positions.remove(&channel),
                 ..SubscribeRequest::to(channel.as_str())
             };
-            let entered = self.enter(Asked::ByHub, Arc::clone(peer), request, grant);
+            let entered = self.enter(Initiator::ByHub, Arc::clone(peer), request, grant);
             let result = entered.await.map_err(Unsubscribed::Failed)?;
             let mut result = result.unwrap_or_default();
             left = left.saturating_sub(fit(&mut result, left));
@@ -79,7 +79,9 @@ impl Connection {
             ..SubscribeRequest::to(channel.as_str())
         };
         let held_back = self.outbound.hold_back();
-        let entered = self.enter(Asked::ByHub, peer, request, wanted.grant).await;
+        let entered = self
+            .enter(Initiator::ByHub, peer, request, wanted.grant)
+            .await;
         match entered {
             Ok(result) => {
                 let result = result.unwrap_or_default();
@@ -96,7 +98,9 @@ impl Connection {
     /// Ends a subscription, whoever made it, and tells the client.
     pub(crate) async fn unsubscribe_by_hub(&mut self, channel: &str) {
         if let Some(subscription) = self.channels.remove(channel) {
-            subscription.end(Asked::ByHub, self.outbound.clone()).await;
+            subscription
+                .end(Initiator::ByHub, self.outbound.clone())
+                .await;
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::delivery::Outbound;
 use crate::id::{ConnectionId, UserId};
 use crate::mailbox::Unanswered;
 use crate::room::{
-    Asked, Grant, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, Tie, USERS,
+    Grant, Initiator, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, SubscriptionGuard,
+    USERS,
 };
 use crate::supervisor::LoadError;
 use crate::wire::{
@@ -27,7 +28,7 @@ pub(crate) struct Subscription {
     room: RoomHandle,
     connection: ConnectionId,
     /// With the member, unless the room has ended it: the client was told, and nobody else.
-    tie: Tie,
+    tie: SubscriptionGuard,
     is_over: bool,
     /// Whether the hub made it, without a command of the client.
     pub(crate) is_by_hub: bool,
@@ -37,7 +38,7 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Has the room end it and tell the client; whether it has done so.
-    pub(crate) async fn end(self, asked: Asked, outbound: Outbound) -> bool {
+    pub(crate) async fn end(self, asked: Initiator, outbound: Outbound) -> bool {
         let told = self.room.unsubscribe(asked, self.connection, outbound);
         told.await.is_ok()
     }
@@ -91,7 +92,7 @@ impl Connection {
         let Some(grant) = self.grant(&request, &peer).await? else {
             return Ok(());
         };
-        let asked = Asked::ByClient { id };
+        let asked = Initiator::ByClient { id };
         self.enter(asked, peer, request, grant).await?;
         Ok(())
     }
@@ -144,15 +145,15 @@ impl Connection {
     /// Makes the connection a member of a channel's room; the result is there where no command asked for it.
     pub(crate) async fn enter(
         &mut self,
-        asked: Asked,
+        asked: Initiator,
         peer: Arc<Peer>,
         request: SubscribeRequest,
         grant: Grant,
     ) -> Result<Option<SubscribeResult>, Failure> {
         let channel = request.channel.clone();
-        let (expires, is_by_hub) = (self.until(grant.ttl), asked == Asked::ByHub);
+        let (expires, is_by_hub) = (self.until(grant.ttl), asked == Initiator::ByHub);
         let is_given = grant.is_given || is_by_hub;
-        let tie = Tie::default();
+        let tie = SubscriptionGuard::default();
         let subscribing = Subscribing {
             asked,
             peer,
@@ -187,7 +188,7 @@ impl Connection {
     pub(crate) async fn unsubscribe(&mut self, id: u32, channel: &str) {
         let mut is_answered = false;
         if let Some(subscription) = self.channels.remove(channel) {
-            let asked = Asked::ByClient { id };
+            let asked = Initiator::ByClient { id };
             is_answered = subscription.end(asked, self.outbound.clone()).await;
         }
         if !is_answered {

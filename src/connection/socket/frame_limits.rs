@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 const FRAGMENTS_MAX: u32 = 64;
 
 /// How long a client may keep the hub waiting for the rest of a message: 64 KiB at 6.4 KB/s.
-const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Control frames, and pongs of the protocol, in one window. The hub sends no control frames that
 /// want an answer, and asks for a pong at most once a second.
@@ -25,18 +25,18 @@ const HEAD_BYTES_MAX: usize = 14;
 
 /// What a client sent too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Excess {
+pub(crate) enum FrameLimitExceeded {
     #[error("a message has more than {FRAGMENTS_MAX} fragments")]
     Fragments,
     #[error("more than {CONTROLS_MAX} control frames came in {CONTROLS_WINDOW:?}")]
     Controls,
-    #[error("the rest of a message did not come within {MESSAGE_WITHIN:?}")]
+    #[error("the rest of a message did not come within {MESSAGE_TIMEOUT:?}")]
     Slow,
 }
 
 /// A stream whose frames are counted while they are read. Past a limit, reading fails for good.
 #[derive(Debug)]
-pub struct Meter<S> {
+pub struct FrameLimiter<S> {
     stream: S,
     count: FrameCount,
     /// What is left of the time for the message that has begun.
@@ -44,7 +44,7 @@ pub struct Meter<S> {
     /// Runs while the rest of a message is awaited, and only then: time that the hub takes between
     /// two reads is not the client's.
     wait: Option<Wait>,
-    excess: Option<Excess>,
+    excess: Option<FrameLimitExceeded>,
 }
 
 #[derive(Debug)]
@@ -53,12 +53,12 @@ struct Wait {
     over: Pin<Box<Sleep>>,
 }
 
-impl<S> Meter<S> {
-    pub fn new(stream: S) -> Meter<S> {
-        Meter {
+impl<S> FrameLimiter<S> {
+    pub fn new(stream: S) -> FrameLimiter<S> {
+        FrameLimiter {
             stream,
             count: FrameCount::default(),
-            left: MESSAGE_WITHIN,
+            left: MESSAGE_TIMEOUT,
             wait: None,
             excess: None,
         }
@@ -69,18 +69,18 @@ impl<S> Meter<S> {
         &mut self.stream
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Excess> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), FrameLimitExceeded> {
         if let Some(wait) = self.wait.take() {
             self.left = self.left.saturating_sub(wait.since.elapsed());
         }
         if self.count.take(bytes, Instant::now)? {
-            self.left = MESSAGE_WITHIN;
+            self.left = MESSAGE_TIMEOUT;
         }
         Ok(())
     }
 
     /// Called while nothing comes.
-    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Excess> {
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<FrameLimitExceeded> {
         if !self.count.is_inside() {
             return Poll::Pending;
         }
@@ -90,16 +90,16 @@ impl<S> Meter<S> {
             over: Box::pin(sleep(left)),
         });
         ready!(wait.over.as_mut().poll(cx));
-        Poll::Ready(Excess::Slow)
+        Poll::Ready(FrameLimitExceeded::Slow)
     }
 
-    fn fail(&mut self, excess: Excess) -> Poll<io::Result<()>> {
+    fn fail(&mut self, excess: FrameLimitExceeded) -> Poll<io::Result<()>> {
         self.excess = Some(excess);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, excess)))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameLimiter<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,7 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FrameLimiter<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,12 +156,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
 
 /// How many there were in this window of time.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct FrameWindow {
     window: Option<Instant>,
     count: u32,
 }
 
-impl Pace {
+impl FrameWindow {
     /// Counts one; says whether that is one too many.
     pub(crate) fn is_exceeded(&mut self, now: Instant) -> bool {
         let began = *self.window.get_or_insert(now);
@@ -185,12 +185,16 @@ struct FrameCount {
     payload: Option<u64>,
     /// Frames of the message that has begun.
     fragments: u32,
-    controls: Pace,
+    controls: FrameWindow,
 }
 
 impl FrameCount {
     /// Counts what has come; says whether a message ended in it.
-    fn take(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<bool, Excess> {
+    fn take(
+        &mut self,
+        mut bytes: &[u8],
+        now: impl Fn() -> Instant,
+    ) -> Result<bool, FrameLimitExceeded> {
         let mut has_ended = false;
         while let Some((first, rest)) = bytes.split_first() {
             match self.payload {
@@ -241,7 +245,7 @@ impl FrameCount {
     }
 
     /// The head is complete.
-    fn begin(&mut self, now: &impl Fn() -> Instant) -> Result<(), Excess> {
+    fn begin(&mut self, now: &impl Fn() -> Instant) -> Result<(), FrameLimitExceeded> {
         let length = &self.head[2..];
         self.payload = Some(match self.head[1] & 0x7f {
             126 => u64::from(u16::from_be_bytes([length[0], length[1]])),
@@ -252,13 +256,13 @@ impl FrameCount {
         });
         if self.is_control() {
             if self.controls.is_exceeded(now()) {
-                return Err(Excess::Controls);
+                return Err(FrameLimitExceeded::Controls);
             }
             return Ok(());
         }
         self.fragments += 1;
         if self.fragments > FRAGMENTS_MAX {
-            return Err(Excess::Fragments);
+            return Err(FrameLimitExceeded::Fragments);
         }
         Ok(())
     }
@@ -312,7 +316,7 @@ mod tests {
 
     /// Says the same however the bytes are cut.
     #[track_caller]
-    fn check(bytes: &[u8], expected: Result<bool, Excess>) {
+    fn check(bytes: &[u8], expected: Result<bool, FrameLimitExceeded>) {
         for size in [1, 3, 1024, bytes.len()] {
             let now = Instant::now();
             let mut count = FrameCount::default();
@@ -334,7 +338,7 @@ mod tests {
     fn a_message_has_a_limited_number_of_fragments_and_empty_ones_count() {
         check(&message(64), Ok(true));
         check(&[message(64), message(64)].concat(), Ok(true));
-        check(&message(65), Err(Excess::Fragments));
+        check(&message(65), Err(FrameLimitExceeded::Fragments));
     }
 
     #[test]
@@ -348,7 +352,10 @@ mod tests {
     #[test]
     fn control_frames_are_limited_in_a_window_of_time() {
         check(&frame(PING, 2).repeat(20), Ok(true));
-        check(&frame(PING, 2).repeat(21), Err(Excess::Controls));
+        check(
+            &frame(PING, 2).repeat(21),
+            Err(FrameLimitExceeded::Controls),
+        );
         let mut count = FrameCount::default();
         let now = Instant::now();
         let later = now + CONTROLS_WINDOW;
@@ -359,7 +366,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_never_finished_ends_the_reading_in_time() {
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut meter = Meter::new(server);
+        let mut meter = FrameLimiter::new(server);
         client.write_all(&frame(TEXT, 5)).await.unwrap();
         let mut bytes = [0; 64];
         let began = tokio::time::Instant::now();
@@ -368,7 +375,7 @@ mod tests {
         assert_eq!(read, 11);
         let error = meter.read(&mut bytes).await.unwrap_err();
 
-        assert_eq!(error.to_string(), Excess::Slow.to_string());
-        assert_eq!(began.elapsed().as_secs(), MESSAGE_WITHIN.as_secs());
+        assert_eq!(error.to_string(), FrameLimitExceeded::Slow.to_string());
+        assert_eq!(began.elapsed().as_secs(), MESSAGE_TIMEOUT.as_secs());
     }
 }

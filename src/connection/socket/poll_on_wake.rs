@@ -13,7 +13,7 @@ use futures_util::task::AtomicWaker;
 
 /// Sleeps through what does not concern it.
 #[derive(Debug)]
-pub(crate) struct Doze<F> {
+pub(crate) struct PollOnWake<F> {
     part: F,
     alarm: Arc<Alarm>,
 }
@@ -24,9 +24,9 @@ struct Alarm {
     task: AtomicWaker,
 }
 
-impl<F: Future + Unpin> Doze<F> {
-    pub(crate) fn new(part: F) -> Doze<F> {
-        Doze {
+impl<F: Future + Unpin> PollOnWake<F> {
+    pub(crate) fn new(part: F) -> PollOnWake<F> {
+        PollOnWake {
             part,
             alarm: Arc::new(Alarm {
                 // Nothing can wake what was never polled.
@@ -37,7 +37,7 @@ impl<F: Future + Unpin> Doze<F> {
     }
 }
 
-impl<F: Future + Unpin> Future for Doze<F> {
+impl<F: Future + Unpin> Future for PollOnWake<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -76,13 +76,13 @@ mod tests {
     #[tokio::test]
     async fn a_part_is_polled_when_it_was_woken_and_not_when_another_was() {
         let (times, waker) = (AtomicUsize::new(0), Mutex::new(None::<Waker>));
-        let mut part = Doze::new(poll_fn(|cx| {
+        let mut part = PollOnWake::new(poll_fn(|cx| {
             times.fetch_add(1, Ordering::Relaxed);
             *waker.lock().unwrap() = Some(cx.waker().clone());
             Poll::<()>::Pending
         }));
 
-        let polled = |part: &mut Doze<_>| {
+        let polled = |part: &mut PollOnWake<_>| {
             assert_eq!(part.now_or_never(), None);
             times.load(Ordering::Relaxed)
         };
@@ -97,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_is_woken_wakes_its_task() {
         let (send, receive) = oneshot::channel();
-        let part = Doze::new(receive);
+        let part = PollOnWake::new(receive);
 
         let (received, ()) = tokio::join!(part, async {
             // After the part has fallen asleep.

@@ -19,10 +19,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::debug;
 
-use super::frame_limits::Excess;
+use super::frame_limits::FrameLimitExceeded;
 use super::heartbeat::{Beat, Heartbeat};
-use super::poll_on_wake::Doze;
-use super::transport::{Batch, Line};
+use super::poll_on_wake::PollOnWake;
+use super::transport::{Batch, WsTransport};
 use crate::clock::RunTime;
 use crate::connection::HasConnected;
 use crate::connection::message::{ConnectionMessage, Served};
@@ -32,14 +32,14 @@ use crate::wire::Close;
 
 /// The longest that one frame may take: it may hold many commands, each of which is bounded by
 /// itself. Past this the client has given up its own wait of 5 s many times over.
-const FRAME_WITHIN: Duration = Duration::from_mins(1);
+const FRAME_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long a client has to answer a close before the line is cut.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A socket with what it needs.
 pub(crate) struct Socket<S> {
-    line: Line<S>,
+    line: WsTransport<S>,
     inbox: Inbox,
     outbound: Outbound,
     actor: ActorRef<ConnectionMessage>,
@@ -56,7 +56,7 @@ struct Pulse {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) fn new(
-        line: Line<S>,
+        line: WsTransport<S>,
         (outbound, inbox): (Outbound, Inbox),
         actor: ActorRef<ConnectionMessage>,
         heartbeat: Heartbeat,
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 }
             });
             tokio::select! {
-                ended = Doze::new(hear) => Err(ended),
+                ended = PollOnWake::new(hear) => Err(ended),
                 parting = write(line, inbox, metrics) => parting.ok_or(Ended::Lost),
             }
         };
@@ -117,21 +117,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             code: close.code().into(),
             reason: close.reason().into(),
         };
-        let said = timeout(CLOSE_WITHIN, async {
+        let said = timeout(CLOSE_TIMEOUT, async {
             poll_fn(|cx| self.line.poll_write(cx, &mut begun)).await?;
             self.line.close(why).await
         });
         if let Ok(Ok(())) = said.await {
             // Cutting the line with unread input would destroy the close on its way out. Who goes on
             // sending past the time has had the close by then.
-            let _ = timeout(CLOSE_WITHIN, self.line.is_let_go()).await;
+            let _ = timeout(CLOSE_TIMEOUT, self.line.is_let_go()).await;
         }
     }
 }
 
 /// Hands frames to the actor, one in flight. Returns when the client is gone.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &Line<S>,
+    line: &WsTransport<S>,
     actor: &ActorRef<ConnectionMessage>,
     outbound: &Outbound,
     pulse: &Mutex<Pulse>,
@@ -185,7 +185,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
     let question = |reply| ConnectionMessage::Frame { payload, reply };
     // In a box: the socket keeps a place for it all its life, and mostly nothing is asked.
-    match Box::pin(actor.call(question, Some(FRAME_WITHIN))).await {
+    match Box::pin(actor.call(question, Some(FRAME_TIMEOUT))).await {
         Ok(CallResult::Success(served)) => Some(served),
         Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
     }
@@ -194,7 +194,7 @@ async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Serv
 /// Writes all that has gathered, in one go. Returns why the socket is to be closed, with what is written in part;
 /// None if the line is lost.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    line: &Line<S>,
+    line: &WsTransport<S>,
     inbox: &mut Inbox,
     metrics: &ConnectionMetrics,
 ) -> Option<(Close, Batch)> {
@@ -280,7 +280,11 @@ fn close_for(error: &Error) -> Option<Close> {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),
         Error::Utf8(_) => Some(Close::NotUtf8),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Io(error) if error.get_ref().is_some_and(|error| error.is::<Excess>()) => {
+        Error::Io(error)
+            if error
+                .get_ref()
+                .is_some_and(|error| error.is::<FrameLimitExceeded>()) =>
+        {
             Some(Close::PolicyViolation)
         }
         Error::Protocol(_) | Error::Capacity(_) => Some(Close::ProtocolError),

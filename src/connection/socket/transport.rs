@@ -20,11 +20,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::frame_limits::Meter;
+use super::frame_limits::FrameLimiter;
 use crate::wire::{Encoding, Frame};
 
 /// Frames handed to the kernel at once; more than a client that reads has waiting.
-const AT_ONCE: usize = 16;
+const WRITE_FRAMES_MAX: usize = 16;
 
 /// What is so small is copied together: for the kernel one piece is less work than many.
 const SMALL_BYTES: usize = 2048;
@@ -35,10 +35,10 @@ const HEAD_BYTES_MAX: usize = 10;
 /// A stream that the parts of one task use in turns.
 ///
 /// In a box: futures keep a place for each value that is moved through them, and the stream is hundreds of bytes.
-pub(crate) struct Line<S>(Box<Mutex<Wire<S>>>);
+pub(crate) struct WsTransport<S>(Box<Mutex<Wire<S>>>);
 
 struct Wire<S> {
-    stream: WebSocketStream<Meter<S>>,
+    stream: WebSocketStream<FrameLimiter<S>>,
     /// The library may have something to write: the answer to a ping or to a close.
     may_owe: bool,
     /// A frame is written in part. Until it is whole the library must write nothing, and so read nothing.
@@ -63,9 +63,9 @@ struct Head {
     len: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
-    pub(crate) fn new(stream: WebSocketStream<Meter<S>>) -> Line<S> {
-        Line(Box::new(Mutex::new(Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> WsTransport<S> {
+    pub(crate) fn new(stream: WebSocketStream<FrameLimiter<S>>) -> WsTransport<S> {
+        WsTransport(Box::new(Mutex::new(Wire {
             stream,
             may_owe: false,
             is_midway: false,
@@ -189,16 +189,16 @@ impl Batch {
         to: &mut W,
     ) -> Poll<io::Result<usize>> {
         let frames = self.frames.as_slice();
-        let frames = &frames[..frames.len().min(AT_ONCE)];
+        let frames = &frames[..frames.len().min(WRITE_FRAMES_MAX)];
         let mut small = [0; SMALL_BYTES];
         if let Some(whole) = self.copy(frames, &mut small) {
             return Pin::new(to).poll_write(cx, &small[self.written..whole]);
         }
-        let mut heads = [const { Head::EMPTY }; AT_ONCE];
+        let mut heads = [const { Head::EMPTY }; WRITE_FRAMES_MAX];
         for (head, frame) in heads.iter_mut().zip(frames) {
             *head = Head::new(self.opcode, frame.len());
         }
-        let mut slices = [IoSlice::new(&[]); 2 * AT_ONCE];
+        let mut slices = [IoSlice::new(&[]); 2 * WRITE_FRAMES_MAX];
         for ((pair, head), frame) in slices.chunks_exact_mut(2).zip(&heads).zip(frames) {
             pair[0] = IoSlice::new(&head.bytes[..head.len]);
             pair[1] = IoSlice::new(frame);
@@ -269,11 +269,12 @@ mod tests {
     use super::*;
 
     /// A line with room for this many bytes that were not read yet, and its client.
-    async fn line(room: usize) -> (Line<DuplexStream>, WebSocketStream<DuplexStream>) {
+    async fn line(room: usize) -> (WsTransport<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (hub, client) = duplex(room);
-        let server = WebSocketStream::from_raw_socket(Meter::new(hub), Role::Server, None).await;
+        let server =
+            WebSocketStream::from_raw_socket(FrameLimiter::new(hub), Role::Server, None).await;
         let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
-        (Line::new(server), client)
+        (WsTransport::new(server), client)
     }
 
     fn texts(lengths: &[usize]) -> Vec<Frame> {
@@ -281,7 +282,7 @@ mod tests {
         lengths.iter().map(text).collect()
     }
 
-    async fn write<S: AsyncRead + AsyncWrite + Unpin>(line: &Line<S>, batch: &mut Batch) {
+    async fn write<S: AsyncRead + AsyncWrite + Unpin>(line: &WsTransport<S>, batch: &mut Batch) {
         poll_fn(|cx| line.poll_write(cx, batch)).await.unwrap();
     }
 

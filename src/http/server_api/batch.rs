@@ -13,7 +13,7 @@ use crate::wire::{ErrorCode, Failure};
 const BATCH_MAX: usize = 1_000;
 
 /// Calls of one batch that are carried out at the same time, where it wants that.
-const AT_ONCE: usize = 16;
+const CONCURRENCY_MAX: usize = 16;
 
 /// The answer to a batch. Unlike others it has no `result` around it.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ impl ServerApi {
             return Err(must_be("commands", kind));
         }
         let at_once = match fields.is("parallel")? {
-            true => AT_ONCE,
+            true => CONCURRENCY_MAX,
             false => 1,
         };
         let mut replying = Vec::with_capacity(commands.len());

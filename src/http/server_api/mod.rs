@@ -38,7 +38,7 @@ use crate::wire::{ErrorCode, Refusal};
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a call may take after its body is read: libraries give up after 10 s.
-const CALL_WITHIN: Duration = Duration::from_secs(9);
+const CALL_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// What calls reach. Cheap to clone.
 #[derive(Clone)]
@@ -215,7 +215,7 @@ pub(super) async fn call(
     let body = json(bytes)?;
     let mode = ErrorMode::of(&parts.headers);
     let server = api.server.clone();
-    change_within(CALL_WITHIN, &api, async move {
+    change_within(CALL_TIMEOUT, &api, async move {
         Ok(server.respond(method, &body, mode).await)
     })
     .await

@@ -13,13 +13,13 @@ use super::answer::{Answer, done};
 use super::fields::{Fields, must_be};
 use super::look::position;
 use crate::clock::WallTime;
-use crate::connection::Whom;
+use crate::connection::ConnectionSelector;
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::room::Grant;
 use crate::wire::{Close, Dismissal, ErrorCode, Failure};
 
 /// Connections that one call asks at the same time.
-const AT_ONCE: usize = 64;
+const CONCURRENCY_MAX: usize = 64;
 
 impl ServerApi {
     pub(super) async fn subscribe(&self, fields: &Fields<'_>) -> Answer {
@@ -84,7 +84,10 @@ impl ServerApi {
         F: Future<Output = Result<(), Failure>>,
     {
         let orders = self.meant(fields)?.into_iter().map(order);
-        let outcomes: Vec<_> = stream::iter(orders).buffered(AT_ONCE).collect().await;
+        let outcomes: Vec<_> = stream::iter(orders)
+            .buffered(CONCURRENCY_MAX)
+            .collect()
+            .await;
         outcomes.into_iter().collect::<Result<(), Failure>>()?;
         done()
     }
@@ -100,15 +103,19 @@ impl ServerApi {
             .each_ref()
             .map(|text| Some(text).filter(|t| !t.is_empty()));
         let whom = [
-            user.map(|user| UserId::parse(user).ok().map(Whom::User)),
-            client.map(|id| uuid(id).map(ConnectionId).map(Whom::Connection)),
-            session.map(|id| uuid(id).map(SessionId).map(Whom::Session)),
+            user.map(|user| UserId::parse(user).ok().map(ConnectionSelector::User)),
+            client.map(|id| {
+                uuid(id)
+                    .map(ConnectionId)
+                    .map(ConnectionSelector::Connection)
+            }),
+            session.map(|id| uuid(id).map(SessionId).map(ConnectionSelector::Session)),
         ];
         if whom.iter().all(Option::is_none) {
             return Err(must_be("user", "given as text, or client, or session"));
         }
         // What cannot be anybody's id is nobody's.
-        let whom: Option<Vec<Whom>> = whom.into_iter().flatten().collect();
+        let whom: Option<Vec<ConnectionSelector>> = whom.into_iter().flatten().collect();
         Ok(whom.map_or_else(Vec::new, |whom| self.connections.of(&whom)))
     }
 

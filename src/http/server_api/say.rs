@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::ServerApi;
 use super::answer::{Answer, Outcome, answer};
 use super::fields::{Fields, must_be};
-use crate::room::{Placed, Word};
+use crate::room::{ServerPublication, StreamPosition};
 use crate::wire::{ErrorCode, Failure, Tags, hub_tags};
 
 /// Channels of one broadcast. More than these would keep its caller waiting for longer than it does.
 const BROADCAST_MAX: usize = 1_000;
 
 /// Rooms that one broadcast asks at the same time.
-const AT_ONCE: usize = 64;
+const CONCURRENCY_MAX: usize = 64;
 
 /// What may be attached to a publication beside its data, all names and values together: it is sent to everybody.
 const TAGS_MAX: usize = 32;
@@ -59,12 +59,15 @@ impl ServerApi {
             let word = word.clone();
             placing.push(async move { Outcome::from(self.place(channel, word).await) });
         }
-        let responses = stream::iter(placing).buffered(AT_ONCE).collect().await;
+        let responses = stream::iter(placing)
+            .buffered(CONCURRENCY_MAX)
+            .collect()
+            .await;
         answer(&BroadcastAnswer { responses })
     }
 
-    async fn place(&self, channel: &str, word: Word) -> Answer {
-        let Placed { offset, epoch } = self.rooms.publish(channel, word).await?;
+    async fn place(&self, channel: &str, word: ServerPublication) -> Answer {
+        let StreamPosition { offset, epoch } = self.rooms.publish(channel, word).await?;
         let is_kept = offset > 0;
         answer(&PlacedAnswer {
             offset: is_kept.then_some(offset),
@@ -72,14 +75,14 @@ impl ServerApi {
         })
     }
 
-    fn word(&self, fields: &Fields<'_>) -> Result<Word, Failure> {
+    fn word(&self, fields: &Fields<'_>) -> Result<ServerPublication, Failure> {
         let data = fields.payload("data", self.data_bytes_max)?;
         let version: Option<u64> = fields.number("version", "a whole number")?;
         if version.is_some_and(|version| version > 0) {
             // Ignored, it would let an older state follow a newer one.
             return Err(ErrorCode::NotAvailable.into());
         }
-        Ok(Word {
+        Ok(ServerPublication {
             data: data.ok_or_else(|| must_be("data", "given"))?,
             tags: tags(fields)?,
             is_passing: fields.is("skip_history")?,

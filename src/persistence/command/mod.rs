@@ -26,7 +26,7 @@ pub use self::session::{AddToken, AdoptSession, EndSession, OpenSession, Session
 pub use self::stream::{NewPublication, Publish, RemoveHistory, StreamCommand, StreamId};
 
 use super::news::News;
-use super::once::Once;
+use super::once::IdempotencyRecord;
 
 /// A write, committed whole or not at all. Its answer follows the commit.
 #[derive(Debug, Clone)]
@@ -42,13 +42,13 @@ pub enum Command {
 #[derive(Debug, Clone)]
 pub struct Write {
     pub command: Command,
-    pub once: Option<Arc<Once>>,
+    pub once: Option<Arc<IdempotencyRecord>>,
     /// Committed together with the command, if it is carried out.
     pub news: Option<Box<News>>,
 }
 
 impl Write {
-    pub fn once(command: impl Into<Command>, once: Option<Arc<Once>>) -> Write {
+    pub fn once(command: impl Into<Command>, once: Option<Arc<IdempotencyRecord>>) -> Write {
         Write {
             command: command.into(),
             once,

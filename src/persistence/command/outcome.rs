@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::id::UserId;
 use crate::persistence::news::{Offsets, SessionNews};
-use crate::persistence::once::Kept;
+use crate::persistence::once::StoredResponse;
 use crate::persistence::sweep::Swept;
 
 /// The answer to a committed command.
@@ -69,7 +69,7 @@ pub enum Refused {
     Unavailable { retry_after: Duration },
     /// A command with the same idempotency key was carried out before: its stored response.
     #[error("the command was carried out before")]
-    Repeated(Kept),
+    Repeated(StoredResponse),
     #[error("the idempotency key belongs to another command")]
     KeyReused,
     /// A violated constraint, which only a bug can cause.

@@ -23,11 +23,11 @@ const LOCK_KEY: i64 = 0x686f_6c64_6661_7374;
 
 /// How long the lock's connection may take to answer before it counts as dead. Shorter than the wait for a
 /// connection, so that a stuck one is replaced.
-const RENEW_WITHIN: Duration = Duration::from_secs(2);
+const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long one attempt to open the database waits for the writers of a killed daemon to end. A session ends at once,
 /// unless it waits for a disk.
-const WRITERS_END_WITHIN: Duration = Duration::from_secs(10);
+const WRITERS_END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lock, held while the daemon uses the database.
 pub(crate) enum DaemonLock {
@@ -121,7 +121,7 @@ impl DaemonLock {
                 let unlock = session
                     .connection
                     .execute_unprepared("SELECT pg_advisory_unlock_all()");
-                let _ = tokio::time::timeout(RENEW_WITHIN, unlock).await;
+                let _ = tokio::time::timeout(RENEW_TIMEOUT, unlock).await;
                 // A connection that cannot be closed is closed already.
                 let _ = session.connection.close_by_ref().await;
             }
@@ -134,7 +134,7 @@ impl Advisory {
         let mut session = self.session.lock().await;
         let connection = session.connection.clone();
         let mut task = tokio::spawn(async move { try_advisory(&connection).await });
-        match tokio::time::timeout(RENEW_WITHIN, &mut task).await {
+        match tokio::time::timeout(RENEW_TIMEOUT, &mut task).await {
             Ok(Ok(Ok(Try::Held { process }))) => {
                 session.process = process;
                 self.set_held(true);
@@ -204,7 +204,7 @@ async fn end_writers(connection: &DatabaseConnection) -> Result<(), DbErr> {
          WHERE datname = current_database() AND usename = current_user \
          AND application_name LIKE '{WRITER_NAME}%' AND pid <> pg_backend_pid()"
     );
-    let give_up = Instant::now() + WRITERS_END_WITHIN;
+    let give_up = Instant::now() + WRITERS_END_TIMEOUT;
     let mut backoff = Backoff::new();
     loop {
         let left = connection.query_all_raw(postgres(&sql, [])).await?.len();

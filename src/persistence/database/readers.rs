@@ -11,7 +11,7 @@ use super::address::{Address, WRITER_ACQUIRE};
 use crate::config::DatabaseConfig;
 
 /// The least time between two replacements of the pool: a server that is only slow must not be flooded with connects.
-const REPLACE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const REPLACE_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// The current read pool.
 pub(crate) struct Readers {
@@ -78,7 +78,7 @@ impl Readers {
         }
         {
             let mut pool = self.current.write();
-            let is_fresh = |replaced: Instant| replaced.elapsed() < REPLACE_AGAIN_AFTER;
+            let is_fresh = |replaced: Instant| replaced.elapsed() < REPLACE_RETRY_DELAY;
             if pool.replaced.is_some_and(is_fresh) {
                 return;
             }

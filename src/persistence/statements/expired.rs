@@ -8,7 +8,7 @@ use super::Outcomes;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::once::scope_of_session;
-use crate::persistence::{Command, Committed, Litter, MaintenanceCommand, Sweep, Swept};
+use crate::persistence::{Command, Committed, ExpiredRows, MaintenanceCommand, Sweep, Swept};
 
 /// Rows of one table deleted at once: a statement of a few milliseconds.
 const ROWS_MAX: usize = 500;
@@ -48,26 +48,26 @@ async fn sweep(transaction: &DatabaseTransaction, sweep: &Sweep) -> Result<Swept
         rows
     };
     match &sweep.what {
-        Litter::Sessions(ids) => {
+        ExpiredRows::Sessions(ids) => {
             let over = dead(&mut ids.iter().map(|id| id.0));
             sessions(transaction, over).await
         }
-        Litter::Rooms(ids) => {
+        ExpiredRows::Rooms(ids) => {
             let closed = || dead(&mut ids.iter().map(|id| id.0));
             rooms(transaction, closed).await
         }
-        Litter::Histories(ids) => {
+        ExpiredRows::Histories(ids) => {
             let of_rooms = dead(&mut ids.iter().map(|id| id.0));
             histories(transaction, of_rooms).await
         }
-        Litter::Keys => {
+        ExpiredRows::Keys => {
             let sql = format!(
                 "DELETE FROM commands WHERE (scope, key) IN (SELECT scope, key FROM commands \
                  WHERE created_at < (SELECT before FROM v) ORDER BY created_at LIMIT {ROWS_MAX})"
             );
             Ok(vec![("commands", old(transaction, before(), &sql).await?)])
         }
-        Litter::Groups => {
+        ExpiredRows::Groups => {
             let sql = format!(
                 "DELETE FROM commit_groups WHERE id IN (SELECT id FROM commit_groups \
                  WHERE created_at < (SELECT before FROM v) ORDER BY created_at LIMIT {ROWS_MAX})"

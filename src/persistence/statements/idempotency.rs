@@ -8,7 +8,7 @@ use super::Outcomes;
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
-use crate::persistence::once::{KEPT_MAX, Once};
+use crate::persistence::once::{IdempotencyRecord, KEPT_MAX};
 use crate::persistence::{Command, Committed, MaintenanceCommand};
 
 const KEY: Columns = &[("scope", Type::Text), ("key", Type::Text)];
@@ -101,7 +101,7 @@ pub(super) async fn keep(
     Ok(())
 }
 
-fn keyed(items: &[Item]) -> impl Iterator<Item = (usize, &Once)> {
+fn keyed(items: &[Item]) -> impl Iterator<Item = (usize, &IdempotencyRecord)> {
     items
         .iter()
         .enumerate()

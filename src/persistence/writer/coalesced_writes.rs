@@ -36,7 +36,7 @@ enum Key {
 
 /// The coalesced writes that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
+pub(crate) struct CoalescedWrites {
     waiting: Mutex<Waiting>,
     arrived: Notify,
 }
@@ -50,7 +50,7 @@ struct Waiting {
     arrived_due: Option<Instant>,
 }
 
-impl Marks {
+impl CoalescedWrites {
     /// Queues a coalesced write in place of an older one with the same key.
     pub(crate) fn leave(&self, mark: SoftWrite) {
         let mut waiting = self.waiting.lock();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_newest_mark_of_a_key_is_the_one_written() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         marks.leave(heartbeat(1));
         marks.leave(heartbeat(2));
 
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_mark_taken_back_gives_way_to_a_newer_one() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         marks.leave(heartbeat(1));
         let taken = marks.take(iter::empty());
         marks.leave(heartbeat(2));
@@ -221,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_player_who_is_back_while_marks_fail_does_not_wait_with_them() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         marks.leave(heartbeat(1));
         let failing = marks.take(iter::empty());
         let arrived = Instant::now();
@@ -235,7 +235,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn marks_that_fail_are_tried_again_a_second_later_however_many_they_are() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         for _ in 0..=PER_GROUP_MAX {
             marks.leave(back());
         }
@@ -250,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_mark_goes_alone_a_second_after_it_arrived() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         let started = Instant::now();
         marks.leave(heartbeat(1));
 
@@ -261,7 +261,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_player_who_is_back_does_not_wait_for_marks_that_have_time() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         let started = Instant::now();
         marks.leave(heartbeat(1));
         let (back, ()) = tokio::join!(
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_group_takes_the_marks_of_its_own_seats_before_all_others() {
-        let marks = Marks::default();
+        let marks = CoalescedWrites::default();
         let away = |room| SoftWrite::SeatAway {
             room,
             seat: 0,

@@ -80,7 +80,7 @@ pub(crate) struct Writer {
 
 enum Phase {
     Work,
-    Marks,
+    CoalescedWrites,
     Commit,
 }
 
@@ -264,7 +264,7 @@ async fn transact(
     let left = statements::apply_marks(&transaction, &group.marks)
         .await
         .map_err(|error| Failure {
-            phase: Phase::Marks,
+            phase: Phase::CoalescedWrites,
             error,
         })?;
     let outcomes = statements::apply(&transaction, &group.items, group.now, group.seats_max)
@@ -289,7 +289,7 @@ fn judge(failure: Failure, outcomes: Option<Vec<Outcome>>) -> Attempt {
             warn!(%error, "a COMMIT was not answered");
             Attempt::Unknown(outcomes)
         }
-        (Phase::Marks, Class::Permanent, _) => Attempt::MarksRefused(error),
+        (Phase::CoalescedWrites, Class::Permanent, _) => Attempt::MarksRefused(error),
         (Phase::Work | Phase::Commit, Class::Permanent, _) => Attempt::Permanent(error),
         (_, Class::Transient, _) => Attempt::Transient(error.to_string()),
     }

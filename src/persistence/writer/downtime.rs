@@ -29,7 +29,7 @@ const FAILING_MAX: Duration = Duration::from_secs(30);
 
 /// The result of starting a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunStart {
+pub struct Startup {
     /// True if the last run stopped as planned, so that memory streams continue.
     pub is_clean: bool,
     /// The downtime, which no hold and no seated session is charged for.
@@ -37,7 +37,7 @@ pub struct RunStart {
 }
 
 impl Committer {
-    pub(crate) async fn begin_run(&mut self) -> Result<RunStart, WriteError> {
+    pub(crate) async fn begin_run(&mut self) -> Result<Startup, WriteError> {
         let (clock, kinds) = (self.shared.clock, Arc::clone(&self.shared.memory_kinds));
         let begun = self.keep_trying("the run could not begin", |connection| {
             let kinds = Arc::clone(&kinds);
@@ -95,7 +95,7 @@ async fn begin(
     writer: &DatabaseConnection,
     memory_kinds: &[String],
     now: HubTime,
-) -> Result<RunStart, DbErr> {
+) -> Result<Startup, DbErr> {
     let transaction = transaction::begin(writer).await?;
     lift_limit(&transaction).await?;
     let stored = run(
@@ -114,7 +114,7 @@ async fn begin(
     end_durability(&transaction, memory_kinds).await?;
     write_clock(&transaction, now, is_clean).await?;
     transaction.commit().await?;
-    Ok(RunStart {
+    Ok(Startup {
         is_clean,
         down_for: now.since(last),
     })

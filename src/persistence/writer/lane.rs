@@ -71,8 +71,8 @@ mod tests {
     use crate::clock::HubTime;
     use crate::id::{CommandKey, RoomCode, RoomId, SessionId, UserId};
     use crate::persistence::{
-        ClaimSeat, Command, NewRoom, NewSeat, NewSession, Once, OpenRoom, RoomCommand, Scope,
-        SeatCommand, SessionWrite, UserWrite,
+        ClaimSeat, Command, IdempotencyRecord, NewRoom, NewSeat, NewSession, OpenRoom, RoomCommand,
+        Scope, SeatCommand, SessionWrite, UserWrite,
     };
     use crate::token::Generations;
 
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_has_a_key_goes_through_the_lane_of_whatever_else_may_have_it() {
         let arrival = opens(UserId::guest(), new_session(), 0);
-        let once = Once {
+        let once = IdempotencyRecord {
             scope: Scope::Guest,
             key: CommandKey::parse("move-17").unwrap().hash(),
             content: [0; 32],

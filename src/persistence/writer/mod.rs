@@ -18,4 +18,4 @@ pub(crate) mod task;
 pub(crate) mod write_health;
 
 pub use actor::PersistenceActor;
-pub use downtime::RunStart;
+pub use downtime::Startup;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::oneshot;
 
 use super::clean_stop::CleanStop;
-use super::downtime::RunStart;
+use super::downtime::Startup;
 use crate::persistence::item::{Answer, Item};
 use crate::persistence::{Committed, WriteError};
 
@@ -26,7 +26,7 @@ pub(crate) type Settled = oneshot::Receiver<()>;
 pub(crate) enum Job {
     /// Answers when everything queued before is settled.
     Barrier(oneshot::Sender<()>),
-    BeginRun(oneshot::Sender<Result<RunStart, WriteError>>),
+    BeginRun(oneshot::Sender<Result<Startup, WriteError>>),
     OpenDoors(oneshot::Sender<Result<(), WriteError>>),
     CleanStop(CleanStop, oneshot::Sender<Result<(), WriteError>>),
     /// Test hook: makes the writer fail.

@@ -7,13 +7,13 @@ use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::persistence::SoftWrite;
 use crate::room::message::Wake;
-use crate::room::rules::events::{News, SeatNote};
+use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::seats::Occupant;
-use crate::room::seat_event::{Epoch, SeatNews};
+use crate::room::seat_event::{AttachSeq, SeatEvent};
 
 impl Room {
     /// The session has a connection.
-    pub(in crate::room) async fn back(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) async fn back(&mut self, session: SessionId, epoch: AttachSeq) {
         self.members.remove_older(session, epoch);
         let was_away = self.seating.back(session, epoch).is_some();
         if self.seating.is_releasing(session) {
@@ -53,13 +53,13 @@ impl Room {
 
     fn went_away(&mut self, number: u16, occupant: &Occupant, end: HubTime) {
         let hold = end.since(self.now());
-        let note = SeatNote::new(number, self.kind.team(number), occupant).hold(hold);
+        let note = SeatEventBody::new(number, self.kind.team(number), occupant).hold(hold);
         self.announce(&News::Away(note));
         self.mark_hold(number, occupant);
     }
 
     fn came_back(&mut self, number: u16, occupant: &Occupant) {
-        let note = SeatNote::new(number, self.kind.team(number), occupant);
+        let note = SeatEventBody::new(number, self.kind.team(number), occupant);
         self.announce(&News::Back(note));
         self.mark_hold(number, occupant);
         self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
@@ -89,11 +89,11 @@ impl Room {
         self.context.persistence.mark(mark);
     }
 
-    fn confirm(&self, session: SessionId, epoch: Epoch, seat: Option<(u16, &Occupant)>) {
+    fn confirm(&self, session: SessionId, epoch: AttachSeq, seat: Option<(u16, &Occupant)>) {
         let Some(profile) = &self.profile else {
             return;
         };
-        let news = SeatNews::Confirmed {
+        let news = SeatEvent::Confirmed {
             room: profile.id,
             epoch,
             seat: seat.and_then(|(number, occupant)| self.holding(number, occupant)),
@@ -102,7 +102,7 @@ impl Room {
     }
 
     /// The session lost the connection of that epoch.
-    pub(in crate::room) async fn away(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) async fn away(&mut self, session: SessionId, epoch: AttachSeq) {
         let Some(profile) = &self.profile else {
             return;
         };
@@ -114,7 +114,7 @@ impl Room {
         let Some(number) = self.seating.away(session, epoch, hold_until) else {
             if !self.seating.is_known(session) {
                 // It missed that its seat was released.
-                self.notify(session, SeatNews::Released { room });
+                self.notify(session, SeatEvent::Released { room });
             }
             return;
         };

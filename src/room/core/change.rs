@@ -16,22 +16,22 @@ use crate::persistence::{
     Write, WriteError,
 };
 use crate::room::message::{Change, RoomMessage};
-use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatNote};
+use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatEventBody};
 use crate::room::rules::kind::Kind;
-use crate::room::rules::publish_queue::Said;
-use crate::room::rules::queued_change::{Deed, Doing, Hear};
+use crate::room::rules::publish_queue::PublicationDraft;
+use crate::room::rules::queued_change::{Completion, InFlightChange, QueuedChange};
 use crate::room::rules::seats::Occupant;
 use crate::room::rules::stored::json;
-use crate::room::seat_event::Epoch;
+use crate::room::seat_event::AttachSeq;
 use crate::wire::{UserView, hub_tags};
 
 impl Room {
     /// Writes a change that is told in the stream. In a durable one it waits for what was said before.
-    pub(super) fn write_told(&mut self, write: Write, change: Change, hear: Hear) {
+    pub(super) fn write_told(&mut self, write: Write, change: Change, hear: Completion) {
         if !self.stream.is_durable() {
             return self.write_and(write, change, move |result| hear.hear(result));
         }
-        self.journal.push_deed(Deed {
+        self.journal.push_deed(QueuedChange {
             write,
             change,
             hear,
@@ -45,7 +45,7 @@ impl Room {
         let (Some(profile), Some(deed)) = (&self.profile, self.journal.next_deed()) else {
             return;
         };
-        let Deed {
+        let QueuedChange {
             mut write,
             change,
             hear,
@@ -56,7 +56,7 @@ impl Room {
             stream: self.stream.id(profile.id),
             words: words.clone(),
         }));
-        self.journal.begin(Doing { words, since });
+        self.journal.begin(InFlightChange { words, since });
         let me = self.me.clone();
         self.context
             .persistence
@@ -77,7 +77,7 @@ impl Room {
         let mut is_told = false;
         let result = match result.map(Committed::apart) {
             Ok((committed, Some(offsets))) => {
-                if let Some(Doing { words, since }) = doing {
+                if let Some(InFlightChange { words, since }) = doing {
                     self.deliver_news(words.of(&committed), offsets, since)?;
                 }
                 is_told = true;
@@ -121,10 +121,10 @@ impl Room {
     /// The database takes no writes: what was to be changed stays as it was.
     pub(super) async fn give_up(
         &mut self,
-        deeds: Vec<Deed>,
+        deeds: Vec<QueuedChange>,
         refused: &Refused,
     ) -> Result<(), ActorProcessingErr> {
-        for Deed { change, hear, .. } in deeds {
+        for QueuedChange { change, hear, .. } in deeds {
             let result = Err(WriteError::Refused(refused.clone()));
             hear.hear(&result);
             self.change_settled(change, result, false).await?;
@@ -145,7 +145,7 @@ impl Room {
         }
         self.stream.begun();
         for publication in news {
-            let said = Said {
+            let said = PublicationDraft {
                 data: publication.data,
                 info: None,
                 tags: Some(hub_tags()),
@@ -189,7 +189,7 @@ impl Room {
             Change::Release { seat, reason } => {
                 let team = self.kind.team(seat);
                 words(holder(seat), now, move |holder| {
-                    let note = SeatNote::new(seat, team.clone(), holder).reason(reason);
+                    let note = SeatEventBody::new(seat, team.clone(), holder).reason(reason);
                     vec![News::Released(note).to_json()]
                 })
             }
@@ -216,7 +216,7 @@ pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<per
         words: held(
             seat.number,
             seat.team.clone(),
-            Some(Occupant::stored(seat, Epoch(0))),
+            Some(Occupant::stored(seat, AttachSeq(0))),
             stored.grace,
             kind.config.seats == 1,
             now,
@@ -230,7 +230,7 @@ pub fn parting_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
         id: seat.user.clone(),
         name: Arc::clone(&seat.user_name),
     };
-    let note = SeatNote::of(seat.number, seat.team.clone(), &user);
+    let note = SeatEventBody::of(seat.number, seat.team.clone(), &user);
     let note = note.reason(ReleaseReason::SessionEnded);
     row(News::Released(note).to_json(), now)
 }
@@ -241,7 +241,7 @@ pub fn adopted_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
         id: seat.user.clone(),
         name: Arc::clone(&seat.user_name),
     };
-    let note = SeatNote::of(seat.number, seat.team.clone(), &user);
+    let note = SeatEventBody::of(seat.number, seat.team.clone(), &user);
     row(News::Back(note).to_json(), now)
 }
 
@@ -255,7 +255,7 @@ fn held(
     now: HubTime,
 ) -> Words {
     words(holder, now, move |holder| {
-        let note = SeatNote::new(seat, team.clone(), holder).hold(grace);
+        let note = SeatEventBody::new(seat, team.clone(), holder).hold(grace);
         let mut news = vec![News::Held(note).to_json()];
         if is_complete {
             news.push(News::Ready.to_json());
@@ -272,7 +272,7 @@ fn away(
     now: HubTime,
 ) -> Words {
     words(holder, now, move |holder| {
-        let note = SeatNote::new(seat, team.clone(), holder).hold(hold);
+        let note = SeatEventBody::new(seat, team.clone(), holder).hold(hold);
         vec![News::Away(note).to_json()]
     })
 }

@@ -8,10 +8,10 @@ use ractor::ActorProcessingErr;
 use super::{ClaimReply, Phase, Room};
 use crate::persistence::{ClaimSeat, Committed, NewSeat, Refused, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, ClaimRequest, Claimed};
-use crate::room::rules::events::{News, SeatNote};
-use crate::room::rules::queued_change::Hear;
-use crate::room::rules::seats::{Claim, Occupant, Seating};
-use crate::room::seat_event::SeatNews;
+use crate::room::rules::events::{News, SeatEventBody};
+use crate::room::rules::queued_change::Completion;
+use crate::room::rules::seats::{Claim, Occupant, Seats};
+use crate::room::seat_event::SeatEvent;
 use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 
@@ -91,7 +91,7 @@ impl Room {
         self.claims.insert(number, vec![claim]);
         self.offer();
         let write = Write::once(SeatCommand::Claim(Box::new(command)), once);
-        let nobody = Hear::new(|_| ());
+        let nobody = Completion::new(|_| ());
         self.write_told(write, Change::Claim { seat: number }, nobody);
     }
 
@@ -205,7 +205,7 @@ impl Room {
         if occupant.hold_until.is_some() || occupant.recorded.is_some() {
             self.record(number, Duration::ZERO).await;
         }
-        let news = SeatNews::Gained {
+        let news = SeatEvent::Gained {
             seat: holding,
             epoch: occupant.epoch,
         };
@@ -221,7 +221,7 @@ impl Room {
             .profile
             .as_ref()
             .map_or(Duration::ZERO, |profile| profile.grace);
-        let note = SeatNote::new(number, self.kind.team(number), occupant).hold(grace);
+        let note = SeatEventBody::new(number, self.kind.team(number), occupant).hold(grace);
         self.announce(&News::Held(note));
         if self.seating.is_complete() {
             self.announce(&News::Ready);
@@ -263,7 +263,7 @@ impl Room {
 
     pub(super) fn claimed_in(
         &self,
-        seating: &Seating,
+        seating: &Seats,
         number: u16,
         is_kept: bool,
     ) -> Option<Claimed> {

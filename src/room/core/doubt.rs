@@ -15,8 +15,8 @@ use crate::mailbox::answer;
 use crate::persistence::StoredSeat;
 use crate::room::message::{RoomMessage, SeatRead};
 use crate::room::rules::events::ReleaseReason;
-use crate::room::seat_event::SeatNews;
-use crate::token::Fault;
+use crate::room::seat_event::SeatEvent;
+use crate::token::SeatTokenError;
 use crate::wire::{Refusal, UserView};
 
 /// The wait before a row is read again: because it could not be read, or because it is gone and the end of its
@@ -98,7 +98,7 @@ impl Room {
         };
         if self.seating.correct(number, user, row.tokens) {
             let (room, tokens) = (row.room, row.tokens);
-            self.notify(row.session, SeatNews::TokensEnded { room, tokens });
+            self.notify(row.session, SeatEvent::TokensEnded { room, tokens });
         }
         if self.seating.is_moved(number) {
             self.give_seat_back(number, &Refusal::unavailable()).await;
@@ -122,13 +122,13 @@ impl Room {
         self.released(number, &occupant, reason).await;
         if let Some(profile) = &self.profile {
             let room = profile.id;
-            self.notify(session, SeatNews::Released { room });
+            self.notify(session, SeatEvent::Released { room });
         }
         for reply in self.releases.remove(&number).unwrap_or_default() {
             answer(reply, Ok(()));
         }
         for request in self.takes.remove(&number).unwrap_or_default() {
-            answer(request.reply, Err(Fault::Released.refuse()));
+            answer(request.reply, Err(SeatTokenError::Released.refuse()));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::persistence::{
 };
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
-use crate::room::server_api::GameQuestion;
+use crate::room::server_api::ServerRequest;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
 /// Rows that a stream lets go before it tells the database so: each telling costs a statement.
@@ -78,7 +78,7 @@ impl Room {
             }
         );
         let is_history = is_history
-            || matches!(message, RoomMessage::Game(asked) if matches!(**asked, GameQuestion::History { .. }));
+            || matches!(message, RoomMessage::Game(asked) if matches!(**asked, ServerRequest::History { .. }));
         is_history && self.stream.is_past_missing()
     }
 
@@ -161,7 +161,7 @@ impl Room {
 
 /// A request that waits for the past.
 pub(in crate::room) enum Deferred {
-    Game(Box<GameQuestion>),
+    Game(Box<ServerRequest>),
     Subscribe {
         subscribing: Box<Subscribing>,
         reply: RpcReplyPort<Result<Option<SubscribeResult>, Failure>>,

@@ -7,11 +7,11 @@ use super::claim::refusal;
 use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{HoldSeat, SeatCommand, Write, WriteError};
-use crate::room::message::{Change, HoldRequest, Kept, Sitter};
-use crate::room::rules::events::{News, SeatNote};
-use crate::room::rules::queued_change::Hear;
+use crate::room::message::{Change, ExtendedHold, HoldRequest, SeatLookup};
+use crate::room::rules::events::{News, SeatEventBody};
+use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::Occupant;
-use crate::room::seat_event::{Holding, SeatNews};
+use crate::room::seat_event::{HeldSeat, SeatEvent};
 use crate::wire::{Reason, Refusal};
 
 impl Room {
@@ -42,7 +42,7 @@ impl Room {
         let seat = holding.view(self.now());
         let Some(end) = occupant.hold_until else {
             let is_stored = false;
-            answer(reply, Ok(Kept { seat, is_stored }));
+            answer(reply, Ok(ExtendedHold { seat, is_stored }));
             return;
         };
         let once = memo.map(|memo| memo.write(&seat));
@@ -59,11 +59,11 @@ impl Room {
             session: occupant.session,
             longer: is_longer.then_some(at_least),
         };
-        let hear = Hear::new(move |result| {
+        let hear = Completion::new(move |result| {
             answer(
                 reply,
                 match result {
-                    Ok(_) => Ok(Kept { seat, is_stored }),
+                    Ok(_) => Ok(ExtendedHold { seat, is_stored }),
                     Err(WriteError::Refused(refused)) => Err(refusal(refused)),
                     Err(WriteError::Lost) => Err(Refusal::unavailable()),
                 },
@@ -74,14 +74,14 @@ impl Room {
 
     /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is
     /// left of it then than a whole hold after that time.
-    pub(in crate::room) async fn delayed(&mut self, sitter: &Sitter, by: Duration) {
+    pub(in crate::room) async fn delayed(&mut self, sitter: &SeatLookup, by: Duration) {
         let Some(profile) = &self.profile else {
             return;
         };
         let most = self.now().plus(profile.grace).plus(by);
         let number = match sitter {
-            Sitter::Session(session) => self.seating.seat_of(*session),
-            Sitter::User(user) => self.seating.seat_of_user(user),
+            SeatLookup::Session(session) => self.seating.seat_of(*session),
+            SeatLookup::User(user) => self.seating.seat_of_user(user),
         };
         let Some(number) = number else {
             return;
@@ -106,7 +106,7 @@ impl Room {
         if occupant.hold_until.is_none() {
             self.mark_hold(number, &occupant);
         } else if let Some(longer) = longer {
-            let note = SeatNote::new(number, self.kind.team(number), &occupant).hold(longer);
+            let note = SeatEventBody::new(number, self.kind.team(number), &occupant).hold(longer);
             self.announce(&News::Away(note));
         }
     }
@@ -123,11 +123,11 @@ impl Room {
             ..occupant.clone()
         };
         self.mark_hold(number, &longer);
-        self.notify(session, SeatNews::Extended { room, hold_until });
+        self.notify(session, SeatEvent::Extended { room, hold_until });
         self.wake_at(number, hold_until).await;
     }
 
-    fn holder(&self, number: u16) -> Option<(Occupant, Holding)> {
+    fn holder(&self, number: u16) -> Option<(Occupant, HeldSeat)> {
         let occupant = self.seating.occupant(number)?.clone();
         let holding = self.holding(number, &occupant)?;
         Some((occupant, holding))

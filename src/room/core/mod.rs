@@ -23,30 +23,30 @@ use serde_json::value::RawValue;
 
 use self::history_loader::Deferred;
 use self::server_api::Keep;
-use self::shutdown::Halt;
+use self::shutdown::ShutdownPhase;
 use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::matchmaking::Supply;
 use crate::persistence::{Committed, StoredRoom, Write, WriteError};
-use crate::room::handle::{Audience, RoomKey};
+use crate::room::handle::{MemberCount, RoomKey};
 use crate::room::message::{Change, ClaimRequest, Claimed, RoomMessage, TakeRequest, Wake};
 use crate::room::metric::Share;
 use crate::room::registry::RoomContext;
 use crate::room::rules::kind::{Kind, PRIVATE};
 use crate::room::rules::members::{Members, Peer};
-use crate::room::rules::publish_dedup::Repeats;
-use crate::room::rules::publish_queue::Journal;
-use crate::room::rules::seats::{Occupant, Seating};
+use crate::room::rules::publish_dedup::RecentKeys;
+use crate::room::rules::publish_queue::PublishQueue;
+use crate::room::rules::seats::{Occupant, Seats};
 use crate::room::rules::stream::Stream;
-use crate::room::rules::write_batching::Crowd;
-use crate::room::seat_event::{ClaimNotice, Holding, SeatNews};
-use crate::supervisor::{Alive, ShardMessage};
+use crate::room::rules::write_batching::WriteBatcher;
+use crate::room::seat_event::{ClaimNotice, HeldSeat, SeatEvent};
+use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::{Failure, Publication, Push, Refusal, Shared, push};
 
 /// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
 /// needs no directory, at the price of a timer of its own.
-const IN_DIRECTORY_WITHIN: Duration = Duration::from_secs(1);
+const REGISTRATION_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A room with all that it owns.
 pub(super) struct Room {
@@ -57,18 +57,18 @@ pub(super) struct Room {
     pub(super) kind: Arc<Kind>,
     /// None for an open channel.
     pub(super) profile: Option<Profile>,
-    pub(super) seating: Seating,
+    pub(super) seating: Seats,
     pub(super) members: Members,
-    pub(super) crowd: Crowd,
+    pub(super) crowd: WriteBatcher,
     pub(super) stream: Stream,
     /// How many members others see from outside.
-    pub(super) audience: Audience,
+    pub(super) audience: MemberCount,
     /// Publications of the game's server that may be sent again.
-    pub(super) repeats: Repeats,
+    pub(super) repeats: RecentKeys,
     /// Set while an open channel lives on without members.
     pub(super) keep: Option<Keep>,
     /// What is on its way into a durable stream.
-    pub(super) journal: Journal,
+    pub(super) journal: PublishQueue,
     /// Requests that wait for the past of the stream to be read.
     pub(super) deferred: Vec<Deferred>,
     /// Who waits for the history to be removed.
@@ -89,9 +89,9 @@ pub(super) struct Room {
     pub(super) is_solitary: bool,
     pub(super) memory: Memory,
     pub(super) phase: Phase,
-    pub(super) halt: Halt,
+    pub(super) halt: ShutdownPhase,
     pub(super) share: Share,
-    pub(super) _alive: Alive,
+    pub(super) _alive: LiveGauge,
 }
 
 /// What a room with seats has beside its channel.
@@ -223,7 +223,7 @@ impl Room {
     }
 
     pub(super) async fn wake(&self, delay: Duration, wake: Wake) {
-        if delay < IN_DIRECTORY_WITHIN {
+        if delay < REGISTRATION_TIME_MAX {
             self.me.send_after(delay, move || RoomMessage::Wake(wake));
             return;
         }
@@ -234,7 +234,7 @@ impl Room {
             .await;
     }
 
-    pub(super) fn notify(&self, session: SessionId, news: SeatNews) {
+    pub(super) fn notify(&self, session: SessionId, news: SeatEvent) {
         self.context.listener.hear(session, news);
     }
 
@@ -247,7 +247,7 @@ impl Room {
             true => None,
             false => self.share.timed(since),
         };
-        if Crowd::is(self.members.len()) {
+        if WriteBatcher::is(self.members.len()) {
             self.members.tell(frames, timed, Some(&mut self.crowd));
             if self.crowd.gather(publication.weight()) {
                 self.look_after_crowd();
@@ -278,9 +278,9 @@ impl Room {
     }
 
     /// A seat as its holder's session is told of it. None in an open channel.
-    pub(super) fn holding(&self, number: u16, occupant: &Occupant) -> Option<Holding> {
+    pub(super) fn holding(&self, number: u16, occupant: &Occupant) -> Option<HeldSeat> {
         let profile = self.profile.as_ref()?;
-        Some(Holding {
+        Some(HeldSeat {
             room: profile.id,
             code: profile.code,
             channel: Arc::clone(&self.channel),

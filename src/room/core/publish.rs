@@ -9,11 +9,11 @@ use tracing::error;
 use super::Room;
 use super::claim::refusal;
 use super::history_loader::PRUNE_AT;
-use crate::persistence::{Committed, Kept, Publish, Refused, StreamCommand, Write};
+use crate::persistence::{Committed, Publish, Refused, StoredResponse, StreamCommand, Write};
 use crate::room::message::{Change, RoomMessage, Wake};
 use crate::room::rules::events::News;
 use crate::room::rules::publish_dedup;
-use crate::room::rules::publish_queue::{Entry, Placed, PublishReply, Said};
+use crate::room::rules::publish_queue::{Entry, PublicationDraft, PublishReply, StreamPosition};
 use crate::wire::{Reason, Refusal, hub_tags};
 
 /// The wait before news that could not be written are written again.
@@ -21,7 +21,7 @@ const NEWS_RETRY: Duration = Duration::from_secs(1);
 
 impl Room {
     /// Puts something into the stream. A durable one has it once it is committed.
-    pub(super) fn say(&mut self, said: Said, reply: Option<PublishReply>) {
+    pub(super) fn say(&mut self, said: PublicationDraft, reply: Option<PublishReply>) {
         let key = None;
         self.enter(Entry { said, reply, key });
     }
@@ -45,7 +45,7 @@ impl Room {
 
     /// Tells everybody what has happened to a seat or to the room.
     pub(super) fn announce(&mut self, news: &News<'_>) {
-        let said = Said {
+        let said = PublicationDraft {
             data: news.to_json(),
             info: None,
             tags: Some(hub_tags()),
@@ -73,7 +73,7 @@ impl Room {
         });
         let key = batch.first().and_then(|entry| entry.key.as_deref());
         let once = key.map(|key| {
-            let placed = Placed {
+            let placed = StreamPosition {
                 offset: self.stream.top() + 1,
                 epoch: Arc::clone(self.stream.epoch()),
             };
@@ -185,9 +185,9 @@ impl Room {
     }
 
     /// The database has a publication under this key: it was published before the room knew its keys.
-    fn repeated(&mut self, entries: Vec<Entry>, kept: &Kept) {
+    fn repeated(&mut self, entries: Vec<Entry>, kept: &StoredResponse) {
         metrics::counter!("holdfast_commands_repeated_total").increment(1);
-        let placed: Option<Placed> = serde_json::from_str(&kept.answer).ok();
+        let placed: Option<StreamPosition> = serde_json::from_str(&kept.answer).ok();
         let result = placed.ok_or_else(|| Refusal::unavailable().into());
         for reply in entries.into_iter().filter_map(|entry| entry.reply) {
             reply.settle(result.clone());
@@ -197,13 +197,13 @@ impl Room {
     }
 
     /// Numbers something that is said, queues it for every member, and answers whoever said it.
-    pub(super) fn deliver(&mut self, said: Said, reply: Option<PublishReply>) {
+    pub(super) fn deliver(&mut self, said: PublicationDraft, reply: Option<PublishReply>) {
         let since = said.since;
         let mut publication = self.stream.append(said, self.context.clock.now());
         self.show_time(&mut publication);
         self.spread(&publication, since);
         if let Some(reply) = reply {
-            reply.settle(Ok(Placed {
+            reply.settle(Ok(StreamPosition {
                 offset: publication.offset,
                 epoch: Arc::clone(self.stream.epoch()),
             }));

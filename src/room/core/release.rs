@@ -13,13 +13,15 @@ use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
 use crate::mailbox::answer;
-use crate::persistence::{Once, Refused, ReleaseSeat, RoomCommand, SeatCommand, Write, WriteError};
+use crate::persistence::{
+    IdempotencyRecord, Refused, ReleaseSeat, RoomCommand, SeatCommand, Write, WriteError,
+};
 use crate::room::message::{Change, Wake};
 use crate::room::metric::count_release;
-use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatNote};
-use crate::room::rules::queued_change::Hear;
+use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatEventBody};
+use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::Occupant;
-use crate::room::seat_event::SeatNews;
+use crate::room::seat_event::SeatEvent;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
@@ -35,7 +37,7 @@ impl Room {
     pub(in crate::room) fn release(
         &mut self,
         session: SessionId,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     ) {
         if self.is_frozen() {
@@ -76,7 +78,7 @@ impl Room {
         seat: u16,
         session: SessionId,
         hold_until: Option<HubTime>,
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
         reason: ReleaseReason,
     ) {
         let Some(profile) = &self.profile else {
@@ -90,9 +92,9 @@ impl Room {
         });
         let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
         let change = Change::Release { seat, reason };
-        let hear = Hear::new(move |result| match result {
-            Ok(_) => listener.hear(session, SeatNews::Released { room }),
-            Err(WriteError::Lost) => listener.hear(session, SeatNews::Unsure { room }),
+        let hear = Completion::new(move |result| match result {
+            Ok(_) => listener.hear(session, SeatEvent::Released { room }),
+            Err(WriteError::Lost) => listener.hear(session, SeatEvent::Unsure { room }),
             Err(WriteError::Refused(_)) => {}
         });
         self.write_told(Write::once(command, once), change, hear);
@@ -111,7 +113,7 @@ impl Room {
             self.released(number, &occupant, reason).await;
             if let Some(profile) = &self.profile {
                 let room = profile.id;
-                self.notify(occupant.session, SeatNews::Released { room });
+                self.notify(occupant.session, SeatEvent::Released { room });
             }
         }
         for reply in self.releases.remove(&number).unwrap_or_default() {
@@ -193,7 +195,7 @@ impl Room {
         occupant: &Occupant,
         reason: ReleaseReason,
     ) {
-        let note = SeatNote::new(number, self.kind.team(number), occupant).reason(reason);
+        let note = SeatEventBody::new(number, self.kind.team(number), occupant).reason(reason);
         self.announce(&News::Released(note));
     }
 
@@ -237,7 +239,7 @@ impl Room {
             let command = RoomCommand::Close(profile.id);
             self.phase = Phase::Closing;
             self.offer();
-            self.write_told(command.into(), Change::Close, Hear::new(|_| ()));
+            self.write_told(command.into(), Change::Close, Completion::new(|_| ()));
         }
     }
 

@@ -11,8 +11,10 @@ use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::room::message::Wake;
 use crate::room::rules::publish_dedup::KNOWN_FOR;
-use crate::room::rules::publish_queue::{Entry, Placed, PublishReply, Publisher, Said};
-use crate::room::server_api::Word;
+use crate::room::rules::publish_queue::{
+    Entry, PublicationDraft, PublishReply, Publisher, StreamPosition,
+};
+use crate::room::server_api::ServerPublication;
 use crate::wire::{
     ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult,
     Publication, Reason, Refusal,
@@ -22,12 +24,12 @@ use crate::wire::{
 const HISTORY_BYTES_MAX: usize = 4 << 20;
 
 /// What a game's server asks a room.
-pub(in crate::room) enum GameQuestion {
+pub(in crate::room) enum ServerRequest {
     Publish {
-        word: Word,
+        word: ServerPublication,
         /// When the room was asked.
         since: Instant,
-        reply: RpcReplyPort<Result<Placed, Failure>>,
+        reply: RpcReplyPort<Result<StreamPosition, Failure>>,
     },
     Presence {
         reply: RpcReplyPort<Result<PresenceResult, Failure>>,
@@ -41,13 +43,13 @@ pub(in crate::room) enum GameQuestion {
     },
 }
 
-impl GameQuestion {
+impl ServerRequest {
     pub(super) fn refuse(self, failure: Failure) {
         match self {
-            GameQuestion::Publish { reply, .. } => answer(reply, Err(failure)),
-            GameQuestion::Presence { reply } => answer(reply, Err(failure)),
-            GameQuestion::PresenceStats { reply } => answer(reply, Err(failure)),
-            GameQuestion::History { reply, .. } => answer(reply, Err(failure)),
+            ServerRequest::Publish { reply, .. } => answer(reply, Err(failure)),
+            ServerRequest::Presence { reply } => answer(reply, Err(failure)),
+            ServerRequest::PresenceStats { reply } => answer(reply, Err(failure)),
+            ServerRequest::History { reply, .. } => answer(reply, Err(failure)),
         }
     }
 }
@@ -60,17 +62,17 @@ pub(in crate::room) struct Keep {
 }
 
 impl Room {
-    pub(in crate::room) async fn answer_game(&mut self, question: GameQuestion) {
+    pub(in crate::room) async fn answer_game(&mut self, question: ServerRequest) {
         match question {
-            GameQuestion::Publish { word, since, reply } => {
+            ServerRequest::Publish { word, since, reply } => {
                 self.hear_game(word, since, PublishReply::new(Publisher::Caller(reply)))
                     .await;
             }
-            GameQuestion::Presence { reply } => answer(reply, self.present(Room::presence)),
-            GameQuestion::PresenceStats { reply } => {
+            ServerRequest::Presence { reply } => answer(reply, self.present(Room::presence)),
+            ServerRequest::PresenceStats { reply } => {
                 answer(reply, self.present(Room::presence_stats));
             }
-            GameQuestion::History { request, reply } => {
+            ServerRequest::History { request, reply } => {
                 let page = self.history(&request, HISTORY_BYTES_MAX);
                 answer(reply, page.map_err(Failure::from));
             }
@@ -85,7 +87,7 @@ impl Room {
         }
     }
 
-    async fn hear_game(&mut self, word: Word, since: Instant, reply: PublishReply) {
+    async fn hear_game(&mut self, word: ServerPublication, since: Instant, reply: PublishReply) {
         if let Err(refusal) = self.check_takes_words() {
             return reply.settle(Err(refusal.into()));
         }
@@ -97,7 +99,7 @@ impl Room {
         };
         if let Some(reply) = first {
             let is_kept = self.stream.has_history() && !word.is_passing;
-            let said = Said {
+            let said = PublicationDraft {
                 data: word.data,
                 info: None,
                 tags: word.tags,
@@ -131,7 +133,7 @@ impl Room {
     }
 
     /// Delivers something to those who listen now.
-    fn pass_on(&mut self, said: Said, reply: PublishReply) {
+    fn pass_on(&mut self, said: PublicationDraft, reply: PublishReply) {
         let mut publication = Publication {
             offset: 0,
             data: said.data,
@@ -142,7 +144,7 @@ impl Room {
         self.show_time(&mut publication);
         self.spread(&publication, said.since);
         let epoch = Arc::clone(self.stream.epoch());
-        reply.settle(Ok(Placed { offset: 0, epoch }));
+        reply.settle(Ok(StreamPosition { offset: 0, epoch }));
     }
 
     /// Keeps an open channel although nobody listens to it: for what was said, and for its key.

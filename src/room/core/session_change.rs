@@ -5,8 +5,8 @@ use ractor::ActorProcessingErr;
 use super::Room;
 use crate::id::{RoomId, SessionId};
 use crate::persistence::SessionNews;
-use crate::room::rules::events::{News, SeatNote};
-use crate::room::rules::seats::{Occupant, Seating};
+use crate::room::rules::events::{News, SeatEventBody};
+use crate::room::rules::seats::{Occupant, Seats};
 use crate::wire::UserView;
 use tracing::info;
 
@@ -77,18 +77,18 @@ impl Room {
         info!(room = %self.channel, seat = number, %session, "a guest has become an account");
         let team = self.kind.team(number);
         if !is_told {
-            let note = SeatNote::new(number, team.clone(), &occupant);
+            let note = SeatEventBody::new(number, team.clone(), &occupant);
             self.announce(&News::Back(note));
         }
         if let Some(end) = occupant.recorded {
-            let note = SeatNote::new(number, team, &occupant).hold(end.since(self.now()));
+            let note = SeatEventBody::new(number, team, &occupant).hold(end.since(self.now()));
             self.announce(&News::Away(note));
         }
         Ok(())
     }
 }
 
-impl Seating {
+impl Seats {
     /// The session is another user's. Gives its seat as it is then; None if that user has it already.
     pub(super) fn hand_over(
         &mut self,

@@ -11,7 +11,7 @@ use crate::persistence::StoredStream;
 pub(in crate::room) type Handout = Option<(RoomId, StoredStream)>;
 
 /// How far a room is from standing still.
-pub(in crate::room) enum Halt {
+pub(in crate::room) enum ShutdownPhase {
     Running,
     /// Holds stand still and no seat is taken; those who are here play on.
     Paused,
@@ -23,22 +23,22 @@ pub(in crate::room) enum Halt {
 
 impl Room {
     pub(in crate::room) fn is_halted(&self) -> bool {
-        !matches!(self.halt, Halt::Running)
+        !matches!(self.halt, ShutdownPhase::Running)
     }
 
     pub(in crate::room) fn is_frozen(&self) -> bool {
-        matches!(self.halt, Halt::Frozen)
+        matches!(self.halt, ShutdownPhase::Frozen)
     }
 
     pub(in crate::room) fn pause(&mut self) {
         if !self.is_halted() {
-            self.halt = Halt::Paused;
+            self.halt = ShutdownPhase::Paused;
             self.offer();
         }
     }
 
     pub(in crate::room) fn freeze(&mut self, reply: RpcReplyPort<Handout>) {
-        self.halt = Halt::Freezing(reply);
+        self.halt = ShutdownPhase::Freezing(reply);
         self.freeze_if_settled();
     }
 
@@ -46,14 +46,16 @@ impl Room {
         if self.seating.is_settling() || self.phase == Phase::Closing || !self.journal.is_idle() {
             return;
         }
-        match std::mem::replace(&mut self.halt, Halt::Frozen) {
-            Halt::Freezing(reply) => {
+        match std::mem::replace(&mut self.halt, ShutdownPhase::Frozen) {
+            ShutdownPhase::Freezing(reply) => {
                 let id = self.profile.as_ref().map(|profile| profile.id);
                 let is_written_out = !self.stream.is_durable();
                 let id = id.filter(|_| is_written_out);
                 answer(reply, id.map(|id| (id, self.stream.to_stored())));
             }
-            other @ (Halt::Running | Halt::Paused | Halt::Frozen) => self.halt = other,
+            other @ (ShutdownPhase::Running | ShutdownPhase::Paused | ShutdownPhase::Frozen) => {
+                self.halt = other
+            }
         }
     }
 }

@@ -9,9 +9,9 @@ use super::Room;
 use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
-use crate::room::message::{Asked, Question, Subscribing};
-use crate::room::rules::members::{Member, Peer, Right};
-use crate::room::rules::publish_queue::{PublishReply, Said};
+use crate::room::message::{Initiator, Question, Subscribing};
+use crate::room::rules::members::{AccessGrant, Member, Peer};
+use crate::room::rules::publish_queue::{PublicationDraft, PublishReply};
 use crate::wire::{
     ClientInfo, ErrorCode, Failure, HistoryRequest, HistoryResult, Overrides, PresenceResult,
     PresenceStatsResult, Push, Refusal, Shared, SubscribeRequest, SubscribeResult,
@@ -64,13 +64,15 @@ impl Room {
         }
         let result = match asked {
             // Full or closed: the connection is ending, and nobody is there to hear anything.
-            Asked::ByClient { id } if outbound.answer(id, &subscribed).is_err() => return Ok(None),
-            Asked::ByClient { .. } => None,
-            Asked::ByHub => Some(subscribed),
+            Initiator::ByClient { id } if outbound.answer(id, &subscribed).is_err() => {
+                return Ok(None);
+            }
+            Initiator::ByClient { .. } => None,
+            Initiator::ByHub => Some(subscribed),
         };
         let seat = self.seat_info(peer.session).cloned();
         let channel = Arc::clone(&self.channel);
-        let right = Right {
+        let right = AccessGrant {
             is_given: grant.is_given,
             unseated_info: grant.info,
             overrides: grant.overrides,
@@ -88,17 +90,17 @@ impl Room {
 
     pub(in crate::room) fn unsubscribe(
         &mut self,
-        asked: Asked,
+        asked: Initiator,
         connection: ConnectionId,
         outbound: &Outbound,
     ) {
         match asked {
-            Asked::ByClient { id } => {
+            Initiator::ByClient { id } => {
                 self.members.remove(connection);
                 // Full or closed: the connection is ending, and with it the subscription.
                 let _ = outbound.answer(id, &UnsubscribeResult {});
             }
-            Asked::ByHub => self.members.dismiss_connection(connection),
+            Initiator::ByHub => self.members.dismiss_connection(connection),
         }
         self.rest_if_unheard();
     }
@@ -140,7 +142,7 @@ impl Room {
     ) {
         match self.check_size(&data).and_then(|()| self.speaker(peer)) {
             Ok(info) => {
-                let said = Said {
+                let said = PublicationDraft {
                     data,
                     info: Some(info),
                     tags: None,

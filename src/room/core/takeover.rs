@@ -14,11 +14,11 @@ use crate::persistence::{
     Committed, ConfirmToken, EndTokens, Refused, SeatCommand, UserWrite, Write,
 };
 use crate::room::message::{Change, TakeRequest};
-use crate::room::rules::events::{News, SeatNote};
-use crate::room::rules::queued_change::Hear;
+use crate::room::rules::events::{News, SeatEventBody};
+use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::{Occupant, Presented};
-use crate::room::seat_event::{Epoch, SeatNews};
-use crate::token::{Fault, Generations};
+use crate::room::seat_event::{AttachSeq, SeatEvent};
+use crate::token::{Generations, SeatTokenError};
 use crate::wire::{Reason, Refusal, UserView};
 
 /// Tokens that may wait for a seat that is changing hands: a player's own devices and repeats.
@@ -54,7 +54,7 @@ impl Room {
     fn presented(&self, request: &TakeRequest) -> Result<Presented, Refusal> {
         let claims = &request.claims;
         if matches!(self.phase, Phase::Closing | Phase::Closed) {
-            return Ok(Presented::Bad(Fault::Released));
+            return Ok(Presented::Bad(SeatTokenError::Released));
         }
         self.check_open()?;
         let is_this_room = self
@@ -62,7 +62,7 @@ impl Room {
             .as_ref()
             .is_some_and(|profile| profile.id == claims.room);
         if !is_this_room || self.kind.team(claims.seat) != claims.team {
-            return Ok(Presented::Bad(Fault::Foreign));
+            return Ok(Presented::Bad(SeatTokenError::Foreign));
         }
         Ok(self.seating.presented(claims))
     }
@@ -106,7 +106,7 @@ impl Room {
             hold_until,
         };
         let write = Write::once(command, once);
-        self.write_told(write, change, Hear::new(|_| ()));
+        self.write_told(write, change, Completion::new(|_| ()));
     }
 
     /// A token older than one that was used: two parties have it, and nobody can tell which is the right one.
@@ -114,7 +114,7 @@ impl Room {
     fn reused(&mut self, request: TakeRequest) {
         let (number, presented) = (request.claims.seat, request.claims.generation);
         let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number)) else {
-            return answer(request.reply, Err(Fault::Reused.refuse()));
+            return answer(request.reply, Err(SeatTokenError::Reused.refuse()));
         };
         warn!(
             room = %self.channel,
@@ -140,7 +140,7 @@ impl Room {
         // Also if the room fails meanwhile: the client has no other token that is good.
         self.write_and(command, change, move |result| {
             if result.is_ok() {
-                listener.hear(session, SeatNews::TokensEnded { room, tokens });
+                listener.hear(session, SeatEvent::TokensEnded { room, tokens });
             }
         });
     }
@@ -163,7 +163,7 @@ impl Room {
         if let Some(reply) = self.token_ends.remove(&number) {
             let refusal = match result {
                 // The seat is another's by now, and its tokens with it.
-                Ok(_) | Err(Refused::SeatChanged) => Fault::Reused.refuse(),
+                Ok(_) | Err(Refused::SeatChanged) => SeatTokenError::Reused.refuse(),
                 Err(refused) => refusal(refused),
             };
             answer(reply, Err(refusal));
@@ -204,13 +204,14 @@ impl Room {
         info!(room = %self.channel, seat = number, session = %newcomer.session, "seat taken over");
         self.members.remove_session(older.session);
         if !is_told && let (None, Some(profile)) = (older.hold_until, &self.profile) {
-            let note = SeatNote::new(number, self.kind.team(number), &newcomer).hold(profile.grace);
+            let note =
+                SeatEventBody::new(number, self.kind.team(number), &newcomer).hold(profile.grace);
             self.announce(&News::Away(note));
         }
         self.wake_at(number, hold_until).await;
         if let Some(profile) = &self.profile {
             let room = profile.id;
-            self.notify(older.session, SeatNews::TakenOver { room });
+            self.notify(older.session, SeatEvent::TakenOver { room });
         }
         let claimed = kept.map_or_else(|| self.claimed(number), Ok);
         answer(request.reply, claimed);
@@ -227,7 +228,7 @@ impl Room {
             return self.doubt(number);
         }
         let refusal = match has_changed {
-            true => Fault::Released.refuse(),
+            true => SeatTokenError::Released.refuse(),
             false => refusal(refused),
         };
         self.give_seat_back(number, &refusal).await;
@@ -263,7 +264,7 @@ fn newcomer(
             id: older.user.id.clone(),
             name,
         },
-        epoch: Epoch(0),
+        epoch: AttachSeq(0),
         hold_until: Some(hold_until),
         recorded: Some(hold_until),
         tokens: older.tokens.confirm(request.claims.generation),

@@ -27,13 +27,13 @@ pub(in crate::room) enum ReleaseReason {
 #[serde(tag = "type")]
 pub(in crate::room) enum News<'a> {
     #[serde(rename = "seat.held")]
-    Held(SeatNote<'a>),
+    Held(SeatEventBody<'a>),
     #[serde(rename = "seat.away")]
-    Away(SeatNote<'a>),
+    Away(SeatEventBody<'a>),
     #[serde(rename = "seat.back")]
-    Back(SeatNote<'a>),
+    Back(SeatEventBody<'a>),
     #[serde(rename = "seat.released")]
-    Released(SeatNote<'a>),
+    Released(SeatEventBody<'a>),
     #[serde(rename = "room.ready")]
     Ready,
     #[serde(rename = "room.closed")]
@@ -41,7 +41,7 @@ pub(in crate::room) enum News<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::room) struct SeatNote<'a> {
+pub(in crate::room) struct SeatEventBody<'a> {
     seat: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     team: Option<Arc<str>>,
@@ -52,21 +52,21 @@ pub(in crate::room) struct SeatNote<'a> {
     reason: Option<ReleaseReason>,
 }
 
-impl<'a> SeatNote<'a> {
+impl<'a> SeatEventBody<'a> {
     pub(in crate::room) fn new(
         seat: u16,
         team: Option<Arc<str>>,
         occupant: &'a Occupant,
-    ) -> SeatNote<'a> {
-        SeatNote::of(seat, team, &occupant.user)
+    ) -> SeatEventBody<'a> {
+        SeatEventBody::of(seat, team, &occupant.user)
     }
 
     pub(in crate::room) fn of(
         seat: u16,
         team: Option<Arc<str>>,
         user: &'a UserView,
-    ) -> SeatNote<'a> {
-        SeatNote {
+    ) -> SeatEventBody<'a> {
+        SeatEventBody {
             seat,
             team,
             user,
@@ -75,12 +75,12 @@ impl<'a> SeatNote<'a> {
         }
     }
 
-    pub(in crate::room) fn hold(mut self, grace: Duration) -> SeatNote<'a> {
+    pub(in crate::room) fn hold(mut self, grace: Duration) -> SeatEventBody<'a> {
         self.hold_seconds = Some(whole_seconds(grace));
         self
     }
 
-    pub(in crate::room) fn reason(mut self, reason: ReleaseReason) -> SeatNote<'a> {
+    pub(in crate::room) fn reason(mut self, reason: ReleaseReason) -> SeatEventBody<'a> {
         self.reason = Some(reason);
         self
     }

@@ -7,11 +7,11 @@ use std::time::Instant;
 use serde_json::value::RawValue;
 
 use super::presence::Presence;
-use super::write_batching::Crowd;
+use super::write_batching::WriteBatcher;
 use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId};
-use crate::room::message::Asked;
-use crate::room::seat_event::Epoch;
+use crate::room::message::Initiator;
+use crate::room::seat_event::AttachSeq;
 use crate::wire::{
     ClientInfo, Close, Encoding, Frame, Overrides, PreparedPresence, PresenceResult,
     PresenceStatsResult, Push, Shared, UserView, push,
@@ -28,9 +28,9 @@ const UNSUBSCRIBE_FINAL: u32 = 2000;
 
 /// Held by a subscription and by its member in the room: whoever holds it alone is the one that is left.
 #[derive(Debug, Clone, Default)]
-pub struct Tie(Arc<()>);
+pub struct SubscriptionGuard(Arc<()>);
 
-impl Tie {
+impl SubscriptionGuard {
     pub fn is_alone(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
@@ -45,7 +45,7 @@ pub struct Peer {
     /// What the others see of the connection, beside the user: its name at least.
     pub info: Arc<RawValue>,
     /// The attachment of the session that the connection belongs to.
-    pub epoch: Epoch,
+    pub epoch: AttachSeq,
 }
 
 impl Peer {
@@ -61,7 +61,7 @@ impl Peer {
 
 /// Who is told what of whom.
 #[derive(Debug, Clone, Copy)]
-struct Terms {
+struct PresenceFlags {
     /// It is shown to those who ask who is there.
     is_shown: bool,
     /// The others are told that it comes and goes.
@@ -70,9 +70,9 @@ struct Terms {
     hears_of_others: bool,
 }
 
-impl Terms {
-    fn new(overrides: Overrides, has_join_leave: bool) -> Terms {
-        Terms {
+impl PresenceFlags {
+    fn new(overrides: Overrides, has_join_leave: bool) -> PresenceFlags {
+        PresenceFlags {
             is_shown: overrides.presence.unwrap_or(true),
             is_told_of: overrides.join_leave.unwrap_or(has_join_leave),
             hears_of_others: overrides.force_push_join_leave.unwrap_or(has_join_leave),
@@ -92,11 +92,11 @@ pub(in crate::room) struct Member {
     is_by_hub: bool,
     /// It may be here whatever the kind says.
     is_given: bool,
-    terms: Terms,
+    terms: PresenceFlags,
     channel: Arc<str>,
     outbound: Outbound,
     is_dismissed: bool,
-    _tie: Tie,
+    _tie: SubscriptionGuard,
 }
 
 impl Drop for Member {
@@ -113,7 +113,7 @@ impl Drop for Member {
 
 /// By what right a member is here.
 #[derive(Debug)]
-pub(in crate::room) struct Right {
+pub(in crate::room) struct AccessGrant {
     pub(in crate::room) is_given: bool,
     pub(in crate::room) unseated_info: Option<Arc<RawValue>>,
     pub(in crate::room) overrides: Overrides,
@@ -128,21 +128,21 @@ impl Member {
     }
 
     pub(in crate::room) fn new(
-        asked: Asked,
+        asked: Initiator,
         peer: Arc<Peer>,
         seat: Option<Arc<RawValue>>,
-        right: Right,
+        right: AccessGrant,
         channel: Arc<str>,
         outbound: Outbound,
-        tie: Tie,
+        tie: SubscriptionGuard,
     ) -> Member {
         Member {
             is_seated: seat.is_some(),
             info: peer.describe(seat.or_else(|| right.unseated_info.clone())),
             unseated_info: right.unseated_info,
             is_given: right.is_given,
-            terms: Terms::new(right.overrides, right.has_join_leave),
-            is_by_hub: asked == Asked::ByHub,
+            terms: PresenceFlags::new(right.overrides, right.has_join_leave),
+            is_by_hub: asked == Initiator::ByHub,
             channel,
             outbound,
             is_dismissed: false,
@@ -238,7 +238,7 @@ impl Members {
     }
 
     /// Removes what belongs to connections that a session has left behind.
-    pub(in crate::room) fn remove_older(&mut self, session: SessionId, epoch: Epoch) {
+    pub(in crate::room) fn remove_older(&mut self, session: SessionId, epoch: AttachSeq) {
         self.retain(|member| member.peer.session != session || member.peer.epoch >= epoch);
     }
 
@@ -275,7 +275,7 @@ impl Members {
         &mut self,
         mut shared: Shared<F>,
         timed: Option<Instant>,
-        mut crowd: Option<&mut Crowd>,
+        mut crowd: Option<&mut WriteBatcher>,
     ) where
         F: Fn(Encoding) -> Frame,
     {

@@ -13,10 +13,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 
-use super::publish_queue::{Placed, PublishReply, Publisher};
+use super::publish_queue::{PublishReply, Publisher, StreamPosition};
 use crate::clock::HubTime;
 use crate::id::{KeyHash, RoomId};
-use crate::persistence::{Once, Scope};
+use crate::persistence::{IdempotencyRecord, Scope};
 use crate::wire::{Failure, Refusal};
 
 /// How long a key is known, as the protocol has it.
@@ -25,12 +25,16 @@ pub(in crate::room) const KNOWN_FOR: Duration = Duration::from_mins(5);
 /// Keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
 const KEYS_MAX: usize = 1_024;
 
-type Outcome = Shared<BoxFuture<'static, Result<Placed, Failure>>>;
+type Outcome = Shared<BoxFuture<'static, Result<StreamPosition, Failure>>>;
 
 /// What is stored with a publication that has a key.
-pub(in crate::room) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<Once> {
+pub(in crate::room) fn stored(
+    room: RoomId,
+    key: &str,
+    placed: &StreamPosition,
+) -> Arc<IdempotencyRecord> {
     let answer = serde_json::to_string(placed).expect("a place has text keys only");
-    Arc::new(Once {
+    Arc::new(IdempotencyRecord {
         scope: Scope::Room(room),
         key: KeyHash::of(key),
         // As in memory, a key stands for one publication whatever it says.
@@ -41,13 +45,13 @@ pub(in crate::room) fn stored(room: RoomId, key: &str, placed: &Placed) -> Arc<O
 
 /// The keys of a room's publications.
 #[derive(Default)]
-pub(in crate::room) struct Repeats {
+pub(in crate::room) struct RecentKeys {
     outcomes: HashMap<Arc<str>, Outcome>,
     /// In the order in which they came.
     ages: VecDeque<(HubTime, Arc<str>)>,
 }
 
-impl Repeats {
+impl RecentKeys {
     /// Takes a publication with a key. Gives back the reply of the first, which is then to be carried out;
     /// a repeat hears what becomes of the first. One that was refused is no first: it may be tried again.
     pub(in crate::room) fn take(
@@ -90,7 +94,7 @@ fn follow(outcome: Outcome, reply: PublishReply) {
     tokio::spawn(async move { reply.settle(outcome.await) });
 }
 
-impl fmt::Debug for Repeats {
+impl fmt::Debug for RecentKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Repeats({})", self.ages.len())
     }
@@ -103,16 +107,16 @@ mod tests {
 
     const NOW: HubTime = HubTime(1_000_000);
 
-    type Answer = oneshot::Receiver<Result<Placed, Failure>>;
+    type Answer = oneshot::Receiver<Result<StreamPosition, Failure>>;
 
-    fn ask(repeats: &mut Repeats, key: &str, now: HubTime) -> (Option<PublishReply>, Answer) {
+    fn ask(repeats: &mut RecentKeys, key: &str, now: HubTime) -> (Option<PublishReply>, Answer) {
         let (port, answer) = oneshot::channel();
         let reply = PublishReply::new(Publisher::Caller(port.into()));
         (repeats.take(key.into(), reply, now), answer)
     }
 
-    fn placed(offset: u64) -> Placed {
-        Placed {
+    fn placed(offset: u64) -> StreamPosition {
+        StreamPosition {
             offset,
             epoch: "e".into(),
         }
@@ -120,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repeat_hears_where_the_first_went_before_and_after_it_is_known() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RecentKeys::default();
         let (first, first_answer) = ask(&mut repeats, "k", NOW);
         let (repeat, early) = ask(&mut repeats, "k", NOW);
         assert!(repeat.is_none());
@@ -137,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_refused_or_lost_may_be_tried_again() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RecentKeys::default();
         let (first, answer) = ask(&mut repeats, "k", NOW);
         first
             .unwrap()
@@ -154,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_forgotten_by_age_and_by_number() {
-        let mut repeats = Repeats::default();
+        let mut repeats = RecentKeys::default();
         let (first, _answer) = ask(&mut repeats, "old", NOW);
         first.unwrap().settle(Ok(placed(1)));
         let later = HubTime(NOW.plus(KNOWN_FOR).0 + 1);

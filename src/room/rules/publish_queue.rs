@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
-use super::queued_change::{Deed, Doing};
+use super::queued_change::{InFlightChange, QueuedChange};
 use super::stored::json;
 use crate::clock::HubTime;
 use crate::delivery::Outbound;
@@ -36,7 +36,7 @@ const NEWS_COUNT_MAX: usize = 2 * WAITING_COUNT_MAX;
 
 /// Where a publication went. Stored with it if it has an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
+pub struct StreamPosition {
     /// 0 where the room keeps no history.
     pub offset: u64,
     pub epoch: Arc<str>,
@@ -51,7 +51,7 @@ pub(in crate::room) struct PublishReply(Option<Publisher>);
 #[derive(Debug)]
 pub(in crate::room) enum Publisher {
     /// The hub or a game's server, which want to know where it went.
-    Caller(RpcReplyPort<Result<Placed, Failure>>),
+    Caller(RpcReplyPort<Result<StreamPosition, Failure>>),
     /// A client by its command `id`. The reply is queued for it here, so that the socket takes it together
     /// with the publication, which the client mostly hears as well.
     Client {
@@ -66,11 +66,11 @@ impl PublishReply {
         PublishReply(Some(publisher))
     }
 
-    pub(in crate::room) fn settle(mut self, result: Result<Placed, Failure>) {
+    pub(in crate::room) fn settle(mut self, result: Result<StreamPosition, Failure>) {
         self.give(result);
     }
 
-    fn give(&mut self, result: Result<Placed, Failure>) {
+    fn give(&mut self, result: Result<StreamPosition, Failure>) {
         match self.0.take() {
             Some(Publisher::Caller(reply)) => answer(reply, result),
             Some(Publisher::Client {
@@ -78,7 +78,7 @@ impl PublishReply {
                 outbound,
                 reply,
             }) => {
-                let queued = result.map(|Placed { .. }| {
+                let queued = result.map(|StreamPosition { .. }| {
                     // Full or closed: nobody is there to hear the answer.
                     let _ = outbound.answer(id, &PublishResult {});
                 });
@@ -97,7 +97,7 @@ impl Drop for PublishReply {
 
 /// A publication without its place in the stream.
 #[derive(Debug)]
-pub(in crate::room) struct Said {
+pub(in crate::room) struct PublicationDraft {
     pub(in crate::room) data: Bytes,
     pub(in crate::room) info: Option<Arc<ClientInfo>>,
     pub(in crate::room) tags: Option<Arc<Tags>>,
@@ -107,7 +107,7 @@ pub(in crate::room) struct Said {
     pub(in crate::room) since: Instant,
 }
 
-impl Said {
+impl PublicationDraft {
     /// Client info and tags are written as JSON.
     pub(in crate::room) fn to_row(&self) -> NewPublication {
         NewPublication {
@@ -122,7 +122,7 @@ impl Said {
 /// Something said, and who waits for its place. Nobody waits for news of the hub itself.
 #[derive(Debug)]
 pub(in crate::room) struct Entry {
-    pub(in crate::room) said: Said,
+    pub(in crate::room) said: PublicationDraft,
     pub(in crate::room) reply: Option<PublishReply>,
     /// Its idempotency key, which is stored with it: such an entry goes alone.
     pub(in crate::room) key: Option<Arc<str>>,
@@ -139,24 +139,24 @@ impl Entry {
 enum Step {
     Say(Entry),
     /// Goes alone: should it be refused, nothing else is.
-    Do(Box<Deed>),
+    Do(Box<QueuedChange>),
 }
 
 /// The way into one durable stream.
 #[derive(Debug, Default)]
-pub(in crate::room) struct Journal {
+pub(in crate::room) struct PublishQueue {
     batch: Vec<Entry>,
     /// When the batch was handed over.
     began: Option<Instant>,
     /// In place of a batch: a change that is being written.
-    doing: Option<Doing>,
+    doing: Option<InFlightChange>,
     waiting: VecDeque<Step>,
     waiting_bytes: usize,
     /// So many entries go alone: they were refused together, and one of them was to blame.
     alone: usize,
 }
 
-impl Journal {
+impl PublishQueue {
     /// Takes an entry, or gives back who waits for its place if too many wait.
     pub(in crate::room) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
         let bytes = self.waiting_bytes + entry.said.data.len();
@@ -174,12 +174,12 @@ impl Journal {
     }
 
     /// Takes a change. A room has no more of them at once than seats.
-    pub(in crate::room) fn push_deed(&mut self, deed: Deed) {
+    pub(in crate::room) fn push_deed(&mut self, deed: QueuedChange) {
         self.waiting.push_back(Step::Do(Box::new(deed)));
     }
 
     /// The change whose turn it is, to be written. None while something is being written.
-    pub(in crate::room) fn next_deed(&mut self) -> Option<Deed> {
+    pub(in crate::room) fn next_deed(&mut self) -> Option<QueuedChange> {
         let is_next = matches!(self.waiting.front(), Some(Step::Do(_)));
         if !is_next || !self.batch.is_empty() || self.doing.is_some() {
             return None;
@@ -191,12 +191,12 @@ impl Journal {
     }
 
     /// A change is being written.
-    pub(in crate::room) fn begin(&mut self, doing: Doing) {
+    pub(in crate::room) fn begin(&mut self, doing: InFlightChange) {
         self.doing = Some(doing);
     }
 
     /// The change is settled.
-    pub(in crate::room) fn done(&mut self) -> Option<Doing> {
+    pub(in crate::room) fn done(&mut self) -> Option<InFlightChange> {
         self.doing.take()
     }
 
@@ -245,7 +245,7 @@ impl Journal {
     pub(in crate::room) fn give_up(
         &mut self,
         refused: Vec<Entry>,
-    ) -> (Vec<PublishReply>, Vec<Deed>) {
+    ) -> (Vec<PublishReply>, Vec<QueuedChange>) {
         self.put_back(refused);
         let (mut replies, mut deeds) = (Vec::new(), Vec::new());
         self.waiting_bytes = 0;
@@ -282,10 +282,10 @@ mod tests {
     use super::*;
     use crate::persistence::{MaintenanceCommand, Words, WriteError};
     use crate::room::message::Change;
-    use crate::room::rules::queued_change::Hear;
+    use crate::room::rules::queued_change::Completion;
 
-    fn said(size: usize) -> Said {
-        Said {
+    fn said(size: usize) -> PublicationDraft {
+        PublicationDraft {
             data: vec![b'1'; size].into(),
             info: None,
             tags: None,
@@ -310,13 +310,13 @@ mod tests {
         }
     }
 
-    fn next(journal: &mut Journal) -> usize {
+    fn next(journal: &mut PublishQueue) -> usize {
         journal.next_batch(Instant::now()).map_or(0, <[Entry]>::len)
     }
 
     #[test]
     fn what_is_said_while_a_batch_is_written_goes_in_the_next() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         journal.push(spoken(1)).unwrap();
         assert_eq!(next(&mut journal), 1);
         journal.push(news()).unwrap();
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_by_count_and_bytes_and_one_alone_may_be_large() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         for size in [BATCH_BYTES_MAX + 1, BATCH_BYTES_MAX - 1, 2] {
             journal.push(spoken(size)).unwrap();
         }
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_has_a_key_goes_alone() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         let keyed = || Entry {
             key: Some("k".into()),
             ..spoken(1)
@@ -366,14 +366,14 @@ mod tests {
 
     #[test]
     fn too_many_that_wait_are_turned_away_at_once_but_not_the_news() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         for _ in 0..WAITING_COUNT_MAX {
             journal.push(spoken(1)).unwrap();
         }
         assert!(journal.push(spoken(1)).is_err());
         journal.push(news()).unwrap();
 
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         journal.push(spoken(WAITING_BYTES_MAX)).unwrap();
         assert!(journal.push(spoken(1)).is_err());
         for _ in 1..NEWS_COUNT_MAX {
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn without_a_database_publishers_are_given_up_and_news_are_kept_in_order() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         journal.push(news()).unwrap();
         journal.push(spoken(1)).unwrap();
         assert_eq!(next(&mut journal), 2);
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_refused_for_one_of_its_entries_goes_one_by_one() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         for _ in 0..3 {
             journal.push(spoken(1)).unwrap();
         }
@@ -418,17 +418,17 @@ mod tests {
         assert!(journal.is_idle());
     }
 
-    fn deed() -> Deed {
-        Deed {
+    fn deed() -> QueuedChange {
+        QueuedChange {
             write: MaintenanceCommand::Nothing.into(),
             change: Change::Close,
-            hear: Hear::new(|_| ()),
+            hear: Completion::new(|_| ()),
             since: Instant::now(),
         }
     }
 
-    fn doing() -> Doing {
-        Doing {
+    fn doing() -> InFlightChange {
+        InFlightChange {
             words: Words::new(|_| Vec::new()),
             since: Instant::now(),
         }
@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_change_goes_alone_between_what_was_said_before_it_and_after_it() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         journal.push(spoken(1)).unwrap();
         journal.push(news()).unwrap();
         journal.push_deed(deed());
@@ -461,7 +461,7 @@ mod tests {
 
     #[test]
     fn without_a_database_what_was_to_be_changed_is_given_up() {
-        let mut journal = Journal::default();
+        let mut journal = PublishQueue::default();
         journal.push(spoken(1)).unwrap();
         assert_eq!(next(&mut journal), 1);
         journal.push(news()).unwrap();
@@ -478,9 +478,9 @@ mod tests {
     #[test]
     fn whoever_waits_for_a_change_hears_that_it_is_lost_with_the_room() {
         let (tell, told) = std::sync::mpsc::channel();
-        let mut journal = Journal::default();
-        journal.push_deed(Deed {
-            hear: Hear::new(move |result| tell.send(result.clone()).unwrap()),
+        let mut journal = PublishQueue::default();
+        journal.push_deed(QueuedChange {
+            hear: Completion::new(move |result| tell.send(result.clone()).unwrap()),
             ..deed()
         });
 

@@ -8,31 +8,31 @@ use crate::room::message::Change;
 
 /// A change that waits until it is its turn.
 #[derive(Debug)]
-pub(in crate::room) struct Deed {
+pub(in crate::room) struct QueuedChange {
     pub(in crate::room) write: Write,
     pub(in crate::room) change: Change,
-    pub(in crate::room) hear: Hear,
+    pub(in crate::room) hear: Completion,
     /// When it was asked for.
     pub(in crate::room) since: Instant,
 }
 
 /// A change that is being written, and what will be told of it.
 #[derive(Debug)]
-pub(in crate::room) struct Doing {
+pub(in crate::room) struct InFlightChange {
     pub(in crate::room) words: Words,
     pub(in crate::room) since: Instant,
 }
 
 /// Hears what becomes of a change, also if the room fails meanwhile.
-pub(in crate::room) struct Hear(Option<Box<HearResult>>);
+pub(in crate::room) struct Completion(Option<Box<HearResult>>);
 
 type HearResult = dyn FnOnce(&Result<Committed, WriteError>) + Send + Sync;
 
-impl Hear {
+impl Completion {
     pub(in crate::room) fn new(
         hear: impl FnOnce(&Result<Committed, WriteError>) + Send + Sync + 'static,
-    ) -> Hear {
-        Hear(Some(Box::new(hear)))
+    ) -> Completion {
+        Completion(Some(Box::new(hear)))
     }
 
     pub(in crate::room) fn hear(mut self, result: &Result<Committed, WriteError>) {
@@ -43,7 +43,7 @@ impl Hear {
 }
 
 /// The room has failed before it was written.
-impl Drop for Hear {
+impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(hear) = self.0.take() {
             hear(&Err(WriteError::Lost));
@@ -51,7 +51,7 @@ impl Drop for Hear {
     }
 }
 
-impl fmt::Debug for Hear {
+impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hear")
     }

@@ -8,14 +8,14 @@ use crate::wire::Publication;
 
 /// The newest publications of a stream.
 #[derive(Debug, Default)]
-pub(in crate::room) struct Kept {
+pub(in crate::room) struct RetainedHistory {
     publications: VecDeque<Publication>,
     bytes: usize,
     /// In an open channel, whose history counts with all others.
     share: Option<HistoryShare>,
 }
 
-impl Kept {
+impl RetainedHistory {
     /// Counts what is kept from here on with all other open channels.
     pub(in crate::room) fn count_with(&mut self, share: HistoryShare) {
         for publication in &self.publications {

@@ -3,7 +3,7 @@
 use super::seats::Claim;
 use crate::clock::HubTime;
 use crate::id::SessionId;
-use crate::room::seat_event::Epoch;
+use crate::room::seat_event::AttachSeq;
 use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 use crate::wire::{SeatStatus, UserView};
@@ -15,7 +15,7 @@ pub(in crate::room) struct Occupant {
     pub(in crate::room) session: SessionId,
     pub(in crate::room) user: UserView,
     /// The newest attachment of the session that the room has heard of.
-    pub(in crate::room) epoch: Epoch,
+    pub(in crate::room) epoch: AttachSeq,
     /// None while held; the end of the hold while away.
     pub(in crate::room) hold_until: Option<HubTime>,
     /// The hold as it was last published, marked for its row, and scheduled. It lags behind while a change of the

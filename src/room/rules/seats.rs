@@ -12,8 +12,8 @@ use super::seat::Place;
 use crate::clock::HubTime;
 use crate::id::{SessionId, UserId};
 use crate::persistence::StoredSeat;
-use crate::room::seat_event::Epoch;
-use crate::token::{Claims, Fault, Generations, Worth};
+use crate::room::seat_event::AttachSeq;
+use crate::token::{Claims, GenerationStatus, Generations, SeatTokenError};
 use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
 /// What a claim leads to.
@@ -36,21 +36,21 @@ pub(in crate::room) enum Presented {
     /// It is not known yet whose the seat is.
     Unsettled,
     Reused,
-    Bad(Fault),
+    Bad(SeatTokenError),
 }
 
 /// The seats of one room.
 #[derive(Debug, Clone)]
-pub(in crate::room) struct Seating {
+pub(in crate::room) struct Seats {
     places: Vec<Place>,
 }
 
-impl Seating {
+impl Seats {
     /// Empty seats, as many as the kind has, or more if some were taken when it had more.
-    pub(in crate::room) fn new(seats: u16, taken: &[StoredSeat]) -> Seating {
+    pub(in crate::room) fn new(seats: u16, taken: &[StoredSeat]) -> Seats {
         let taken = taken.iter().map(|seat| usize::from(seat.number) + 1);
         let count = taken.fold(usize::from(seats), usize::max);
-        Seating {
+        Seats {
             places: vec![Place::Empty; count],
         }
     }
@@ -184,7 +184,7 @@ impl Seating {
     }
 
     /// The session has a connection. Returns the seat if it was away until now.
-    pub(in crate::room) fn back(&mut self, session: SessionId, epoch: Epoch) -> Option<u16> {
+    pub(in crate::room) fn back(&mut self, session: SessionId, epoch: AttachSeq) -> Option<u16> {
         let (number, occupant) = self.occupant_mut(session)?;
         if epoch < occupant.epoch {
             return None;
@@ -197,7 +197,7 @@ impl Seating {
     pub(in crate::room) fn away(
         &mut self,
         session: SessionId,
-        epoch: Epoch,
+        epoch: AttachSeq,
         hold_until: HubTime,
     ) -> Option<u16> {
         let (number, occupant) = self.occupant_mut(session)?;
@@ -226,7 +226,7 @@ impl Seating {
     /// What a seat token is worth that says this.
     pub(in crate::room) fn presented(&self, claims: &Claims) -> Presented {
         let Some(place) = self.places.get(usize::from(claims.seat)) else {
-            return Presented::Bad(Fault::Foreign);
+            return Presented::Bad(SeatTokenError::Foreign);
         };
         let occupant = match place {
             Place::Taken(occupant) if occupant.user.id == claims.user => occupant,
@@ -240,13 +240,13 @@ impl Seating {
             | Place::Claimed(_)
             | Place::Taken(_)
             | Place::Moving(_)
-            | Place::Releasing(_) => return Presented::Bad(Fault::Released),
+            | Place::Releasing(_) => return Presented::Bad(SeatTokenError::Released),
         };
         match occupant.tokens.worth(claims.generation) {
-            Worth::Offered | Worth::Confirmed => Presented::Good,
-            Worth::Reused => Presented::Reused,
-            Worth::Ended => Presented::Bad(Fault::Ended),
-            Worth::Unknown => Presented::Bad(Fault::Foreign),
+            GenerationStatus::Offered | GenerationStatus::Confirmed => Presented::Good,
+            GenerationStatus::Reused => Presented::Reused,
+            GenerationStatus::Ended => Presented::Bad(SeatTokenError::Ended),
+            GenerationStatus::Unknown => Presented::Bad(SeatTokenError::Foreign),
         }
     }
 
@@ -362,7 +362,7 @@ impl Seating {
     }
 
     /// Whether a connection has been replaced by a newer one of its session.
-    pub(in crate::room) fn is_outdated(&self, session: SessionId, epoch: Epoch) -> bool {
+    pub(in crate::room) fn is_outdated(&self, session: SessionId, epoch: AttachSeq) -> bool {
         self.places
             .iter()
             .filter_map(Place::occupant)
@@ -466,7 +466,7 @@ mod tests {
                 id: UserId::parse(name).unwrap(),
                 name: name.into(),
             },
-            epoch: Epoch(1),
+            epoch: AttachSeq(1),
             hold_until: None,
             recorded: None,
             tokens: Generations::begin(NOW),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     fn claim(
-        seating: &Seating,
+        seating: &Seats,
         kind: &Kind,
         who: &Occupant,
         seat: Option<u16>,
@@ -486,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_seat_that_is_being_claimed_is_nobody_elses() {
-        let (kind, mut seating) = (kind(2), Seating::new(2, &[]));
+        let (kind, mut seating) = (kind(2), Seats::new(2, &[]));
         let (ana, bo) = (occupant("ana"), occupant("bo"));
 
         assert_eq!(claim(&seating, &kind, &ana, Some(0)), Ok(Claim::Free(0)));
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn who_sits_is_told_so_and_gets_no_second_seat() {
-        let (kind, mut seating) = (kind(2), Seating::new(2, &[]));
+        let (kind, mut seating) = (kind(2), Seats::new(2, &[]));
         let ana = occupant("ana");
         seating.put(1, ana.clone());
 
@@ -513,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_full_room_and_a_seat_that_does_not_exist_say_so() {
-        let (kind, mut seating) = (kind(1), Seating::new(1, &[]));
+        let (kind, mut seating) = (kind(1), Seats::new(1, &[]));
         seating.put(0, occupant("ana"));
         let bo = occupant("bo");
 
@@ -526,27 +526,27 @@ mod tests {
 
     #[test]
     fn only_the_newest_attachment_turns_a_seat_away() {
-        let mut seating = Seating::new(1, &[]);
+        let mut seating = Seats::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
 
-        seating.back(ana.session, Epoch(5));
+        seating.back(ana.session, AttachSeq(5));
 
-        assert_eq!(seating.away(ana.session, Epoch(1), NOW), None);
-        assert_eq!(seating.away(ana.session, Epoch(5), NOW), Some(0));
-        assert_eq!(seating.back(ana.session, Epoch(4)), None);
-        assert_eq!(seating.back(ana.session, Epoch(6)), Some(0));
+        assert_eq!(seating.away(ana.session, AttachSeq(1), NOW), None);
+        assert_eq!(seating.away(ana.session, AttachSeq(5), NOW), Some(0));
+        assert_eq!(seating.back(ana.session, AttachSeq(4)), None);
+        assert_eq!(seating.back(ana.session, AttachSeq(6)), Some(0));
     }
 
     #[test]
     fn a_hold_that_is_over_ends_only_the_absence_it_was_for() {
-        let mut seating = Seating::new(1, &[]);
+        let mut seating = Seats::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
-        seating.away(ana.session, Epoch(1), NOW);
-        seating.back(ana.session, Epoch(2));
+        seating.away(ana.session, AttachSeq(1), NOW);
+        seating.back(ana.session, AttachSeq(2));
         let later = HubTime(NOW.0 + 1);
-        seating.away(ana.session, Epoch(2), later);
+        seating.away(ana.session, AttachSeq(2), later);
 
         assert_eq!(seating.expire(0, NOW, later), None);
         assert_eq!(seating.expire(0, later, NOW), None);
@@ -556,27 +556,27 @@ mod tests {
 
     #[test]
     fn a_release_that_fails_leaves_the_seat_as_it_was() {
-        let mut seating = Seating::new(1, &[]);
+        let mut seating = Seats::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
 
         assert_eq!(seating.release(ana.session), Some(0));
         assert_eq!(seating.seat_of(ana.session), None);
-        seating.back(ana.session, Epoch(9));
+        seating.back(ana.session, AttachSeq(9));
 
         assert!(seating.keep(0));
-        assert_eq!(seating.occupant(0).map(|who| who.epoch), Some(Epoch(9)));
+        assert_eq!(seating.occupant(0).map(|who| who.epoch), Some(AttachSeq(9)));
         assert_eq!(seating.seat_of(ana.session), Some(0));
         assert!(!seating.keep(0));
     }
 
     #[test]
     fn a_holder_who_goes_while_the_seat_is_released_is_away_from_then_on_if_it_stays() {
-        let mut seating = Seating::new(1, &[]);
+        let mut seating = Seats::new(1, &[]);
         let ana = occupant("ana");
         seating.put(0, ana.clone());
         seating.release(ana.session);
-        seating.away(ana.session, Epoch(1), NOW);
+        seating.away(ana.session, AttachSeq(1), NOW);
         assert_eq!(seating.record(0), None);
 
         seating.keep(0);

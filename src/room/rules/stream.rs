@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::publish_queue::Said;
-use super::retention::Kept;
+use super::publish_queue::PublicationDraft;
+use super::retention::RetainedHistory;
 use super::stored::{restored, to_stored};
 use crate::clock::HubTime;
 use crate::config::KindConfig;
@@ -21,7 +21,7 @@ use crate::wire::{
 pub(in crate::room) struct Stream {
     epoch: Arc<str>,
     top: u64,
-    kept: Kept,
+    kept: RetainedHistory,
     size_max: usize,
     bytes_max: usize,
     ttl: Duration,
@@ -69,7 +69,7 @@ impl Stream {
         let mut stream = Stream {
             epoch: stored.epoch,
             top: stored.top,
-            kept: Kept::default(),
+            kept: RetainedHistory::default(),
             size_max: config.history_size,
             bytes_max: config.history_bytes,
             ttl: config.history_ttl,
@@ -93,7 +93,7 @@ impl Stream {
     }
 
     /// Numbers a publication and keeps it.
-    pub(in crate::room) fn append(&mut self, said: Said, now: HubTime) -> Publication {
+    pub(in crate::room) fn append(&mut self, said: PublicationDraft, now: HubTime) -> Publication {
         let mut publication = Publication {
             offset: 0,
             data: said.data,
@@ -430,8 +430,8 @@ mod tests {
         Stream::new(&config, StoredStream::default(), NOW)
     }
 
-    fn said(time: HubTime) -> Said {
-        Said {
+    fn said(time: HubTime) -> PublicationDraft {
+        PublicationDraft {
             data: Bytes::from_static(b"1"),
             info: None,
             tags: None,

@@ -13,7 +13,7 @@ const CROWD: usize = 64;
 
 /// What has gathered for a crowd whose sockets were not woken yet. Dropped, it wakes them.
 #[derive(Debug, Default)]
-pub(in crate::room) struct Crowd {
+pub(in crate::room) struct WriteBatcher {
     sleepers: Vec<Sleeper>,
     count: usize,
     bytes: usize,
@@ -22,7 +22,7 @@ pub(in crate::room) struct Crowd {
     is_watched: bool,
 }
 
-impl Crowd {
+impl WriteBatcher {
     /// Whether so many members are one.
     pub(in crate::room) fn is(members: usize) -> bool {
         members >= CROWD
@@ -98,7 +98,7 @@ mod tests {
         (outbound, inbox, woken)
     }
 
-    fn say(crowd: &mut Crowd, to: &Outbound, bytes: usize) -> bool {
+    fn say(crowd: &mut WriteBatcher, to: &Outbound, bytes: usize) -> bool {
         crowd.leave(to.leave(Bytes::from(vec![0; bytes]), None).unwrap());
         crowd.gather(bytes)
     }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn sockets_sleep_until_nobody_is_about_to_say_more() {
         let (outbound, _inbox, woken) = socket();
-        let mut crowd = Crowd::default();
+        let mut crowd = WriteBatcher::default();
 
         assert!(say(&mut crowd, &outbound, 64), "the room is to look");
         assert!(crowd.has_more());
@@ -125,7 +125,7 @@ mod tests {
         let (count_max, bytes_max) = (GATHERED_MAX.count_max, GATHERED_MAX.bytes_max);
         for (count, bytes) in [(count_max, 1), (2, bytes_max / 2)] {
             let (outbound, _inbox, woken) = socket();
-            let mut crowd = Crowd::default();
+            let mut crowd = WriteBatcher::default();
             for _ in 1..count {
                 say(&mut crowd, &outbound, bytes);
                 assert!(!woken.0.load(Ordering::Relaxed));
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_crowd_that_is_gone_wakes_its_sockets() {
         let (outbound, _inbox, woken) = socket();
-        let mut crowd = Crowd::default();
+        let mut crowd = WriteBatcher::default();
         say(&mut crowd, &outbound, 64);
 
         drop(crowd);

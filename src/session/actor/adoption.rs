@@ -14,10 +14,10 @@ use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId, SessionToken};
 use crate::mailbox::answer;
 use crate::persistence::{
-    AdoptSession, Committed, Once, Refused, SessionCommand, SessionNews, UserWrite, Write,
-    WriteError,
+    AdoptSession, Committed, IdempotencyRecord, Refused, SessionCommand, SessionNews, UserWrite,
+    Write, WriteError,
 };
-use crate::room::{Holding, SessionTold, adopted_words};
+use crate::room::{HeldSeat, SessionTold, adopted_words};
 use crate::session::message::SessionMessage;
 use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::ShardMessage;
@@ -36,7 +36,7 @@ pub(crate) struct Adoption {
     pub(crate) expires_at: HubTime,
     pub(crate) login_until: Option<HubTime>,
     /// The key under which it was asked for.
-    pub(crate) once: Option<Arc<Once>>,
+    pub(crate) once: Option<Arc<IdempotencyRecord>>,
 }
 
 /// An adoption that somebody waits for.
@@ -181,7 +181,7 @@ impl Session {
             room.away(self.known.id, self.epoch);
         }
         let now = self.now();
-        let seats = self.seats.iter().map(|seat| Holding {
+        let seats = self.seats.iter().map(|seat| HeldSeat {
             tokens: seat.tokens.hand_over(),
             hold_until: seat.hold_until.or(Some(now.plus(seat.grace))),
             ..seat.clone()

@@ -10,23 +10,24 @@ use super::state::{Link, Phase, Session};
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::mailbox::answer;
 use crate::persistence::{
-    Committed, EndSession, Once, Refused, SessionCommand, SessionNews, Write, WriteError,
+    Committed, EndSession, IdempotencyRecord, Refused, SessionCommand, SessionNews, Write,
+    WriteError,
 };
-use crate::room::{Holding, SessionTold, parting_words, refusal};
+use crate::room::{HeldSeat, SessionTold, parting_words, refusal};
 use crate::session::message::SessionMessage;
 use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Frame, Refusal};
 
 /// The wait before the database is asked again whether a session has ended.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What ends this actor's life, once it is written, and who has asked for it.
 pub(crate) enum Ending {
     End {
         last_words: Option<Frame>,
         /// The key under which it was asked for.
-        once: Option<Arc<Once>>,
+        once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     /// The session is to be another user's.
@@ -71,7 +72,7 @@ impl End {
         let is_ended = loop {
             match self.context.persistence.session_truth(self.session).await {
                 Ok(stored) => break stored.is_none_or(|stored| stored.is_ended),
-                Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+                Err(_) => tokio::time::sleep(RETRY_DELAY).await,
             }
         };
         if is_ended {
@@ -79,7 +80,7 @@ impl End {
             self.answer(Ok(()));
         } else {
             self.answer(Err(Refused::Unavailable {
-                retry_after: ASK_AGAIN_AFTER,
+                retry_after: RETRY_DELAY,
             }));
         }
     }
@@ -129,7 +130,7 @@ impl Session {
         self.phase = Phase::Ending(link);
     }
 
-    fn write_session_end(&self, once: Option<Arc<Once>>) {
+    fn write_session_end(&self, once: Option<Arc<IdempotencyRecord>>) {
         let session = self.known.id;
         let end = End {
             context: Arc::clone(&self.context),
@@ -198,7 +199,7 @@ impl Session {
 
     /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
     /// rebuilt from rows older than that, would keep it for nobody.
-    pub(crate) fn gave_up(&self, seat: &Holding) {
+    pub(crate) fn gave_up(&self, seat: &HeldSeat) {
         let rooms = &self.context.rooms;
         rooms.vacated(seat.code, self.known.id, SessionTold::Untold);
     }

@@ -20,11 +20,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use self::ending::Ending;
 use self::state::{Phase, Session};
 use crate::mailbox::answer;
-use crate::room::Epoch;
+use crate::room::AttachSeq;
 use crate::session::handle::{ConnectOrder, Known};
 use crate::session::message::SessionMessage;
 use crate::session::registry::{SessionContext, SessionSeed};
-use crate::supervisor::Alive;
+use crate::supervisor::LiveGauge;
 
 #[derive(Debug)]
 pub(in crate::session) struct SessionActor;
@@ -45,14 +45,14 @@ impl Actor for SessionActor {
             seats: seed.seats.into(),
             phase: Phase::Away,
             order: ConnectOrder::default(),
-            epoch: Epoch(0),
+            epoch: AttachSeq(0),
             claims: 0,
             waiting: None,
             arriving: None,
             ending: None,
             renew_at: None,
             _counted: context.metrics.live(),
-            _alive: Alive::new("session"),
+            _alive: LiveGauge::new("session"),
             context,
             known,
             me,

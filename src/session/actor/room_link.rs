@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::state::{Phase, Session, next_epoch};
 use crate::id::RoomId;
-use crate::room::{Holding, RoomHandle, RoomKey, SeatNews, Sitter};
+use crate::room::{HeldSeat, RoomHandle, RoomKey, SeatEvent, SeatLookup};
 use crate::session::message::SessionMessage;
 use crate::supervisor::LoadError;
 
 /// The wait before a room that could not be asked is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Longer than it takes to start a session from its row, for all sessions of a hub.
 const SOON: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 impl Session {
     /// Tells a room that the session is attached; its news are awaited. One that is not live is
     /// started first.
-    pub(crate) fn tell_back(&self, seat: &Holding) {
+    pub(crate) fn tell_back(&self, seat: &HeldSeat) {
         let key = RoomKey::Code(seat.code);
         let (epoch, room) = (self.epoch, seat.room);
         if let Some(room) = self.context.rooms.live(&key) {
@@ -29,7 +29,7 @@ impl Session {
         tokio::spawn(async move {
             let news = match context.rooms.find(&key).await {
                 Ok(Some(_)) => SessionMessage::Found { room },
-                Ok(None) => SessionMessage::Seat(SeatNews::Released { room }),
+                Ok(None) => SessionMessage::Seat(SeatEvent::Released { room }),
                 Err(LoadError) => SessionMessage::Missing { room, epoch },
             };
             // The session has failed, and nobody waits any more.
@@ -53,7 +53,7 @@ impl Session {
                 asked.await
             };
             while let Err(LoadError) = view().await {
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             // The session has failed; its successor has read the truth.
             let _ = me.cast(SessionMessage::Found { room });
@@ -103,7 +103,7 @@ impl Session {
         }
         for seat in self.seats.iter() {
             let (key, session) = (RoomKey::Code(seat.code), self.known.id);
-            let delayed = move |room: RoomHandle| room.delayed(Sitter::Session(session), by);
+            let delayed = move |room: RoomHandle| room.delayed(SeatLookup::Session(session), by);
             if let Some(room) = self.context.rooms.live(&key) {
                 delayed(room);
                 continue;
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// A room cannot be had. When it is back, it tells those who sit there.
-    pub(crate) fn missing(&mut self, room: RoomId, epoch: crate::room::Epoch) {
+    pub(crate) fn missing(&mut self, room: RoomId, epoch: crate::room::AttachSeq) {
         if epoch == self.epoch {
             self.arrived_at(room);
             self.advance();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::state::{Phase, Session};
 use crate::id::{RoomId, SessionId, UserId, random_bytes};
 use crate::mailbox::answer;
-use crate::room::Holding;
+use crate::room::HeldSeat;
 use crate::session::message::{SessionMessage, Signed};
 use crate::session::registry::{SessionContext, Sessions};
 use crate::token::{Claims, Generations, Keyring};
@@ -30,14 +30,14 @@ impl Sessions {
     }
 
     /// Returns a seat as its holder is shown it, with a token for it. Nothing is written.
-    pub fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+    pub fn show(&self, session: SessionId, user: &UserId, seat: &HeldSeat) -> SeatView {
         self.context().show(session, user, seat)
     }
 }
 
 impl SessionContext {
     /// A seat as its holder is shown it, with a token for it. Nothing is written.
-    pub(crate) fn show(&self, session: SessionId, user: &UserId, seat: &Holding) -> SeatView {
+    pub(crate) fn show(&self, session: SessionId, user: &UserId, seat: &HeldSeat) -> SeatView {
         let now = self.clock.read();
         let claims = Claims {
             user: user.clone(),
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// Has tokens signed for seats, and sent once they are: a signature takes longer than all else that a session does.
-    fn sign(&self, seats: Vec<Holding>) {
+    fn sign(&self, seats: Vec<HeldSeat>) {
         if seats.is_empty() || !matches!(self.phase, Phase::Attached(_)) {
             return;
         }

@@ -1,23 +1,23 @@
 //! The seats of one session. Nearly everybody has one, so they take no more room than they need.
 
 use crate::id::RoomId;
-use crate::room::Holding;
+use crate::room::HeldSeat;
 
 /// At most one seat in each room, in the order in which the rooms were made.
 #[derive(Debug, Default)]
-pub(crate) struct Seats(Vec<Holding>);
+pub(crate) struct Seats(Vec<HeldSeat>);
 
 impl Seats {
-    pub(crate) fn get(&self, room: RoomId) -> Option<&Holding> {
+    pub(crate) fn get(&self, room: RoomId) -> Option<&HeldSeat> {
         self.place(room).ok().map(|place| &self.0[place])
     }
 
-    pub(crate) fn get_mut(&mut self, room: RoomId) -> Option<&mut Holding> {
+    pub(crate) fn get_mut(&mut self, room: RoomId) -> Option<&mut HeldSeat> {
         self.place(room).ok().map(|place| &mut self.0[place])
     }
 
     /// Takes a seat in place of what is known of it.
-    pub(crate) fn insert(&mut self, seat: Holding) {
+    pub(crate) fn insert(&mut self, seat: HeldSeat) {
         match self.place(seat.room) {
             Ok(place) => self.0[place] = seat,
             Err(place) => {
@@ -37,11 +37,11 @@ impl Seats {
         self.0 = Vec::new();
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Holding> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeldSeat> {
         self.0.iter()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Holding> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut HeldSeat> {
         self.0.iter_mut()
     }
 
@@ -58,8 +58,8 @@ impl Seats {
     }
 }
 
-impl From<Vec<Holding>> for Seats {
-    fn from(mut seats: Vec<Holding>) -> Seats {
+impl From<Vec<HeldSeat>> for Seats {
+    fn from(mut seats: Vec<HeldSeat>) -> Seats {
         seats.sort_by_key(|seat| seat.room);
         seats.shrink_to_fit();
         Seats(seats)
@@ -75,8 +75,8 @@ mod tests {
     use crate::id::RoomCode;
     use crate::token::Generations;
 
-    fn seat(room: RoomId, number: u16) -> Holding {
-        Holding {
+    fn seat(room: RoomId, number: u16) -> HeldSeat {
+        HeldSeat {
             room,
             code: RoomCode::random(),
             channel: "table:x".into(),

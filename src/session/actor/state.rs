@@ -15,12 +15,12 @@ use crate::delivery::Outbound;
 use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::SoftWrite;
-use crate::room::{Epoch, Holding, RoomKey, SeatNews};
+use crate::room::{AttachSeq, HeldSeat, RoomKey, SeatEvent};
 use crate::session::handle::{Attachment, ConnectOrder, Known};
 use crate::session::message::{Attached, Report, SessionMessage};
 use crate::session::metric::Counted;
 use crate::session::registry::{SessionBrood, SessionContext};
-use crate::supervisor::{Alive, ShardMessage};
+use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
 
 /// How long a session that nobody is attached to and that holds no seat stays, after it was looked
@@ -45,19 +45,19 @@ pub(crate) struct Session {
     /// The order of the newest connection among the connects.
     pub(crate) order: ConnectOrder,
     /// The newest attachment, also after it has ended.
-    pub(crate) epoch: Epoch,
+    pub(crate) epoch: AttachSeq,
     pub(crate) seats: Seats,
     /// Claims that are being made.
     pub(crate) claims: usize,
     /// A connection that waits until no claim is under way.
-    pub(crate) waiting: Option<Arrival>,
+    pub(crate) waiting: Option<PendingAttach>,
     /// A connection that waits until each room has confirmed its seat.
-    pub(crate) arriving: Option<Arriving>,
+    pub(crate) arriving: Option<AttachInProgress>,
     pub(crate) ending: Option<Ending>,
     /// When the client is to be sent new seat tokens; none while that is not awaited.
     pub(crate) renew_at: Option<HubTime>,
     pub(crate) _counted: Counted,
-    pub(crate) _alive: Alive,
+    pub(crate) _alive: LiveGauge,
 }
 
 pub(crate) enum Phase {
@@ -71,12 +71,12 @@ pub(crate) enum Phase {
 }
 
 /// A connection that has come.
-pub(crate) struct Arrival {
+pub(crate) struct PendingAttach {
     outbound: Outbound,
     reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
-pub(crate) struct Arriving {
+pub(crate) struct AttachInProgress {
     awaited: BTreeSet<RoomId>,
     pub(crate) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
@@ -129,9 +129,9 @@ impl Drop for Link {
 
 /// The next attachment of any session. The counter outlives the sessions, so a session that is
 /// started again is never behind what its rooms have heard.
-pub(crate) fn next_epoch() -> Epoch {
+pub(crate) fn next_epoch() -> AttachSeq {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    Epoch(NEXT.fetch_add(1, Ordering::Relaxed))
+    AttachSeq(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Session {
@@ -161,7 +161,7 @@ impl Session {
             return;
         }
         self.order = order;
-        if let Some(older) = self.waiting.replace(Arrival { outbound, reply }) {
+        if let Some(older) = self.waiting.replace(PendingAttach { outbound, reply }) {
             older.outbound.cut(Close::Replaced);
             answer(older.reply, Err(Refusal::unavailable()));
         }
@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// The connection of that epoch is gone.
-    pub(crate) fn detached(&mut self, epoch: Epoch) {
+    pub(crate) fn detached(&mut self, epoch: AttachSeq) {
         if epoch != self.epoch {
             return;
         }
@@ -208,10 +208,10 @@ impl Session {
     }
 
     /// A room has news.
-    pub(crate) fn hear(&mut self, news: SeatNews) {
+    pub(crate) fn hear(&mut self, news: SeatEvent) {
         match news {
-            SeatNews::Gained { seat, epoch } => self.gained(seat, epoch),
-            SeatNews::Confirmed { room, epoch, seat } => {
+            SeatEvent::Gained { seat, epoch } => self.gained(seat, epoch),
+            SeatEvent::Confirmed { room, epoch, seat } => {
                 if epoch == self.epoch {
                     match seat {
                         Some(seat) => self.seats.insert(seat),
@@ -220,24 +220,24 @@ impl Session {
                     self.arrived_at(room);
                 }
             }
-            SeatNews::Released { room } => {
+            SeatEvent::Released { room } => {
                 self.seats.remove(room);
                 self.arrived_at(room);
             }
-            SeatNews::Extended { room, hold_until } => {
+            SeatEvent::Extended { room, hold_until } => {
                 if let Some(seat) = self.seats.get_mut(room)
                     && seat.hold_until.is_some()
                 {
                     seat.hold_until = Some(hold_until);
                 }
             }
-            SeatNews::TakenOver { room } => self.taken_over(room),
-            SeatNews::TokensEnded { room, tokens } => self.tokens_ended(room, tokens),
-            SeatNews::Unsure { room } => self.find_out(room),
-            SeatNews::Restored { seat } if matches!(self.phase, Phase::Ended) => {
+            SeatEvent::TakenOver { room } => self.taken_over(room),
+            SeatEvent::TokensEnded { room, tokens } => self.tokens_ended(room, tokens),
+            SeatEvent::Unsure { room } => self.find_out(room),
+            SeatEvent::Restored { seat } if matches!(self.phase, Phase::Ended) => {
                 self.gave_up(&seat);
             }
-            SeatNews::Restored { seat } => {
+            SeatEvent::Restored { seat } => {
                 if matches!(self.phase, Phase::Attached(_)) {
                     self.tell_back(&seat);
                 }
@@ -249,7 +249,7 @@ impl Session {
     }
 
     /// Tells the room at once if the connection came or went while the seat was being written.
-    fn gained(&mut self, mut seat: Holding, epoch: Epoch) {
+    fn gained(&mut self, mut seat: HeldSeat, epoch: AttachSeq) {
         let key = RoomKey::Code(seat.code);
         let is_away = seat.hold_until.is_some();
         match (&self.phase, self.context.rooms.live(&key)) {
@@ -301,7 +301,7 @@ impl Session {
     }
 
     /// The newcomer takes over at once; its rooms hear of it before it does.
-    fn begin_arrival(&mut self, arrival: Arrival) {
+    fn begin_arrival(&mut self, arrival: PendingAttach) {
         self.epoch = next_epoch();
         if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Away) {
             self.context.metrics.take_overs.increment(1);
@@ -319,7 +319,7 @@ impl Session {
         for seat in self.seats.iter() {
             self.tell_back(seat);
         }
-        let arriving = Arriving {
+        let arriving = AttachInProgress {
             awaited: self.seats.iter().map(|seat| seat.room).collect(),
             reply: arrival.reply,
         };

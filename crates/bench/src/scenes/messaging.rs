@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::player::{Circle, Stage, Voice};
+use super::player::{ActivePlayer, Circle, Stage};
 use super::seating::{self, Plan, Player};
 use crate::counters::Counts;
 use crate::error::BenchError;
@@ -164,7 +164,7 @@ impl Script<'_> {
                 } else {
                     0
                 };
-                let voice = Voice::new(takers.len(), player.client, &circle, stage);
+                let voice = ActivePlayer::new(takers.len(), player.client, &circle, stage);
                 tasks.spawn(voice.play(turns, opens));
             }
             circles.push(circle);

@@ -17,10 +17,10 @@ use crate::report::micros;
 use holdfast_wire::Encoding;
 
 /// Limit on the wait for messages in flight at the end. Messages that have not arrived by then are lost.
-const HEARD_WITHIN: Duration = Duration::from_secs(20);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Time between two checks for messages in flight.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// State that all players share.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Stage {
         let members = circles
             .first()
             .map_or(0, |circle| u64::from(circle.members));
-        let give_up = Instant::now() + HEARD_WITHIN;
+        let give_up = Instant::now() + DELIVERY_TIMEOUT;
         loop {
             let counts = self.tally.counts();
             let accepted = counts.said.saturating_sub(counts.refused);
@@ -80,7 +80,7 @@ impl Stage {
             if lost == 0 || Instant::now() > give_up {
                 return lost;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -115,7 +115,7 @@ impl Circle {
 }
 
 /// One player that publishes.
-pub(crate) struct Voice {
+pub(crate) struct ActivePlayer {
     who: usize,
     socket: Socket,
     next_id: u32,
@@ -123,15 +123,15 @@ pub(crate) struct Voice {
     stage: Arc<Stage>,
 }
 
-impl Voice {
+impl ActivePlayer {
     pub(crate) fn new(
         who: usize,
         client: Client,
         circle: &Arc<Circle>,
         stage: &Arc<Stage>,
-    ) -> Voice {
+    ) -> ActivePlayer {
         let (socket, next_id) = client.into_socket();
-        Voice {
+        ActivePlayer {
             who,
             socket,
             next_id,
