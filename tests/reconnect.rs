@@ -7,15 +7,20 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::sdk::SdkPlayer;
-use crate::support::{Client, Daemon, Database, Dice, Player, Proxy, on_both_databases, program};
+use crate::support::{
+    Client, Daemon, Database, Dice, Player, Proxy, on_both_databases, program, repeated,
+};
 
-on_both_databases!(a_thousand_reconnects_lose_no_seat_and_no_publication);
+on_both_databases!(reconnect_after_reconnect_loses_no_seat_and_no_publication);
 
 const ROOMS: usize = 5;
 const SEATS: usize = 4;
 
 /// Returns to a seat, by all of them together.
-const RECONNECTS: usize = 1_000;
+const RECONNECTS: usize = 200;
+
+/// The same in a run of `tests/long`.
+const RECONNECTS_LONG: usize = 1_000;
 
 /// Lines that are cut at one time.
 const CUTS: usize = 8;
@@ -30,7 +35,7 @@ struct Member {
     trouble: u32,
 }
 
-async fn a_thousand_reconnects_lose_no_seat_and_no_publication(database: Database) {
+async fn reconnect_after_reconnect_loses_no_seat_and_no_publication(database: Database) {
     let daemon = Daemon::on(database)
         .set("client.ping", "1s")
         .set("client.pong_timeout", "500ms")
@@ -49,7 +54,7 @@ async fn a_thousand_reconnects_lose_no_seat_and_no_publication(database: Databas
     }
 
     let mut dice = Dice(20);
-    while reconnects(&members) < RECONNECTS {
+    while reconnects(&members) < repeated(RECONNECTS, RECONNECTS_LONG) {
         round(&mut members, &mut crowd, &mut dice).await;
     }
     for member in &members {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     API_KEY, Answer, Client, Daemon, Database, Player, Refusal, Request, eventually,
-    on_both_databases,
+    on_both_databases, repeated,
 };
 
 on_both_databases!(
@@ -31,14 +31,17 @@ on_both_databases!(
     the_first_token_and_the_newest_stay_good,
     of_many_keys_the_oldest_is_forgotten,
     neither_keys_nor_tokens_are_stored_as_they_are,
-    what_is_asked_once_happens_once_though_the_daemon_is_killed_twenty_times,
+    what_is_asked_once_happens_once_though_the_daemon_is_killed_again_and_again,
 );
 
 /// Clients that repeat what they ask while the daemon is killed again and again.
 const CLIENTS: usize = 64;
 
 /// How often it is killed.
-const KILLS: usize = 20;
+const KILLS: usize = 5;
+
+/// The same in a run of `tests/long`.
+const KILLS_LONG: usize = 20;
 
 /// A key as a client should draw it.
 fn key() -> String {
@@ -734,7 +737,7 @@ fn passing(refusal: &Refusal) -> String {
     format!("{refusal:?}")
 }
 
-async fn what_is_asked_once_happens_once_though_the_daemon_is_killed_twenty_times(
+async fn what_is_asked_once_happens_once_though_the_daemon_is_killed_again_and_again(
     database: Database,
 ) {
     let mut daemon = Daemon::on(database)
@@ -754,7 +757,8 @@ async fn what_is_asked_once_happens_once_though_the_daemon_is_killed_twenty_time
     daemon.store().execute(credits).await;
 
     let mut asked: Vec<(Asked, Value)> = Vec::new();
-    for _ in 0..KILLS {
+    let kills = repeated(KILLS, KILLS_LONG);
+    for _ in 0..kills {
         let answered = AtomicUsize::new(0);
         // Two for each of three requests of each client: the kill comes anywhere among them.
         let kill_after = usize::from(random_bytes::<1>()[0]);
@@ -779,8 +783,8 @@ async fn what_is_asked_once_happens_once_though_the_daemon_is_killed_twenty_time
             assert_eq!(without_token(&again), *first, "{asked:?}");
         })
         .await;
-    let each = (CLIENTS * KILLS) as i64;
-    let left = 1000 - KILLS;
+    let each = (CLIENTS * kills) as i64;
+    let left = 1000 - kills;
     for (sql, expected) in [
         (
             "SELECT count(*) FROM rooms WHERE kind = 'table'".to_owned(),

@@ -669,11 +669,11 @@ async fn a_room_that_keeps_failing_is_left_alone_and_takes_no_other_with_it() {
 }
 
 /// Rooms of one wave, and how many are opened at the same time.
-const ROOMS: usize = 1_000;
+const ROOMS: usize = 500;
 const AT_ONCE: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_rooms_that_were_left_again_leave_nothing_behind() {
+async fn five_hundred_rooms_that_were_left_again_leave_nothing_behind() {
     let daemon = plan(Database::Sqlite)
         .set("kind.table.empty_ttl", "1s")
         .start()

@@ -4,7 +4,9 @@ use futures_util::future::join;
 use serde_json::Value;
 
 use super::{claims, comes_with, seat_token, token_of};
-use crate::support::{Client, Daemon, Database, Player, Proxy, eventually, on_both_databases};
+use crate::support::{
+    Client, Daemon, Database, Player, Proxy, eventually, on_both_databases, repeated,
+};
 
 on_both_databases!(
     a_connect_reply_that_is_lost_locks_nobody_out,
@@ -20,7 +22,10 @@ const LOSSES: u64 = 100;
 const UPGRADE_BYTES: u64 = 129;
 
 /// With a seat token each of them is two commits, one after the other.
-const RACES: usize = 1_000;
+const RACES: usize = 200;
+
+/// The same in a run of `tests/long`.
+const RACES_LONG: usize = 1_000;
 
 /// Numbers that look like chance and are the same each time.
 fn chance(round: u64) -> u64 {
@@ -116,7 +121,7 @@ async fn two_clients_race_with_one_session_token(database: Database) {
     let host = Player::opens(&daemon).await;
     let mut winner = None;
 
-    for round in 0..RACES {
+    for round in 0..repeated(RACES, RACES_LONG) {
         let (client, data) = race(&daemon, &host.token, round).await;
         assert_eq!(data["seats"][0]["seat"], 0, "round {round}");
         winner = Some(client);
@@ -145,7 +150,7 @@ async fn two_clients_race_with_one_seat_token(database: Database) {
     let (_client, mut token) = seat_token(&daemon, &host).await;
     let mut winner = None;
 
-    for round in 0..RACES {
+    for round in 0..repeated(RACES, RACES_LONG) {
         let (client, data) = race(&daemon, &token, round).await;
         assert_eq!(data["seats"][0]["seat"], 0, "round {round}");
         token = token_of(&data);

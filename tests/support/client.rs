@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -13,11 +14,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::{PATIENCE, protobuf};
+
+/// The wait before a client that was refused for a moment connects again, about as the SDKs have it.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 type Writer = SplitSink<WebSocketStream<TcpStream>, Message>;
 
@@ -112,12 +116,21 @@ impl Client {
         })
     }
 
-    /// Opens a socket and connects with a session token; returns the client and the connect result.
+    /// Opens a socket and connects with a session token; returns the client and the connect result. Asks again as the
+    /// SDKs do while the hub is too busy to look the session up.
     pub(crate) async fn connect(address: SocketAddr, token: &str) -> (Client, Value) {
-        let mut client = Client::dial(address).await;
-        let result = client.connects(token).await;
-        let result = result.unwrap_or_else(|refusal| panic!("not connected: {refusal:?}"));
-        (client, result)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut client = Client::dial(address).await;
+            match client.connects(token).await {
+                Ok(result) => return (client, result),
+                Err(refusal) if refusal.is_passing() && Instant::now() < deadline => {
+                    eprintln!("connects again after {refusal:?}");
+                    sleep(RETRY_DELAY).await;
+                }
+                Err(refusal) => panic!("not connected: {refusal:?}"),
+            }
+        }
     }
 
     pub(crate) async fn connects(&mut self, token: &str) -> Result<Value, Refusal> {
@@ -326,6 +339,11 @@ impl Drop for Client {
 }
 
 impl Refusal {
+    /// Whether the hub says that it is too busy at this moment.
+    fn is_passing(&self) -> bool {
+        matches!(self, Refusal::Error { code: 100, .. })
+    }
+
     pub(crate) fn error(code: u64, message: &str) -> Refusal {
         Refusal::Error {
             code,
