@@ -68,6 +68,39 @@
 //! - No session token is stored, or sent a second time. The database has its SHA-256, and a log line has at most its
 //!   first 10 characters. A seat token is signed each time it is sent, and stored nowhere.
 //!
+//! # Errors
+//!
+//! A rule that says no returns a *refusal*, and everything else that goes wrong is an *error*. Each type is translated
+//! in one place, so a client always reads the same words for the same cause.
+//!
+//! | type | returned by | translated |
+//! |---|---|---|
+//! | `wire::Refusal` | the rules in `room`, `session` and `actions` | HTTP: `listener::Problem`; socket: `wire::Failure` |
+//! | `wire::Failure` | `connection` and `room`, for commands of the protocol | written as the reply to the command |
+//! | `wire::FrameError` | the decoders of `wire` | a close of the socket, in `connection::protocol` |
+//! | `wire::IdError` | parsers of ids, codes and keys | BAD_REQUEST, in the parser of the request |
+//! | `persistence::Refused` | a command that was not committed: definite | `wire::Refusal`, by `room::refusal` |
+//! | `persistence::WriteError` | a write: refused, or its outcome is unknown | UNAVAILABLE if unknown, in `actions` |
+//! | `persistence::ReadError` | every read | UNAVAILABLE, as `supervisor::LoadError` |
+//! | `persistence::OpenError` | opening and migrating the database | the exit code, in `cli` |
+//! | `persistence::Cause` | inside the two above: the driver's error without secrets | log lines only |
+//! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | UNAVAILABLE, in `actions` |
+//! | `supervisor::BudgetExhausted` | a restart budget | the supervisor gives up: `supervisor::shard`, `daemon` |
+//! | `mailbox::Unanswered` | a request to an actor | asked again once, then `supervisor::LoadError`, by the registries |
+//! | `token::SeatTokenError` | checking a seat token | `wire::Refusal`, by its method `refuse` |
+//! | `token::KeyError` | reading the signing key | `daemon::StartError` |
+//! | `auth::TokenError` | checking a login | `wire::Refusal`; on a socket a close, in `connection::protocol` |
+//! | `auth::SubscriptionError` | checking a subscription token | a reply or an unsubscribe, in `connection::protocol` |
+//! | `auth::FetchError` | fetching a key set | fetched again, in `auth` |
+//! | `delivery::Refused` | a full or closed outgoing queue | close 3008, by `delivery` |
+//! | `connection::FrameLimitExceeded` | the limits on frames of a socket | a close, in `connection::socket` |
+//! | `listener::Rejected` | the limits on connections | 503 or 429 without a request, in `listener` |
+//! | `config::ConfigError`, `config::Wrong` | reading the configuration | the exit code, in `cli` |
+//! | `config::FolderError`, `config::PublicKeyError` | the data folder, a key in the configuration | `config::ConfigError` |
+//! | `telemetry::LogError` | starting the log | `daemon::StartError` |
+//! | `daemon::StartError` | starting the daemon | the exit code, in `cli` |
+//! | `daemon::BeginError`, `daemon::PageError`, `daemon::StepError` | a step of start, restore or sweep | tried again, in `daemon` |
+//!
 //! # Life of a frame
 //!
 //! 1. A socket's task reads a frame, asks its connection to serve it, and reads no further until that is done.

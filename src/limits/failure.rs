@@ -41,7 +41,7 @@ pub struct Attempt {
 #[derive(Debug)]
 enum Blocked {
     /// The network has failed too often, and may try again after this time.
-    BudgetExhausted(Duration),
+    Exhausted(Duration),
     /// All that are left are under way.
     Busy(Arc<Semaphore>),
 }
@@ -85,7 +85,7 @@ impl FailureLimit {
     pub fn try_begin(&self, address: IpAddr) -> Result<Attempt, Duration> {
         let attempt = self.reserve(address, Instant::now());
         attempt.map_err(|blocked| match blocked {
-            Blocked::BudgetExhausted(rest) => rest,
+            Blocked::Exhausted(rest) => rest,
             Blocked::Busy(_) => WAIT_TIMEOUT,
         })
     }
@@ -118,7 +118,7 @@ impl FailureLimit {
         let reserved = self.table.lock().reserve(network, most, Instant::now());
         let places = match reserved {
             Ok(place) => return Ok(place),
-            Err(Blocked::BudgetExhausted(rest)) => return Err(rest),
+            Err(Blocked::Exhausted(rest)) => return Err(rest),
             Err(Blocked::Busy(places)) => places,
         };
         match Arc::clone(&places).acquire_owned().await {
@@ -200,7 +200,7 @@ impl Table {
                 permit: Some(permit),
             }),
             Err(TryAcquireError::Closed) => {
-                Err(Blocked::BudgetExhausted(window.rest(now).unwrap_or(WINDOW)))
+                Err(Blocked::Exhausted(window.rest(now).unwrap_or(WINDOW)))
             }
             Err(TryAcquireError::NoPermits) => Err(Blocked::Busy(places)),
         }
@@ -308,7 +308,7 @@ mod tests {
                 attempt.failed_at(now);
                 Ok(())
             }
-            Err(Blocked::BudgetExhausted(rest)) => Err(rest),
+            Err(Blocked::Exhausted(rest)) => Err(rest),
             Err(Blocked::Busy(_)) => panic!("nothing is under way"),
         }
     }

@@ -373,3 +373,42 @@ fn libraries_are_used_only_behind_their_doors() {
     }
     report(&faults);
 }
+
+/// Who returns which error and who translates it: nobody has to search for it.
+#[test]
+fn every_error_has_a_row_in_the_table_of_errors() {
+    let map = doc(&read(Path::new("src/lib.rs")));
+    let (_, rows) = map.split_once("# Errors").unwrap();
+    let (rows, _) = rows.split_once("\n//! # ").unwrap();
+    let cells = rows.lines().filter_map(|line| line.split(" | ").next());
+    let listed: BTreeSet<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+
+    let mut declared = BTreeSet::new();
+    for file in ["src", "crates/wire/src"].into_iter().flat_map(rust_files) {
+        let module = match file.starts_with("src") {
+            true => module_of(&file),
+            false => "wire".to_owned(),
+        };
+        let code = production_code(&file);
+        let mut lines = code
+            .lines()
+            .skip_while(|line| !line.contains("thiserror::Error"));
+        while let Some(declaration) =
+            lines.find(|line| line.contains("enum ") || line.contains("struct "))
+        {
+            let mut words = declaration.split(|c: char| !c.is_alphanumeric());
+            words.find(|word| ["enum", "struct"].contains(word));
+            declared.insert(format!("{module}::{}", words.next().unwrap()));
+            lines
+                .by_ref()
+                .find(|line| line.contains("thiserror::Error"));
+        }
+    }
+
+    let is_missing = |name: &&String| !listed.contains(name.as_str());
+    let missing: Vec<&String> = declared.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "without a row: {missing:?}");
+    assert!(declared.len() > 15, "{declared:?}");
+}
