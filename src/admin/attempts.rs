@@ -1,4 +1,4 @@
-//! Wrong admin tokens of each address: a token cannot be tried by the million.
+//! Rate limit on wrong admin tokens per address, so that a token cannot be guessed by brute force.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Wrong tokens that an address may present in one window. People mistype; programs do not.
+/// The most wrong tokens of an address in one window: enough for typing errors, too few for programs.
 const WRONG_MAX: u32 = 5;
 
 /// A fixed window: it begins with an address's first wrong token.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Addresses that are remembered at one time, about 300 KB of them. Beyond it another one is forgotten.
+/// Addresses that are tracked at one time, about 300 KB of them. Beyond it any entry is dropped.
 const ADDRESSES_MAX: usize = 4096;
 
-/// Counts wrong tokens by address.
+/// The count of wrong tokens of each address.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     by_address: Mutex<HashMap<IpAddr, Count>>,
@@ -27,17 +27,18 @@ struct Count {
     wrong: u32,
 }
 
-/// What became of a token.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempt {
     Right,
     Wrong,
-    /// Not looked at: try again after this time.
+    /// Not checked: try again after this time.
     Limited(Duration),
 }
 
 impl Attempts {
-    /// Tries a token for an address. Look and count are one step, so that many at once are no more than many in turn.
+    /// Tries a token for an address. Check and count are one step, so that parallel attempts
+    /// count like sequential ones.
     pub(super) fn attempt(
         &self,
         address: IpAddr,

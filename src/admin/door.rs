@@ -1,4 +1,4 @@
-//! Who passes to the operators' side: a program with the admin token, or a browser that has logged in with it.
+//! Authentication of operators: a program with the admin token, or a browser that has logged in with it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,16 +23,16 @@ use crate::auth::{Secret, bearer};
 use crate::listener::{LIVEZ, Problem, READYZ, caller_address, is_of_own_page};
 use crate::wire::{Reason, Refusal};
 
-/// What anybody who reaches the listener may ask: probes and scrapers need no secret. A login shows its own.
+/// Paths without authentication: probes and scrapers need no secret, and a login presents its own.
 const OPEN: [&str; 4] = [LIVEZ, READYZ, METRICS, LOGIN];
 
 /// The largest body of a login: a token and a little JSON.
 const LOGIN_BYTES_MAX: usize = 4096;
 
-/// How long it may take to arrive.
+/// The time limit for it to arrive.
 const LOGIN_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Knows the admin token and those who have logged in with it. Cheap to clone.
+/// The admin token and the logins with it. Cheap to clone.
 #[derive(Clone)]
 pub struct Door(Arc<Inner>);
 
@@ -42,18 +42,18 @@ struct Inner {
     logins: Logins,
 }
 
-/// The body of a login that does not come with `Authorization`.
+/// The body of a login without an `Authorization` header.
 #[derive(Deserialize)]
 struct LoginBody {
     token: String,
 }
 
-/// What a page needs to know of its login.
+/// The data that a page needs about its login.
 #[derive(Serialize)]
 struct LoginView {
     /// To be sent as `X-CSRF-Token` with each change.
     csrf: String,
-    /// What is left of the login, in seconds.
+    /// The remaining time of the login, in seconds.
     ttl: u64,
 }
 
@@ -88,8 +88,8 @@ impl Door {
         }
     }
 
-    /// Checks the cookie of a browser. A change must come from a page of this listener, and show that it can read
-    /// the listener's answers.
+    /// Checks the cookie of a browser. A change must come from a page of this listener, and prove that the page can
+    /// read the listener's answers.
     fn check_login(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
         let login = self.0.logins.of(headers, Instant::now());
@@ -103,7 +103,7 @@ impl Door {
     }
 }
 
-/// Lets through who may pass, and everybody to what is open.
+/// Lets authenticated requests pass, and all requests to open paths.
 pub(super) async fn guard(
     State(door): State<Door>,
     request: Request,
@@ -143,7 +143,7 @@ pub(super) async fn log_in(
     Ok(([(SET_COOKIE, cookie)], view(&secret, LOGIN_TTL.as_secs())).into_response())
 }
 
-/// `GET /admin/login`: what a page that was loaded anew needs to know of its login.
+/// `GET /admin/login`: returns the data about its login to a reloaded page.
 pub(super) async fn login(
     State(door): State<Door>,
     headers: HeaderMap,
@@ -162,7 +162,7 @@ pub(super) async fn log_out(State(door): State<Door>, headers: HeaderMap) -> imp
 }
 
 async fn token_in_body(request: Request) -> Result<String, Refusal> {
-    // What came is not repeated: it may be most of the token.
+    // The error does not repeat the input, which may be most of the token.
     let wrong = || {
         let detail = format!(
             "the body must be {{\"token\": text}} with the admin token, of at most {LOGIN_BYTES_MAX} bytes; \
@@ -186,13 +186,13 @@ fn view(secret: &LoginSecret, ttl: u64) -> impl IntoResponse + use<> {
     (no_store, Json(view))
 }
 
-/// The address that a request comes from. Without a listener, as in a test, all come from one.
+/// Returns the address of a request. Without a listener, as in a test, all requests share one.
 fn address(request: &Request) -> IpAddr {
     caller_address(request).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
 }
 
 fn no_token() -> Refusal {
-    let detail = "the admin listener wants Authorization: Bearer with the admin token (data_dir/admin.token, or \
+    let detail = "the admin listener requires Authorization: Bearer with the admin token (data_dir/admin.token, or \
                   admin.token of the configuration), or the cookie of POST /admin/login";
     Refusal::new(Reason::TokenInvalid, detail)
 }

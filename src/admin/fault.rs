@@ -1,4 +1,4 @@
-//! `POST /faults/panic`: has one part of the hub fail, to see that nobody else notices.
+//! `POST /faults/panic`: makes one component of the hub fail, to test that the others are not affected.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::wire::{Reason, Refusal};
 
 const PANIC: &str = "/faults/panic";
 
-/// What is to fail. Supervisors are named by something in their share.
+/// The component that is to fail. A supervisor is named by one of the actors in its shard.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "in", rename_all = "snake_case")]
 pub enum Fault {
@@ -33,7 +33,7 @@ pub enum Fault {
     Hub,
 }
 
-/// Carries a fault out; false if what was to fail is not there.
+/// A function that makes a component fail; it returns false if the component does not exist.
 pub type Faults = Arc<dyn Fn(Fault) -> bool + Send + Sync>;
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ struct FaultState {
     faults: Faults,
 }
 
-/// Makes the router of the one route for faults.
+/// Creates the router of the one route for faults.
 pub fn fault_router(door: &Door, hosts: HostRule, is_dev: bool, faults: Faults) -> Router {
     Router::new()
         .route(PANIC, post(panic))
@@ -60,7 +60,7 @@ async fn panic(
     fault: Result<Json<Fault>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     if !state.is_dev {
-        let detail = "faults are ordered with --dev alone";
+        let detail = "faults can only be injected with --dev";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }
     let Json(fault) = fault.map_err(|error| Refusal::bad_request(error.body_text()))?;

@@ -1,6 +1,6 @@
-//! Browsers at the admin listener: each has a cookie that it was given for the admin token.
+//! Logins of browsers at the admin listener: each has a cookie that it received for the admin token.
 //!
-//! Only the cookie's hash is here, in memory alone: a restart ends all logins.
+//! Only the hashes of the cookies are kept, and only in memory: a restart ends all logins.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,22 +19,22 @@ use crate::id::random_bytes;
 /// The cookie of a browser that has logged in.
 const COOKIE_NAME: &str = "holdfast_admin";
 
-/// Shows that a change was asked for by a page that may read the answers of this listener.
+/// The header that proves that a change comes from a page that may read the answers of this listener.
 const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 
-/// How long a login lasts: a working day.
+/// The lifetime of a login: a working day.
 pub(super) const LOGIN_TTL: Duration = Duration::from_hours(12);
 
-/// Logins at one time: the people who look after one hub, with a few browsers each. Beyond it the oldest ends.
+/// The most logins at one time: the operators of one hub, with a few browsers each. Beyond it the oldest ends.
 const LOGINS_MAX: usize = 64;
 
-/// Separates the two values that come of one secret.
+/// Separates the two values that are derived from one secret.
 const CSRF_DOMAIN: &[u8] = b"holdfast admin csrf\0";
 
-/// The logins of this run.
+/// The logins since the start of the daemon.
 #[derive(Default)]
 pub(super) struct Logins {
-    /// By the hash of the cookie: when each ends.
+    /// The end of each login, by the hash of its cookie.
     ends: Mutex<HashMap<[u8; 32], Instant>>,
 }
 
@@ -57,7 +57,7 @@ impl Logins {
         secret
     }
 
-    /// The login of a request, with the time that is left of it.
+    /// Returns the login of a request, with its remaining time.
     pub(super) fn of(&self, headers: &HeaderMap, now: Instant) -> Option<(LoginSecret, Duration)> {
         let secret = LoginSecret::read(headers)?;
         let end = *self.ends.lock().get(&secret.hash())?;
@@ -85,25 +85,26 @@ impl LoginSecret {
         Sha256::digest(&self.0).into()
     }
 
-    /// What a page shows with each change; it follows from the cookie, which no page can read.
+    /// Returns the token that a page sends with each change. It is derived from the cookie, which no page can read.
     pub(super) fn csrf(&self) -> String {
         let hash = Sha256::new_with_prefix(CSRF_DOMAIN).chain_update(&self.0);
         URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 
-    /// Whether a request shows that its page may read the answers of this listener.
+    /// Returns whether a request proves that its page may read the answers of this listener.
     pub(super) fn is_shown(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(CSRF);
         shown.is_some_and(|shown| shown.as_bytes().ct_eq(self.csrf().as_bytes()).into())
     }
 
-    /// `Set-Cookie` that has the browser keep it. `is_tls`: the page came over TLS, so the cookie never goes without.
+    /// Returns a `Set-Cookie` that stores the secret. `is_tls`: the page came over TLS, so the
+    /// cookie is sent over TLS only.
     pub(super) fn cookie(&self, is_tls: bool) -> HeaderValue {
         set_cookie(&self.0, LOGIN_TTL, is_tls)
     }
 }
 
-/// `Set-Cookie` that has the browser forget it.
+/// Returns a `Set-Cookie` that removes the secret.
 pub(super) fn no_cookie() -> HeaderValue {
     set_cookie("", Duration::ZERO, false)
 }

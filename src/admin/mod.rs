@@ -1,7 +1,7 @@
-//! The private listener: metrics and health, for operators.
+//! The private listener: metrics, health and logins, for operators.
 //!
-//! **Owns** nothing. **Supervised by** the daemon. **On failure** a request is answered 500; the
-//! players' listener is another one.
+//! **Owns** the logins of browsers. **Supervised by** the daemon. **On failure** a request is answered with 500; the
+//! players' listener is a separate one.
 
 mod attempts;
 mod door;
@@ -36,7 +36,7 @@ const LOGOUT: &str = "/admin/logout";
 /// The format that scrapers expect.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Looks at what no part counts by itself. Called before each scrape; must not block.
+/// A callback that updates the metrics that no component counts by itself. Called before each scrape; must not block.
 pub type Measuring = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone)]
@@ -47,7 +47,7 @@ struct Admin {
     door: Door,
 }
 
-/// Makes the router of the private listener.
+/// Creates the router of the private listener.
 pub fn router(
     door: &Door,
     hosts: HostRule,
@@ -135,7 +135,7 @@ mod tests {
         request.header("authorization", format!("Bearer {token}"))
     }
 
-    /// Logs a browser in: its cookie, and what its page shows with changes.
+    /// Logs a browser in. Returns its cookie, and the token that its page sends with changes.
     async fn logs_in(router: &Router) -> (String, String) {
         let body = r#"{"token":"the-token-of-the-operator"}"#;
         let answer = send(router, Request::post(LOGIN), body).await;
@@ -185,7 +185,7 @@ mod tests {
         let body = r#"{"token":"the-token-of-the-operator"}"#;
         let limited = send(&router, Request::post(LOGIN), body).await;
         assert_eq!(limited.status(), StatusCode::TOO_MANY_REQUESTS);
-        // Probes go on.
+        // Probes still pass.
         assert_eq!(
             status(&router, Request::get("/livez")).await,
             StatusCode::OK

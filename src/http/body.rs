@@ -14,7 +14,7 @@ use crate::wire::Refusal;
 /// The largest body: `settings` four times over, with room for its escapes.
 pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a body may take: 64 KiB over the slowest of phone lines.
+/// The time limit for a body: 64 KiB over the slowest of phone lines.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the whole body of a player's request.
@@ -22,7 +22,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Pro
     read_up_to(headers, body, BODY_BYTES_MAX).await
 }
 
-/// Reads the whole body, which has at most so many bytes.
+/// Reads the whole body, of at most `bytes_max` bytes.
 pub(super) async fn read_up_to(
     headers: &HeaderMap,
     body: Body,
@@ -44,9 +44,8 @@ async fn collect(body: Body, bytes_max: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| {
-            Problem::from(Refusal::bad_request("the body broke off before its end"))
-        })?;
+        let piece =
+            piece.map_err(|_| Problem::from(Refusal::bad_request("the body ended early")))?;
         if bytes.len() + piece.len() > bytes_max {
             return Err(Problem::body_too_large(bytes_max));
         }

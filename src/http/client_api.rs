@@ -1,4 +1,4 @@
-//! The client API: what players do over HTTP.
+//! The client API: the requests of players over HTTP.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use crate::wire::{
     room_code,
 };
 
-/// How long a request may take after its body is read. Longer than an actor's answer may, so that
-/// the better reason is told, and under the 5 s after which the SDKs give up.
+/// The time limit for a request after its body is read. Longer than an actor's answer may take, so that the more
+/// precise error arrives, and under the 5 s after which the SDKs give up.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(4700);
 
-/// The keys change with a restart at the most; a new one is asked for again within five minutes.
+/// The keys change only with a restart; a client fetches a new one within five minutes.
 const KEY_SET_CACHING: &str = "public, max-age=300";
 
-/// Who is asking, from where, and for what.
+/// A request: its unverified caller, its address, and its fields.
 struct Asked<T> {
     claim: Credentials,
     asker: Asker,
@@ -90,7 +90,7 @@ pub(super) async fn open_session(
     Ok(opened(&report))
 }
 
-/// A guest becomes an account: its session goes on as that of the login's user.
+/// Logs a guest in: its session continues as that of the login's user.
 async fn log_in(
     api: &Api,
     asker: Asker,
@@ -120,7 +120,7 @@ async fn log_in(
     Ok(opened(&report))
 }
 
-/// 201 with a new token. A session that was there before was not created by this request.
+/// Answers with 201 for a new token. A session that existed before was not created by this request.
 fn opened(report: &SessionReport) -> Response {
     let status = match report.session.token {
         Some(_) => StatusCode::CREATED,
@@ -158,7 +158,7 @@ pub(super) async fn join_room(
     Ok(answer(StatusCode::OK, &entered))
 }
 
-/// `POST /v1/rooms/{code}/seats/{seat}/hold`, by the game's own server.
+/// `POST /v1/rooms/{code}/seats/{seat}/hold`, for the game's own server.
 pub(super) async fn hold_seat(
     State(api): State<Api>,
     place: Result<Path<(String, String)>, PathRejection>,
@@ -205,7 +205,8 @@ pub(super) async fn room(
     Ok(answer(StatusCode::OK, &RoomBody { room: &room }))
 }
 
-/// A room for whoever asks. Nobody who sits there has guessed its code, nor has the game's own server.
+/// Returns the view of a room. The limit on wrong codes applies neither to the room's seat holders, who did not guess
+/// its code, nor to the game's own server.
 async fn look_at_room(
     api: &Api,
     code: RoomCode,
@@ -271,7 +272,7 @@ pub(super) async fn key_set(State(api): State<Api>) -> Response {
     (headers, keys.to_string()).into_response()
 }
 
-/// Reads who is asking, and for what.
+/// Reads the caller and the fields of a request.
 async fn read<T>(
     api: &Api,
     request: Request,
@@ -289,7 +290,7 @@ async fn read<T>(
     })
 }
 
-/// Makes the change that was asked for, once it is known who asks.
+/// Carries out the requested change, after the caller has been verified.
 async fn act<T, A, F>(
     api: &Api,
     asked: Asked<T>,
@@ -300,7 +301,7 @@ where
     A: Send + 'static,
     F: Future<Output = Result<A, Refusal>> + Send,
 {
-    // A game's own server passes on what many players asked for, so it counts for nobody.
+    // A game's own server forwards the requests of many players, so they count for no address.
     let asker = asked.asker.filter(|_| !asked.claim.is_by_game());
     let (actions, admission) = (api.actions.asked_from(asker), api.admission.clone());
     let retries = api.wrong_tokens.retries_of(asker);
@@ -314,8 +315,7 @@ where
     .await
 }
 
-/// Makes a change in a task of its own: a client that hangs up, or waits no longer, cannot leave it
-/// half done.
+/// Runs a change in a task of its own: a client that hangs up, or times out, cannot leave it half done.
 async fn change<T: Send + 'static>(
     api: &Api,
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
@@ -323,7 +323,7 @@ async fn change<T: Send + 'static>(
     change_within(REQUEST_TIMEOUT, api, work).await
 }
 
-/// The same, for whoever waits for a time of its own.
+/// Like `change`, with a time limit of the caller's.
 pub(super) async fn change_within<T: Send + 'static>(
     within: Duration,
     api: &Api,
@@ -345,7 +345,7 @@ pub(super) async fn change_within<T: Send + 'static>(
     }
 }
 
-/// Looks something up; nothing is lost if it is dropped half-way.
+/// Runs a lookup; it may be dropped half-way without loss.
 async fn look<T>(api: &Api, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Problem> {
     check_restored(api)?;
     let _permit = api
@@ -366,7 +366,7 @@ fn check_ready(api: &Api) -> Result<(), Refusal> {
     }
 }
 
-/// Those who play on while the hub stops may look.
+/// Refuses lookups during the start. While the hub stops, they still work.
 fn check_restored(api: &Api) -> Result<(), Refusal> {
     match api.health.readiness().phase() {
         Phase::Ready | Phase::Stopping => Ok(()),
@@ -374,18 +374,18 @@ fn check_restored(api: &Api) -> Result<(), Refusal> {
     }
 }
 
-/// A path that is no text names no room, as any other wrong code.
+/// Returns the code in the path. A path that is not text is an unknown code.
 fn path_text(code: Result<Path<String>, PathRejection>) -> String {
     code.map(|Path(code)| code).unwrap_or_default()
 }
 
-/// What is no number names no seat, as any number that is too large.
+/// Parses a seat number. A text that is no number is an unknown seat.
 fn seat_number(text: &str) -> Result<u16, Refusal> {
-    let not_found = |_| Refusal::new(Reason::SeatNotFound, "seats are numbers, from 0");
+    let not_found = |_| Refusal::new(Reason::SeatNotFound, "a seat is a whole number from 0");
     text.parse().map_err(not_found)
 }
 
-/// Answers may carry tokens, and are out of date a moment later: nobody keeps them.
+/// Answers as JSON. Answers may carry tokens and are soon out of date, so they must not be cached.
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (status, no_store, Json(body)).into_response()

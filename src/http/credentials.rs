@@ -1,5 +1,5 @@
-//! Who is asking: a session by its token, a user by the game's own login, a game's server by its key, or a
-//! guest.
+//! The caller of a request: a session by its token, a user by the game's own login, a game's
+//! server by its key, or a guest.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use crate::wire::{AccountRequest, Fields, Reason, Refusal};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Who may ask, as configured.
+/// The configured ways to authenticate.
 #[derive(Clone)]
 pub(super) struct Authenticator {
     guests: bool,
@@ -34,9 +34,9 @@ pub(super) struct Authenticator {
 #[derive(Debug)]
 pub(super) enum Credentials {
     Session(SessionToken),
-    /// By a JWT, not checked yet.
+    /// A JWT that is not verified yet.
     Login(SecretString, Verifier),
-    /// A user, by a game's server that has shown this key.
+    /// A user, named by a game's server that has shown this key.
     Account(AccountRequest, ApiKeyHash),
     Guest {
         name: Arc<str>,
@@ -53,8 +53,7 @@ impl Authenticator {
         }
     }
 
-    /// Reads who is asking from the headers and, where they do not say, from the body. Wrong API keys count for
-    /// the address `asker`.
+    /// Reads the credentials from the headers, or else from the body. Wrong API keys count for the address `asker`.
     pub(super) fn claim(
         &self,
         headers: &HeaderMap,
@@ -70,7 +69,7 @@ impl Authenticator {
         if let Some(key) = headers.get(API_KEY) {
             let api_key = self.check(key.as_bytes(), asker)?;
             let account = fields.account()?.ok_or_else(|| {
-                Refusal::bad_request("with an API key, user must say for whom: {\"id\": text}")
+                Refusal::bad_request("with an API key, user is required: {\"id\": text}")
             })?;
             return Ok(Credentials::Account(account, api_key));
         }
@@ -84,28 +83,28 @@ impl Authenticator {
         Ok(Credentials::Guest { name })
     }
 
-    /// What reads the game's own logins.
+    /// Returns the verifier of the game's own logins.
     pub(super) fn verifier(&self) -> &Verifier {
         &self.verifier
     }
 
-    /// The session token of a guest who logs in.
+    /// Returns the session token of a guest who logs in.
     pub(super) fn guest_token(&self, headers: &HeaderMap) -> Result<SessionToken, Refusal> {
         match self.bearer(headers)? {
             Some(Credentials::Session(token)) => Ok(token),
             Some(Credentials::Login(..) | Credentials::Account(..) | Credentials::Guest { .. })
             | None => Err(Refusal::bad_request(
-                "login goes with a guest's session token: send Authorization: Bearer hfs_...",
+                "login requires a guest's session token: send Authorization: Bearer hfs_...",
             )),
         }
     }
 
-    /// Who is asking with an `Authorization`, where nobody else may.
+    /// Returns the credentials of the `Authorization` header, which is required.
     pub(super) fn asking(&self, headers: &HeaderMap) -> Result<Credentials, Refusal> {
         self.bearer(headers)?.ok_or_else(no_token)
     }
 
-    /// Who says to be asking with an `Authorization`.
+    /// Returns the credentials of the `Authorization` header, if there is one.
     fn bearer(&self, headers: &HeaderMap) -> Result<Option<Credentials>, Refusal> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
@@ -129,7 +128,7 @@ impl Authenticator {
         }
     }
 
-    /// Lets in only the game's own server, by its key. Wrong ones count for the address `asker`.
+    /// Authenticates the game's own server by its key. Wrong keys count for the address `asker`.
     pub(super) fn check_key(
         &self,
         headers: &HeaderMap,
@@ -151,21 +150,18 @@ impl Authenticator {
             .judge(asker, Secret::is_any(&self.api_keys, key))?
         {
             true => Ok(ApiKeyHash::of(key)),
-            false => Err(Refusal::new(
-                Reason::TokenInvalid,
-                "the API key is not known",
-            )),
+            false => Err(Refusal::new(Reason::TokenInvalid, "unknown API key")),
         }
     }
 }
 
 impl Credentials {
-    /// Whether a game's own server asks, which has shown its key.
+    /// Returns whether the caller is a game's own server that has shown its key.
     pub(super) fn is_by_game(&self) -> bool {
         matches!(self, Credentials::Account(..))
     }
 
-    /// The session that is asking.
+    /// Returns the session of the caller.
     pub(super) async fn session(
         &self,
         actions: &Actions,
@@ -181,7 +177,7 @@ impl Credentials {
         }
     }
 
-    /// Ends the session that is asking.
+    /// Ends the session of the caller.
     pub(super) async fn end_session(
         self,
         actions: &Actions,
@@ -195,7 +191,7 @@ impl Credentials {
         actions.end_session(&session, None, key).await
     }
 
-    /// Looks the session up, where there should be one.
+    /// Verifies the credentials and looks the session up.
     pub(super) async fn prove(
         self,
         actions: &Actions,
@@ -213,7 +209,7 @@ impl Credentials {
                 let AccountRequest { id, name, until } = account;
                 if let Some(until) = until.filter(|until| *until <= WallTime::now()) {
                     let until = until.to_rfc3339();
-                    let detail = format!("expires_at must be a moment to come, {until} has passed");
+                    let detail = format!("expires_at must be in the future, {until} has passed");
                     return Err(Refusal::bad_request(detail));
                 }
                 Caller::Account {
@@ -240,7 +236,7 @@ pub(super) fn seat_token(
     }
     if token.is_some() && (headers.contains_key(AUTHORIZATION) || headers.contains_key(API_KEY)) {
         let detail =
-            "seat_token makes a session of its own: send neither Authorization nor X-API-Key";
+            "seat_token opens a session of its own: send neither Authorization nor X-API-Key";
         return Err(Refusal::bad_request(detail));
     }
     Ok(token)

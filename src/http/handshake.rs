@@ -1,4 +1,4 @@
-//! The handshake of a WebSocket (RFC 6455, 4.2): what a request must state, and the answer to it.
+//! The WebSocket handshake (RFC 6455, 4.2): the requirements on a request, and the answer to it.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,7 +21,7 @@ const VERSION: &str = "13";
 /// Bytes of a client's key, before base64.
 const KEY_BYTES: usize = 16;
 
-/// Returns the 101, or what is missing for it.
+/// Returns the 101, or the problem with the first missing requirement.
 pub(super) fn accept(request: &Request) -> Result<Response, Problem> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -31,8 +31,8 @@ pub(super) fn accept(request: &Request) -> Result<Response, Problem> {
         || !has(headers, &UPGRADE, WEBSOCKET)
         || !has(headers, &CONNECTION, "upgrade")
     {
-        let detail = "this address takes WebSockets only: HTTP/1.1 with Connection: Upgrade and Upgrade: websocket; \
-                      a proxy in between must pass both on";
+        let detail = "this path takes WebSockets only: HTTP/1.1 with Connection: Upgrade and Upgrade: websocket; \
+                      a proxy in between must forward both";
         return Err(Problem::upgrade_required(detail));
     }
     if !has(headers, &SEC_WEBSOCKET_VERSION, VERSION) {
@@ -50,7 +50,7 @@ pub(super) fn accept(request: &Request) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// The client's key, of which there is one.
+/// Returns the client's key, which must be present exactly once.
 fn key(headers: &HeaderMap) -> Result<&HeaderValue, Refusal> {
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let is_key = |key: &&HeaderValue| {
@@ -60,7 +60,7 @@ fn key(headers: &HeaderMap) -> Result<&HeaderValue, Refusal> {
     };
     let key = keys.next().filter(is_key).filter(|_| keys.next().is_none());
     key.ok_or_else(|| {
-        Refusal::bad_request("Sec-WebSocket-Key must be there once: 16 bytes in base64")
+        Refusal::bad_request("Sec-WebSocket-Key must be present once: 16 bytes in base64")
     })
 }
 

@@ -1,8 +1,10 @@
-//! Headers whose value is a list: it may come in several lines, which mean the same as one (RFC 9110, 5.3).
+//! Headers with a list as their value. It may be split over several lines, which mean the
+//! same as one (RFC 9110, 5.3).
 
 use axum::http::{HeaderMap, HeaderName};
 
-/// The members of a list, from all lines of the header, without white space around them. Empty ones are no members.
+/// Returns the members of a list, from all lines of the header, without white space around
+/// them and without empty ones.
 pub(super) fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -16,7 +18,7 @@ pub(super) fn members<'a>(
         .filter(|member| !member.is_empty())
 }
 
-/// Whether a list has this member, in any case.
+/// Returns whether a list has this member, ignoring case.
 pub(super) fn has(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
     members(headers, name).any(|found| found.eq_ignore_ascii_case(member))
 }

@@ -1,4 +1,4 @@
-//! The key under which a client may repeat its request.
+//! The `Idempotency-Key` header.
 
 use axum::http::HeaderMap;
 use axum::http::header::HeaderName;
@@ -8,12 +8,12 @@ use crate::wire::{Refusal, command_key};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Reads the key, with or without the quotes that the header's draft wants.
+/// Reads the key, with or without the quotes that the header's draft requires.
 pub(super) fn read(headers: &HeaderMap) -> Result<Option<CommandKey>, Refusal> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
-    // What is no text has wrong characters, as any other.
+    // Invalid text is refused for its characters, like any other wrong key.
     let text = value.to_str().unwrap_or("\0");
     let quoted = text
         .strip_prefix('"')

@@ -1,8 +1,8 @@
-//! The routes of the public listener: the client API, the server API, health, the playground, and the upgrade to a
-//! socket.
+//! The public listener: the client API, the server API, health, and the upgrade to a socket.
 //!
-//! **Owns** nothing but the numbers of requests under way. **Supervised by** the daemon. **On failure** a request that
-//! panics is answered 500 and nothing else notices.
+//! **Owns** the accepted connections until they are upgraded. **Supervised by** the daemon, which binds first and
+//! serves once everything is restored. **On failure** a request that panics is answered with 500 and affects no
+//! other; a connection that fails is closed.
 
 mod body;
 mod client_api;
@@ -44,11 +44,11 @@ use self::credentials::Authenticator;
 use self::origin::OriginRule;
 use self::server_api::ServerApi;
 
-/// Changes under way at one time, those included whose clients have hung up. Twice the default
-/// queue of the database, which refuses first as a rule.
+/// Changes in progress at one time, including those whose clients have hung up. Twice the default queue of the
+/// database, which normally refuses first.
 const CHANGES_MAX: usize = 16_384;
 
-/// Requests at one time that look something up: as many as changes.
+/// Lookups at one time: as many as changes.
 const LOOKS_MAX: usize = CHANGES_MAX;
 
 const WEBSOCKET: &str = "/connection/websocket";
@@ -87,7 +87,7 @@ const ROUTES: &[&str] = &[
     playground::KILL,
 ];
 
-/// What the public router is made of.
+/// The components of the public router.
 #[derive(Clone)]
 pub struct Parts {
     pub actions: Actions,
@@ -96,15 +96,15 @@ pub struct Parts {
     pub upgrades: Upgrades,
     pub admission: Admission,
     pub health: Health,
-    /// Knows the tasks of changes and of sockets that are being handed over.
+    /// Tracks the tasks of changes and of sockets that are being upgraded.
     pub tracker: TaskTracker,
-    /// Whether the playground is served: a hub to try things with.
+    /// True if the playground, a page to try the hub with, is served.
     pub is_dev: bool,
-    /// What the playground's button does, where somebody starts the hub again.
+    /// The action of the playground's kill button; set where a parent process restarts the hub.
     pub kill: Option<Kill>,
 }
 
-/// What each request can reach.
+/// The state that each request can reach.
 #[derive(Clone)]
 struct Api {
     actions: Actions,
@@ -121,7 +121,7 @@ struct Api {
     looks: Arc<Semaphore>,
 }
 
-/// Makes the router of the public listener. To be called after the metrics recorder is installed.
+/// Creates the router of the public listener. The metrics recorder must be installed before.
 pub fn router(
     server: &ServerConfig,
     auth: &AuthConfig,
@@ -182,7 +182,7 @@ pub fn router(
             RequestCounts::of_routes(ROUTES),
             observe,
         ))
-        // Outside of all else: a page can read an answer, a refusal too, only with these headers.
+        // Outermost: a page can read an answer, also a refusal, only with these headers.
         .layer(cors)
         .with_state(api)
 }

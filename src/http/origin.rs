@@ -1,4 +1,4 @@
-//! Which web pages may use the hub.
+//! The rule for web pages of other origins (CORS and the `Origin` of changes).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::config::PageOrigin;
 use crate::listener::{Problem, is_of_host};
 use crate::wire::{Reason, Refusal};
 
-/// How long a browser may remember what it was allowed.
+/// The time for which a browser may cache the permission.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 
-/// The configured origins, beside those that are always admitted: pages of the host that is asked, and with `--dev`
-/// pages of this machine.
+/// The configured origins, in addition to those that are always admitted: pages of the host that serves the request,
+/// and with `--dev` pages of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct OriginRule {
     listed: Arc<[PageOrigin]>,
@@ -42,8 +42,8 @@ impl OriginRule {
         }
     }
 
-    /// Returns whether a page may do what it asks for; the log names an origin that may not. Games that are no web page
-    /// send no origin, and pass: what they may do is decided by their token, never by a cookie.
+    /// Returns whether a page may make its request, and logs an origin that may not. Games that are not web pages
+    /// send no origin and pass: their rights depend on their token, never on a cookie.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
         let Some(origin) = origins.next() else {
@@ -57,7 +57,7 @@ impl OriginRule {
         is_admitted
     }
 
-    /// What browsers are told about calls from other origins.
+    /// Returns the layer that answers browsers about calls from other origins.
     pub(super) fn cors(&self) -> CorsLayer {
         let allow = match self.is_any_allowed {
             true => AllowOrigin::any(),
@@ -106,7 +106,7 @@ pub(super) async fn check_origin(
     Problem::from(Refusal::new(Reason::PermissionDenied, detail)).into_response()
 }
 
-/// Whether the page comes from a server on the loopback interface, as those that developers run do.
+/// Returns whether the page comes from a server on the loopback interface, as in development.
 fn is_of_this_machine(origin: &PageOrigin) -> bool {
     let Some(host) = origin.host() else {
         return false;

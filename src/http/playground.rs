@@ -1,7 +1,7 @@
-//! The playground: a page to try the hub with, and the client script that games can use as it is.
+//! The playground: a page to try the hub with, and the client script that games can use unchanged.
 //!
-//! Served with `--dev` only. The files are part of the binary. Where a parent starts the hub again, the page may have
-//! it killed.
+//! Served with `--dev` only. The files are part of the binary. Where a parent process restarts the hub, the page
+//! has a button that kills it.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::listener::{Peer, Problem, is_from_here, is_of_own_page};
 use crate::wire::{Reason, Refusal};
 
-/// Where each file is found.
+/// The path of each file.
 pub(super) const PLAYGROUND: &str = "/";
 pub(super) const PLAYGROUND_SCRIPT: &str = "/web/playground.js";
 pub(super) const PLAYGROUND_BOARD: &str = "/web/board.js";
@@ -27,23 +27,23 @@ pub(super) const PLAYGROUND_ICON: &str = "/web/icon.svg";
 pub(super) const CLIENT_SCRIPT: &str = "/web/holdfast.js";
 pub(super) const KILL: &str = "/dev/kill";
 
-/// Ends the process by SIGKILL, a moment after it is called.
+/// A function that ends the process by SIGKILL, a moment after the call.
 pub type Kill = fn();
 
-/// Time for the answer to get out.
+/// The delay in which the answer is sent.
 const KILL_AFTER: Duration = Duration::from_millis(100);
 
-/// What the page is told by where there is a [`Kill`].
+/// The marker in the page that shows its kill button, where there is a [`Kill`].
 const BODY: &str = "<body>";
 const BODY_WITH_KILL: &str = "<body data-can-kill>";
 
-/// Nothing from elsewhere, nothing inline, and no page around this one. `connect-src` names the socket for
+/// Nothing from other hosts, nothing inline, and no page that frames this one. `connect-src` names the socket for
 /// browsers that do not count it as `'self'`.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The routes of the playground; `kill` where somebody starts the hub again.
+/// Creates the routes of the playground, with `kill` where a parent process restarts the hub.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(kill: Option<Kill>) -> Router<S> {
     let page = include_str!("../../web/index.html");
     let Some(kill) = kill else {
@@ -57,8 +57,8 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(kill: Option<Kill>) -> Ro
     )
 }
 
-/// For the playground's own button on this machine: another page, or a form on it, cannot name this origin as its own,
-/// and one that is served under a name of its own does not name this machine.
+/// Kills the hub for the playground's own button on this machine. Another page, or a form on it, cannot send this
+/// origin as its own. A page under another host name does not name this machine.
 fn kill_hub(peer: &Peer, headers: &HeaderMap, kill: Kill) -> Result<StatusCode, Problem> {
     if !is_of_own_page(headers) || !is_from_here(peer, headers) {
         let detail = "only the playground may have the hub killed";
@@ -105,11 +105,11 @@ fn files<S: Clone + Send + Sync + 'static>(page: String) -> Router<S> {
 fn file(content_type: &'static str, text: impl IntoResponse) -> Response {
     let headers = [
         (CONTENT_TYPE, content_type),
-        // A new build shows at the next load.
+        // A new build is shown at the next load.
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The address of the page has the code of a room.
+        // The page's URL contains the code of a room.
         (REFERRER_POLICY, "no-referrer"),
     ];
     (headers, text).into_response()

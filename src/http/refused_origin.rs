@@ -1,4 +1,4 @@
-//! The log lines about web pages that were refused for their origin: a browser hides the reason from its page.
+//! The log lines about web pages whose origin was refused: a browser hides the reason from its page.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderValue;
 use parking_lot::Mutex;
 
-/// The time in which one origin is logged once. A page that is refused tries again every few seconds.
+/// The time in which one origin is logged once. A refused page tries again every few seconds.
 const LOGGED_EVERY: Duration = Duration::from_secs(3600);
 
-/// Origins that are remembered at one time. Those that somebody makes up can fill it, and then no more are logged.
+/// Origins that are remembered at one time. Invented origins can fill it, and then no more are logged.
 const ORIGINS_MAX: usize = 256;
 
-/// The longest text of a header that a log line shows. Names of hosts have at most 253 characters.
+/// The longest text of a header in a log line. Host names have at most 253 characters.
 const SHOWN_BYTES_MAX: usize = 280;
 
-/// What was logged about refused origins, and when.
+/// The refused origins that were logged, and when.
 #[derive(Debug, Default)]
 pub(super) struct RefusedOrigins {
     logged: Mutex<Logged>,
@@ -27,7 +27,7 @@ struct Logged {
     full: Option<Instant>,
 }
 
-/// What to write about a refusal.
+/// The log line for a refusal.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Origin,
@@ -46,7 +46,7 @@ impl RefusedOrigins {
                 host = host.map(shown),
                 key = "server.allowed_origins",
                 "a web page of another origin was refused; if it is yours, add its origin to server.allowed_origins; \
-                 if the host is not the one in its address, have the proxy pass the header Host on"
+                 if the host is not the one in its address, have the proxy forward the Host header"
             ),
             Line::TableFull => tracing::warn!(
                 key = "server.allowed_origins",
@@ -78,7 +78,7 @@ impl Logged {
     }
 }
 
-/// A header as a log line shows it.
+/// Returns a header as shown in a log line.
 fn shown(value: &HeaderValue) -> String {
     let text = value.to_str().unwrap_or("(no text)");
     text.chars().take(SHOWN_BYTES_MAX).collect()

@@ -1,4 +1,4 @@
-//! What a client of the public listener can rely on, whatever the domain answers.
+//! The guarantees of the public listener to its clients, independent of the domain.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::connection::{Admission, Connections};
 use crate::listener::{Health, Limits, Listener};
 use crate::supervisor::Readiness;
 
-/// Far longer than anything here takes; a test that waits this long has failed.
+/// Far longer than any step here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Hub {
@@ -108,7 +108,7 @@ impl Hub {
             ),
             actions,
             verifier,
-            // Says one word to each new socket: the address it is taken to come from.
+            // Sends one message to each new socket: the client address that was determined.
             upgrades: Arc::new(|mut socket, peer: SocketAddr, _, _, has_connected| {
                 has_connected();
                 tokio::spawn(async move {
@@ -160,7 +160,7 @@ async fn json(response: Response<Body>) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// Checks that the answer is a whole problem, with this status and code.
+/// Checks that the answer is a complete problem, with this status and code.
 #[track_caller]
 fn check_head(response: &Response<Body>, status: u16) {
     assert_eq!(response.status().as_u16(), status);
@@ -436,7 +436,7 @@ async fn heads_beyond_the_limit_are_refused_and_unfinished_ones_time_out() {
     assert!(refusal.contains(limit), "{refusal}");
     let garbage = raw(address, b"\x16\x03\x01\x00\x00 hello\r\n\r\n").await;
     assert!(
-        garbage.contains("this is no request that the hub can read"),
+        garbage.contains("the hub cannot parse this request"),
         "{garbage}"
     );
     let unfinished = timeout(PATIENCE, raw(address, b"GET /livez HTTP/1.1\r\nho")).await;

@@ -1,6 +1,6 @@
 //! `GET /connection/websocket`: from an HTTP request to a socket.
 //!
-//! All that can refuse a client is asked before the 101, so that a refusal is an ordinary problem.
+//! All checks come before the 101, so that a refusal is an ordinary problem.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,36 +29,36 @@ use crate::listener::{asker, origin_of};
 use crate::supervisor::Phase;
 use crate::wire::{Encoding, Reason, Refusal};
 
-/// A socket that has just become one.
+/// A socket after its upgrade.
 pub type UpgradedSocket = WebSocketStream<FrameLimiter<TokioIo<Upgraded>>>;
 
-/// Takes each new socket, with the address of its client, the one for which it counts, and the encoding it asked for, and
-/// calls the last once a session is connected. Must not block: it runs in a task of the socket's own, which ends when it
-/// returns.
+/// The handler of new sockets. Its arguments are the socket, its client's address, the address for rate limits, the
+/// encoding, and a callback for when a session is connected. It must not block: it runs in the socket's own task,
+/// which ends when it returns.
 pub type Upgrades =
     Arc<dyn Fn(UpgradedSocket, SocketAddr, Asker, Encoding, HasConnected) + Send + Sync>;
 
-/// How long the 101 may take to be sent.
+/// The time limit for sending the 101.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Read at a time from a socket. Allocated and zeroed for each connection, so it is small; a frame
-/// of a game is mostly less than 100 bytes.
+/// Bytes per read from a socket. Allocated and zeroed for each connection, so it is small; a frame of a game
+/// mostly has less than 100 bytes.
 const READ_BYTES: usize = 1024;
 
-/// What the library may keep for a client that does not read. Only answers to pings and the close go through it,
-/// of 127 bytes at the most; frames of the hub go past it. So it has room for a close and the answers to all pings
-/// that [`FrameLimiter`] lets through in its window, which are 20. Who goes on to ping and not to read gets only the newest
-/// ping answered, as the protocol has it.
+/// The library's write buffer for a client that does not read. Only pongs and the close, of at most 127
+/// bytes, go through it; frames of the hub bypass it. It fits a close and the pongs to all 20 pings that
+/// [`FrameLimiter`] lets through in its window. If a client goes on to ping without reading, only its newest ping is
+/// answered, as the protocol allows.
 const UNSENT_BYTES_MAX: usize = 4 * 1024;
 
 const JSON: &str = "centrifuge-json";
 const PROTOBUF: &str = "centrifuge-protobuf";
 
-/// The limits of each socket's frames and buffers.
+/// Returns the limits of each socket's frames and buffers.
 pub(super) fn socket_config(client: &ClientConfig) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
-        // An answer waits for nothing that it could be written with.
+        // A pong is written at once, without waiting for more to write.
         .write_buffer_size(0)
         .max_write_buffer_size(UNSENT_BYTES_MAX)
         .max_message_size(Some(client.message_max))
@@ -77,7 +77,7 @@ pub(super) async fn websocket(
     }
     let (encoding, protocol) = encoding(&request);
     if !api.origins.admits(request.headers()) {
-        let detail = "this origin may not connect; server.allowed_origins says which may";
+        let detail = "this origin may not connect; server.allowed_origins lists those that may";
         return Err(Refusal::new(Reason::PermissionDenied, detail).into());
     }
     let mut response = handshake::accept(&request)?;
@@ -108,7 +108,7 @@ async fn hand_over(
     config: WebSocketConfig,
     upgrades: Upgrades,
 ) {
-    // A client that is gone, or too slow to become one, has cost nothing so far.
+    // A client that is gone, or too slow to upgrade, has cost nothing so far.
     let Ok(Ok(upgraded)) = timeout(UPGRADE_TIMEOUT, upgrade).await else {
         return;
     };
@@ -124,7 +124,7 @@ fn admit(request: &Request) -> Result<(SocketAddr, Arc<Slot>), Refusal> {
     let peer = request
         .extensions()
         .get::<Peer>()
-        .ok_or_else(|| Refusal::bad_request("this request came through no socket"))?;
+        .ok_or_else(|| Refusal::bad_request("this request did not come through a listener"))?;
     let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
     match peer.slot.count_for(client.ip()) {
         Ok(()) => Ok((client, Arc::clone(&peer.slot))),
@@ -135,8 +135,8 @@ fn admit(request: &Request) -> Result<(SocketAddr, Arc<Slot>), Refusal> {
     }
 }
 
-/// The encoding that a client asks for, and the subprotocol to name in the answer: none if none was offered, because
-/// a browser hangs up on one that it does not know.
+/// Returns the encoding that a client asks for, and the subprotocol to name in the answer: none if none was offered,
+/// because a browser hangs up on one that it does not know.
 fn encoding(request: &Request) -> (Encoding, Option<&'static str>) {
     let query = request.uri().query().unwrap_or_default();
     let by_query = query
@@ -159,13 +159,13 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// What the line itself holds, each way.
+    /// The buffer of the test's connection, each way.
     const LINE_BYTES: usize = 256;
 
-    /// A control frame with the longest payload that there may be.
+    /// A control frame with the longest possible payload.
     const CONTROL_BYTES: usize = 2 + 125;
 
-    /// A ping with a mask of zero, so that the payload stands in it as it is.
+    /// Returns a ping with a mask of zero, so that the payload is readable in it.
     fn ping(number: u8) -> Vec<u8> {
         let head = [0x89, 0x80 | 125, 0, 0, 0, 0];
         head.into_iter().chain([number; 125]).collect()
@@ -186,7 +186,7 @@ mod tests {
         tokio::join!(pinging, reading);
         let mut answers = Vec::new();
         let hanging_up = async {
-            // What was kept, and then the newest, for which there was no room.
+            // The buffered pongs, and then the newest, for which there was no room.
             let _ = socket.flush().await;
             let _ = socket.flush().await;
             drop(socket);

@@ -1,4 +1,4 @@
-//! Guesses of the secrets that operators and game servers share with the hub, limited for each address.
+//! Rate limit on wrong secrets per address, for the secrets that game servers share with the hub.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,18 +12,19 @@ use parking_lot::Mutex;
 use super::subscriber;
 use crate::wire::{Reason, Refusal};
 
-/// Wrong secrets that an address may show within [`WINDOW`]: far more than a wrong configuration sends before somebody
-/// reads its log, and 10^36 years for 128 random bits.
+/// The most wrong secrets of an address within [`WINDOW`]. A misconfigured server sends far fewer before somebody
+/// reads its log, and guessing 128 random bits at this rate takes 10^36 years.
 const WRONG_MAX: u32 = 60;
 
 /// A fixed window that begins with an address's first wrong secret.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// An address that has shown a right secret is never kept out because of others behind it, for so long.
+/// The time for which an address with a right secret stays trusted: wrong secrets of others
+/// behind it do not block it.
 const TRUSTED_FOR: Duration = Duration::from_hours(1);
 
-/// Addresses remembered at one time, about 5 MB of them. Past it any one is forgotten, which an attacker pays for with
-/// a new address.
+/// Addresses tracked at one time, about 5 MB. Beyond that an arbitrary entry is dropped, which costs
+/// an attacker a new address.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// The wrong secrets of each address. Cheap to clone.
@@ -42,21 +43,21 @@ struct Table {
 struct Tries {
     began: Instant,
     wrong: u32,
-    /// When a right secret came from here.
+    /// When a right secret last came from here.
     trusted: Option<Instant>,
 }
 
-/// What becomes of a secret that was shown.
+/// The verdict on a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Right,
     Wrong,
-    /// Refused for so long still, whatever the secret is.
+    /// Refused for this time, whether the secret is right or not.
     Limited(Duration),
 }
 
 impl SecretGuesses {
-    /// Counts guesses of one sort of secret, by which the metric is labelled.
+    /// Creates the limit for one sort of secret, which labels the metric.
     pub fn new(secret: &'static str) -> SecretGuesses {
         SecretGuesses {
             table: Arc::default(),
@@ -64,11 +65,11 @@ impl SecretGuesses {
         }
     }
 
-    /// Judges a secret that `address` has shown. True if it is right. A request that came through no socket has no
-    /// address to be limited by.
+    /// Records a secret from `address`, and returns whether it is right. A request without a socket
+    /// has no address and no limit.
     ///
     /// # Errors
-    /// RATE_LIMITED if the address has shown too many wrong ones: then a right one is refused as well.
+    /// RATE_LIMITED if the address has shown too many wrong secrets: then a right one is refused as well.
     pub fn judge(&self, address: Option<IpAddr>, is_right: bool) -> Result<bool, Refusal> {
         let Some(address) = address else {
             return Ok(is_right);
@@ -98,7 +99,7 @@ impl SecretGuesses {
             .entry(address)
             .or_insert_with(|| Tries::new(now));
         let verdict = tries.judge(is_right, now);
-        // Only what limits or frees somebody is remembered.
+        // Only entries that limit or trust an address are kept.
         if !tries.is_of_use(now) {
             table.by_address.remove(&address);
         }
@@ -144,7 +145,7 @@ impl Tries {
 }
 
 impl Table {
-    /// Forgets, once in each window, the addresses that are of no use any more.
+    /// Removes, once in each window, the addresses that are no longer needed.
     fn sweep(&mut self, now: Instant) {
         let swept = *self.swept.get_or_insert(now);
         if now.saturating_duration_since(swept) >= WINDOW {

@@ -1,5 +1,5 @@
-//! The listener of both ports: an accept loop of its own, because the library's sets no time limit
-//! on headers, no socket options and no number of connections.
+//! The listener of both ports, with an accept loop of its own: the library's has no time limit on headers, no socket
+//! options and no limit on connections.
 
 use std::convert::Infallible;
 use std::io;
@@ -33,33 +33,33 @@ use super::timeouts::{RequestTimer, Times};
 use super::transport::PacedTransport;
 use super::unused_sockets::Sort;
 
-/// Connections that wait to be accepted. The library's 128 overflows when a few hundred players
-/// come back at once, and then costs each of them a second.
+/// Connections that wait to be accepted. The library's 128 overflows when a few hundred players return at once, and
+/// then costs each of them a second.
 const BACKLOG: i32 = 4096;
 
 /// The read buffer of a connection: a head and some of the body behind it. It grows only as far as a head needs.
 const BUFFER_BYTES_MAX: usize = 40 * 1024;
 
-/// The wait after a failed accept: the reason is most often a lack of descriptors, which only time cures.
+/// The wait after a failed accept: the reason is mostly a lack of descriptors, which only time cures.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(75);
 
-/// The same trouble is written to the log once in this time.
+/// The time in which repeated failures to accept, or refusals, are logged once.
 const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(1);
 
-/// How often silent addresses are forgotten: each may be after a second.
+/// The interval at which idle addresses are removed from the rate limit: each expires after a second.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// A bound port. It answers nothing until it serves; what connects before waits in its backlog.
+/// A bound port. It answers nothing until it serves; early connections wait in its backlog.
 #[derive(Debug)]
 pub struct Listener {
     inner: TcpListener,
 }
 
 impl Listener {
-    /// Binds the port and begins to collect connections.
+    /// Binds the port and begins to queue connections.
     ///
     /// # Errors
-    /// If the address is taken or not this machine's.
+    /// If the address is in use or does not belong to this machine.
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
         let socket = RawSocket::new(
             Domain::for_address(address),
@@ -76,13 +76,13 @@ impl Listener {
         })
     }
 
-    /// The address in use, with the port that the system chose if 0 was asked for.
+    /// Returns the bound address, with the port that the system chose if 0 was configured.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 
-    /// Serves until `stop`. Then the port is closed and each connection ends after the request it
-    /// is at; `tracker` knows when the last has. Upgraded connections are not its concern any more.
+    /// Serves until `stop`. Then it closes the port, and each connection ends after its current request; `tracker`
+    /// completes after the last one. Upgraded connections are not affected.
     pub async fn serve(
         self,
         router: Router,
@@ -106,7 +106,7 @@ impl Listener {
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // In order: a stop is heard however many connect, and so is the broom.
+            // In this order: a stop and the sweep are handled even under a flood of connects.
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -119,7 +119,7 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     serving.take(stream, peer);
-                    // Those that were told to go do so first: there is little room for them.
+                    // Displaced connections close first: they hold slots of a small reserve.
                     if serving.capacity.has_leaving() || serving.refusals.has_leaving() {
                         yield_now().await;
                     }
@@ -137,7 +137,7 @@ impl Listener {
     }
 }
 
-/// What each connection needs.
+/// The state that each connection needs.
 #[derive(Clone)]
 struct Serving {
     capacity: Arc<Capacity>,
@@ -145,7 +145,7 @@ struct Serving {
     router: Router,
     http: Arc<http1::Builder>,
     times: Times,
-    /// Room for those who are turned away.
+    /// The capacity for connections that are refused.
     refusals: Arc<Capacity>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -157,7 +157,7 @@ impl Serving {
             Ok(slot) => (slot, None),
             Err(turned) => match self.refusals.admit(address.ip()) {
                 Ok(slot) => (slot, Some(turned)),
-                // There is no room either to tell it so.
+                // There is no capacity for a refusal either.
                 Err(_) => return self.count_refused(turned),
             },
         };
@@ -189,28 +189,26 @@ impl Serving {
         converse(http, socket, peer, self.router, self.stop, times).await;
     }
 
-    /// Tells a connection that there is no room for it, unless there is by then.
+    /// Answers a connection for which there is no capacity, or serves it if there is some by then.
     async fn refuse(self, socket: Socket, slot: Arc<Slot>, address: SocketAddr, turned: Rejected) {
         let room = || self.capacity.admit_asking(address.ip()).ok();
         let refusing = turn_away(socket, slot, turned, self.router.clone(), room);
         match refusing.await {
             Ok(Some((socket, slot))) => self.serve(socket, slot, address).await,
-            // Whether the refusal is heard is up to the one refused.
+            // A refusal that does not arrive is not retried.
             Ok(None) | Err(_) => self.count_refused(turned),
         }
     }
 
     fn count_refused(&self, turned: Rejected) {
-        self.trouble
-            .lock()
-            .tell("a connection is turned away", &turned);
+        self.trouble.lock().tell("a connection is refused", &turned);
         metrics::counter!("holdfast_http_connections_refused_total", "reason" => turned.label())
             .increment(1);
     }
 }
 
-/// The library's own limit of time is off: it is one for a silent connection and for a head that has begun. [`RequestTimer`]
-/// tells them apart.
+/// Returns the library's settings. Its own time limit is off, because it treats an idle connection and an unfinished
+/// head alike; [`RequestTimer`] has a limit for each.
 pub(super) fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.header_read_timeout(None)
@@ -253,7 +251,9 @@ async fn converse(
     match ended {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
-        None => tracing::debug!("an HTTP connection was silent, or took too long over a head"),
+        None => {
+            tracing::debug!("an HTTP connection was idle, or its head incomplete, for too long")
+        }
     }
 }
 
@@ -276,7 +276,7 @@ async fn answer(
     Ok(response.map(|body| AnswerBody::new(body, pace)))
 }
 
-/// The body of an answer: its end is the end of the answer.
+/// The body of an answer. Its drop marks the end of the answer.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     inner: Body,
@@ -315,7 +315,8 @@ impl Drop for AnswerBody {
     }
 }
 
-/// Errors of a connection that was gone before it was accepted. The next one may be well.
+/// Returns whether the error concerns a single connection, which was gone before it was accepted.
+/// The next accept may succeed.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     [
@@ -327,7 +328,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     .contains(&error.kind())
 }
 
-/// Writes what goes wrong in the accept loop to the log, but not for each connection.
+/// A rate-limited log of failed accepts and refused connections.
 #[derive(Debug, Default)]
 struct Trouble {
     told: Option<Instant>,

@@ -1,4 +1,4 @@
-//! Whose address a request comes from: the socket's own, or what a trusted proxy says of it.
+//! The client address of a request: the socket's peer, or the address that a trusted proxy forwards.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -14,18 +14,18 @@ use crate::limits::Asker;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// How often an operator is told of a proxy that nobody has configured.
+/// The interval between warnings about a proxy that is not configured.
 const WARNED_EVERY: Duration = Duration::from_hours(1);
 
-/// Whether this address is one of the proxies whose word counts.
+/// Returns whether this address is a trusted proxy.
 pub(super) fn is_trusted(address: IpAddr, proxies: &[IpNet]) -> bool {
     let address = address.to_canonical();
     proxies.iter().any(|net| net.contains(&address))
 }
 
-/// The address of the client: the right-most one that is not a trusted proxy's.
+/// Returns the address of the client: the right-most one that is not a trusted proxy's.
 ///
-/// What stands further left was written by the client itself, so it proves nothing.
+/// Entries further left were written by the client itself, so they prove nothing.
 pub fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> SocketAddr {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if !is_trusted(peer.ip(), proxies) {
@@ -36,7 +36,7 @@ pub fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> So
     let hops = values.flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
     // An empty entry of a list means nothing (RFC 9110, 5.6.1).
     for hop in hops.map(str::trim).filter(|hop| !hop.is_empty()) {
-        // An entry that is no address was not written by a proxy one can trust: stop before it.
+        // No trusted proxy writes an invalid address: stop before it.
         let Some(address) = parse_hop(hop) else {
             break;
         };
@@ -48,8 +48,8 @@ pub fn origin_of(peer: SocketAddr, headers: &HeaderMap, proxies: &[IpNet]) -> So
     client
 }
 
-/// The address for which a request counts. None if it came through no socket, or through a proxy that nobody has
-/// configured: all its clients would count as one.
+/// Returns the address to which a request is attributed. None without a socket, or behind a proxy that is not
+/// configured, because all its clients would share one limit.
 pub fn asker(request: &Request) -> Asker {
     let peer = request.extensions().get::<Peer>()?;
     let proxies = peer.slot.proxies();
@@ -61,12 +61,13 @@ pub fn asker(request: &Request) -> Asker {
     Some(client.ip())
 }
 
-/// Whether a peer must be a proxy of this machine or of its network: nobody else there tells whom a request is from.
+/// Returns whether a peer must be an unconfigured proxy on this machine or its network: only
+/// proxies there forward addresses.
 fn is_unknown_proxy(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> bool {
     headers.contains_key(FORWARDED_FOR) && is_near(peer) && !is_trusted(peer, proxies)
 }
 
-/// Whether an address is of this machine or of a private network.
+/// Returns whether an address belongs to this machine or to a private network.
 fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
@@ -74,7 +75,7 @@ fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// Says so at once, and then once in an hour.
+/// Warns at once, and then once in an hour.
 fn warn_of_unknown_proxy(peer: IpAddr) {
     static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
     let mut warned = WARNED.lock();
@@ -88,7 +89,7 @@ fn warn_of_unknown_proxy(peer: IpAddr) {
     }
 }
 
-/// Reads `address`, `address:port`, `[v6]` or `[v6]:port`; a port that is not told is 0.
+/// Parses `address`, `address:port`, `[v6]` or `[v6]:port`; a missing port is 0.
 fn parse_hop(text: &str) -> Option<SocketAddr> {
     let bare = text
         .strip_prefix('[')
@@ -151,7 +152,7 @@ mod tests {
         ] {
             assert!(is_unknown(near, &headers), "{near}");
         }
-        // A stranger cannot put itself past the limits with a header.
+        // A client cannot bypass the limits with a header.
         for other in ["203.0.113.9", "10.0.0.1", "2001:db8::1"] {
             assert!(!is_unknown(other, &headers), "{other}");
         }

@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, from one address, and in one second.
+//! Limits on the connections of a listener: in all, per address, and per second.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,45 +20,46 @@ use super::unused_sockets::{Sort, Standing, UnusedSockets};
 use crate::config::ServerConfig;
 use crate::limits::subscriber;
 
-/// Descriptors kept back for what is not a player: the database's pool and files, the admin
-/// listener with its connections, logs, and refusals being said. Their sum is about 200.
+/// Descriptors in reserve for everything but players: the database's pool and files, the admin listener with its
+/// connections, logs, and connections that are being refused. They add up to about 200.
 const DESCRIPTORS_RESERVED: usize = 256;
 
 /// Connections to the private listener: a scraper, probes, a few people. Part of the reserve.
 const PRIVATE_CONNECTIONS_MAX: usize = 64;
 
-/// Those of them that may show nothing at one time. The rest is for whoever asks something.
+/// The share of these that may be unproven at one time, that is, without a request. The rest is
+/// for connections with one.
 const PRIVATE_STRANGERS_MAX: usize = 16;
 
-/// Connections that are told why they are turned away, or are probes, at one time. Part of the reserve.
+/// Connections that are being refused with an answer, or are probes, at one time. Part of the reserve.
 const REFUSALS_MAX: usize = 32;
 const PRIVATE_REFUSALS_MAX: usize = 16;
 
-/// Connections that were told to go and are not closed yet: their tasks need a moment. Part of the reserve.
+/// Displaced connections that are not closed yet, because their tasks need a moment. Part of the reserve.
 const LEAVING_MAX: usize = 16;
 
-/// How long the head of a request of operators and their probes may take: they are near.
+/// The time limit for a request's head from operators and their probes, which are near.
 const PRIVATE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Addresses whose connection rate is remembered at one time, about 5 MB of them. They are
-/// forgotten after a second of silence, so only an attack fills this.
+/// Addresses whose connection rate is tracked at one time, about 5 MB of them. They expire after a second, so
+/// only an attack fills this.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// What a listener admits. A limit of 0 is off, except for `connections_max`.
+/// The limits of a listener. A limit of 0 is off, except for `connections_max`.
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub connections_max: usize,
     pub connections_per_address_max: usize,
     pub connects_per_second: u32,
-    /// Connections that show nothing at this moment.
+    /// Connections without a request in progress or a session.
     pub strangers_max: usize,
-    /// Connections beyond all these that are told so.
+    /// Connections beyond all these limits that are refused with an answer.
     pub refusals_max: usize,
     pub header_timeout: Duration,
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Why a connection was turned away.
+/// The reason for refusing a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     #[error("the hub holds as many connections as it may")]
@@ -69,32 +70,32 @@ pub enum Rejected {
     TooOften,
 }
 
-/// Counts the connections of one listener.
+/// The connection counts of one listener.
 pub(super) struct Capacity {
     limits: Limits,
     connections: AtomicUsize,
-    /// Told to go, and not counted any more.
+    /// Displaced connections, which are no longer counted.
     leaving: AtomicUsize,
-    /// How many have ever come.
+    /// The number of all connections so far.
     arrived: AtomicU64,
     strangers: UnusedSockets,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     connects: Option<DefaultKeyedRateLimiter<IpAddr>>,
 }
 
-/// One connection that was admitted. Dropping it makes room for another.
+/// The slot of an admitted connection. Its drop frees the capacity.
 #[derive(Debug)]
 pub struct Slot {
     capacity: Arc<Capacity>,
     standing: Standing,
-    /// False once it was told to go: somebody else has its place.
+    /// False once it is displaced: another connection has its place.
     is_counted: AtomicBool,
-    /// The address this connection counts for; behind a proxy it is known at the upgrade only.
+    /// The address for which this connection counts; behind a proxy it is known only at the upgrade.
     address: OnceLock<IpAddr>,
 }
 
 impl Limits {
-    /// The limits of the players' listener, lowered to what the process may open.
+    /// Returns the limits of the players' listener, lowered to the descriptors that the process may open.
     pub fn public(config: &ServerConfig) -> Limits {
         let allowed = fs::read_to_string("/proc/self/limits")
             .ok()
@@ -121,7 +122,7 @@ impl Limits {
         }
     }
 
-    /// The limits of the operators' listener.
+    /// Returns the limits of the operators' listener.
     pub fn private() -> Limits {
         Limits {
             connections_max: PRIVATE_CONNECTIONS_MAX,
@@ -134,7 +135,7 @@ impl Limits {
         }
     }
 
-    /// The limits of those who are turned away by these.
+    /// Returns the limits for connections that are refused by these limits.
     pub(super) fn refusals(&self) -> Limits {
         Limits {
             connections_max: self.refusals_max,
@@ -171,28 +172,28 @@ impl Capacity {
         })
     }
 
-    /// Counts a new connection, or says why there is no room for it. Where there is none, one that has shown nothing
-    /// has to go.
+    /// Admits a new connection, or returns why there is no capacity for it. If the listener is full, a connection
+    /// without any request is displaced.
     pub(super) fn admit(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Rejected> {
         self.admit_before(peer, Sort::Silent)
     }
 
-    /// The same for one for which there was no room, and that has a question: all go for it that have none.
+    /// Admits a refused connection that has sent a request: it displaces any connection without one in progress.
     pub(super) fn admit_asking(self: &Arc<Capacity>, peer: IpAddr) -> Result<Arc<Slot>, Rejected> {
         self.admit_before(peer, Sort::Idle)
     }
 
-    /// Those that have shown no more than `most` have to go for the new one.
+    /// Admits a new connection in place of one that has shown no more than `most`.
     fn admit_before(self: &Arc<Capacity>, peer: IpAddr, most: Sort) -> Result<Arc<Slot>, Rejected> {
         let earlier = self.connections.fetch_add(1, Ordering::Relaxed);
-        // Made before the check, so that its drop takes the count back.
+        // Created before the checks, so that its drop undoes the count.
         let slot = Arc::new(Slot {
             capacity: Arc::clone(self),
             standing: Standing::new(self.arrived.fetch_add(1, Ordering::Relaxed)),
             is_counted: AtomicBool::new(true),
             address: OnceLock::new(),
         });
-        // First, so that nobody has to go for one that may not come.
+        // First, so that no connection is displaced for one that is refused.
         if !is_trusted(peer, &self.limits.trusted_proxies) {
             slot.count_for(peer)?;
         }
@@ -206,12 +207,13 @@ impl Capacity {
         Ok(slot)
     }
 
-    /// Whether some that were told to go are not closed yet.
+    /// Returns whether displaced connections are not closed yet.
     pub(super) fn has_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed) > 0
     }
 
-    /// Tells the first of those to go that show nothing. False if there is none, or too many are going.
+    /// Displaces the first connection that has shown no more than `most`. False if there is
+    /// none, or too many are closing.
     fn displace_first(&self, most: Sort) -> bool {
         if self.leaving.load(Ordering::Relaxed) >= LEAVING_MAX {
             return false;
@@ -230,7 +232,7 @@ impl Capacity {
         &self.limits.trusted_proxies
     }
 
-    /// Forgets the addresses that have been silent.
+    /// Removes idle addresses from the rate limit.
     pub(super) fn sweep(&self) {
         if let Some(connects) = &self.connects {
             connects.retain_recent();
@@ -242,8 +244,8 @@ impl Capacity {
         let Some(connects) = &self.connects else {
             return Ok(());
         };
-        // To turn everybody away would be worse than to let some come too often: they are counted all the same, and
-        // go first when there is no room.
+        // Refusing everybody would be worse than too many connects of some: they are still counted, and are displaced
+        // first when the listener is full.
         if connects.len() >= ADDRESSES_MAX {
             return Ok(());
         }
@@ -276,7 +278,7 @@ impl Capacity {
 }
 
 impl Slot {
-    /// Counts this connection for an address, the first time it is called.
+    /// Counts this connection for an address. Only the first call has an effect.
     pub fn count_for(&self, address: IpAddr) -> Result<(), Rejected> {
         let address = subscriber(address);
         if self.address.get().is_some() {
@@ -298,23 +300,23 @@ impl Slot {
         &self.standing
     }
 
-    /// The socket shows nothing from here on.
+    /// Marks the socket as having no request in progress.
     pub(super) fn waits(self: &Arc<Slot>, sort: Sort) {
         let slot: Weak<Slot> = Arc::downgrade(self);
         self.capacity.strangers.enter(&slot, &self.standing, sort);
     }
 
-    /// A request of the socket is under way.
+    /// Marks the socket as having a request in progress.
     pub(super) fn works(&self) {
         self.capacity.strangers.leave(&self.standing);
     }
 
-    /// The socket has a session.
+    /// Marks the socket as having a session.
     pub fn is_shown(&self) {
         self.capacity.strangers.known(&self.standing);
     }
 
-    /// Pending until the socket is told to go; for a read that has to wait.
+    /// Polls for displacement; used by a read that has to wait.
     pub(super) fn poll_displaced(&self, cx: &Context<'_>) -> Poll<()> {
         self.standing.poll_displaced(cx)
     }
@@ -343,7 +345,7 @@ impl fmt::Debug for Capacity {
     }
 }
 
-/// The soft limit on open files, out of the text of `/proc/self/limits`.
+/// Parses the soft limit on open files from the text of `/proc/self/limits`.
 fn descriptors_max(limits: &str) -> Option<usize> {
     let line = limits
         .lines()
@@ -351,7 +353,7 @@ fn descriptors_max(limits: &str) -> Option<usize> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// How many of the descriptors players may take: all but the reserve, and half where that is little.
+/// Returns the share of the descriptors for players: all but the reserve, but at least half.
 fn share_of(descriptors: usize) -> usize {
     descriptors
         .saturating_sub(DESCRIPTORS_RESERVED)

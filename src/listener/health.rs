@@ -1,4 +1,4 @@
-//! Whether the daemon lives, is ready, and reaches its database.
+//! Health of the daemon: liveness, readiness, and the state of the database and of each component.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,18 +25,17 @@ pub const READYZ: &str = "/readyz";
 /// to run on when its answer is late.
 pub type DatabaseAnswers = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
-/// Looks at the other parts of the hub, without waiting for any.
+/// A function that returns the health of the other components, without waiting for any.
 pub type PartsAnswer = Arc<dyn Fn() -> Vec<PartHealth> + Send + Sync>;
 
-/// How long the database may take to say that it is there: under the 1 s after which orchestrators'
-/// probes give up, because a hub without its database must still be found ready.
+/// The time limit for the database's answer: under the 1 s after which orchestrators' probes give up, because a hub
+/// without its database must still be found ready.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// For how long its answer is passed on: whoever asks for health needs no login, and must not be
-/// able to keep the database busy.
+/// The time for which an answer is reused: health needs no login, and must not let anybody keep the database busy.
 const ANSWER_FRESH_FOR: Duration = Duration::from_millis(100);
 
-/// The state of the whole, asked for on both listeners.
+/// The health of the daemon, served on both listeners.
 #[derive(Clone)]
 pub struct Health {
     readiness: Readiness,
@@ -45,24 +44,24 @@ pub struct Health {
     last: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
-/// How the daemon is, part by part.
+/// A report of the daemon's health, component by component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HealthReport {
     pub status: HealthStatus,
     pub database: bool,
-    /// `ok`, or what is wrong, for the database and each other part.
+    /// `ok` or the problem, for the database and each other component.
     #[serde(serialize_with = "as_map")]
     pub parts: Vec<PartHealth>,
-    /// For people, where not all is well.
+    /// A text for people, unless all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }
 
-/// How one part is.
+/// The health of one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartHealth {
     pub part: &'static str,
-    /// What is wrong with it. None: nothing.
+    /// The problem; None if it is well.
     pub trouble: Option<&'static str>,
 }
 
@@ -79,7 +78,7 @@ impl PartHealth {
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     Ok,
-    /// Rooms play on in memory; what must be stored is refused until the database is back.
+    /// Rooms continue in memory; changes that must be stored are refused until the database is back.
     Degraded,
     Starting,
     Stopping,
@@ -103,7 +102,7 @@ impl Health {
         &self.readiness
     }
 
-    /// Asks the database, unless it has answered just before.
+    /// Returns a report, with a fresh answer of the database unless there is a recent one.
     pub async fn report(&self) -> HealthReport {
         let database = self.ask_database().await;
         let mut parts = vec![PartHealth::new("database", database, "away")];
@@ -124,7 +123,7 @@ impl Health {
     }
 
     async fn ask_database(&self) -> bool {
-        // Those who ask meanwhile wait for the same answer.
+        // Concurrent requests wait for the same answer.
         let mut last = self.last.lock().await;
         if let Some((asked, answers)) = *last
             && asked.elapsed() < ANSWER_FRESH_FOR
@@ -147,15 +146,15 @@ impl fmt::Debug for Health {
     }
 }
 
-/// What an ill part means, for people.
+/// Explains an unhealthy component to people.
 fn reason(part: &str) -> &'static str {
     match part {
         "database" => "the database does not answer; rooms play on, nothing new is stored",
         "writes" => {
             "the database answers but takes no writes; rooms play on, nothing new is stored"
         }
-        "write_queue" => "more is to be stored than the database takes; some of it is refused",
-        _ => "a part of the hub has failed and is being started again",
+        "write_queue" => "writes arrive faster than the database takes them; some are refused",
+        _ => "a component of the hub has failed and is being restarted",
     }
 }
 
@@ -164,12 +163,12 @@ fn as_map<S: Serializer>(parts: &[PartHealth], serializer: S) -> Result<S::Ok, S
     serializer.collect_map(entries.map(|part| (part.part, part.trouble.unwrap_or("ok"))))
 }
 
-/// `/livez`: the process answers. It says no more, so that a lost database restarts nothing.
+/// `/livez`: answers if the process runs. It checks nothing else, so that a lost database causes no restart.
 pub async fn livez() -> Response {
     Json(serde_json::json!({"status": "ok"})).into_response()
 }
 
-/// `/readyz`: whether to send players here. A hub without its database still keeps those it has.
+/// `/readyz`: 200 if players may be sent here. A hub without its database keeps the players that it has.
 pub async fn readyz(State(health): State<Health>) -> Response {
     let report = health.report().await;
     let status = match report.status {
@@ -179,7 +178,7 @@ pub async fn readyz(State(health): State<Health>) -> Response {
     (status, Json(report)).into_response()
 }
 
-/// `/api/health`: whether all is well.
+/// `/api/health`: 200 if all is well.
 pub async fn health(State(health): State<Health>) -> Response {
     let report = health.report().await;
     let status = match report.status {

@@ -1,7 +1,7 @@
-//! What each request is held to before a route takes it: the host that it names, and the page that sends it.
+//! Checks before a route: the host that a request names, and the origin of the page that sends it.
 //!
-//! A web page whose own name is made to point to 127.0.0.1 (DNS rebinding) is of the same origin as a hub there, for
-//! its browser. Such a request names the page's host, which is how it is told from others.
+//! DNS rebinding points a web page's own name to 127.0.0.1, so that its browser takes the page and a hub there for
+//! the same origin. Such a request names the page's host, by which it is recognized.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::socket::Peer;
 use crate::config::{PageOrigin, ServerConfig};
 use crate::limits::subscriber;
 
-/// Characters of a host that a refusal repeats.
+/// The most characters of a host that a refusal repeats.
 const SHOWN_CHARS_MAX: usize = 60;
 
 /// The hosts that a request through the loopback interface may name. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HostRule {
-    /// Those of the allowed origins, in lower case.
+    /// The hosts of the allowed origins, in lower case.
     allowed: Arc<[String]>,
     is_any_allowed: bool,
     is_logged: Arc<AtomicBool>,
@@ -45,7 +45,8 @@ impl HostRule {
         }
     }
 
-    /// The same for the operators' listener: that pages of all origins may play makes nobody an operator.
+    /// Returns the rule of the operators' listener. It ignores `*`: pages of all origins may
+    /// play, but not operate the hub.
     pub fn private(config: &ServerConfig) -> HostRule {
         HostRule {
             is_any_allowed: false,
@@ -53,7 +54,7 @@ impl HostRule {
         }
     }
 
-    /// Returns the host that a request must not name, if it names one.
+    /// Returns the host that a request names but must not.
     fn foreign(&self, request: &Request) -> Option<String> {
         // Only a router that is called without a listener has no peer.
         let peer = request.extensions().get::<Peer>()?;
@@ -64,7 +65,7 @@ impl HostRule {
         hosts(request.headers(), request.uri().host()).find(is_foreign)
     }
 
-    /// Once: a proxy that passes the public name on needs to be told of it, and a rebound page repeats itself.
+    /// Logs once: an operator whose proxy forwards the public name needs the hint, and a rebound page repeats itself.
     fn log(&self, host: &str) {
         if !self.is_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -77,7 +78,7 @@ impl HostRule {
     }
 }
 
-/// Refuses requests through the loopback interface that name a host which is none of this hub's.
+/// Refuses requests through the loopback interface that name a foreign host.
 pub async fn check_host(State(rule): State<HostRule>, request: Request, next: Next) -> Response {
     match rule.foreign(&request) {
         None => next.run(request).await,
@@ -107,30 +108,30 @@ pub(crate) fn is_of_host(origin: &PageOrigin, host: Option<&HeaderValue>) -> boo
     origin.host().is_some() && host.as_ref() == Some(origin)
 }
 
-/// The address that a request comes from, as limits on secrets count it: one that sends X-Forwarded-For is its peer's
-/// all the same. None if it came through no socket.
+/// Returns the address of a request for the limits on secrets. A peer that sends X-Forwarded-For but is not trusted
+/// is taken as the client. None without a socket.
 pub fn caller_address(request: &Request) -> Option<IpAddr> {
     let peer = request.extensions().get::<Peer>()?;
     let client = origin_of(peer.address, request.headers(), peer.slot.proxies());
     Some(subscriber(client.ip()))
 }
 
-/// Whether a request comes from this machine, and names it: what a rebound page cannot do.
+/// Returns whether a request comes from this machine and names it, which a rebound page cannot do.
 pub fn is_from_here(peer: &Peer, headers: &HeaderMap) -> bool {
     is_loopback(peer.address) && hosts(headers, None).all(|host| is_own_name(&host))
 }
 
-/// The hosts that a request names. A browser names one; a client that names none is no page.
+/// Returns the hosts that a request names. A browser names one; a client that names none is not a web page.
 fn hosts(headers: &HeaderMap, of_target: Option<&str>) -> impl Iterator<Item = String> {
     let of_header = headers.get_all(HOST).into_iter();
-    // What is no text is no host, and an empty one is none.
+    // Invalid text is no host, and an empty one is none.
     let of_header = of_header.map(|host| host.to_str().unwrap_or("?"));
     let named = of_header.chain(of_target).map(name);
     let named: Vec<String> = named.filter(|host| !host.is_empty()).collect();
     named.into_iter()
 }
 
-/// The name in `name[:port]`, in lower case.
+/// Returns the name in `name[:port]`, in lower case.
 fn name(authority: &str) -> String {
     let end = match authority.rfind(']') {
         Some(bracket) => bracket + 1,
@@ -140,7 +141,7 @@ fn name(authority: &str) -> String {
     name.strip_suffix('.').map(str::to_owned).unwrap_or(name)
 }
 
-/// An address, or a name that never leaves this machine: no page can have it from elsewhere.
+/// Returns whether a host is an address, or a name that always means this machine: no page elsewhere can have it.
 fn is_own_name(host: &str) -> bool {
     let inside = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     host == "localhost"

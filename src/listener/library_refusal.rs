@@ -1,5 +1,5 @@
-//! The refusals that the HTTP library writes by itself, before there is a request: they come without a body, and get one
-//! here.
+//! The refusals that the HTTP library writes by itself, before there is a request. They have
+//! no body, and get one here.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ const BARE_BYTES_MAX: usize = 256;
 
 /// Returns the same refusal with a body that states the reason and the limit; None for anything else.
 pub(super) fn explain(head: &[u8]) -> Option<Bytes> {
-    // The answers of this hub's own routes have a body, and never this header.
+    // The answers of the hub's own routes have a body, so they never have this header.
     if !head.starts_with(b"HTTP/1.") || head.len() > BARE_BYTES_MAX {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What is said over HTTP when a request is refused: `application/problem+json` (RFC 9457).
+//! Refusals over HTTP: `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use serde::Serialize;
 
 use crate::wire::Refusal;
 
-/// A refusal on its way out. The outermost layer writes its body, when it knows the request's id.
+/// A refusal in an answer. The outermost layer writes its body, when it knows the request's id.
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
-    /// What the status requires besides: names in lower case, and values.
+    /// Further headers that the status requires: names in lower case, and values.
     headers: &'static [(&'static str, &'static str)],
 }
 
-/// What a 426 must say (RFC 9110, 7.8 and 15.5.22), and what a wrong version of the protocol is answered with (RFC
-/// 6455, 4.4).
+/// The headers that a 426 requires (RFC 9110, 7.8 and 15.5.22), and the answer to a wrong version of the
+/// protocol (RFC 6455, 4.4).
 const UPGRADE_REQUIRED: &[(&str, &str)] = &[
     ("upgrade", "websocket"),
     ("connection", "Upgrade"),
@@ -65,16 +65,16 @@ impl Problem {
     }
 
     pub fn not_found() -> Problem {
-        let detail = "there is nothing at this address";
+        let detail = "there is nothing at this path";
         Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
     }
 
     pub fn method_not_allowed() -> Problem {
-        let detail = "this address does not take this method; the Allow header says which it takes";
+        let detail = "this path does not take this method; the Allow header lists those it takes";
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
     }
 
-    /// The request names a host that is none of this hub's.
+    /// Creates the refusal of a request that names a foreign host.
     pub fn misdirected(host: &str) -> Problem {
         let detail = format!(
             "a request to the loopback interface must name localhost, an address, or the host of one of \
@@ -87,7 +87,7 @@ impl Problem {
         )
     }
 
-    /// A method that the router takes for another: it takes HEAD where it takes GET.
+    /// Creates the refusal of a method that the router admits on a GET route, which is HEAD.
     pub fn only_get() -> Problem {
         Problem {
             headers: &[("allow", "GET")],
@@ -95,7 +95,7 @@ impl Problem {
         }
     }
 
-    /// An address that takes only the handshake of a WebSocket.
+    /// Creates the refusal of a path that takes only the WebSocket handshake.
     pub fn upgrade_required(detail: &'static str) -> Problem {
         Problem {
             headers: UPGRADE_REQUIRED,
@@ -103,7 +103,7 @@ impl Problem {
         }
     }
 
-    /// What the HTTP library cannot read.
+    /// Creates the refusal of bytes that the HTTP library cannot parse.
     pub fn unreadable() -> Problem {
         let detail = "this is no request that the hub can read";
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
@@ -127,16 +127,16 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "BAD_REQUEST", detail)
     }
 
-    /// A fault of the hub, not of the request.
+    /// Creates the error for a failure of the hub, not of the request.
     pub fn internal() -> Problem {
         let detail = "the hub failed at this request; its log names the request id";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
     }
 
-    /// The body.
+    /// Returns the body.
     pub(super) fn text(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
-            // No page describes each problem; `code` tells them apart.
+            // There is no page for each problem; `code` tells them apart.
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Unknown"),
             status: self.status.as_u16(),
@@ -151,7 +151,7 @@ impl Problem {
     /// Turns the answer that carries this problem into its final form.
     pub fn write(self, mut headers: HeaderMap, request_id: &str) -> Response {
         let text = self.text(request_id);
-        // What was counted for another body, as with a HEAD request.
+        // The length of another body, as with a HEAD request.
         headers.remove(CONTENT_LENGTH);
         headers.insert(
             CONTENT_TYPE,
@@ -203,7 +203,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Rounded up, so that nobody comes back too early.
+/// Rounds up, so that no client returns too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

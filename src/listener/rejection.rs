@@ -1,5 +1,5 @@
-//! Connections for which there is no room: they are told so. Probes among them are answered all the same, so that a
-//! flood gets no hub restarted.
+//! Refusal of connections for which there is no capacity. Probes among them are still answered, so that a flood does
+//! not make an orchestrator restart the hub.
 
 use std::io;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::health::{LIVEZ, READYZ};
 use super::socket::Socket;
 use super::unused_sockets::Sort;
 
-/// How long a connection has to say what it wants, and how long it has to hear the answer.
+/// The time limits for the first line of the request, and for the client to read the answer.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Between two looks at a line that came in part.
+/// The wait before another look at an incomplete line.
 const LINE_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// As much as is looked at of what it wants; a probe's first line is shorter.
+/// The most bytes that are examined; a probe's first line is shorter.
 const LINE_BYTES_MAX: usize = 512;
 
-/// The largest answer to a probe. It names each part of the hub.
+/// The largest answer to a probe. It names each component of the hub.
 const PROBE_BYTES_MAX: usize = 16 * 1024;
 
 const HUB_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -43,8 +43,8 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
     {\"type\":\"about:blank\",\"title\":\"Too Many Requests\",\"status\":429,\
     \"code\":\"RATE_LIMITED\",\"detail\":\"too many connections come from this address\",\"retry_after\":5}";
 
-/// Answers a connection that is turned away, unless there is room for it after all: it is given back then, with its
-/// slot. It may be told to go at any time but while a probe is carried out.
+/// Answers a connection that is refused. If there is capacity after all, returns the connection with its new slot. It
+/// may be displaced at any time except while a probe is carried out.
 pub(super) async fn turn_away(
     mut socket: Socket,
     slot: Arc<Slot>,
@@ -52,14 +52,14 @@ pub(super) async fn turn_away(
     router: Router,
     room: impl FnOnce() -> Option<Arc<Slot>>,
 ) -> io::Result<Option<(Socket, Arc<Slot>)>> {
-    // One that says nothing is told all the same.
+    // A connection that sends nothing is answered as well.
     let line = timeout(LINE_TIMEOUT, first_line(&socket));
     let line = line.await.unwrap_or(Ok(Vec::new()))?;
     let answer = match probe(&line) {
         Some(path) => {
             slot.works();
             let answer = timeout(ANSWER_TIMEOUT, answer_probe(router, path)).await;
-            // From here on it is waited for, as all others here.
+            // From here on it may be displaced, like all others here.
             slot.waits(Sort::Silent);
             answer.ok().flatten()
         }
@@ -83,7 +83,7 @@ pub(super) async fn turn_away(
     }
 }
 
-/// Looks at the first line, or at as much of it as is looked at at all.
+/// Peeks at the first line, up to the limit of bytes.
 async fn first_line(socket: &Socket) -> io::Result<Vec<u8>> {
     let mut buffer = [0; LINE_BYTES_MAX];
     loop {
@@ -92,12 +92,12 @@ async fn first_line(socket: &Socket) -> io::Result<Vec<u8>> {
         if length == 0 || length == LINE_BYTES_MAX || line.contains(&b'\n') {
             return Ok(line.to_vec());
         }
-        // The rest of a line that came in part: a look does not wait for it.
+        // Waits for the rest of an incomplete line, because a peek returns at once.
         sleep(LINE_POLL_INTERVAL).await;
     }
 }
 
-/// The path that is asked for, if it is one that tells of the process.
+/// Returns the requested path if it is a probe.
 fn probe(line: &[u8]) -> Option<&'static str> {
     let target = line.strip_prefix(b"GET ")?;
     let end = target.iter().position(|byte| b" ?\r\n".contains(byte))?;
@@ -105,7 +105,7 @@ fn probe(line: &[u8]) -> Option<&'static str> {
     [LIVEZ, READYZ].into_iter().find(is_asked_for)
 }
 
-/// Has the router answer, and writes down what it says.
+/// Runs a probe through the router, and returns its answer as bytes.
 async fn answer_probe(router: Router, path: &str) -> Option<Vec<u8>> {
     let request = Request::get(path).header(HOST, "localhost");
     let request = request.body(Body::empty()).ok()?;
@@ -119,7 +119,8 @@ async fn answer_probe(router: Router, path: &str) -> Option<Vec<u8>> {
     Some([head.as_bytes(), &body].concat())
 }
 
-/// Writes an answer and waits until it is read: closing with a request unread would tear it up.
+/// Writes an answer and waits until the client has read it: closing with an unread request
+/// would reset the connection.
 async fn say(socket: &mut Socket, answer: &[u8]) -> io::Result<()> {
     socket.write_all(answer).await?;
     socket.shutdown().await?;

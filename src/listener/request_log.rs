@@ -1,4 +1,4 @@
-//! The outermost layer of each router: names the request, counts it, and writes its refusal.
+//! The outermost layer of each router: gives the request an id, counts it, and writes its refusal.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,7 @@ use super::problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The label of requests that no route takes.
+/// The label of requests that match no route.
 const NO_ROUTE: &str = "none";
 
 /// The labels of statuses, by their first digit.
@@ -29,7 +29,7 @@ pub struct RequestCounts {
 }
 
 impl RequestCounts {
-    /// To be made after the metrics recorder is installed; what is counted before is lost.
+    /// Creates the counters. The metrics recorder must be installed before, or the counts are lost.
     pub fn of_routes(routes: &[&'static str]) -> RequestCounts {
         let routes = routes.iter().copied().chain([NO_ROUTE]);
         let by_route = routes.map(|route| {

@@ -1,4 +1,4 @@
-//! One accepted TCP socket: its options, and its place among the connections that are counted.
+//! One accepted TCP socket: its options, and its slot among the counted connections.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 
 use super::connection_limits::Slot;
 
-/// Silence after which the kernel asks whether the other side is still there.
+/// The silence after which the kernel sends a keep-alive probe.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 
-/// Between two such questions: three unanswered ones end a dead line after a minute in all.
+/// The wait between two probes: three unanswered ones end a dead connection after a minute in all.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// How long sent bytes may stay unacknowledged. The kernel's own limit is about a quarter of an hour.
+/// The time for which sent bytes may stay unacknowledged. The kernel's own limit is about a quarter of an hour.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
@@ -55,12 +55,12 @@ impl Socket {
         Ok(Socket { stream, slot })
     }
 
-    /// The address that was connected to.
+    /// Returns the address of this machine that the client connected to.
     pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
     }
 
-    /// Looks at what has come and leaves it there. Fails if the socket is told to go.
+    /// Peeks at the received bytes. Fails if the socket is displaced.
     pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         tokio::select! {
             biased;
@@ -71,7 +71,7 @@ impl Socket {
         }
     }
 
-    /// Takes another slot in place of its own.
+    /// Replaces the socket's slot.
     pub(super) fn moved_to(self, slot: Arc<Slot>) -> Socket {
         Socket {
             stream: self.stream,

@@ -1,4 +1,8 @@
-//! The limits of time between and within the requests of a connection.
+//! The time limits between and within the requests of a connection.
+//!
+//! In the head phase, the first request is awaited or one has begun. Then the connection is busy with the answer, and
+//! idle after it; the next byte begins a head again. It ends as closing or as upgraded. Head, idle and closing have
+//! a deadline.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -9,18 +13,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a head may take: from its first byte, and on a new connection from the accept.
+/// The time limit for a head: from its first byte, and on a new connection from the accept.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection may be silent between two requests. Longer than the 60 s after which nginx and the load
-/// balancers of clouds let an idle connection to a server go: a proxy that sends a POST into a connection which the
-/// server is closing answers 502, because it must not send it again.
+/// The time limit for silence between two requests. It is longer than the 60 s after which nginx and the load
+/// balancers of clouds drop an idle connection to a server: a proxy that sends a POST into a connection that the
+/// server is closing answers 502, because it must not retry it.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long the other side may take to hang up after a refusal that left part of its request unread.
+/// The time limit for the other side to hang up after a refusal that left a part of its request unread.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The limits of a listener's connections.
+/// The time limits of a listener's connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) head: Duration,
@@ -36,12 +40,12 @@ impl Default for Times {
     }
 }
 
-/// What a connection is at, and until when. Shared by those who read, write and answer for it.
+/// The phase of a connection and its deadline. Shared by the connection's reads, writes and answers.
 #[derive(Debug)]
 pub(super) struct RequestTimer {
     times: Times,
     phase: Mutex<Phase>,
-    /// Whether the last answer may have left a part of its request unread.
+    /// True if the last answer may have left a part of its request unread.
     is_unread: AtomicBool,
 }
 
@@ -53,9 +57,9 @@ enum Phase {
     Idle(Instant),
     /// A request is being answered, within the limits of its route.
     Busy,
-    /// Nothing is answered any more.
+    /// This side has ended the connection.
     Closing(Instant),
-    /// Not HTTP any more.
+    /// No longer HTTP.
     Upgraded,
 }
 
@@ -68,7 +72,7 @@ impl RequestTimer {
         }
     }
 
-    /// Notes that bytes have arrived.
+    /// Records that bytes have arrived.
     pub(super) fn bytes_arrived(&self) {
         self.change(|phase| match phase {
             Phase::Idle(_) => Phase::Head(Instant::now() + self.times.head),
@@ -76,12 +80,12 @@ impl RequestTimer {
         });
     }
 
-    /// Notes that a head is complete.
+    /// Records that a head is complete.
     pub(super) fn request_began(&self) {
         self.change(|_| Phase::Busy);
     }
 
-    /// Notes that an answer is on its way as a whole.
+    /// Records the end of an answer.
     pub(super) fn answer_ended(&self) {
         self.change(|phase| match phase {
             Phase::Busy => Phase::Idle(Instant::now() + self.times.idle),
@@ -89,7 +93,7 @@ impl RequestTimer {
         });
     }
 
-    /// Notes whether the answer may come before its request was read as a whole, as refusals do.
+    /// Records whether the answer may precede the end of its request, as refusals do.
     pub(super) fn set_unread(&self, is_unread: bool) {
         self.is_unread.store(is_unread, Ordering::Relaxed);
     }
@@ -102,7 +106,7 @@ impl RequestTimer {
         self.change(|_| Phase::Upgraded);
     }
 
-    /// Notes that this side has ended the connection.
+    /// Records that this side has ended the connection.
     pub(super) fn closing(&self) {
         self.change(|phase| match phase {
             Phase::Closing(_) => phase,
@@ -128,10 +132,10 @@ impl RequestTimer {
         }
     }
 
-    /// Runs a connection until it ends; None if it took too long over a head, or was silent for too long.
+    /// Runs a connection until it ends. Returns None if its head took too long, or it was idle for too long.
     ///
-    /// The timer is touched only where a deadline comes before the one it is set to, so a busy connection that is used
-    /// again and again costs no timer at all.
+    /// The timer is reset only for a deadline earlier than its own, so a connection in constant
+    /// use costs no timer at all.
     pub(super) async fn keep<F: Future>(&self, mut connection: Pin<&mut F>) -> Option<F::Output> {
         let mut timer = pin!(sleep_until(Instant::now() + self.times.idle));
         poll_fn(|cx| {
@@ -171,7 +175,7 @@ mod tests {
 
     const REQUEST: &[u8] = b"POST /v1/rooms HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n";
 
-    /// A client's end of a connection whose requests are all answered.
+    /// Connects a client to a service that answers every request.
     fn connect() -> DuplexStream {
         let (client, server) = duplex(64 * 1024);
         tokio::spawn(async move {
@@ -189,7 +193,7 @@ mod tests {
         client
     }
 
-    /// The next bytes; none where the hub has hung up.
+    /// Reads the next bytes; empty if the hub has hung up.
     async fn hears(client: &mut DuplexStream) -> String {
         let mut bytes = vec![0; 4096];
         let length = client.read(&mut bytes).await.unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The socket as the HTTP library has it: its reads keep the [`RequestTimer`], and refusals that the library writes by itself
-//! get a body that states the reason.
+//! The socket as the HTTP library gets it. Its reads keep the [`RequestTimer`], and refusals that the library writes by
+//! itself get a body with the reason.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::library_refusal::explain;
 use super::timeouts::RequestTimer;
 
-/// Read at a time of what nobody will answer.
+/// Bytes per read when a request's rest is discarded.
 const UNREAD_BYTES: usize = 1024;
 
-/// A connection's line.
+/// A connection's socket with its time limits.
 pub(super) struct PacedTransport<S> {
     inner: S,
     pace: Arc<RequestTimer>,
-    /// What is left of a refusal, and how long the library's own was.
+    /// The rest of a refusal that is being written, and the length of the library's own.
     refusal: Option<(Bytes, usize)>,
-    /// Frames of a socket are none of this type's business.
+    /// True after the upgrade, when frames pass through unchanged.
     is_upgraded: bool,
     is_shut: bool,
 }
@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacedTransport<S> {
         }
     }
 
-    /// Asked until it is true, and never again.
+    /// Returns whether the connection was upgraded. It stays so, and is not asked for again.
     fn is_upgraded(&mut self) -> bool {
         self.is_upgraded = self.is_upgraded || self.pace.is_upgraded();
         self.is_upgraded
@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacedTransport<S> {
         Poll::Ready(Ok(length))
     }
 
-    /// Reads on until the other side hangs up: closing with bytes unread would reset the connection, and the refusal
+    /// Reads until the other side hangs up: closing with unread bytes would reset the connection, and the refusal
     /// could be lost on its way. [`RequestTimer::keep`] limits the time.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {

@@ -1,5 +1,5 @@
-//! Sockets that show nothing at this moment: no request is under way, and no session is connected. When there is no
-//! room for another socket, the one of them that came first goes.
+//! Unproven sockets: no request is in progress, and no session is connected. When a listener is full, a new socket
+//! displaces one of them: the one that has shown the least, and of these the oldest.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,30 +11,30 @@ use parking_lot::Mutex;
 
 use super::connection_limits::Slot;
 
-/// What a socket has shown, the least first.
+/// The most that a socket has shown, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sort {
-    /// No request, or only a part of one.
+    /// No request, or an incomplete one.
     Silent,
-    /// An upgrade, and no session since.
+    /// An upgrade, but no session since.
     Upgraded,
     /// A request that was answered.
     Idle,
 }
 
-/// Where a socket stands in the list, if it does.
+/// The position of a socket in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     sort: Sort,
-    /// In the order of coming.
+    /// In the order of arrival.
     number: u64,
 }
 
-/// The sockets of a listener that show nothing.
+/// The unproven sockets of a listener.
 #[derive(Debug, Default)]
 pub(super) struct UnusedSockets(Mutex<BTreeMap<Rank, Weak<Slot>>>);
 
-/// What a slot knows of its own standing.
+/// The state of a socket with regard to displacement.
 #[derive(Debug)]
 pub(super) struct Standing {
     number: u64,
@@ -43,11 +43,11 @@ pub(super) struct Standing {
     reader: AtomicWaker,
 }
 
-/// It may still be told to go.
+/// It may still be displaced.
 const OPEN: u8 = 0;
-/// It has a session: it stays, and its reads are looked at no more.
+/// It has a session: it stays, and its reads are no longer checked.
 const KNOWN: u8 = 1;
-/// It has been told to go: its reads fail.
+/// It is displaced: its reads fail.
 const DISPLACED: u8 = 2;
 
 impl Standing {
@@ -68,7 +68,7 @@ impl Standing {
         self.phase.load(Ordering::Acquire) == DISPLACED
     }
 
-    /// Called by a read that has to wait: pending until the socket is told to go.
+    /// Polls for displacement; used by a read that has to wait.
     pub(super) fn poll_displaced(&self, cx: &Context<'_>) -> Poll<()> {
         self.reader.register(cx.waker());
         match self.is_displaced() {
@@ -77,7 +77,7 @@ impl Standing {
         }
     }
 
-    /// Has the reads of the socket fail. False if it stays.
+    /// Makes the reads of the socket fail. Returns false if the socket stays.
     fn displace(&self) -> bool {
         let displaced =
             self.phase
@@ -90,7 +90,7 @@ impl Standing {
 }
 
 impl UnusedSockets {
-    /// Notes that a socket shows nothing.
+    /// Adds a socket without a request in progress.
     pub(super) fn enter(&self, slot: &Weak<Slot>, standing: &Standing, sort: Sort) {
         let mut list = self.0.lock();
         let mut rank = standing.rank.lock();
@@ -103,7 +103,7 @@ impl UnusedSockets {
         }
     }
 
-    /// Notes that a socket shows something, or is gone.
+    /// Removes a socket that has a request in progress, or is gone.
     pub(super) fn leave(&self, standing: &Standing) {
         let mut list = self.0.lock();
         if let Some(rank) = standing.rank.lock().take() {
@@ -111,17 +111,17 @@ impl UnusedSockets {
         }
     }
 
-    /// Notes that a socket has a session.
+    /// Removes a socket that has a session.
     pub(super) fn known(&self, standing: &Standing) {
         self.leave(standing);
-        // Told to go already: its next read fails, and its client comes back.
+        // Already displaced: its next read fails, and its client reconnects.
         let _ = standing
             .phase
             .compare_exchange(OPEN, KNOWN, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Tells the first of them to go that has shown no more than `most`; gives its slot, which it has until its socket
-    /// is closed.
+    /// Displaces the first socket that has shown no more than `most`. Returns its slot, which it holds
+    /// until its socket is closed.
     pub(super) fn displace_first(&self, most: Sort) -> Option<Arc<Slot>> {
         loop {
             let slot = {
@@ -132,7 +132,7 @@ impl UnusedSockets {
                 }
                 first.remove()
             };
-            // One that is gone just now has made room by itself; another one is looked for all the same.
+            // A socket that has just gone has freed its slot itself; another one is displaced nevertheless.
             let Some(slot) = slot.upgrade() else {
                 continue;
             };

@@ -25,7 +25,7 @@ use crate::persistence::{StoredRoom, StoredSeat, StoredStream};
 use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::RoomView;
 
-/// How long a room that was looked up in vain stays: as long as questions may take.
+/// How long a room stays live after a fruitless lookup: as long as requests may take.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Actor for RoomActor {
         }
         room.seats_freed().await;
         room.count_seats();
-        // Only to look later: there may be many rooms that start at once.
+        // Only sets the timer: many rooms may start at once.
         room.prune(u64::MAX).await;
         if room.phase == Phase::Closed || room.kind.is_open_channel() {
             room.wake(REST_AFTER, Wake::Rest).await;
@@ -89,8 +89,8 @@ impl Actor for RoomActor {
         Ok(room)
     }
 
-    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
-    /// for the life of the actor.
+    /// Boxed, with the message, while it lasts: the actor library otherwise keeps two places for the future of
+    /// `handle` for the life of the actor.
     fn handle(
         &self,
         _me: ActorRef<RoomMessage>,
@@ -100,7 +100,7 @@ impl Actor for RoomActor {
         Box::pin(room.hear(message))
     }
 
-    /// A room supervises nobody.
+    /// Ignores the event: a room supervises no actors.
     fn handle_supervisor_evt(
         &self,
         _me: ActorRef<RoomMessage>,
@@ -114,7 +114,7 @@ impl Actor for RoomActor {
 impl Room {
     async fn hear(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
         if self.phase == Phase::Retired {
-            // Dropping a reply port sends its asker to look the room up again.
+            // Dropping a reply port makes the asker look the room up again.
             return Ok(());
         }
         if let RoomMessage::Past(read) = message {
@@ -166,7 +166,7 @@ impl Room {
             RoomMessage::Renew { peer } => room.renew(peer),
             RoomMessage::ForgetBefore(moment) => room.stream.forget_before(moment),
             RoomMessage::RemoveHistory { reply } => room.remove_history(reply),
-            // Taken apart before.
+            // Handled before.
             RoomMessage::Past(_) => {}
             RoomMessage::Publish {
                 peer,
@@ -202,12 +202,12 @@ impl Room {
         Ok(())
     }
 
-    /// Counts the history of an open channel with those of all others.
+    /// Counts the history of an open channel together with those of all others.
     fn share_history(&mut self) {
         if self.kind.is_open_channel() && self.stream.has_history() {
             let me = self.me.clone();
             let forget = Box::new(move |moment| {
-                // It has stopped, and keeps nothing any more.
+                // An error means that the room has stopped and keeps nothing any more.
                 let _ = me.cast(RoomMessage::ForgetBefore(moment));
             });
             self.stream.count_with(self.context.history.share(forget));
@@ -222,7 +222,7 @@ impl Room {
         self.audience.set(self.members.len());
     }
 
-    /// A deadline has come; while the hub stops, all of them stand still.
+    /// Handles a timer. While the hub stops, all timers but that of waiting writes are ignored.
     async fn woken(&mut self, wake: Wake) {
         if self.is_halted() && !matches!(wake, Wake::Write) {
             return;
@@ -272,7 +272,7 @@ impl Room {
             self.mark_hold(seat.number, &occupant);
         }
         match (origin, self.holding(seat.number, &occupant)) {
-            // In a durable stream it is since the room was opened.
+            // A durable stream has the event since the room was opened.
             (Origin::Opened(_), _) if self.stream.is_durable() => {}
             (Origin::Opened(_), _) => self.announce_held(seat.number, &occupant),
             (Origin::Rebuilt, Some(seat)) => {
@@ -282,14 +282,14 @@ impl Room {
         }
     }
 
-    /// Nobody asks for the seats of an open channel.
+    /// Answers with the room's view. Never asked of an open channel.
     fn show(&self, reply: RpcReplyPort<RoomView>) {
         if let Some(view) = self.view() {
             answer(reply, view);
         }
     }
 
-    /// The shard asks whether the room can go.
+    /// Answers the shard's question whether the room can stop: only an open channel without members can.
     fn retire(&mut self) {
         let key = self.key.clone();
         if self.is_unheard() {
@@ -301,11 +301,11 @@ impl Room {
     }
 }
 
-/// The least that a hold lasts on in a room that was read from its row: sessions that are attached must have told so, and
-/// clients that were asked to wait while the room was a row must have been counted.
+/// The least remaining hold in a room that was read from its row. In this time attached sessions report back, and the
+/// waits of clients that came while the room was dormant are added.
 const READ_HOLD_MIN: Duration = Duration::from_secs(5);
 
-/// The row may say less than what was: that the holder is here, or that it went.
+/// Returns the hold of a seat that was read. The row may be outdated: the holder may be attached, or may have left.
 fn read_hold(seat: &StoredSeat, now: HubTime) -> HubTime {
     match seat.hold_until {
         Some(end) => end.max(now.plus(READ_HOLD_MIN.min(seat.grace))),

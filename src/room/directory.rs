@@ -1,11 +1,11 @@
-//! Which rooms are live on this node.
+//! The directory of the rooms that are live on this node.
 
 use dashmap::DashMap;
 
 use super::handle::{RoomHandle, RoomKey};
 use crate::supervisor::{EntryGauge, shard_of};
 
-/// Found by code or by channel. Entries are made and taken out by the shards alone.
+/// Live rooms by code or by channel. Only the shards add and remove entries.
 #[derive(Debug)]
 pub(super) struct RoomDirectory {
     rooms: DashMap<RoomKey, RoomHandle>,
@@ -34,7 +34,7 @@ impl RoomDirectory {
         self.listed.left(self.rooms.remove(key));
     }
 
-    /// Empties the share of one shard, and tells what was in it.
+    /// Removes all entries of one shard, and returns their keys.
     pub(super) fn leave_all(&self, shard: usize) -> Vec<RoomKey> {
         let keys: Vec<_> = self
             .rooms

@@ -1,4 +1,4 @@
-//! Rooms that are rows still: after a start their actors come in their turn, or when somebody asks for one.
+//! Dormant rooms: after a start they are rows first, and their actors are started one after another or on request.
 
 use std::collections::HashMap;
 
@@ -9,19 +9,20 @@ use super::registry::Rooms;
 use crate::id::RoomCode;
 use crate::matchmaking::Supply;
 
-/// A room with seats, as it is before it is started.
+/// A room with seats, before it is started.
 #[derive(Debug)]
 pub struct DormantRoom {
     pub code: RoomCode,
     pub kind: String,
-    /// The numbers of the seats that somebody holds, ascending.
+    /// The numbers of the held seats, ascending.
     pub seats: Vec<u16>,
 }
 
-/// The rooms that have seats and no actor. Everybody who sits there is away. Empty but for the first seconds of a run.
+/// The rooms that have held seats and no actor. All their holders are away. Empty except for the
+/// first seconds after a start.
 #[derive(Debug)]
 pub(super) struct Dormant {
-    /// The number of seats that are held in each.
+    /// The number of held seats of each room.
     rooms: Mutex<HashMap<RoomCode, u32>>,
     waiting: Gauge,
     live: Gauge,
@@ -29,7 +30,7 @@ pub(super) struct Dormant {
 }
 
 impl Dormant {
-    /// To be made after the recorder is installed.
+    /// Creates the gauges, for which the recorder must be installed.
     pub(super) fn new() -> Dormant {
         Dormant {
             rooms: Mutex::default(),
@@ -48,14 +49,14 @@ impl Dormant {
         self.rooms.lock().contains_key(&code)
     }
 
-    /// A room has an actor now, which counts for itself.
+    /// Removes a room that has an actor now, which counts for itself.
     pub(super) fn wake(&self, code: RoomCode) {
         if let Some(seats) = self.rooms.lock().remove(&code) {
             self.count(-1.0, -f64::from(seats));
         }
     }
 
-    /// Nothing is dormant any more.
+    /// Removes all rooms.
     pub(super) fn end(&self) {
         for seats in std::mem::take(&mut *self.rooms.lock()).into_values() {
             self.count(-1.0, -f64::from(seats));
@@ -70,8 +71,8 @@ impl Dormant {
 }
 
 impl Rooms {
-    /// Takes note of a room that will be started in its turn. The matchmaker may send players there from now on: whoever
-    /// is the first to ask for it has it started.
+    /// Adds a room that will be started later. From now on the matchmaker may send players there; the
+    /// first request starts the room.
     pub fn add_dormant(&self, room: &DormantRoom) {
         let context = self.context();
         let Some(kind) = context.kinds.get(&room.kind) else {
@@ -87,7 +88,7 @@ impl Rooms {
         context.dormant.add(room.code, seats);
     }
 
-    /// Whether a room with this code has seats and waits to be started.
+    /// Returns whether a room with this code has held seats and waits to be started.
     pub fn is_dormant(&self, code: RoomCode) -> bool {
         self.context().dormant.has(code)
     }

@@ -23,15 +23,15 @@ use crate::persistence::{IdempotencyRecord, NewSession, SessionWrite, StoredStre
 use crate::token::Claims;
 use crate::wire::{Failure, Refusal, RoomView, SeatView, SubscribeResult, UserView};
 
-/// How a room is found: by its code, or, if it is an open channel, by the channel's name.
+/// The key by which a room is found: its code, or the channel's name for an open channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RoomKey {
     Code(RoomCode),
     Channel(Arc<str>),
 }
 
-/// One live room. Cheap to clone. An unanswered question is worth asking once more after looking
-/// the room up again: it may have been retired or rebuilt.
+/// One live room. Cheap to clone. After [`Unanswered::Stopped`], look the room up again and ask once more: it may
+/// have been retired or rebuilt.
 #[derive(Clone)]
 pub struct RoomHandle {
     pub(super) actor: ActorRef<RoomMessage>,
@@ -39,7 +39,7 @@ pub struct RoomHandle {
     audience: MemberCount,
 }
 
-/// How many members a room has. It is the room that sets it; others may look without asking.
+/// The number of a room's members. Only the room sets it; others read it without asking the room.
 #[derive(Debug, Clone, Default)]
 pub(super) struct MemberCount(Arc<AtomicUsize>);
 
@@ -49,7 +49,7 @@ impl MemberCount {
     }
 }
 
-/// What a claim is made with.
+/// The data of a claim.
 #[derive(Debug)]
 pub struct Claimant {
     pub session: SessionId,
@@ -75,12 +75,12 @@ impl RoomHandle {
         }
     }
 
-    /// How many members the room had a moment ago.
+    /// Returns the number of members a moment ago.
     pub(super) fn audience(&self) -> usize {
         self.audience.0.load(Ordering::Relaxed)
     }
 
-    /// The channel that the room speaks on.
+    /// Returns the channel that the room publishes on.
     pub fn channel(&self) -> &Arc<str> {
         &self.channel
     }
@@ -110,7 +110,7 @@ impl RoomHandle {
         .await
     }
 
-    /// Puts a session that is made by this into the seat that a token is for. The answer follows the commit.
+    /// Redeems a seat token: puts a new session into its seat. The answer follows the commit.
     pub async fn take(
         &self,
         claims: Claims,
@@ -129,7 +129,7 @@ impl RoomHandle {
         .await
     }
 
-    /// Gives a seat up. The answer follows the commit.
+    /// Releases a seat. The answer follows the commit.
     pub async fn release(
         &self,
         session: SessionId,
@@ -143,7 +143,8 @@ impl RoomHandle {
         .await
     }
 
-    /// Keeps an away seat at least so long from now; a held one is left as it is. The answer follows the commit.
+    /// Keeps an away seat for at least this time from now; a held one is left as it is. The
+    /// answer follows the commit.
     pub async fn hold(
         &self,
         seat: u16,
@@ -161,28 +162,28 @@ impl RoomHandle {
         .await
     }
 
-    /// Tells the room that whoever comes back to a seat was told to wait.
+    /// Notifies the room that a player who returns to a seat was asked to wait.
     pub fn delayed(&self, sitter: SeatLookup, by: Duration) {
         self.tell(RoomMessage::Delayed { sitter, by });
     }
 
-    /// Tells the room that a session has a connection.
+    /// Notifies the room that a session has a connection.
     pub fn back(&self, session: SessionId, epoch: AttachSeq) {
         self.tell(RoomMessage::Back { session, epoch });
     }
 
-    /// Tells the room that a session lost the connection of that epoch.
+    /// Notifies the room that a session lost the connection with that attach sequence.
     pub fn away(&self, session: SessionId, epoch: AttachSeq) {
         self.tell(RoomMessage::Away { session, epoch });
     }
 
-    /// Tells the room what has become of a session, durably, and of its seat with it.
+    /// Notifies the room of a durable change of a session, and of its seat with it.
     pub(super) fn session_changed(&self, news: RoomNews) {
         self.tell(RoomMessage::SessionChanged(Box::new(news)));
     }
 
-    /// Subscribes a connection. The room queues the result itself if a client's command asked for it,
-    /// and else returns it; an error is left to the caller to queue.
+    /// Subscribes a connection. The room queues the result itself if it was the client's command, and returns it
+    /// otherwise. The caller queues an error.
     pub async fn subscribe(
         &self,
         subscribing: Subscribing,
@@ -195,8 +196,8 @@ impl RoomHandle {
         .await
     }
 
-    /// Unsubscribes a connection. The room itself tells the client: by a reply if it has asked, else by
-    /// a push.
+    /// Unsubscribes a connection. The room itself notifies the client: by a reply to its
+    /// command, otherwise by a push.
     pub async fn unsubscribe(
         &self,
         asked: Initiator,
@@ -212,23 +213,23 @@ impl RoomHandle {
         .await
     }
 
-    /// Tells the room that a connection is gone.
+    /// Notifies the room that a connection is gone.
     pub fn leave(&self, connection: ConnectionId) {
         self.tell(RoomMessage::Leave { connection });
     }
 
-    /// Tells the room that the time is over for which a connection may hear it. The room tells the client.
+    /// Notifies the room that a connection's subscription has expired. The room notifies the client.
     pub fn expire(&self, connection: ConnectionId) {
         self.tell(RoomMessage::Expire { connection });
     }
 
-    /// Tells the room what others see of a connection from here on.
+    /// Replaces the client info that others see of a connection.
     pub fn renew(&self, peer: Arc<Peer>) {
         self.tell(RoomMessage::Renew { peer });
     }
 
-    /// Publishes: queued for every member when this returns, and committed if the stream is durable. The room
-    /// queues the reply to command `id` itself, unless it refuses.
+    /// Publishes. When this returns, the publication is queued for every member, and committed if the stream is
+    /// durable. The room itself queues the reply to command `id`, unless it refuses.
     pub async fn publish(
         &self,
         id: u32,
@@ -267,28 +268,29 @@ impl RoomHandle {
         .await
     }
 
-    /// Forgets what the room's stream has kept; its epoch and top stay. A durable stream has forgotten it
-    /// for good when this returns.
+    /// Removes the history of the room's stream; its epoch and top stay. For a durable stream, the removal is
+    /// committed when this returns.
     pub async fn remove_history(&self) -> Result<Result<(), Failure>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::RemoveHistory { reply }).await
     }
 
-    /// What everybody may see of the room.
+    /// Returns the public view of the room.
     pub async fn view(&self) -> Result<RoomView, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::View { reply }).await
     }
 
-    /// Stops the room's clocks before a planned stop; its members play on.
+    /// Freezes the room's timers before a planned stop; its members play on.
     pub(super) fn pause(&self) {
         self.tell(RoomMessage::Pause);
     }
 
-    /// Takes the room's stream at the end of a planned stop. What would change it is refused from then on.
+    /// Takes the room's stream at the end of a planned stop. The room refuses all changes to it from then on.
     pub(super) async fn freeze(&self) -> Result<Option<(RoomId, StoredStream)>, Unanswered> {
         ask(&self.actor, |reply| RoomMessage::Freeze { reply }).await
     }
 
-    /// Tells the room something it may miss: if it has stopped, its successor learns it anew.
+    /// Sends a message that may be lost: a room that has stopped gets a successor, which reads
+    /// the state from the database.
     pub(super) fn tell(&self, message: RoomMessage) {
         let _ = self.actor.cast(message);
     }

@@ -1,5 +1,5 @@
-//! Memory for the histories of all open channels together: anybody may make up channels, so none has a share of its
-//! own. When it gets scarce, the oldest publications go, wherever they are.
+//! The memory for the histories of all open channels together. Anybody may make up channels, so none has a share of
+//! its own: when memory is scarce, the oldest publications are dropped, whichever channel has them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 
 use crate::clock::HubTime;
 
-/// The wait before room is made again: channels that were told to forget have mostly done so by then.
+/// The wait before more memory is freed: the channels have mostly dropped their publications by then.
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 
-/// So much longer than a look at all channels takes is the wait before the next one.
+/// The wait before the next look at all channels, as a multiple of the time that a look takes.
 const REST_SHARE: u32 = 10;
 
-/// Halvings of the time from the oldest publication to the newest: to the millisecond within half a year.
+/// Steps of the binary search from the oldest publication to the newest: to the millisecond within half a year.
 const HALVINGS: usize = 34;
 
-/// Tells a channel to forget what is older than a moment.
+/// A callback that makes a channel drop publications older than a moment.
 pub(super) type Forget = Box<dyn Fn(HubTime) + Send + Sync>;
 
 /// The memory of all histories. Cheap to clone.
@@ -39,7 +39,7 @@ struct Memory {
     forgotten: Counter,
 }
 
-/// What one channel keeps. The times are in hub time.
+/// The bytes and times of one channel's history. The times are in hub time.
 struct Channel {
     bytes: AtomicUsize,
     oldest: AtomicI64,
@@ -47,7 +47,7 @@ struct Channel {
     forget: Forget,
 }
 
-/// The part of it that one channel has. Dropped, the channel has forgotten everything.
+/// The part of the memory that one channel uses, freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct HistoryShare {
     memory: Arc<Memory>,
@@ -55,7 +55,7 @@ pub(super) struct HistoryShare {
     channel: Arc<Channel>,
 }
 
-/// Publications of one channel between two moments, about evenly spread.
+/// Publications of one channel between two moments, assumed to be evenly spread.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     bytes: usize,
@@ -64,7 +64,7 @@ struct Span {
 }
 
 impl HistoryMemory {
-    /// To be made after the metrics recorder is installed.
+    /// Creates the metrics as well, for which the recorder must be installed.
     pub(super) fn new(max: usize) -> HistoryMemory {
         HistoryMemory(Arc::new(Memory {
             max,
@@ -111,7 +111,7 @@ impl HistoryShare {
         }
     }
 
-    /// Gives the memory of the oldest publication back. `oldest` is the time of the next one.
+    /// Frees the memory of the oldest publication. `oldest` is the time of the next one.
     pub(super) fn give_back(&self, bytes: usize, oldest: Option<HubTime>) {
         if let Some(oldest) = oldest {
             self.channel.oldest.store(oldest.0, Ordering::Relaxed);
@@ -120,12 +120,12 @@ impl HistoryShare {
         self.memory.give_back(bytes);
     }
 
-    /// Whether more is kept than there is memory for.
+    /// Returns whether the histories exceed the memory.
     pub(super) fn is_exceeded(&self) -> bool {
         self.memory.used.load(Ordering::Relaxed) > self.memory.max
     }
 
-    /// Counts what was forgotten for want of memory.
+    /// Counts publications that were dropped to free memory.
     pub(super) fn forgotten(&self, publications: u64) {
         self.memory.forgotten.increment(publications);
     }
@@ -145,8 +145,8 @@ impl Memory {
         self.shown.set(used as f64);
     }
 
-    /// From here on room is made, down to what is enough; in between nothing is to be done. Past all of the memory a
-    /// channel keeps something new only in place of its own.
+    /// Returns whether memory is to be freed, which then goes on down to `enough`. A channel at the limit of the
+    /// memory keeps a new publication only in place of its own old ones.
     fn is_scarce(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.max / 8 * 7
     }
@@ -155,7 +155,7 @@ impl Memory {
         self.max / 4 * 3
     }
 
-    /// Has the channels forget their oldest publications, in a task of its own and once at a time.
+    /// Makes the channels drop their oldest publications, in a task of its own and one at a time.
     fn make_room(memory: &Arc<Memory>) {
         if memory.is_making_room.swap(true, Ordering::AcqRel) {
             return;
@@ -201,7 +201,7 @@ impl Channel {
 }
 
 impl Span {
-    /// About how many bytes of it are older than a moment.
+    /// Returns about how many of its bytes are older than a moment.
     fn older_than(self, moment: i64) -> f64 {
         if moment <= self.oldest {
             return 0.0;
@@ -212,7 +212,7 @@ impl Span {
     }
 }
 
-/// The moment before which about so many bytes were published, to the side of more.
+/// Returns the moment before which about `bytes` bytes were published, rounded up, by a binary search.
 fn moment(spans: &[Span], bytes: usize) -> i64 {
     let mut after = spans.iter().map(|span| span.oldest).min().unwrap_or(0);
     let newest = spans.iter().map(|span| span.newest).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Everything a room can be asked and told.
+//! The messages of a room's mailbox, and the requests and answers that they carry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::wire::{
 
 pub(super) enum RoomMessage {
     Claim(Box<ClaimRequest>),
-    /// Somebody has a seat token.
+    /// Redeems a seat token.
     Take(Box<TakeRequest>),
     /// An explicit leave. Answered once it is durable.
     Release {
@@ -38,24 +38,24 @@ pub(super) enum RoomMessage {
         once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    /// Keep an away seat for longer. Answered once it is durable.
+    /// Keeps an away seat for longer. Answered once it is durable.
     Hold(HoldRequest),
-    /// Whoever comes back to a seat was told to wait: its hold lasts longer by that.
+    /// A returning player was asked to wait: the hold of the seat is extended by that time.
     Delayed {
         sitter: SeatLookup,
         by: Duration,
     },
-    /// The session has a connection; answered by news.
+    /// The session has a connection; answered by a seat event.
     Back {
         session: SessionId,
         epoch: AttachSeq,
     },
-    /// The session lost the connection of that epoch.
+    /// The session lost the connection with that attach sequence.
     Away {
         session: SessionId,
         epoch: AttachSeq,
     },
-    /// A session has changed as a whole, and its seat here with it: that is durable already.
+    /// A session has changed as a whole, and its seat here with it. The change is durable already.
     SessionChanged(Box<RoomNews>),
     /// Answered with the result, unless the room has queued it for the client.
     Subscribe {
@@ -72,30 +72,30 @@ pub(super) enum RoomMessage {
     Leave {
         connection: ConnectionId,
     },
-    /// The time is over for which a connection may hear the room.
+    /// A connection's subscription has expired.
     Expire {
         connection: ConnectionId,
     },
-    /// What others see of a connection has changed.
+    /// The client info of a connection has changed.
     Renew {
         peer: Arc<Peer>,
     },
     Publish {
         peer: Arc<Peer>,
         data: Bytes,
-        /// When the room was asked.
+        /// When the request was made.
         since: Instant,
         publisher: Publisher,
     },
-    /// A game's own server asks.
+    /// A request of the game's own server.
     Game(Box<ServerRequest>),
-    /// Forgets what is older: the memory of all open channels' histories is scarce.
+    /// Forgets publications older than this: the memory for the histories of all open channels is scarce.
     ForgetBefore(HubTime),
-    /// Forgets what the stream has kept. Answered once that is durable, if the stream is.
+    /// Removes the history of the stream. Answered once that is durable, if the stream is.
     RemoveHistory {
         reply: RpcReplyPort<Result<(), Failure>>,
     },
-    /// The past of a durable stream was read, or could not be.
+    /// The stored history of a durable stream, or the error of reading it.
     Past(Result<Vec<StoredPublication>, ReadError>),
     /// Queues the reply to a question about the room on `outbound`.
     Ask {
@@ -113,28 +113,28 @@ pub(super) enum RoomMessage {
         change: Change,
         result: Result<Committed, WriteError>,
     },
-    /// What the database has of a seat that it did not find as the room knows it.
+    /// The row of a seat whose state in the database differs from the room's.
     SeatRead(Box<SeatRead>),
     Wake(Wake),
-    /// The room looks after what has gathered for a crowd.
+    /// Flushes the publications that are batched for a crowd, unless more are coming.
     Rouse,
-    /// The matchmaker has forgotten what the room has to offer.
+    /// The matchmaker was restarted and needs the room's free seats again.
     Offer,
-    /// The shard asks whether the room can go.
+    /// The shard asks whether the room can stop.
     Retire,
-    /// Fail, because a tester wants it.
+    /// Fails the room, for tests.
     #[cfg(feature = "faults")]
     Panic,
-    /// The hub stops: holds stand still, and no seat is taken any more.
+    /// The hub is stopping: hold timers are frozen, and seats can no longer be claimed.
     Pause,
-    /// The hub has no clients any more: the stream is handed out, once it is settled.
+    /// The hub has no clients left: the room hands out its stream once that is settled.
     Freeze {
         reply: RpcReplyPort<Handout>,
     },
 }
 
 impl RoomMessage {
-    /// Whether it may change who sits where; what is said most often does not.
+    /// Returns whether the message may change seats; the most frequent messages do not.
     pub(super) fn is_about_seats(&self) -> bool {
         match self {
             RoomMessage::Claim(_)
@@ -171,31 +171,31 @@ impl RoomMessage {
     }
 }
 
-/// Who wants a subscription to begin or to end.
+/// The initiator of a subscribe or an unsubscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initiator {
-    /// The client, by its command of that id: the room itself queues the reply.
+    /// The client, by its command with that id: the room itself queues the reply.
     ByClient { id: u32 },
     /// The hub, for the client: a server-side subscription.
     ByHub,
 }
 
-/// What somebody has a right to beside what the kind allows, by a token or because the hub wants it so.
+/// Rights beyond what the kind allows, given by a token or by the hub itself.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
-    /// May subscribe whatever the kind says.
+    /// May subscribe regardless of the kind's permissions.
     pub is_given: bool,
-    /// What others see of the member where it holds no seat.
+    /// The member's info for others while it holds no seat.
     pub info: Option<Arc<RawValue>>,
-    /// Goes with the result.
+    /// Extra data for the subscribe result.
     pub data: Option<Arc<RawValue>>,
-    /// What holds for this subscription in place of what the kind says.
+    /// Options of this subscription that override the kind's.
     pub overrides: Overrides,
     /// Seconds within which the client has to refresh the subscription.
     pub ttl: Option<u32>,
 }
 
-/// Somebody wants to hear a room.
+/// A request to subscribe to a room.
 #[derive(Debug, Clone)]
 pub struct Subscribing {
     pub asked: Initiator,
@@ -206,7 +206,7 @@ pub struct Subscribing {
     pub tie: SubscriptionGuard,
 }
 
-/// What a member may want to know.
+/// A question that a member may ask.
 #[derive(Debug, Clone)]
 pub enum Question {
     Presence,
@@ -214,15 +214,15 @@ pub enum Question {
     History(HistoryRequest),
 }
 
-/// By what somebody's seat is found.
+/// How to look up a seat: by session or by user.
 #[derive(Debug, Clone)]
 pub enum SeatLookup {
     Session(SessionId),
-    /// Who sits once in a room.
+    /// A user holds at most one seat in a room.
     User(UserId),
 }
 
-/// Somebody wants a seat.
+/// A request for a seat.
 #[derive(Debug)]
 pub(super) struct ClaimRequest {
     pub session: SessionId,
@@ -235,13 +235,13 @@ pub(super) struct ClaimRequest {
     pub is_attached: bool,
     pub seat: Option<u16>,
     pub team: Option<String>,
-    /// Tells the session that the claim is over. None for a session that is made by this very claim.
+    /// Notifies the session that the claim has finished. None for a session that is created by this very claim.
     pub notice: Option<ClaimNotice>,
     pub memo: Option<ResponseRecorder>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
-/// An away seat is to be kept at least so long from now.
+/// A request to keep an away seat for at least this time from now.
 #[derive(Debug)]
 pub(super) struct HoldRequest {
     pub seat: u16,
@@ -250,15 +250,15 @@ pub(super) struct HoldRequest {
     pub reply: RpcReplyPort<Result<ExtendedHold, Refusal>>,
 }
 
-/// A seat that is kept.
+/// A seat with an extended hold.
 #[derive(Debug, Clone)]
 pub struct ExtendedHold {
     pub seat: SeatView,
-    /// Whether this very answer is kept under the request's key.
+    /// True if this very answer is stored under the request's idempotency key.
     pub is_stored: bool,
 }
 
-/// Makes a request happen once: writes down what it will be answered with, as soon as the room knows.
+/// A callback that makes a request idempotent: it computes the stored response as soon as the room knows the answer.
 pub struct ResponseRecorder<T = Claimed>(Box<WriteMemo<T>>);
 
 type WriteMemo<T> = dyn FnOnce(&T) -> Arc<IdempotencyRecord> + Send + Sync;
@@ -281,45 +281,45 @@ impl<T> fmt::Debug for ResponseRecorder<T> {
     }
 }
 
-/// Somebody comes back with a seat token.
+/// A request to redeem a seat token.
 #[derive(Debug)]
 pub(super) struct TakeRequest {
-    /// As a key of this hub signed them.
+    /// The verified claims of a token that a key of this hub signed.
     pub claims: Claims,
-    /// The session that the seat is for, made in the same commit.
+    /// The session that takes the seat over, created in the same commit.
     pub session: NewSession,
     pub memo: Option<ResponseRecorder>,
-    /// What is kept under the request's key: its answer then.
+    /// The response stored under the idempotency key, which is then the answer.
     pub kept: Option<Claimed>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
-/// A claim that was met, or a token that was good.
+/// The answer to a successful claim or takeover.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     pub seat: HeldSeat,
     pub room: RoomView,
-    /// When this is how it looks.
+    /// The time at which the view was taken.
     pub at: HubTime,
-    /// As stored, which for an account may differ from what was asked.
+    /// The user as stored, which for an account may differ from the request.
     pub user: UserView,
-    /// Whether this very answer is kept under the claim's key.
+    /// True if this very answer is stored under the claim's idempotency key.
     pub is_kept: bool,
 }
 
-/// The row of a seat, once everything that was written before is settled.
+/// The row of a seat, read after all earlier writes were settled.
 #[derive(Debug)]
 pub(super) struct SeatRead {
     pub number: u16,
-    /// Whose the seat was when the room began to doubt.
+    /// The holder of the seat when the room began to doubt it.
     pub session: SessionId,
     /// None if the row is gone.
     pub row: Result<Option<StoredSeat>, ReadError>,
-    /// Whether the row was gone before, when it was read for the first time.
+    /// True if the row was already gone at the first read.
     pub is_second: bool,
 }
 
-/// What is being written.
+/// A change that is being written.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
     Claim {
@@ -336,7 +336,7 @@ pub(super) enum Change {
     Hold {
         seat: u16,
         session: SessionId,
-        /// How long it lasts, if that is longer than before.
+        /// The length of the hold, if it was extended.
         longer: Option<Duration>,
     },
     EndTokens {
@@ -345,7 +345,7 @@ pub(super) enum Change {
         tokens: Generations,
     },
     Close,
-    /// A batch of the journal.
+    /// A batch of the publish queue.
     Publish,
     RemoveHistory {
         up_to: u64,
@@ -353,7 +353,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Whether everybody hears of it.
+    /// Returns whether the change also publishes a room event.
     pub(super) fn is_told(self) -> bool {
         match self {
             Change::Claim { .. }
@@ -366,19 +366,19 @@ impl Change {
     }
 }
 
-/// What a deadline was for.
+/// The purpose of a timer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wake {
-    /// The hold of a seat is over.
+    /// The hold of a seat has ended.
     Hold { seat: u16, hold_until: HubTime },
-    /// The room was left empty, that many vacancies ago.
+    /// The room became empty, at that vacancy count.
     Empty { vacancy: u64 },
-    /// Nobody has listened to an open channel for a moment, that many vacancies ago.
+    /// An open channel has had no members for a moment, at that vacancy count.
     Unheard { vacancy: u64 },
-    /// A room that was looked up, and may have been of no use to whoever did.
+    /// A room that was started by a lookup may be of no use to anybody.
     Rest,
-    /// News wait that could not be written.
+    /// Room events wait because they could not be written.
     Write,
-    /// Something that the stream keeps may be too old.
+    /// Publications in the history may have expired.
     Prune,
 }

@@ -1,4 +1,4 @@
-//! What rooms count. The handles are taken once: a publication looks nothing up.
+//! Metrics of rooms. The handles are taken once, so a publication needs no lookup.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::rules::events::ReleaseReason;
 
-/// One publication in so many of a room is timed on its way to the sockets. Timing costs each member
-/// a sample that is kept until the next upkeep.
+/// One in this number of a room's publications is timed on its way to the sockets. Timing costs a sample for each
+/// member, which is kept until the next upkeep.
 const TIMED_ONE_IN: u32 = 64;
 
 /// The counters and gauges of all rooms.
@@ -22,7 +22,7 @@ pub(super) struct RoomMetrics {
     pub(super) batches_refused: Counter,
     pub(super) batch_size: Histogram,
     pub(super) batch_duration: Histogram,
-    /// Publications that found too many waiting.
+    /// Publications that were refused because too many waited.
     pub(super) batch_full: Counter,
     /// Publications of clients that were larger than their kind allows.
     pub(super) too_large: Counter,
@@ -31,7 +31,7 @@ pub(super) struct RoomMetrics {
     away: Gauge,
 }
 
-/// What one room adds to the gauges, taken back when it goes.
+/// The share of one room in the gauges, taken back when the room stops.
 #[derive(Debug)]
 pub(super) struct Share {
     metrics: Arc<RoomMetrics>,
@@ -41,7 +41,7 @@ pub(super) struct Share {
 }
 
 impl RoomMetrics {
-    /// To be made after the recorder is installed.
+    /// Creates the metrics, for which the recorder must be installed.
     pub(super) fn new() -> RoomMetrics {
         let recoveries = |outcome| counter!("holdfast_recoveries_total", "outcome" => outcome);
         let batches = |outcome| counter!("holdfast_durable_batches_total", "outcome" => outcome);
@@ -75,7 +75,7 @@ impl RoomMetrics {
 }
 
 impl Share {
-    /// Takes note of the room's seats.
+    /// Updates the number of the room's seats.
     pub(super) fn seats(&mut self, held: u32, away: u32) {
         for (gauge, before, after) in [
             (&self.metrics.held, self.held, held),
@@ -88,7 +88,7 @@ impl Share {
         (self.held, self.away) = (held, away);
     }
 
-    /// Gives the moment back if the next publication is one that is timed.
+    /// Returns `since` if this publication is one that is timed.
     pub(super) fn timed(&mut self, since: Instant) -> Option<Instant> {
         let is_timed = self.spoken.is_multiple_of(TIMED_ONE_IN);
         self.spoken = self.spoken.wrapping_add(1);
@@ -103,7 +103,7 @@ impl Drop for Share {
     }
 }
 
-/// Counts a seat that became empty.
+/// Counts a seat that was released.
 pub(super) fn count_release(reason: ReleaseReason) {
     let reason = match reason {
         ReleaseReason::Left => "left",

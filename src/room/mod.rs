@@ -1,12 +1,12 @@
-//! Rooms: who sits where, and who hears what.
+//! Rooms: their seats, their members, and their streams of publications.
 //!
-//! A room knows no session and no socket. It holds outgoing queues, tells sessions of their seats
-//! through a listener, and asks only persistence.
+//! A room knows no session and no socket. It holds the members' outgoing queues, sends seat events to sessions
+//! through a listener, and reads and writes through persistence only.
 //!
 //! Owns: seats, members, the stream of publications, claims that are being written.
 //! Supervised by: a shard, one of [`crate::supervisor::SHARDS`].
-//! On failure: rebuilt from the database; a memory stream gets a new epoch, a durable one goes on, and
-//! members are told to subscribe again.
+//! On failure: rebuilt from the database. A memory stream gets a new epoch, a durable one continues, and members are
+//! asked to subscribe again.
 
 mod actor;
 mod core;

@@ -1,4 +1,4 @@
-//! How rooms are found, started and let go, and what they all share.
+//! The registry of live rooms: how rooms are found, started and stopped, and what they all share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ use crate::persistence::{Persistence, StoredRoom, StoredStream};
 use crate::supervisor::{ActorFactory, LoadError, ShardHandle, ShardMessage, Wheels};
 use crate::wire::UserView;
 
-/// Rooms asked at the same time when the hub stops.
+/// The number of rooms that are asked for their streams at one time at a stop.
 const FREEZE_CONCURRENCY_MAX: usize = 64;
 
-/// What all rooms share.
+/// The state that all rooms of a node share.
 pub(super) struct RoomContext {
     pub(super) clock: HubClock,
     pub(super) kinds: Kinds,
@@ -44,10 +44,10 @@ pub(super) struct RoomContext {
     pub(super) wheels: Wheels<(RoomKey, Wake)>,
     pub(super) recovery_max: usize,
     pub(super) metrics: Arc<RoomMetrics>,
-    /// A place for each open channel that lives on although nobody listens.
+    /// One permit for each open channel that lives on without members.
     pub(super) unheard: Arc<Semaphore>,
     pub(super) dormant: Dormant,
-    /// For the histories of all open channels.
+    /// The memory for the histories of all open channels.
     pub(super) history: HistoryMemory,
     directory: Arc<RoomDirectory>,
     is_paused: AtomicBool,
@@ -57,7 +57,7 @@ pub(super) struct RoomContext {
 #[derive(Clone)]
 pub struct Rooms(Arc<RoomContext>);
 
-/// What a room is started from.
+/// The data from which a room is started.
 pub(super) struct RoomSeed {
     pub(super) key: RoomKey,
     pub(super) channel: Arc<str>,
@@ -67,14 +67,14 @@ pub(super) struct RoomSeed {
     pub(super) origin: Origin,
 }
 
-/// Where a room comes from decides what its seats are worth.
+/// The origin of a room's data, which decides how far its seats can be trusted.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
-    /// Just opened; its player was attached under this epoch, or is away.
+    /// Just opened; its player was attached under this attach sequence, or is away.
     Opened(AttachSeq),
     /// Read from the database: nobody is connected yet.
     Stored,
-    /// Read after a failure: sessions may be attached and must tell so.
+    /// Read after a failure: sessions may be attached and have to confirm it.
     Rebuilt,
 }
 
@@ -119,23 +119,23 @@ impl Rooms {
         &self.0.kinds
     }
 
-    /// Starts the supervisor of one share of the rooms, with the rooms that it had before.
+    /// Starts the supervisor of one shard of the rooms, with the rooms that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let brood = RoomBrood(Arc::clone(&self.0));
         self.0.shards.start_shard(brood, index, hub).await
     }
 
-    /// All rooms that are live.
+    /// Returns all live rooms.
     pub(super) fn all(&self) -> Vec<RoomHandle> {
         self.0.directory.all()
     }
 
-    /// A room that is live already.
+    /// Returns a room if it is live.
     pub fn live(&self, key: &RoomKey) -> Option<RoomHandle> {
         self.0.directory.get(key)
     }
 
-    /// Finds a room, or starts it from its row. None: there is none.
+    /// Finds a room, or starts it from its row. Returns None if there is none.
     pub async fn find(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
         match self.live(key) {
             Some(room) => Ok(Some(room)),
@@ -143,18 +143,18 @@ impl Rooms {
         }
     }
 
-    /// Finds a room past the directory, after one found there did not answer.
+    /// Finds a room without the directory, after the one found there did not answer.
     pub async fn look_again(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
         self.0.shards.resolve(key).await
     }
 
-    /// Brings a room back of which nobody knows whether it was committed. If it was, it comes back, even
-    /// if that is known only later.
+    /// Restores a room whose opening has an unknown outcome. If it was committed, it comes back, even if that
+    /// becomes known only later.
     pub async fn rebuild(&self, key: &RoomKey) -> Result<Option<RoomHandle>, LoadError> {
         self.0.shards.rebuild(key).await
     }
 
-    /// Asks a room something; if it has gone meanwhile, once more after looking it up again.
+    /// Asks a room; if it has stopped, looks it up again and asks once more.
     pub async fn ask<T, F>(
         &self,
         key: &RoomKey,
@@ -189,8 +189,8 @@ impl Rooms {
         self.0.shards.start(&key, seed).await?.ok_or(LoadError)
     }
 
-    /// Starts rooms as they were before the hub was restarted. Returns those whose rows may have changed since they were
-    /// read: find them one by one.
+    /// Starts rooms as they were before the hub was restarted. Returns those whose rows may have changed since they
+    /// were read: find them one by one.
     pub async fn restore(&self, rooms: Vec<StoredRoom>) -> Result<Vec<RoomKey>, Unanswered> {
         let seeds = rooms.into_iter().filter_map(|stored| {
             let seed = self.0.seed(stored, Origin::Stored)?;
@@ -199,18 +199,19 @@ impl Rooms {
         self.0.shards.restore(seeds).await
     }
 
-    /// All rooms with a seat are live: nothing is started from rows that others have read.
+    /// Ends the restore, after which all rooms with held seats are live: no shard starts a room from rows that
+    /// were read for the restore.
     pub fn restored(&self) {
         self.0.shards.restored();
         self.0.dormant.end();
     }
 
-    /// Tells a room that a session has ended, durably, and its seat there with it.
+    /// Notifies a room that a session has ended, durably, and that its seat there is released.
     pub fn vacated(&self, code: RoomCode, session: SessionId, told: SessionTold) {
         self.tell_of_session(code, RoomNews::Vacated { session, told });
     }
 
-    /// Tells a room that a session is another user's, durably, and its seat there with it.
+    /// Notifies a room that a session now belongs to another user, durably, and its seat there with it.
     pub fn adopted(&self, code: RoomCode, session: SessionId, user: UserView, told: SessionTold) {
         let news = RoomNews::Adopted {
             session,
@@ -220,7 +221,7 @@ impl Rooms {
         self.tell_of_session(code, news);
     }
 
-    /// A room that is being started may have read its seats before.
+    /// Notifies a room, or the shard if it is not live: a room that is being started may have read its seats before.
     fn tell_of_session(&self, code: RoomCode, news: RoomNews) {
         let key = RoomKey::Code(code);
         match self.live(&key) {
@@ -235,8 +236,8 @@ impl Rooms {
         }
     }
 
-    /// Stops the clocks of all rooms before a planned stop, also of those that start later: holds stand still and no seat
-    /// is taken; members play on.
+    /// Freezes the timers of all rooms before a planned stop, also of rooms that start later. Holds stop running and
+    /// no seat can be claimed; members play on.
     pub fn pause(&self) {
         self.0.is_paused.store(true, Ordering::SeqCst);
         for room in self.0.directory.all() {
@@ -244,13 +245,13 @@ impl Rooms {
         }
     }
 
-    /// Whether every share of the rooms has its supervisor.
+    /// Returns whether every shard of the rooms has its supervisor.
     pub fn is_whole(&self) -> bool {
         self.0.shards.is_whole()
     }
 
-    /// Takes the streams of all rooms, at the end of a planned stop. Those that do not answer are left
-    /// out, and begin anew. So are those that are left when no room has answered for `within`.
+    /// Takes the streams of all rooms, at the end of a planned stop. A room that does not answer is left out, and its
+    /// stream begins under a new epoch. All remaining rooms are left out when no room has answered for `within`.
     pub async fn freeze(&self, within: Duration) -> Vec<(RoomId, StoredStream)> {
         let mut answers = stream::iter(self.0.directory.all())
             .map(|room| async move { room.freeze().await.ok().flatten() })
@@ -262,7 +263,7 @@ impl Rooms {
         streams
     }
 
-    /// Has a room fail.
+    /// Makes a room fail, for tests.
     #[cfg(feature = "faults")]
     pub fn panic(&self, key: &RoomKey) -> bool {
         let room = self.live(key);
@@ -273,7 +274,7 @@ impl Rooms {
         is_live
     }
 
-    /// Has the supervisor of a room's share fail.
+    /// Makes the supervisor of a room's shard fail, for tests.
     #[cfg(feature = "faults")]
     pub fn panic_supervisor(&self, key: &RoomKey) -> bool {
         let message = ShardMessage::Panic;
@@ -281,7 +282,7 @@ impl Rooms {
         true
     }
 
-    /// Has each room tell the matchmaker again what it has to offer.
+    /// Makes each room send its free seats to the matchmaker again.
     pub fn offer_again(&self) {
         for room in self.0.directory.all() {
             room.tell(RoomMessage::Offer);
@@ -296,12 +297,12 @@ impl fmt::Debug for Rooms {
 }
 
 impl RoomContext {
-    /// Whether the hub stops, so that a room that starts now stands still.
+    /// Returns whether the hub is stopping, so that a new room starts paused.
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused.load(Ordering::SeqCst)
     }
 
-    /// None if the configuration has no longer a kind for the room.
+    /// Returns None if the room's kind is no longer configured.
     fn seed(&self, stored: StoredRoom, origin: Origin) -> Option<RoomSeed> {
         let Some(kind) = self.kinds.get(&stored.kind) else {
             tracing::debug!(room = %stored.code, kind = %stored.kind, "no such kind is configured");
@@ -343,7 +344,7 @@ impl RoomSeed {
 }
 
 impl RoomSeed {
-    /// The room with a memory stream that was read from its row.
+    /// Returns the room's id if its memory stream was read from its row.
     fn of_row(&self) -> Option<RoomId> {
         let stored = self.stored.as_ref()?;
         let is_in_memory = !stored.stream.is_durable && !stored.is_closed;
@@ -354,12 +355,12 @@ impl RoomSeed {
     }
 }
 
-/// The channel on which a room speaks.
+/// Returns the channel of a room.
 pub fn channel(kind: &str, code: RoomCode) -> Arc<str> {
     format!("{kind}:{code}").into()
 }
 
-/// Rooms, as their supervisors know them.
+/// The factory with which the shards start rooms.
 #[derive(Clone)]
 pub(super) struct RoomBrood(Arc<RoomContext>);
 
@@ -390,7 +391,7 @@ impl ActorFactory for RoomBrood {
     async fn load(&self, key: RoomKey, is_rebuild: bool) -> Result<Option<RoomSeed>, LoadError> {
         let channel = match key {
             RoomKey::Code(code) => return self.0.load(code, is_rebuild).await,
-            // Nobody listens to an open channel that has failed: its members were told to come back.
+            // An open channel that has failed has no members: they were asked to subscribe again.
             RoomKey::Channel(_) if is_rebuild => return Ok(None),
             RoomKey::Channel(channel) => channel,
         };

@@ -1,4 +1,4 @@
-//! What a room tells the sessions that sit in it, without waiting for them.
+//! Seat events: what a room sends, without waiting, to the sessions that sit in it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use crate::id::{RoomCode, RoomId, SessionId};
 use crate::token::Generations;
 use crate::wire::{SeatStatus, SeatView};
 
-/// Numbers the attachments of sessions to connections, over the whole process: the greater one is
-/// the newer one, whatever was restarted in between.
+/// The attach sequence: numbers the attachments of sessions to connections, across the whole process. The greater
+/// number is the newer attachment, even across restarts of actors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttachSeq(pub u64);
 
-/// A seat as its holder's session knows it.
+/// A seat in the form that its holder's session keeps.
 #[derive(Debug, Clone)]
 pub struct HeldSeat {
     pub room: RoomId,
@@ -29,7 +29,7 @@ pub struct HeldSeat {
 }
 
 impl HeldSeat {
-    /// What is shown of it, without a token.
+    /// Returns the view of the seat, without a token.
     pub fn view(&self, now: HubTime) -> SeatView {
         let hold = self.hold_until.map_or(self.grace, |end| end.since(now));
         SeatView {
@@ -48,15 +48,15 @@ impl HeldSeat {
     }
 }
 
-/// Rounded up: a hold is never shown as over while it lasts.
+/// Rounds up to seconds: a hold is never shown as over while it lasts.
 pub(super) fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// A change of a seat, for its session.
+/// A seat event for the seat's session.
 #[derive(Debug, Clone)]
 pub enum SeatEvent {
-    /// The session has a new seat; the room believes it attached under this epoch.
+    /// The session has a new seat; the room takes it for attached with this attach sequence.
     Gained {
         seat: HeldSeat,
         epoch: AttachSeq,
@@ -70,32 +70,32 @@ pub enum SeatEvent {
     Released {
         room: RoomId,
     },
-    /// The hold of an away seat lasts longer.
+    /// The hold of an away seat was extended.
     Extended {
         room: RoomId,
         hold_until: HubTime,
     },
-    /// It is not known whether the seat was released: the room is asked once it knows.
+    /// The outcome of a release is unknown: the session has to ask the room later.
     Unsure {
         room: RoomId,
     },
-    /// Another session of the same user has come with the seat's token.
+    /// Another session of the same user has redeemed the seat's token.
     TakenOver {
         room: RoomId,
     },
-    /// A token of the seat was used again after a newer one: what was signed so far is over.
+    /// A token of the seat was used after a newer one: all tokens that were signed so far have ended.
     TokensEnded {
         room: RoomId,
         tokens: Generations,
     },
-    /// The room was rebuilt and takes the session for away until it hears otherwise.
+    /// The room was rebuilt and takes the session for away until it is notified otherwise.
     Restored {
         seat: HeldSeat,
     },
 }
 
 impl SeatEvent {
-    /// Whether the room takes the session for attached: somebody must tell it when that ends.
+    /// Returns whether the room takes the session for attached, so that it must be notified when the attachment ends.
     pub fn is_of_attached(&self) -> bool {
         match self {
             SeatEvent::Gained { seat, .. } => seat.hold_until.is_none(),
@@ -110,16 +110,16 @@ impl SeatEvent {
     }
 }
 
-/// Hears what rooms tell sessions. Must not wait.
+/// The receiver of the rooms' seat events. It must not wait.
 pub trait SeatListener: Send + Sync + 'static {
     fn hear(&self, session: SessionId, news: SeatEvent);
 }
 
-/// Tells whoever counts the claims of a session that one has ended, however it ends.
+/// A guard for one claim of a session. Its drop notifies the session's count of claims, however the claim ends.
 pub struct ClaimNotice(Box<dyn Fn() + Send + Sync>);
 
 impl ClaimNotice {
-    /// `tell` is called once, and must not wait.
+    /// Wraps a callback that is called once and must not wait.
     pub fn new(tell: impl Fn() + Send + Sync + 'static) -> ClaimNotice {
         ClaimNotice(Box::new(tell))
     }

@@ -1,4 +1,4 @@
-//! What a game's own server does in rooms: it speaks, looks, and has the past forgotten.
+//! Server API in rooms: publish, presence, history and its removal, for the game's own server.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,8 +17,8 @@ use crate::wire::{
     ErrorCode, Failure, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, Tags,
 };
 
-/// Open channels of this node that nobody listens to and that keep what a game's server said. At most a gigabyte
-/// with the histories that ship; beyond it, what is said to nobody is forgotten.
+/// The number of open channels of this node that stay alive without members for a game server's publications. At most
+/// a gigabyte with the default histories; beyond it, a publication to an empty channel is dropped.
 pub(super) const UNHEARD_MAX: usize = 4_096;
 
 /// Something that a game's server says.
@@ -27,18 +27,18 @@ pub struct ServerPublication {
     /// Valid JSON on one line.
     pub data: Bytes,
     pub tags: Option<Arc<Tags>>,
-    /// For those who listen now: it has no place in the stream.
+    /// True if it is for the current members only and gets no place in the stream.
     pub is_passing: bool,
-    /// Says that two of them are one.
+    /// The idempotency key.
     pub key: Option<Arc<str>>,
 }
 
 impl Rooms {
-    /// Publishes to a channel; a room with seats is started for it. Delivered when this returns, and committed if
-    /// the stream is durable.
+    /// Publishes to a channel; a room with seats is started for it. When this returns, the publication is delivered,
+    /// and committed if the stream is durable.
     ///
     /// # Errors
-    /// 107 for what is no channel's name, 102 if there is none by it, 1003 for a room that is closed, 100.
+    /// 107 for an invalid channel name, 102 if there is no such channel, 1003 for a closed room, 100.
     pub async fn publish(
         &self,
         channel: &str,
@@ -52,7 +52,7 @@ impl Rooms {
         .await
     }
 
-    /// Who is in a channel.
+    /// Returns the presence of a channel.
     ///
     /// # Errors
     /// 108 where the kind has no presence; 102, 107, 100.
@@ -61,7 +61,7 @@ impl Rooms {
             .await
     }
 
-    /// How many are in a channel.
+    /// Counts the clients and users in a channel.
     ///
     /// # Errors
     /// As of [`Rooms::presence`].
@@ -70,7 +70,7 @@ impl Rooms {
             .await
     }
 
-    /// What was said in a channel.
+    /// Returns a page of a channel's history.
     ///
     /// # Errors
     /// 108 where the kind keeps no history, 112 for another epoch; 102, 107, 100.
@@ -82,7 +82,7 @@ impl Rooms {
         .await
     }
 
-    /// Forgets what was said in a channel; its epoch and the numbers given stay.
+    /// Removes a channel's history; its epoch and the offsets already given stay.
     ///
     /// # Errors
     /// As of [`Rooms::history`].
@@ -91,7 +91,7 @@ impl Rooms {
             .await
     }
 
-    /// The channels that somebody hears, and how many do.
+    /// Returns the channels with members, and the number of members of each.
     pub fn heard(&self) -> Vec<(Arc<str>, usize)> {
         let rooms = self.all().into_iter();
         let heard = rooms.map(|room| (Arc::clone(room.channel()), room.audience()));

@@ -1,4 +1,4 @@
-//! What a room does once for all who hear it.
+//! Tests that a room encodes a frame once for all its members.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::delivery::{Inbox, Outbound, QueueLimits};
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::wire::{Encoding, Overrides, Shared, UserView, raw_json};
 
-/// Somebody who hears the room, and the other end of its queue.
+/// A member of the room, and the other end of its queue.
 fn member(encoding: Encoding) -> (Member, Inbox) {
     let limits = QueueLimits {
         bytes_max: 1024,

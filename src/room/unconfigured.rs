@@ -1,4 +1,5 @@
-//! Open rooms that are not live: they are started, or, if their kind is not configured any more, end by themselves.
+//! Open rooms that are not live: they are started, or they end without an actor if their
+//! kind is no longer configured.
 
 use super::handle::RoomKey;
 use super::registry::Rooms;
@@ -10,8 +11,9 @@ use crate::persistence::{
 use crate::supervisor::LoadError;
 
 impl Rooms {
-    /// Looks after an open room that is not live. One of a configured kind is started, and closes when it has been empty
-    /// for long enough. One of another kind cannot be: its seats go when their holds are over, and it goes with them.
+    /// Takes care of an open room that is not live. A room of a configured kind is started, and closes when it has
+    /// been empty for long enough. A room of an unknown kind cannot start: its seats are released when their holds
+    /// end, and then it is closed.
     pub async fn look_after(&self, code: RoomCode) -> Result<(), LoadError> {
         if self.find(&RoomKey::Code(code)).await?.is_some() {
             return Ok(());
@@ -30,7 +32,7 @@ impl Rooms {
                 .persistence
                 .write(RoomCommand::Close(room.id));
             if let Err(error) = closed.await {
-                tracing::debug!(room = %code, %error, "a room could not be closed, the next round tries again");
+                tracing::debug!(room = %code, %error, "a room could not be closed, trying again in the next round");
             }
         }
         Ok(())

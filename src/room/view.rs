@@ -1,4 +1,4 @@
-//! What everybody may see of a room.
+//! The public view of a room.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::persistence::{StoredRoom, StoredSeat};
 use crate::wire::{RoomStatus, RoomView, UserView};
 
 impl Room {
-    /// None for an open channel.
+    /// Returns the current view; None for an open channel.
     pub(super) fn view(&self) -> Option<RoomView> {
         self.view_with(&self.seating)
     }
 
-    /// The same with other seats than those of this moment.
+    /// Returns the view with other seats than the current ones.
     pub(super) fn view_with(&self, seating: &Seats) -> Option<RoomView> {
         let profile = self.profile.as_ref()?;
         Some(profile.view(&self.kind, &self.channel, self.phase, seating))
@@ -54,7 +54,7 @@ impl Profile {
     }
 }
 
-/// What will be seen of a room at the moment in which it is stored like this.
+/// Returns the view of a room at the moment when it is stored like this.
 pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
     let mut seating = Seats::new(kind.config.seats, &stored.seats);
     for seat in &stored.seats {
@@ -69,7 +69,7 @@ pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
 }
 
 impl Occupant {
-    /// Who sits there according to the database.
+    /// Returns the occupant of a stored seat.
     pub(super) fn stored(seat: &StoredSeat, epoch: AttachSeq) -> Occupant {
         Occupant {
             recorded: seat.hold_until,

@@ -1,4 +1,4 @@
-//! What a call is answered: `{"result":{...}}`, or `{"error":{"code","message"}}`.
+//! The answer to a call: `{"result":{...}}`, or `{"error":{"code","message"}}`.
 
 use axum::Json;
 use axum::http::header::CACHE_CONTROL;
@@ -9,13 +9,13 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::wire::Failure;
 
-/// Says how errors are told: `transport` for the status of the answer.
+/// Selects how errors are reported: `transport` for the status of the answer.
 const ERROR_MODE: HeaderName = HeaderName::from_static("x-centrifugo-error-mode");
 
 /// The result of a call, as JSON.
 pub(super) type Answer = Result<Box<RawValue>, Failure>;
 
-/// One answer of several, and one alone.
+/// The answer to a call, alone or as one of several.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
@@ -32,7 +32,7 @@ impl From<Answer> for Outcome {
     }
 }
 
-/// How errors are told.
+/// The way in which errors are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorMode {
     /// In a body, with status 200: the call has arrived.
@@ -53,12 +53,12 @@ impl ErrorMode {
     }
 }
 
-/// A result as JSON.
+/// Encodes a result as JSON.
 pub(super) fn answer<T: Serialize>(result: &T) -> Answer {
     Ok(to_raw_value(result).expect("answers have text keys only"))
 }
 
-/// The answer to a call that has nothing to tell.
+/// Returns the answer to a call without a result.
 pub(super) fn done() -> Answer {
     #[derive(Serialize)]
     struct Done {}
@@ -74,7 +74,7 @@ pub(super) fn respond(outcome: Outcome, mode: ErrorMode) -> Response {
     }
 }
 
-/// Answers are out of date a moment later: nobody keeps them.
+/// Answers as JSON. Answers are soon out of date, so they must not be cached.
 pub(super) fn written(status: StatusCode, body: &impl Serialize) -> Response {
     let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (status, no_store, Json(body)).into_response()

@@ -1,4 +1,4 @@
-//! Several calls in one.
+//! `batch`: several calls in one request.
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
@@ -9,10 +9,10 @@ use super::fields::{Fields, must_be};
 use super::{Method, ServerApi};
 use crate::wire::{ErrorCode, Failure};
 
-/// Calls in one batch.
+/// The most calls in one batch.
 const BATCH_MAX: usize = 1_000;
 
-/// Calls of one batch that are carried out at the same time, where it wants that.
+/// Calls of one batch that run at one time, if it asks for that.
 const CONCURRENCY_MAX: usize = 16;
 
 /// The answer to a batch. Unlike others it has no `result` around it.

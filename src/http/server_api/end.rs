@@ -9,7 +9,7 @@ use super::fields::{Fields, must_be};
 use crate::id::{SessionId, UserId};
 use crate::wire::{Reason, Refusal};
 
-/// How many sessions were open until now.
+/// The number of sessions that were open until now.
 #[derive(Serialize)]
 struct Ended {
     ended: usize,
@@ -26,7 +26,7 @@ impl ServerApi {
                 usize::from(self.actions.remove_session(SessionId(id)).await?)
             }
             (user, "") => {
-                // What cannot be anybody's id is nobody's.
+                // No user has an invalid id.
                 let nobody =
                     |_| Refusal::new(Reason::UserNotFound, "there is no user with this id");
                 let user = UserId::parse(user).map_err(nobody)?;

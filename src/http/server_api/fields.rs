@@ -1,4 +1,4 @@
-//! Reads the fields of a call, each with the name of what is wrong with it.
+//! The fields of a call. Errors name the wrong field.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{DEPTH_MAX, Failure, Whole, WholeNumber, is_deeper_than, one_line};
 
-/// The fields of one object. Those that a call does not know are ignored; `null` is the same as leaving one out.
+/// The fields of one object. Unknown fields are ignored; `null` is the same as a missing field.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(HashMap<String, &'a RawValue>);
 
@@ -25,14 +25,14 @@ impl<'a> Fields<'a> {
             .map_err(|_| must_be(what, "a JSON object"))
     }
 
-    /// The only field of an object that has but one.
+    /// Returns the only field of an object with exactly one.
     pub(super) fn only(&self) -> Option<(&str, &'a str)> {
         let mut fields = self.0.iter().filter(|(_, raw)| raw.get() != "null");
         let (name, raw) = fields.next()?;
         fields.next().is_none().then_some((name, raw.get()))
     }
 
-    /// A field of this type, if it is there.
+    /// Returns a field of this type, if it is present.
     pub(super) fn get<T: Deserialize<'a>>(
         &self,
         name: &str,
@@ -43,7 +43,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    /// A whole number by its value, if it is there.
+    /// Returns a whole number by its value, if it is present.
     pub(super) fn number<T: WholeNumber>(
         &self,
         name: &str,
@@ -53,12 +53,12 @@ impl<'a> Fields<'a> {
         Ok(given.map(|Whole(number)| number))
     }
 
-    /// A text; empty if it is not there.
+    /// Returns a text; empty if it is missing.
     pub(super) fn text(&self, name: &str) -> Result<String, Failure> {
         Ok(self.get(name, "text")?.unwrap_or_default())
     }
 
-    /// A text that is there.
+    /// Returns a required text.
     pub(super) fn needed_text(&self, name: &str) -> Result<String, Failure> {
         let text = self.text(name)?;
         match text.is_empty() {
@@ -71,19 +71,19 @@ impl<'a> Fields<'a> {
         Ok(self.get(name, "true or false")?.unwrap_or(false))
     }
 
-    /// An object within this one.
+    /// Returns an object within this one.
     pub(super) fn object(&self, name: &str) -> Result<Option<Fields<'a>>, Failure> {
         self.raw(name)
             .map(|raw| Fields::parse(name, raw.get()))
             .transpose()
     }
 
-    /// A list.
+    /// Returns a list.
     pub(super) fn list(&self, name: &str) -> Result<Vec<&'a RawValue>, Failure> {
         Ok(self.get(name, "a list")?.unwrap_or_default())
     }
 
-    /// JSON that is passed on: as it stands in `name`, or in base64 in `b64name`. On one line.
+    /// Returns JSON to be forwarded, on one line: as it stands in `name`, or in base64 in `b64name`.
     pub(super) fn payload(&self, name: &str, bytes_max: usize) -> Result<Option<Bytes>, Failure> {
         let encoded_name = format!("b64{name}");
         let encoded = self.text(&encoded_name)?;
@@ -107,7 +107,7 @@ impl<'a> Fields<'a> {
                 format_args!("nested {DEPTH_MAX} deep at most"),
             ));
         }
-        // Whoever hears it may read JSON.
+        // Any receiver may use the JSON protocol, whose frames are lines.
         let line = one_line(bytes.into())
             .map_err(|error| must_be(name, format_args!("JSON, in any encoding: {error}")))?;
         Ok(Some(line))
@@ -119,7 +119,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// 107, with what a field must be.
+/// Returns error 107 with the requirement on a field.
 pub(super) fn must_be(name: &str, kind: impl std::fmt::Display) -> Failure {
     Failure::bad_request(format_args!("{name} must be {kind}"))
 }

@@ -1,4 +1,4 @@
-//! What a game's server looks at: who is in a channel, what was said there, and the hub as a whole.
+//! Server API: presence, history, channels, info.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::fields::{Fields, must_be};
 use crate::telemetry::process_use;
 use crate::wire::{ErrorCode, Failure, HistoryRequest, Position};
 
-/// Channels in one answer: a megabyte of names or less. Who wants more asks with a narrower pattern.
+/// The most channels in one answer: at most a megabyte of names. A narrower pattern returns fewer.
 const CHANNELS_MAX: usize = 10_000;
 
-/// The longest pattern: as the longest name of a channel.
+/// The longest pattern: as long as the longest channel name.
 const PATTERN_BYTES_MAX: usize = 255;
 
 #[derive(Debug, Serialize)]
@@ -127,7 +127,7 @@ impl ServerApi {
     }
 }
 
-/// A place in a stream, if one is named.
+/// Returns a stream position, if one is given.
 pub(super) fn position(fields: &Fields<'_>, name: &str) -> Result<Option<Position>, Failure> {
     let Some(fields) = fields.object(name)? else {
         return Ok(None);
@@ -138,12 +138,12 @@ pub(super) fn position(fields: &Fields<'_>, name: &str) -> Result<Option<Positio
     }))
 }
 
-/// Whether a name is as a pattern says, in which `*` stands for any characters, none included, and `?` for one.
+/// Returns whether a name matches a glob pattern: `*` stands for any characters or none, and `?` for one.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut in_name) = (0, 0);
-    // Where the last star stands, and where what it stands for ends so far.
+    // The index of the last star, and the end of the characters that it has matched so far.
     let mut star = None;
     while in_name < name.len() {
         match pattern.get(at) {

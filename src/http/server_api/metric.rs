@@ -1,4 +1,4 @@
-//! How the calls of games' servers are counted.
+//! Metrics of the server API.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use metrics::{Counter, counter};
 use super::Method;
 use super::answer::Answer;
 
-/// What becomes of a call: done, refused for what it asks, or not carried out for want of something here.
+/// The outcome of a call: done, refused because of the call, or failed because of the hub.
 const OUTCOMES: [&str; 3] = ["done", "refused", "failed"];
 
-/// The error that is no fault of the call.
+/// The only error that is not caused by the call.
 const INTERNAL: u32 = 100;
 
 /// Counters of calls, looked up once at the start.
@@ -18,7 +18,7 @@ const INTERNAL: u32 = 100;
 pub(super) struct CallCounts(Arc<[[Counter; OUTCOMES.len()]]>);
 
 impl CallCounts {
-    /// To be made after the recorder is installed.
+    /// Creates the counters, for which the recorder must be installed.
     pub(super) fn new() -> CallCounts {
         let of_method = |method: &Method| {
             let method = method.name();

@@ -1,6 +1,7 @@
-//! The server API: what a game's own server does with channels and with the connections of its users.
+//! The server API: channels, and the connections of users, for a game's own server.
 //!
-//! `POST /api/<method>`, as libraries for Centrifugo call it. The key is looked at before the body is read.
+//! The path is `POST /api/<method>`, as in Centrifugo's server API, so its libraries work. The API key is
+//! checked before the body is read.
 
 mod answer;
 mod batch;
@@ -34,25 +35,25 @@ use crate::listener::caller_address;
 use crate::room::Rooms;
 use crate::wire::{ErrorCode, Refusal};
 
-/// The largest body: a batch of many publications. Only who has a key can send one.
+/// The largest body: a batch of many publications. Only a caller with a key can send one.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a call may take after its body is read: libraries give up after 10 s.
+/// The time limit for a call after its body is read: libraries give up after 10 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// What calls reach. Cheap to clone.
+/// The state that calls can reach. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ServerApi {
     actions: Actions,
     rooms: Rooms,
     connections: Connections,
     node: Arc<Node>,
-    /// The largest payload of a publication: as that of a client's.
+    /// The largest payload of a publication: the same as a client's.
     data_bytes_max: usize,
     counts: CallCounts,
 }
 
-/// This daemon, as `info` tells of it.
+/// This daemon, as reported by `info`.
 #[derive(Debug)]
 struct Node {
     uid: String,
@@ -60,7 +61,7 @@ struct Node {
     started: Instant,
 }
 
-/// What can be called.
+/// The methods of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Publish,
@@ -126,7 +127,7 @@ impl Method {
 }
 
 impl ServerApi {
-    /// To be made after the metrics recorder is installed.
+    /// Creates the API; the metrics recorder must be installed before.
     pub(super) fn new(
         name: String,
         actions: Actions,
@@ -147,10 +148,10 @@ impl ServerApi {
         }
     }
 
-    /// Carries out one call that is no batch.
+    /// Carries out one call that is not a batch.
     async fn call(&self, method: Method, body: &str) -> Answer {
         let answer = match Fields::parse("the call", body) {
-            // In a box of its own: all that the methods may wait for is large.
+            // Boxed: the future of all methods together is large.
             Ok(fields) => Box::pin(self.carry_out(method, &fields)).await,
             Err(failure) => Err(failure),
         };
@@ -173,7 +174,7 @@ impl ServerApi {
             Method::HistoryRemove => self.history_remove(fields).await,
             Method::Channels => self.channels(fields),
             Method::Info => self.info(),
-            // Games are not part of the hub: there is nobody to ask.
+            // Games are not part of the hub, so there is no handler.
             Method::Rpc if fields.text("method")?.is_empty() => {
                 Err(must_be("method", "given as text"))
             }
@@ -182,7 +183,7 @@ impl ServerApi {
         }
     }
 
-    /// Carries out a call and writes its answer.
+    /// Carries out a call and encodes its answer.
     async fn respond(&self, method: Method, body: &str, mode: ErrorMode) -> Response {
         if method != Method::Batch {
             return respond(self.call(method, body).await.into(), mode);
@@ -221,7 +222,7 @@ pub(super) async fn call(
     .await
 }
 
-/// The body as the text of a JSON object. None at all is one without fields.
+/// Returns the body as the text of a JSON object. An empty body is an object without fields.
 fn json(bytes: Vec<u8>) -> Result<String, Refusal> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -231,7 +232,7 @@ fn json(bytes: Vec<u8>) -> Result<String, Refusal> {
         return Ok("{}".to_owned());
     }
     serde_json::from_str::<&RawValue>(&text)
-        .map_err(|error| Refusal::bad_request(format!("the body is no JSON: {error}")))?;
+        .map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
     match text.trim_ascii_start().starts_with('{') {
         true => Ok(text),
         false => Err(Refusal::bad_request("the body must be a JSON object")),

@@ -1,6 +1,6 @@
-//! What a game's server orders of a user's connections: `subscribe`, `unsubscribe`, `disconnect` and `refresh`.
+//! Server API: `subscribe`, `unsubscribe`, `disconnect` and `refresh` of a user's connections.
 //!
-//! A user who is not here is nothing to fail for: what was ordered is so already.
+//! A call for a user without connections succeeds: the requested state is already reached.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::id::{ConnectionId, SessionId, UserId};
 use crate::room::Grant;
 use crate::wire::{Close, Dismissal, ErrorCode, Failure};
 
-/// Connections that one call asks at the same time.
+/// Connections that one call asks at one time.
 const CONCURRENCY_MAX: usize = 64;
 
 impl ServerApi {
@@ -39,7 +39,7 @@ impl ServerApi {
             let (grant, recover) = (grant.clone(), recover.clone());
             let subscribed = self.connections.subscribe(id, channel, grant, recover);
             match subscribed.await {
-                // It is as it was ordered.
+                // The requested state is already reached.
                 Err(failure) if failure == ErrorCode::AlreadySubscribed.into() => Ok(()),
                 subscribed => subscribed,
             }
@@ -78,7 +78,7 @@ impl ServerApi {
             .await
     }
 
-    /// Has something done to each connection that is meant. All of them are tried, and the first that failed is told.
+    /// Runs an effect on each selected connection. All of them are tried, and the first error is returned.
     async fn each<F>(&self, fields: &Fields<'_>, order: impl Fn(ConnectionId) -> F) -> Answer
     where
         F: Future<Output = Result<(), Failure>>,
@@ -92,7 +92,7 @@ impl ServerApi {
         done()
     }
 
-    /// The connections to which everything that is given applies.
+    /// Returns the connections that match all given fields.
     fn meant(&self, fields: &Fields<'_>) -> Result<Vec<ConnectionId>, Failure> {
         let texts = [
             fields.text("user")?,
@@ -114,12 +114,12 @@ impl ServerApi {
         if whom.iter().all(Option::is_none) {
             return Err(must_be("user", "given as text, or client, or session"));
         }
-        // What cannot be anybody's id is nobody's.
+        // An invalid id matches nothing.
         let whom: Option<Vec<ConnectionSelector>> = whom.into_iter().flatten().collect();
         Ok(whom.map_or_else(Vec::new, |whom| self.connections.of(&whom)))
     }
 
-    /// The channel of a call, which must be of a kind.
+    /// Returns the channel of a call, whose kind must exist.
     fn known_channel(&self, fields: &Fields<'_>) -> Result<String, Failure> {
         let channel = fields.needed_text("channel")?;
         self.rooms.kinds().room_key(&channel)?;
@@ -133,7 +133,7 @@ impl ServerApi {
         Ok(raw.map(Arc::from))
     }
 
-    /// Seconds until a moment, if one is named and it is not 0.
+    /// Returns the seconds until a moment; None if none is given or it is 0.
     pub(super) fn ttl(&self, fields: &Fields<'_>) -> Result<Option<u32>, Failure> {
         let at: i64 = fields
             .number("expire_at", "a whole number of seconds since 1970")?
@@ -144,7 +144,7 @@ impl ServerApi {
         let left = at.saturating_sub(WallTime::now().0 / 1_000);
         match u32::try_from(left) {
             Ok(left @ 1..) => Ok(Some(left)),
-            Ok(0) | Err(_) => Err(must_be("expire_at", "a moment to come, within 136 years")),
+            Ok(0) | Err(_) => Err(must_be("expire_at", "in the future, within 136 years")),
         }
     }
 }

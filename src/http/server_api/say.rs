@@ -1,4 +1,4 @@
-//! What a game's server says in channels: `publish` and `broadcast`.
+//! Server API: `publish` and `broadcast`.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use super::fields::{Fields, must_be};
 use crate::room::{ServerPublication, StreamPosition};
 use crate::wire::{ErrorCode, Failure, Tags, hub_tags};
 
-/// Channels of one broadcast. More than these would keep its caller waiting for longer than it does.
+/// The most channels of one broadcast. With more, its caller would time out.
 const BROADCAST_MAX: usize = 1_000;
 
-/// Rooms that one broadcast asks at the same time.
+/// Rooms that one broadcast asks at one time.
 const CONCURRENCY_MAX: usize = 64;
 
-/// What may be attached to a publication beside its data, all names and values together: it is sent to everybody.
+/// The most tags of a publication, and the bytes of all names and values together: they are sent to every member.
 const TAGS_MAX: usize = 32;
 const TAGS_BYTES_MAX: usize = 2 * 1_024;
 
 /// A UUID has 36 bytes, a SHA-256 in hexadecimal 64.
 const KEY_BYTES_MAX: usize = 128;
 
-/// Where a publication went; nothing where the channel keeps no history.
+/// The position of a publication; empty where the channel keeps no history.
 #[derive(Debug, Serialize)]
 struct PlacedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ impl ServerApi {
         let data = fields.payload("data", self.data_bytes_max)?;
         let version: Option<u64> = fields.number("version", "a whole number")?;
         if version.is_some_and(|version| version > 0) {
-            // Ignored, it would let an older state follow a newer one.
+            // If it were ignored, an older state could follow a newer one.
             return Err(ErrorCode::NotAvailable.into());
         }
         Ok(ServerPublication {
@@ -109,7 +109,7 @@ fn tags(fields: &Fields<'_>) -> Result<Option<Arc<Tags>>, Failure> {
     if is_as_hub {
         return Err(must_be(
             "tags",
-            "other than from=hub, which marks the hub's own news",
+            "other than from=hub, which marks the hub's own events",
         ));
     }
     Ok((!tags.is_empty()).then(|| tags.into()))

@@ -1,4 +1,4 @@
-//! What follows from a session's connection coming and going: its seat is held or away.
+//! Attachment: a seat is held while its session has a connection, and away otherwise.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::{AttachSeq, SeatEvent};
 
 impl Room {
-    /// The session has a connection.
+    /// Handles a session that has a connection.
     pub(in crate::room) async fn back(&mut self, session: SessionId, epoch: AttachSeq) {
         self.members.remove_older(session, epoch);
         let was_away = self.seating.back(session, epoch).is_some();
         if self.seating.is_releasing(session) {
-            // What becomes of the seat is told when it is known.
+            // The seat event follows when the release is settled.
             return;
         }
         match self.seating.seat_of(session) {
@@ -29,8 +29,8 @@ impl Room {
         }
     }
 
-    /// Does what follows from the hold of a seat as it is now, as far as that was not done yet: its holder may have
-    /// come or gone while a change of the seat was being written. A hold that has ended is looked at after `again`.
+    /// Publishes, stores and schedules the hold of a seat as far as that was not done yet: its holder may have come
+    /// or gone while a change of the seat was being written. A hold that has ended is checked after `again`.
     pub(super) async fn record(&mut self, number: u16, again: Duration) {
         let Some(occupant) = self.seating.record(number) else {
             return;
@@ -65,7 +65,7 @@ impl Room {
         self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
     }
 
-    /// Marks for the row of a seat whether its holder is away, and until when it is kept.
+    /// Stores, as a coalesced write, whether the holder of a seat is away and until when the seat is kept.
     pub(in crate::room) fn mark_hold(&self, seat: u16, occupant: &Occupant) {
         let Some(profile) = &self.profile else {
             return;
@@ -101,7 +101,7 @@ impl Room {
         self.notify(session, news);
     }
 
-    /// The session lost the connection of that epoch.
+    /// Handles a session that lost the connection with that attach sequence.
     pub(in crate::room) async fn away(&mut self, session: SessionId, epoch: AttachSeq) {
         let Some(profile) = &self.profile else {
             return;
@@ -113,12 +113,12 @@ impl Room {
         }
         let Some(number) = self.seating.away(session, epoch, hold_until) else {
             if !self.seating.is_known(session) {
-                // It missed that its seat was released.
+                // It missed the release of its seat.
                 self.notify(session, SeatEvent::Released { room });
             }
             return;
         };
-        // Nothing while the seat's release is being written: that follows if the seat stays its holder's.
+        // Does nothing while the release of the seat is being written; it is repeated if the seat is kept.
         self.record(number, Duration::ZERO).await;
     }
 

@@ -1,5 +1,5 @@
-//! Changes that are told in the stream. In a durable one the news are written with the change: whoever reads
-//! the stream after a crash finds the news of each seat that is taken or given up.
+//! Seat and room changes that also publish an event. A durable stream commits the event with its change: after a
+//! crash, it has the event of every seat that was claimed or released.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::room::seat_event::AttachSeq;
 use crate::wire::{UserView, hub_tags};
 
 impl Room {
-    /// Writes a change that is told in the stream. In a durable one it waits for what was said before.
+    /// Writes a change that also publishes events. In a durable stream it waits for all earlier publications.
     pub(super) fn write_told(&mut self, write: Write, change: Change, hear: Completion) {
         if !self.stream.is_durable() {
             return self.write_and(write, change, move |result| hear.hear(result));
@@ -40,7 +40,7 @@ impl Room {
         self.write_batch();
     }
 
-    /// Writes the change whose turn it is, unless something is being written.
+    /// Writes the next change in the queue, unless a write is in progress.
     pub(super) fn write_deed(&mut self) {
         let (Some(profile), Some(deed)) = (&self.profile, self.journal.next_deed()) else {
             return;
@@ -62,12 +62,12 @@ impl Room {
             .persistence
             .write_since(write, since.into(), move |result| {
                 hear.hear(&result);
-                // The room was rebuilt meanwhile, and has read the truth.
+                // An error means that the room has since been rebuilt from the database.
                 let _ = me.cast(RoomMessage::Settled { change, result });
             });
     }
 
-    /// A change is settled that had its turn in the stream.
+    /// Handles the outcome of a change in a durable stream.
     pub(super) async fn deed_settled(
         &mut self,
         change: Change,
@@ -93,7 +93,8 @@ impl Room {
         Ok(())
     }
 
-    /// Takes what another's commit has put into the stream, in the order of the commits. Says whether it has.
+    /// Delivers the event that the commit of a session's change has put into the stream, in the order of the commits.
+    /// Returns whether there is one.
     pub(super) fn hear_of_session(
         &mut self,
         told: SessionTold,
@@ -108,17 +109,17 @@ impl Room {
                 self.deliver_news([news.publication], offsets, Instant::now())?;
                 Ok(true)
             }
-            // It was read from the database since.
+            // The room has been read from the database since.
             SessionTold::Told(_) => Ok(true),
             SessionTold::Untold => Ok(false),
             SessionTold::Unknown if self.stream.is_durable() => {
-                Err("a session has changed, and the stream may have the news of it".into())
+                Err("a session has changed, and the stream may have the event of it".into())
             }
             SessionTold::Unknown => Ok(false),
         }
     }
 
-    /// The database takes no writes: what was to be changed stays as it was.
+    /// Refuses all waiting changes, because the database takes no writes.
     pub(super) async fn give_up(
         &mut self,
         deeds: Vec<QueuedChange>,
@@ -132,7 +133,7 @@ impl Room {
         Ok(())
     }
 
-    /// Delivers what was stored with a change.
+    /// Delivers the events that were stored with a change.
     fn deliver_news(
         &mut self,
         news: impl IntoIterator<Item = NewPublication>,
@@ -157,7 +158,7 @@ impl Room {
         Ok(())
     }
 
-    /// What is told of a change. Everything that has its place before it is settled.
+    /// Returns the events that a change will publish. All earlier publications are settled by now.
     fn words(&self, change: Change) -> Words {
         let now = self.now();
         let grace = self.profile.as_ref().map(|profile| profile.grace);
@@ -203,8 +204,8 @@ impl Room {
     }
 }
 
-/// What is told of a room that is opened, in the commit that opens it. None where the kind's history is not
-/// durable: there the room tells it when it is started.
+/// Returns the events of opening a room, for the commit that opens it. None where the kind's history is not durable:
+/// there the room publishes them when it is started.
 pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<persistence::News> {
     let seat = stored.seats.first()?;
     kind.config.history_durable.then(|| persistence::News {
@@ -224,7 +225,7 @@ pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<per
     })
 }
 
-/// What is told of a seat that is given up with its session.
+/// Returns the event of a seat that is released because its session has ended.
 pub fn parting_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
     let user = UserView {
         id: seat.user.clone(),
@@ -235,7 +236,7 @@ pub fn parting_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
     row(News::Released(note).to_json(), now)
 }
 
-/// What is told of a seat that has become a user's who has played as a guest until now.
+/// Returns the event of a seat whose guest has become a user.
 pub fn adopted_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
     let user = UserView {
         id: seat.user.clone(),
@@ -245,7 +246,7 @@ pub fn adopted_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
     row(News::Back(note).to_json(), now)
 }
 
-/// A seat has a new holder, and the room may be complete by that.
+/// Returns the events of a claimed seat, and of the room if that completes it.
 fn held(
     seat: u16,
     team: Option<Arc<str>>,
@@ -277,7 +278,7 @@ fn away(
     })
 }
 
-/// What is told of a seat's holder, by the name that the commit finds.
+/// Returns the events of a seat's holder, under the name that the commit finds.
 fn words(
     holder: Option<Occupant>,
     now: HubTime,

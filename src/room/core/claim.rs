@@ -1,4 +1,4 @@
-//! How a seat is claimed, and what becomes of each change once it is settled.
+//! Claims of seats, and the handling of each change when it is settled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::room::seat_event::SeatEvent;
 use crate::token::Generations;
 use crate::wire::{Reason, Refusal};
 
-/// Requests that may wait for one claim to be written: repeats of one player's own request.
+/// The number of requests that may wait for one claim to be written: retries of one player's own request.
 const CLAIM_WAITERS_MAX: usize = 16;
 
 impl Room {
@@ -40,7 +40,7 @@ impl Room {
                 if waiters.len() < CLAIM_WAITERS_MAX {
                     waiters.push(ClaimReply::new(request));
                 } else {
-                    let detail = "this claim is being made already, many times over";
+                    let detail = "too many retries of this claim are already pending";
                     let refusal = Refusal::new(Reason::RateLimited, detail);
                     ClaimReply::new(request).settle(Err(refusal));
                 }
@@ -49,7 +49,7 @@ impl Room {
         }
     }
 
-    /// Keeps the seat and writes the claim.
+    /// Reserves the seat and writes the claim.
     fn reserve(&mut self, number: u16, mut request: ClaimRequest) {
         let Some(profile) = &self.profile else {
             return;
@@ -95,8 +95,8 @@ impl Room {
         self.write_told(write, Change::Claim { seat: number }, nobody);
     }
 
-    /// Persistence knows what became of a change. An error ends the actor: what the database holds
-    /// is not what the room believes, so it is rebuilt from there.
+    /// Handles the outcome of a change. An error ends the actor: its state contradicts the database, from
+    /// which it is then rebuilt.
     pub(in crate::room) async fn settled(
         &mut self,
         change: Change,
@@ -114,7 +114,7 @@ impl Room {
         }
     }
 
-    /// The same of anything but a batch. `is_told` if the news of it are in the stream already.
+    /// Handles the outcome of any change but a batch. `is_told` if its events are in the stream already.
     pub(super) async fn change_settled(
         &mut self,
         change: Change,
@@ -154,7 +154,7 @@ impl Room {
                     self.doubt(seat);
                 }
             }
-            // Who asked has been told, and a longer hold harms nobody.
+            // The asker has its answer, and a longer hold does no harm.
             (Change::Hold { .. }, Err(WriteError::Refused(_))) => {}
             (
                 Change::EndTokens {
@@ -215,7 +215,7 @@ impl Room {
         }
     }
 
-    /// Everybody hears of a new holder, and that the room is complete if it is.
+    /// Publishes that a seat has a new holder, and that the room is complete if it is.
     pub(in crate::room) fn announce_held(&mut self, number: u16, occupant: &Occupant) {
         let grace = self
             .profile
@@ -278,7 +278,7 @@ impl Room {
     }
 }
 
-/// What the asker is told when persistence refuses.
+/// Translates a refusal of persistence into the one for the client.
 pub fn refusal(refused: &Refused) -> Refusal {
     match refused {
         Refused::InvalidUser => Refusal::new(
@@ -292,16 +292,16 @@ pub fn refusal(refused: &Refused) -> Refusal {
         Refused::TooManySeats { most } => {
             metrics::counter!("holdfast_limited_total", "limit" => "seats").increment(1);
             let detail =
-                format!("a user holds at most {most} seats (session.seats_max); give one up first");
+                format!("a user holds at most {most} seats (session.seats_max); release one first");
             Refusal::new(Reason::TooManySeats, detail)
         }
         Refused::NotGuest => Refusal::new(
             Reason::PermissionDenied,
-            "the session is an account's: only a guest's session becomes another user's",
+            "the session belongs to an account: only a guest's session can change its user",
         ),
         Refused::AlreadySeated => Refusal::new(
             Reason::AlreadySeated,
-            "the user of the login sits in one of the guest's rooms already",
+            "the logged-in user already holds a seat in one of the guest's rooms",
         ),
         Refused::SeatTaken => Refusal::new(Reason::SeatTaken, "the seat is taken"),
         Refused::Unavailable { retry_after } => {
@@ -316,7 +316,7 @@ pub fn refusal(refused: &Refused) -> Refusal {
         ),
         Refused::KeyReused => Refusal::new(
             Reason::KeyReused,
-            "the key stands for an earlier request that was another one",
+            "the idempotency key was used for a different request",
         ),
         // Whoever gave a key looks its answer up.
         Refused::Repeated(_)

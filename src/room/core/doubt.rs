@@ -1,7 +1,7 @@
-//! A seat of which the database has something else than the room: the row decides, and that one seat is corrected.
+//! A seat whose row differs from the room's state: the row is read, and this one seat is corrected.
 //!
-//! It happens where a mark was lost on its way to the row, and where a session has ended and its room has not heard
-//! of it yet. Nobody else in the room has anything to do with it.
+//! This happens where a coalesced write was lost, and where a session has ended and its room does not know it yet.
+//! Other seats of the room are not concerned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,19 @@ use crate::room::seat_event::SeatEvent;
 use crate::token::SeatTokenError;
 use crate::wire::{Refusal, UserView};
 
-/// The wait before a row is read again: because it could not be read, or because it is gone and the end of its
+/// The wait before a row is read again: because the read failed, or because the row is gone and the end of its
 /// session may be on its way to the room.
 const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Room {
-    /// Has the row of a seat read.
+    /// Starts to read the row of a seat.
     pub(super) fn doubt(&self, number: u16) {
         if let Some(occupant) = self.seating.concerned(number) {
             warn!(
                 room = %self.channel,
                 seat = number,
                 session = %occupant.session,
-                "the database has another state of a seat, which is looked up"
+                "a seat differs from its row in the database, reading the row"
             );
             metrics::counter!("holdfast_seats_corrected_total").increment(1);
             self.read_seat(number, occupant.session, false, Duration::ZERO);
@@ -58,7 +58,7 @@ impl Room {
                 row,
                 is_second,
             };
-            // The room has failed, and its successor has read all rows.
+            // An error means that the room has failed, and its successor has read all rows.
             let _ = me.cast(RoomMessage::SeatRead(Box::new(read)));
         });
     }
@@ -75,7 +75,7 @@ impl Room {
         } = read;
         let holder = self.seating.concerned(number);
         if holder.is_none_or(|holder| holder.session != session) {
-            // The room has heard of the end of the session meanwhile.
+            // The room knows of the end of the session by now.
             return Ok(());
         }
         match row {
@@ -90,7 +90,7 @@ impl Room {
         Ok(())
     }
 
-    /// The session holds the seat: what was refused is tried again once the row is as it should be.
+    /// Corrects the seat of a session that holds it. The refused change is tried again once the row is right.
     async fn is_there(&mut self, number: u16, row: &StoredSeat) {
         let user = UserView {
             id: row.user.clone(),
@@ -111,12 +111,12 @@ impl Room {
         }
     }
 
-    /// The session holds the seat no more, and nobody has told the room so: it has ended while the room failed.
+    /// Empties a seat whose row is gone: its session has ended while the room was down, so the room was not notified.
     async fn is_gone(&mut self, number: u16, session: SessionId) {
         let Some((_, occupant)) = self.seating.vacate(session) else {
             return;
         };
-        info!(room = %self.channel, seat = number, %session, "a seat was given up before");
+        info!(room = %self.channel, seat = number, %session, "a seat had been released before");
         let reason = ReleaseReason::SessionEnded;
         self.announce_released(number, &occupant, reason);
         self.released(number, &occupant, reason).await;

@@ -1,4 +1,4 @@
-//! The past of a durable stream: read when somebody asks for it, dropped when it is too much or too old.
+//! The stored history of a durable stream: read when it is asked for, removed when it exceeds its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +17,18 @@ use crate::room::rules::members::Peer;
 use crate::room::server_api::ServerRequest;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
-/// Rows that a stream lets go before it tells the database so: each telling costs a statement.
+/// The number of rows to collect before their removal is written, which costs a statement.
 pub(super) const PRUNE_AT: u64 = 64;
 
-/// The least time between two looks for what has become too old.
+/// The least time between two looks for expired publications.
 const PRUNE_EVERY_MIN: Duration = Duration::from_secs(1);
 
-/// Requests that may wait for the past to be read, or to be removed: more than a room has clients as a
-/// rule.
+/// The number of requests that may wait for the history to be read or removed: more than a room normally has clients.
 const DEFERRED_MAX: usize = 4_096;
 
 impl Room {
-    /// Lets go of what is too much or too old, once it is so many rows, and sees to it that somebody looks
-    /// again when more of it will be too old.
+    /// Removes publications beyond the limits once there are `at_least` of them, and sets a timer for
+    /// the next ones that expire.
     pub(in crate::room) async fn prune(&mut self, at_least: u64) {
         let now = self.now();
         if let Some(below) = self.stream.outdated(now, at_least) {
@@ -48,7 +47,7 @@ impl Room {
         self.prune(1).await;
     }
 
-    /// Nobody comes back to the stream.
+    /// Removes all stored history: no client will return to the stream.
     pub(super) fn prune_all(&self) {
         if self.stream.is_durable() {
             self.mark_pruned(self.stream.top() + 1);
@@ -65,7 +64,7 @@ impl Room {
         }
     }
 
-    /// Whether a message has to wait because it asks for a past that has not been read.
+    /// Returns whether a message has to wait because it needs history that has not been read.
     pub(in crate::room) fn needs_past(&self, message: &RoomMessage) -> bool {
         if let RoomMessage::Subscribe { subscribing, .. } = message {
             return self.stream.needs_past(&subscribing.request);
@@ -82,7 +81,7 @@ impl Room {
         is_history && self.stream.is_past_missing()
     }
 
-    /// Reads the past, and keeps the message until it is there.
+    /// Queues the message until the history is read, and starts reading it.
     pub(in crate::room) fn defer(&mut self, message: RoomMessage) {
         let Some(deferred) = Deferred::new(message) else {
             return;
@@ -100,12 +99,12 @@ impl Room {
         let (persistence, me) = (self.context.persistence.clone(), self.me.clone());
         tokio::spawn(async move {
             let read = persistence.history(window).await;
-            // The room was rebuilt meanwhile, and reads for itself.
+            // An error means that the room has since been rebuilt, and reads for itself.
             let _ = me.cast(RoomMessage::Past(read));
         });
     }
 
-    /// The past is there, or cannot be had now: gives what has waited for it, to be carried out.
+    /// Takes the history that was read, or the failure. Returns the requests to be carried out now.
     pub(in crate::room) fn past_read(
         &mut self,
         read: Result<Vec<StoredPublication>, ReadError>,
@@ -124,7 +123,7 @@ impl Room {
         }
     }
 
-    /// Forgets what the stream has kept. Its top stays, so nobody takes it for a new one.
+    /// Removes the history of the stream. Its top stays, so that clients do not take it for a new stream.
     pub(in crate::room) fn remove_history(&mut self, reply: RpcReplyPort<Result<(), Failure>>) {
         let up_to = self.stream.top();
         if !self.stream.has_history() {
@@ -132,7 +131,7 @@ impl Room {
         }
         let Some(profile) = self.profile.as_ref().filter(|_| self.stream.is_durable()) else {
             self.stream.forget(up_to);
-            // What the last planned stop wrote out may not have been swept yet.
+            // Rows that the last planned stop wrote out may not have been removed yet.
             self.mark_pruned(up_to + 1);
             return answer(reply, Ok(()));
         };
@@ -148,7 +147,7 @@ impl Room {
         self.removals.push_back(reply);
     }
 
-    /// Removals are settled in the order in which they were asked for.
+    /// Handles the outcome of a removal. Removals are settled in the order in which they were requested.
     pub(super) fn history_removed(&mut self, up_to: u64, removed: Result<(), &Refused>) {
         if removed.is_ok() {
             self.stream.forget(up_to);
@@ -159,7 +158,7 @@ impl Room {
     }
 }
 
-/// A request that waits for the past.
+/// A request that waits for the history.
 pub(in crate::room) enum Deferred {
     Game(Box<ServerRequest>),
     Subscribe {
@@ -176,7 +175,7 @@ pub(in crate::room) enum Deferred {
 }
 
 impl Deferred {
-    /// None for what never waits.
+    /// Returns None for a message that never waits.
     fn new(message: RoomMessage) -> Option<Deferred> {
         if let RoomMessage::Subscribe { subscribing, reply } = message {
             return Some(Deferred::Subscribe { subscribing, reply });
@@ -203,7 +202,7 @@ impl Deferred {
         })
     }
 
-    /// The past cannot be had now.
+    /// Refuses the request because the history cannot be read now.
     fn refuse(self) {
         let failure = Refusal::unavailable().into();
         match self {

@@ -1,4 +1,4 @@
-//! How the hold of an away seat is made longer.
+//! Extension of the hold of an away seat.
 
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use crate::room::seat_event::{HeldSeat, SeatEvent};
 use crate::wire::{Reason, Refusal};
 
 impl Room {
-    /// Keeps an away seat at least so long from now. A seat that is held has no hold that runs, and is
-    /// left as it is.
+    /// Keeps an away seat for at least this time from now. A held seat has no running hold and is left as it is.
     pub(in crate::room) async fn hold(&mut self, request: HoldRequest) {
         let HoldRequest {
             seat: number,
@@ -31,14 +30,14 @@ impl Room {
         let hold_until = self.now().plus(at_least);
         let is_longer = self.seating.extend(number, hold_until);
         let Some((occupant, holding)) = self.holder(number) else {
-            let detail = format!("nobody holds seat {number} of this room");
+            let detail = format!("seat {number} of this room has no holder");
             answer(reply, Err(Refusal::new(Reason::SeatNotFound, detail)));
             return;
         };
         if is_longer {
             self.lasts_longer(number, &occupant, hold_until).await;
         }
-        // Also if it was long enough: what is answered must be stored.
+        // Written even if the hold was long enough: the answer must be stored.
         let seat = holding.view(self.now());
         let Some(end) = occupant.hold_until else {
             let is_stored = false;
@@ -72,8 +71,8 @@ impl Room {
         self.write_told(write, change, hear);
     }
 
-    /// Makes a hold longer by the time for which its holder must wait. However often it asks, no more is
-    /// left of it then than a whole hold after that time.
+    /// Extends a hold by the time that its holder has to wait. Repeated requests never extend it beyond a whole
+    /// grace period after that time.
     pub(in crate::room) async fn delayed(&mut self, sitter: &SeatLookup, by: Duration) {
         let Some(profile) = &self.profile else {
             return;
@@ -97,8 +96,8 @@ impl Room {
         }
     }
 
-    /// The longer hold is stored, as that of an away seat. Its holder may be back by now. `longer` is how long it
-    /// lasts, if members have not received that yet.
+    /// Handles a longer hold that is stored as that of an away seat, whose holder may be back by now. `longer` is its
+    /// length if members have not received that yet.
     pub(super) fn hold_committed(&mut self, number: u16, longer: Option<Duration>) {
         let Some(occupant) = self.seating.occupant(number).cloned() else {
             return;
@@ -111,13 +110,13 @@ impl Room {
         }
     }
 
-    /// What follows from the end of a hold that was moved away.
+    /// Stores, announces and schedules the new end of a hold.
     async fn lasts_longer(&self, number: u16, occupant: &Occupant, hold_until: HubTime) {
         let Some(profile) = &self.profile else {
             return;
         };
         let (room, session) = (profile.id, occupant.session);
-        // In place of the mark that may be waiting, with the end as it was.
+        // Replaces a coalesced write that may be pending with the old end.
         let longer = Occupant {
             hold_until: Some(hold_until),
             ..occupant.clone()

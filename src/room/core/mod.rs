@@ -1,4 +1,4 @@
-//! A live room: its seats, members and stream, and the common ground of what happens in it.
+//! A live room: its seats, members and stream, and the helpers that all its parts use.
 
 mod attendance;
 pub(super) mod change;
@@ -44,11 +44,11 @@ use crate::room::seat_event::{ClaimNotice, HeldSeat, SeatEvent};
 use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::{Failure, Publication, Push, Refusal, Shared, push};
 
-/// A room that starts is in the directory, through which it is woken, well before this. A shorter wait
-/// needs no directory, at the price of a timer of its own.
+/// An upper bound on the time until a starting room is in the directory, through which its timers reach it. A shorter
+/// timer bypasses the directory, at the price of a timer of its own.
 const REGISTRATION_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// A room with all that it owns.
+/// A live room with all its state.
 pub(super) struct Room {
     pub(super) context: Arc<RoomContext>,
     pub(super) me: ActorRef<RoomMessage>,
@@ -61,31 +61,31 @@ pub(super) struct Room {
     pub(super) members: Members,
     pub(super) crowd: WriteBatcher,
     pub(super) stream: Stream,
-    /// How many members others see from outside.
+    /// The number of members, readable without asking the room.
     pub(super) audience: MemberCount,
-    /// Publications of the game's server that may be sent again.
+    /// Recent idempotency keys of the game server's publications.
     pub(super) repeats: RecentKeys,
     /// Set while an open channel lives on without members.
     pub(super) keep: Option<Keep>,
-    /// What is on its way into a durable stream.
+    /// The publish queue of a durable stream.
     pub(super) journal: PublishQueue,
-    /// Requests that wait for the past of the stream to be read.
+    /// Requests that wait for the stored history to be read.
     pub(super) deferred: Vec<Deferred>,
-    /// Who waits for the history to be removed.
+    /// Requests that wait for the history to be removed.
     pub(super) removals: VecDeque<RpcReplyPort<Result<(), Failure>>>,
-    /// A look for what has become too old is ahead.
+    /// True while a timer for expired publications is set.
     pub(super) is_prune_pending: bool,
-    /// Who waits for the claim of a seat to be written.
+    /// Requests that wait for the claim of a seat to be written.
     pub(super) claims: HashMap<u16, Vec<ClaimReply>>,
-    /// Who waits for the release of a seat to be written.
+    /// Requests that wait for the release of a seat to be written.
     pub(super) releases: HashMap<u16, Vec<RpcReplyPort<Result<(), Refusal>>>>,
-    /// Seat tokens that were presented for a seat: the first one's move is being written.
+    /// Takeover requests for each seat; the move of the first is being written.
     pub(super) takes: HashMap<u16, VecDeque<TakeRequest>>,
-    /// Who waits for the end of a seat's tokens to be written.
+    /// Requests that wait for the end of a seat's tokens to be written.
     pub(super) token_ends: HashMap<u16, RpcReplyPort<Result<Claimed, Refusal>>>,
-    /// Counts how often the room was left empty.
+    /// How often the room has become empty.
     pub(super) vacancy: u64,
-    /// Nobody has taken a seat but the player with whom it was opened. Not known of a room that was restored.
+    /// True if only the player who opened the room has ever held a seat. Unknown (false) for a restored room.
     pub(super) is_solitary: bool,
     pub(super) memory: Memory,
     pub(super) phase: Phase,
@@ -94,7 +94,7 @@ pub(super) struct Room {
     pub(super) _alive: LiveGauge,
 }
 
-/// What a room with seats has beside its channel.
+/// The part of a room that an open channel lacks.
 #[derive(Debug)]
 pub(super) struct Profile {
     pub(super) id: RoomId,
@@ -116,7 +116,7 @@ impl Profile {
     }
 }
 
-/// Settings were checked when the room was opened; whatever else is found counts as none.
+/// Parses settings, which were checked when the room was opened; invalid JSON counts as no settings.
 fn settings(text: &str) -> Arc<RawValue> {
     RawValue::from_string(text.to_owned())
         .unwrap_or_else(|_| {
@@ -125,34 +125,34 @@ fn settings(text: &str) -> Arc<RawValue> {
         .into()
 }
 
-/// How long the history of an open channel outlives its last listener: what a reload or a quick reconnect takes.
-/// More would let a client that tries names fill the memory.
+/// How long the history of an open channel outlives its last member: the time of a reload or a quick reconnect. With
+/// more, a client that tries names could fill the memory.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
-/// Whether an open channel has a history that somebody may come back for.
+/// The state of an open channel's history, for which a client may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Memory {
     Empty,
     InUse,
-    /// Nobody listens; it is forgotten in a moment.
+    /// There are no members; the history is dropped in a moment.
     Fading,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// Its end is being written.
+    /// The close is being written.
     Closing,
     Closed,
-    /// Told to go: whoever still asks must look again.
+    /// About to stop: a request has to look the room up again.
     Retired,
 }
 
-/// Who made a claim, and how its session hears that it is over.
+/// A claim's reply port, and the notice to its session that the claim has finished.
 pub(super) struct ClaimReply {
     notice: Option<ClaimNotice>,
     reply: RpcReplyPort<Result<Claimed, Refusal>>,
-    /// What is kept under the claim's key: its answer then, whatever else has happened meanwhile.
+    /// The response stored under the idempotency key: the answer even if the room has changed since.
     kept: Option<Box<Claimed>>,
 }
 
@@ -172,7 +172,7 @@ impl ClaimReply {
         }
     }
 
-    /// The claim is committed, by a user of this name. `now` tells how it looks at this moment.
+    /// Answers a claim that is committed for a user of this name. `now` returns the current state of the claim.
     pub(super) fn met(mut self, name: &Arc<str>, now: impl FnOnce() -> Result<Claimed, Refusal>) {
         let claimed = match self.kept.take() {
             Some(mut kept) => {
@@ -185,7 +185,7 @@ impl ClaimReply {
         self.settle(claimed);
     }
 
-    /// The session hears it first: a connection that comes after the answer finds the seat.
+    /// Sends the answer, after the session's notice: a connection that comes after the answer finds the seat.
     pub(super) fn settle(self, result: Result<Claimed, Refusal>) {
         drop(self.notice);
         crate::mailbox::answer(self.reply, result);
@@ -197,17 +197,17 @@ impl Room {
         self.context.clock.now()
     }
 
-    /// Has a publication carry the time that its receivers' clocks show.
+    /// Sets the publication's time to wall-clock time, which is what its receivers' clocks show.
     pub(super) fn show_time(&self, publication: &mut Publication) {
         publication.time = HubTime(self.context.clock.on_wall(publication.time).0);
     }
 
-    /// Writes a change; persistence tells when it is settled.
+    /// Writes a change; the outcome comes back as [`RoomMessage::Settled`].
     pub(super) fn write(&self, write: impl Into<Write>, change: Change) {
         self.write_and(write, change, |_| ());
     }
 
-    /// The same, and has somebody hear of it even if the room fails meanwhile.
+    /// Like `write`; `hear` also runs if the room actor has failed by then.
     pub(super) fn write_and(
         &self,
         write: impl Into<Write>,
@@ -217,7 +217,7 @@ impl Room {
         let me = self.me.clone();
         self.context.persistence.write_then(write, move |result| {
             hear(&result);
-            // The room was rebuilt meanwhile, and has read the truth.
+            // An error means that the room has since been rebuilt from the database.
             let _ = me.cast(RoomMessage::Settled { change, result });
         });
     }
@@ -238,7 +238,7 @@ impl Room {
         self.context.listener.hear(session, news);
     }
 
-    /// Encodes a publication once in each encoding, and queues it for every member.
+    /// Encodes a publication once per encoding, and queues it for every member.
     pub(super) fn spread(&mut self, publication: &Publication, since: Instant) {
         let channel = Arc::clone(&self.channel);
         let what = Push::Publication(publication);
@@ -260,10 +260,10 @@ impl Room {
         metrics.delivered.increment(self.members.len() as u64);
     }
 
-    /// Looks whether somebody in a crowd is about to say more. If not, the sockets are woken.
+    /// Flushes the batch of a crowd, unless more publications have arrived since the last look.
     pub(super) async fn rouse(&mut self) {
         if self.crowd.has_more() {
-            // Whoever is about to say more gets in before the next look.
+            // Yields first: publications that are about to arrive get in before the next look.
             tokio::task::yield_now().await;
             self.look_after_crowd();
         } else {
@@ -277,7 +277,7 @@ impl Room {
         }
     }
 
-    /// A seat as its holder's session is told of it. None in an open channel.
+    /// Returns a seat in the form that its holder's session gets. None in an open channel.
     pub(super) fn holding(&self, number: u16, occupant: &Occupant) -> Option<HeldSeat> {
         let profile = self.profile.as_ref()?;
         Some(HeldSeat {
@@ -292,8 +292,8 @@ impl Room {
         })
     }
 
-    /// Returns whether somebody has a right. A private channel lets in by token alone, so `anyone` there means its
-    /// members, whatever the kind says.
+    /// Returns whether a peer has a permission. A private channel admits by token alone, so `anyone` there means its
+    /// members, regardless of the kind.
     pub(super) fn is_allowed(&self, permission: Permission, peer: &Peer) -> bool {
         if self.seating.is_outdated(peer.session, peer.epoch) {
             return false;
@@ -307,12 +307,12 @@ impl Room {
         }
     }
 
-    /// What members see of a session that sits here.
+    /// Returns the info that members see of a session with a seat here.
     pub(super) fn seat_info(&self, session: SessionId) -> Option<&Arc<RawValue>> {
         self.kind.seat_info(self.seating.seat_of(session)?)
     }
 
-    /// Tells the matchmaker how many seats are free now.
+    /// Sends the matchmaker the number of free seats.
     pub(super) fn offer(&self) {
         let Some(profile) = &self.profile else {
             return;
@@ -332,7 +332,7 @@ impl Room {
         self.context.shards.of(&self.key).tell(message);
     }
 
-    /// Goes, if whoever had the room started has no more use for it.
+    /// Stops a room that was started by a lookup and is of no further use.
     pub(super) fn rest(&mut self) {
         if self.phase == Phase::Closed {
             self.go();
@@ -340,13 +340,13 @@ impl Room {
         self.rest_if_unheard();
     }
 
-    /// Whether this is an open channel that nobody listens to, and that nothing is kept for.
+    /// Returns whether this is an open channel without members that nothing keeps alive.
     pub(super) fn is_unheard(&self) -> bool {
         self.kind.is_open_channel() && self.members.is_empty() && self.keep.is_none()
     }
 
-    /// An open channel lives while somebody listens, a moment longer if there is something to come back for, and a while
-    /// longer if a game's server has spoken.
+    /// Asks to be stopped if this is an open channel without members. A channel with a history lives a moment longer,
+    /// and one to which a game's server has published a while longer.
     pub(super) fn rest_if_unheard(&mut self) {
         if !self.is_unheard() || self.phase != Phase::Open {
             return;
@@ -367,14 +367,14 @@ impl Room {
         }
     }
 
-    /// Somebody listens, who may come back after a lost line.
+    /// Keeps the history in use: there is a member, which may return after a lost connection.
     pub(super) fn remember(&mut self) {
         if self.stream.has_history() {
             self.memory = Memory::InUse;
         }
     }
 
-    /// Nobody has come back since.
+    /// Drops the history if no member has returned since.
     pub(super) fn forget(&mut self, vacancy: u64) {
         if self.memory == Memory::Fading && self.vacancy == vacancy {
             self.memory = Memory::Empty;

@@ -1,4 +1,4 @@
-//! How something said gets into the stream: at once in a memory stream, by a commit in a durable one.
+//! Publishing: at once into a memory stream, after a commit into a durable one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::room::rules::publish_dedup;
 use crate::room::rules::publish_queue::{Entry, PublicationDraft, PublishReply, StreamPosition};
 use crate::wire::{Reason, Refusal, hub_tags};
 
-/// The wait before news that could not be written are written again.
+/// The wait before room events that could not be written are tried again.
 const NEWS_RETRY: Duration = Duration::from_secs(1);
 
 impl Room {
-    /// Puts something into the stream. A durable one has it once it is committed.
+    /// Publishes a draft; in a durable stream it has its place once it is committed.
     pub(super) fn say(&mut self, said: PublicationDraft, reply: Option<PublishReply>) {
         let key = None;
         self.enter(Entry { said, reply, key });
@@ -33,7 +33,7 @@ impl Room {
         match self.journal.push(entry) {
             Ok(()) => self.write_batch(),
             Err(None) => {
-                error!(room = %self.channel, "news are lost: too many wait for the database");
+                error!(room = %self.channel, "room events are lost: too many wait for the database");
             }
             Err(Some(reply)) => {
                 self.context.metrics.batch_full.increment(1);
@@ -43,7 +43,7 @@ impl Room {
         }
     }
 
-    /// Tells everybody what has happened to a seat or to the room.
+    /// Publishes an event of a seat or of the room.
     pub(super) fn announce(&mut self, news: &News<'_>) {
         let said = PublicationDraft {
             data: news.to_json(),
@@ -55,7 +55,7 @@ impl Room {
         self.say(said, None);
     }
 
-    /// Writes what waits, unless a batch is being written.
+    /// Writes the next batch, unless a write is in progress.
     pub(in crate::room) fn write_batch(&mut self) {
         let Some(profile) = &self.profile else {
             return;
@@ -86,7 +86,7 @@ impl Room {
             oldest.unwrap_or(now).into(),
             move |result| {
                 let change = Change::Publish;
-                // The room was rebuilt meanwhile, and has read the truth.
+                // An error means that the room has since been rebuilt from the database.
                 let _ = me.cast(RoomMessage::Settled { change, result });
             },
         );
@@ -174,7 +174,7 @@ impl Room {
                 for entry in entries {
                     match entry.reply {
                         Some(reply) => reply.settle(Err(refusal(refused).into())),
-                        None => error!(room = %self.channel, "news were refused and are lost"),
+                        None => error!(room = %self.channel, "refused room events are lost"),
                     }
                 }
                 self.write_batch();
@@ -184,7 +184,7 @@ impl Room {
         Ok(())
     }
 
-    /// The database has a publication under this key: it was published before the room knew its keys.
+    /// Replays the stored response of a key: the publication was committed before this room was started.
     fn repeated(&mut self, entries: Vec<Entry>, kept: &StoredResponse) {
         metrics::counter!("holdfast_commands_repeated_total").increment(1);
         let placed: Option<StreamPosition> = serde_json::from_str(&kept.answer).ok();
@@ -196,7 +196,7 @@ impl Room {
         self.finish_close_if_told();
     }
 
-    /// Numbers something that is said, queues it for every member, and answers whoever said it.
+    /// Numbers a draft, queues it for every member, and answers its publisher.
     pub(super) fn deliver(&mut self, said: PublicationDraft, reply: Option<PublishReply>) {
         let since = said.since;
         let mut publication = self.stream.append(said, self.context.clock.now());

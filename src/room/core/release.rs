@@ -1,4 +1,4 @@
-//! How seats become empty again, and rooms with them.
+//! Release of seats, and the close of empty rooms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +25,15 @@ use crate::room::seat_event::SeatEvent;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Reason, Refusal};
 
-/// The wait before a release that could not be written is written again.
+/// The wait before a release that could not be written is tried again.
 const RELEASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long a room stays open at the most that nobody but its opener has ever sat in: whoever was sent its code may be on the
-/// way, and thousands that are opened and left at once are gone soon.
+/// The longest time that a room stays open if only its opener has ever held a seat in it. A player who was sent its
+/// code may be on the way. Thousands of rooms that are opened and left at once are gone soon.
 const SOLITARY_TTL: Duration = Duration::from_mins(1);
 
 impl Room {
-    /// An explicit leave.
+    /// Releases the seat of a session that leaves it explicitly.
     pub(in crate::room) fn release(
         &mut self,
         session: SessionId,
@@ -57,7 +57,7 @@ impl Room {
         }
     }
 
-    /// A hold is over, unless its holder came back in time.
+    /// Releases a seat whose hold has ended, unless its holder came back in time.
     pub(in crate::room) async fn hold_over(&mut self, number: u16, hold_until: HubTime) {
         let now = self.now();
         let holder = self.seating.occupant(number);
@@ -128,12 +128,12 @@ impl Room {
         refused: &Refused,
     ) -> Result<(), ActorProcessingErr> {
         match (refused, reason) {
-            // Somebody else ended it before; the player wanted nothing else.
+            // It was released before, which is all that the player wanted.
             (Refused::SeatChanged, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
                 self.release_committed(number, reason, false).await;
                 return Ok(());
             }
-            // The mark of its absence is lost, or its session has ended: the row says which.
+            // The coalesced write of its absence was lost, or its session has ended: the row decides.
             (Refused::SeatChanged, ReleaseReason::HoldOver) => {
                 self.doubt(number);
                 return Ok(());
@@ -163,15 +163,15 @@ impl Room {
         Ok(())
     }
 
-    /// A seat that was being released stays its holder's, who may have come or gone meanwhile, and whose hold may
-    /// have ended.
+    /// Keeps a seat whose release failed. In the meantime its holder may have come or gone, and its hold may have
+    /// ended.
     pub(super) async fn keep(&mut self, number: u16) {
         if self.seating.keep(number) {
             self.record(number, RELEASE_RETRY_DELAY).await;
         }
     }
 
-    /// The session has ended, durably, and its seats with it.
+    /// Releases the seat of a session that has ended, durably.
     pub(super) async fn vacated(
         &mut self,
         session: SessionId,
@@ -188,7 +188,7 @@ impl Room {
         Ok(())
     }
 
-    /// Everybody hears that a seat is empty.
+    /// Publishes that a seat was released.
     pub(super) fn announce_released(
         &mut self,
         number: u16,
@@ -199,7 +199,7 @@ impl Room {
         self.announce(&News::Released(note));
     }
 
-    /// A seat is empty: its holder loses what only holders may do.
+    /// Handles an empty seat: its former holder loses the rights of holders.
     pub(super) async fn released(
         &mut self,
         number: u16,
@@ -216,7 +216,7 @@ impl Room {
         self.seats_freed().await;
     }
 
-    /// Takes note that seats are free, and of the moment at which all are.
+    /// Offers the free seats, and schedules the close of a room in which all seats are empty.
     pub(in crate::room) async fn seats_freed(&mut self) {
         self.offer();
         if self.profile.is_some() && self.seating.is_vacant() && self.phase == Phase::Open {
@@ -230,7 +230,7 @@ impl Room {
         }
     }
 
-    /// The room was empty for so long that it closes, unless somebody came meanwhile.
+    /// Closes a room that has been empty for long enough, unless a seat was claimed in the meantime.
     pub(in crate::room) fn close_if_vacant(&mut self, vacancy: u64) {
         let Some(profile) = &self.profile else {
             return;
@@ -251,7 +251,7 @@ impl Room {
         }
     }
 
-    /// The last news of a room that has closed reach its members before they are sent away.
+    /// Sends the members of a closed room away, after its last events have reached them.
     pub(super) fn finish_close_if_told(&mut self) {
         if self.phase == Phase::Closed && self.journal.is_idle() {
             self.members.dismiss_all();
@@ -260,7 +260,7 @@ impl Room {
         }
     }
 
-    /// Nothing more will happen here.
+    /// Lets the shard stop the room, which has nothing left to do.
     pub(super) fn go(&self) {
         let key = self.key.clone();
         self.tell_shard(ShardMessage::Goes { key });

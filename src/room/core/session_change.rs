@@ -1,4 +1,4 @@
-//! Changes of a session as a whole, for the rooms in which it sits: it has ended, or is another user's.
+//! Durable changes of a session, for the rooms in which it sits: it has ended, or belongs to another user.
 
 use ractor::ActorProcessingErr;
 
@@ -10,19 +10,19 @@ use crate::room::rules::seats::{Occupant, Seats};
 use crate::wire::UserView;
 use tracing::info;
 
-/// What a room's stream tells of a session that has ended, or is another user's.
+/// The state of the event of a session's change in a room's stream.
 #[derive(Debug)]
 pub enum SessionTold {
-    /// Nothing yet.
+    /// The event is not published yet.
     Untold,
-    /// The room's stream has this, by the commit that changed the session.
+    /// The stream has this event, by the commit that changed the session.
     Told(SessionNews),
-    /// It is not known whether the stream has it.
+    /// The event may be in the stream or not.
     Unknown,
 }
 
 impl SessionTold {
-    /// Takes what the commit that changed a session has put into the stream of one of its rooms.
+    /// Takes the event that the commit of a session's change has put into a room's stream.
     pub fn take(news: &mut Vec<SessionNews>, room: RoomId) -> SessionTold {
         match news.iter().position(|news| news.room == room) {
             Some(at) => SessionTold::Told(news.swap_remove(at)),
@@ -31,7 +31,7 @@ impl SessionTold {
     }
 }
 
-/// What has become of a session that sits in a room.
+/// A change of a session that sits in a room.
 pub(in crate::room) enum RoomNews {
     Vacated {
         session: SessionId,

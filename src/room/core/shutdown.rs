@@ -1,4 +1,7 @@
-//! How a room comes to rest when the hub stops: first its clocks stand still, at last its stream.
+//! How a room halts when the hub stops.
+//!
+//! A pause freezes its hold timers and refuses claims, while members play on. A freeze waits until no seat change and
+//! no publication is being written, hands out the stream, and refuses all further changes to it.
 
 use ractor::RpcReplyPort;
 
@@ -7,17 +10,17 @@ use crate::id::RoomId;
 use crate::mailbox::answer;
 use crate::persistence::StoredStream;
 
-/// A room's stream, to be written out. None for an open channel, and where the database has it.
+/// A room's stream, to be written out. None for an open channel, and for a durable stream.
 pub(in crate::room) type Handout = Option<(RoomId, StoredStream)>;
 
-/// How far a room is from standing still.
+/// The phases of a stop.
 pub(in crate::room) enum ShutdownPhase {
     Running,
-    /// Holds stand still and no seat is taken; those who are here play on.
+    /// Hold timers are frozen and claims are refused; members play on.
     Paused,
-    /// As paused; the stream is handed out once nothing is being written that would add news to it.
+    /// As paused; the stream is handed out once nothing is being written that would add events to it.
     Freezing(RpcReplyPort<Handout>),
-    /// The stream was handed out: what would change it is refused.
+    /// The stream was handed out: changes to it are refused.
     Frozen,
 }
 

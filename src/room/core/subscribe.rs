@@ -1,4 +1,4 @@
-//! What is said in a room: subscribing, publishing, and questions about the past and the present.
+//! Subscribe, unsubscribe, publish, presence and history: the requests of clients.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,7 +41,7 @@ impl Room {
         let half = outbound.half();
         let (_, waiting) = outbound.depth();
         let limits = QueueLimits {
-            // Who comes back to several rooms at once gets half a queue of all of them together.
+            // A client that returns to several rooms at once gets half a queue for all of them together.
             bytes_max: half.bytes_max.saturating_sub(waiting),
             count_max: half.count_max.min(self.context.recovery_max),
         };
@@ -63,7 +63,7 @@ impl Room {
             }
         }
         let result = match asked {
-            // Full or closed: the connection is ending, and nobody is there to hear anything.
+            // Full or closed: the connection is ending, and the client receives nothing more.
             Initiator::ByClient { id } if outbound.answer(id, &subscribed).is_err() => {
                 return Ok(None);
             }
@@ -97,7 +97,7 @@ impl Room {
         match asked {
             Initiator::ByClient { id } => {
                 self.members.remove(connection);
-                // Full or closed: the connection is ending, and with it the subscription.
+                // Full or closed: the connection is ending, and the subscription with it.
                 let _ = outbound.answer(id, &UnsubscribeResult {});
             }
             Initiator::ByHub => self.members.dismiss_connection(connection),
@@ -105,14 +105,14 @@ impl Room {
         self.rest_if_unheard();
     }
 
-    /// Tells everybody who has left meanwhile, by whatever way.
+    /// Pushes a leave for each member that has left since the last call, by any way.
     pub(in crate::room) fn tell_who_left(&mut self) {
         while let Some(info) = self.members.left() {
             self.tell_of(&Push::Leave { info: &info });
         }
     }
 
-    /// Tells the members of one.
+    /// Pushes a join or a leave to the members that receive them.
     fn tell_of(&mut self, what: &Push<'_>) {
         let channel = Arc::clone(&self.channel);
         let frames = Shared::new(|encoding| push(encoding, &channel, what));
@@ -168,7 +168,7 @@ impl Room {
         )))
     }
 
-    /// What everybody sees of a publisher, if it is one.
+    /// Returns the client info that others see of a publisher, if it may publish.
     fn speaker(&self, peer: &Peer) -> Result<Arc<ClientInfo>, Failure> {
         if self.is_frozen() && self.profile.is_some() {
             return Err(Refusal::stopping().into());
@@ -199,11 +199,11 @@ impl Room {
         if !self.is_allowed(self.kind.config.read, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        // Full or closed: nobody is there to hear the answer.
+        // Full or closed: the client cannot receive the answer.
         let _ = match question {
             Question::Presence => {
                 let presence = self.members.prepared_presence(outbound.encoding());
-                // More than the queue ever holds: its client would be cut off for it.
+                // More than the queue can ever hold: the client would be disconnected for it.
                 if presence.weight() > 2 * outbound.half().bytes_max {
                     return Err(ErrorCode::LimitExceeded.into());
                 }
@@ -226,7 +226,7 @@ impl Room {
         self.members.presence_stats()
     }
 
-    /// A page of at most so many bytes, and `client.recovery_max` publications.
+    /// Returns a page of at most `bytes_max` bytes and `client.recovery_max` publications.
     pub(in crate::room) fn history(
         &mut self,
         request: &HistoryRequest,
@@ -256,14 +256,14 @@ impl Room {
                     || (!self.seating.is_outdated(peer.session, peer.epoch)
                         && self.members.spectators() < config.spectators)
             }
-            // Whoever asks to become a member is not one yet.
+            // A client that asks to become a member is not one yet.
             Permission::Members | Permission::Anyone => self.is_allowed(Permission::Anyone, peer),
             Permission::Server => false,
         }
     }
 }
 
-/// Where recovery is switched off, what was missed cannot be had.
+/// Removes recovery from a request where it is disabled; missed publications are then unavailable.
 fn without_recovery(
     mut request: SubscribeRequest,
     overrides: Overrides,
@@ -277,7 +277,7 @@ fn without_recovery(
     Ok(request)
 }
 
-/// Leaves out of a subscriber's result what is switched off for it.
+/// Removes what is disabled for a subscriber from its result.
 fn switch_off(subscribed: &mut SubscribeResult, overrides: Overrides) {
     subscribed.recoverable &= overrides.force_recovery != Some(false);
     subscribed.positioned &= overrides.force_positioning != Some(false);

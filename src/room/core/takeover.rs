@@ -1,4 +1,4 @@
-//! Coming back with a seat token: the seat goes from one session of its user to a new one.
+//! Takeover: a redeemed seat token moves the seat from one session of its user to a new one.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ use crate::room::seat_event::{AttachSeq, SeatEvent};
 use crate::token::{Generations, SeatTokenError};
 use crate::wire::{Reason, Refusal, UserView};
 
-/// Tokens that may wait for a seat that is changing hands: a player's own devices and repeats.
+/// The number of tokens that may wait for one seat: a player's own devices and retries.
 const TAKES_MAX: usize = 16;
 
 impl Room {
-    /// Somebody has a seat token; who, and for which seat, is signed.
+    /// Redeems a seat token; its signed claims name the user and the seat.
     pub(in crate::room) fn take(&mut self, request: TakeRequest) {
         let is_ending = self.token_ends.contains_key(&request.claims.seat);
         match self.presented(&request) {
-            // What the token is worth is known once the end of the seat's tokens is written.
+            // The verdict depends on the end of the seat's tokens, which is being written.
             Ok(Presented::Good | Presented::Reused) if is_ending => self.take_later(request),
             Ok(Presented::Good) => self.begin_take(request),
             Ok(Presented::Later) => self.take_later(request),
@@ -45,7 +45,7 @@ impl Room {
         if waiting.len() < TAKES_MAX {
             waiting.push_back(request);
         } else {
-            let detail = "this seat is being taken over already, many times over";
+            let detail = "too many takeovers of this seat are already pending";
             let refusal = Refusal::new(Reason::RateLimited, detail);
             answer(request.reply, Err(refusal));
         }
@@ -67,7 +67,7 @@ impl Room {
         Ok(self.seating.presented(claims))
     }
 
-    /// Keeps the seat and writes the move.
+    /// Reserves the seat and writes the move.
     fn begin_take(&mut self, mut request: TakeRequest) {
         let Some(profile) = &self.profile else {
             return;
@@ -77,7 +77,7 @@ impl Room {
         let Some(occupant) = self.seating.begin_move(number).cloned() else {
             return;
         };
-        // A hold that the game made longer stays so.
+        // A hold that the game has extended is not shortened.
         let hold_until = occupant
             .hold_until
             .map_or(at_least, |end| end.max(at_least));
@@ -109,8 +109,8 @@ impl Room {
         self.write_told(write, change, Completion::new(|_| ()));
     }
 
-    /// A token older than one that was used: two parties have it, and nobody can tell which is the right one.
-    /// So all tokens that were signed for the seat end, once that is written. The holder keeps the seat.
+    /// Ends all tokens of a seat after one was used that is older than one used before: two parties have tokens, and
+    /// the hub cannot know which is the player. The answer follows the commit. The holder keeps the seat.
     fn reused(&mut self, request: TakeRequest) {
         let (number, presented) = (request.claims.seat, request.claims.generation);
         let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number)) else {
@@ -121,7 +121,7 @@ impl Room {
             seat = number,
             user = %occupant.user.id,
             presented,
-            "a seat token was used again after a newer one: the seat's tokens are over"
+            "a seat token was used after a newer one: all tokens of the seat have ended"
         );
         let (room, session, tokens) = (profile.id, occupant.session, occupant.tokens.end());
         let command = SeatCommand::EndTokens(EndTokens {
@@ -137,7 +137,7 @@ impl Room {
             tokens,
         };
         let listener = Arc::clone(&self.context.listener);
-        // Also if the room fails meanwhile: the client has no other token that is good.
+        // Also if the room has failed by then: the client has no other valid token.
         self.write_and(command, change, move |result| {
             if result.is_ok() {
                 listener.hear(session, SeatEvent::TokensEnded { room, tokens });
@@ -145,7 +145,7 @@ impl Room {
         });
     }
 
-    /// The end of a seat's tokens is written, or was refused.
+    /// Handles the outcome of ending a seat's tokens.
     pub(super) fn tokens_ended(
         &mut self,
         number: u16,
@@ -162,13 +162,13 @@ impl Room {
         }
         if let Some(reply) = self.token_ends.remove(&number) {
             let refusal = match result {
-                // The seat is another's by now, and its tokens with it.
+                // Stale: the seat has changed hands, and its tokens with it.
                 Ok(_) | Err(Refused::SeatChanged) => SeatTokenError::Reused.refuse(),
                 Err(refused) => refusal(refused),
             };
             answer(reply, Err(refusal));
         }
-        // No move has begun meanwhile: each that was asked for waits here.
+        // No move can have begun since: each takeover waits here.
         if !self.seating.is_moved(number) {
             for request in self.takes.remove(&number).unwrap_or_default() {
                 self.take(request);
@@ -224,7 +224,7 @@ impl Room {
     pub(super) async fn take_refused(&mut self, number: u16, refused: &Refused) {
         let has_changed = *refused == Refused::SeatChanged;
         if has_changed && self.seating.is_moved(number) {
-            // Its session has ended, which the room does not know yet, or nobody knows why: the row says.
+            // The session has ended, which the room does not know yet, or the reason is unknown: the row decides.
             return self.doubt(number);
         }
         let refusal = match has_changed {
@@ -234,14 +234,14 @@ impl Room {
         self.give_seat_back(number, &refusal).await;
     }
 
-    /// A seat that was being taken over stays its holder's, if there is one still.
+    /// Keeps a seat with its holder, if there still is one, after a takeover failed.
     pub(super) async fn give_seat_back(&mut self, number: u16, refusal: &Refusal) {
         let mut waiting = self.takes.remove(&number).unwrap_or_default();
         let kept = self.seating.end_move(number).cloned();
         if let Some(request) = waiting.pop_front() {
             answer(request.reply, Err(refusal.clone()));
         }
-        // Its hold may have ended meanwhile.
+        // Its hold may have ended in the meantime.
         if let Some(hold_until) = kept.and_then(|occupant| occupant.hold_until) {
             self.wake_at(number, hold_until).await;
         }
@@ -251,7 +251,7 @@ impl Room {
     }
 }
 
-/// Who sits there once the move is committed, under the name that is stored.
+/// Returns the holder after the move is committed, under the stored name.
 fn newcomer(
     request: &TakeRequest,
     older: &Occupant,

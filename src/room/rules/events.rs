@@ -1,4 +1,4 @@
-//! The hub's own publications: what happens to seats and to the room itself.
+//! Room events: the hub's own publications about seats and about the room itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::seats::Occupant;
 use crate::room::seat_event::whole_seconds;
 use crate::wire::UserView;
 
-/// Why a room has closed.
+/// The reason for which a room closes.
 pub(in crate::room) const EMPTY: &str = "empty";
 
-/// Why a seat became empty.
+/// The reason for which a seat was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::room) enum ReleaseReason {
@@ -22,7 +22,7 @@ pub(in crate::room) enum ReleaseReason {
     SessionEnded,
 }
 
-/// What is told, in order with the moves.
+/// A room event, published in order with the game's own publications.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
 pub(in crate::room) enum News<'a> {
@@ -89,7 +89,7 @@ impl<'a> SeatEventBody<'a> {
 impl News<'_> {
     pub(in crate::room) fn to_json(&self) -> Bytes {
         serde_json::to_vec(self)
-            .expect("news have text keys only")
+            .expect("room events have text keys only")
             .into()
     }
 }

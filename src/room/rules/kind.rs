@@ -1,4 +1,4 @@
-//! Kinds of rooms, and which seat of a kind belongs to which team.
+//! Kinds of rooms, and the team of each seat of a kind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::id::RoomCode;
 use crate::room::handle::RoomKey;
 use crate::wire::{ErrorCode, Failure, Reason, Refusal, raw_json};
 
-/// The kind of a new room whose maker names none.
+/// The kind of a new room if the request names none.
 pub const DEFAULT_KIND: &str = "table";
 
-/// Begins the name of a channel that nobody enters without a token.
+/// The first character of a channel that requires a token.
 pub const PRIVATE: char = '$';
 
-/// Stands in the name of a channel before the users that it is for, as in `dialog#ana,ben`.
+/// Separates a channel's name from the users that it is for, as in `dialog#ana,ben`.
 pub const USERS: char = '#';
 
 /// The longest channel name, in bytes, as in the protocol.
@@ -30,7 +30,7 @@ pub struct Kind {
     pub config: KindConfig,
     /// The team of each seat.
     teams: Vec<Option<Arc<str>>>,
-    /// What members see of whoever sits there, for each seat.
+    /// The info that members see of each seat's holder.
     infos: Vec<Arc<RawValue>>,
 }
 
@@ -58,20 +58,20 @@ impl Kinds {
         self.0.get(name)
     }
 
-    /// The kind of a channel: what stands before the colon, or `default`. A leading `$` belongs to neither: it marks
-    /// a channel that nobody enters without a token.
+    /// Returns the kind of a channel: the name before the colon, or `default`. A leading `$` belongs to neither: it
+    /// marks a channel that requires a token.
     pub fn of_channel(&self, channel: &str) -> Option<&Arc<Kind>> {
         let channel = channel.strip_prefix(PRIVATE).unwrap_or(channel);
         let name = channel.split_once(':').map_or("default", |(name, _)| name);
         self.get(name)
     }
 
-    /// Which room a channel would be.
+    /// Returns the key of a channel's room, which need not exist.
     ///
     /// # Errors
-    /// 107 for what is no channel's name, 102 for a channel of no kind or with a code that is none.
+    /// 107 for an invalid channel name, 102 for an unknown kind or an invalid code.
     pub fn room_key(&self, channel: &str) -> Result<RoomKey, Failure> {
-        // The name of a user may be anything.
+        // A user id may have any characters.
         let is_text = channel.is_ascii() || channel.contains(USERS);
         if channel.is_empty() || channel.len() > CHANNEL_BYTES_MAX || !is_text {
             return Err(Failure::bad_request(format_args!(
@@ -87,7 +87,7 @@ impl Kinds {
         Ok(RoomKey::Code(code))
     }
 
-    /// The kind of a room to be opened.
+    /// Returns the kind for a new room.
     pub fn for_room(&self, name: Option<&str>) -> Result<&Arc<Kind>, Refusal> {
         let name = name.unwrap_or(DEFAULT_KIND);
         let kind = self.get(name).ok_or_else(|| {
@@ -122,17 +122,17 @@ impl Kind {
         }
     }
 
-    /// A kind without seats: no row, no code; it lives while somebody listens.
+    /// Returns whether the kind has no seats: such a channel has no row and no code, and lives while it has members.
     pub fn is_open_channel(&self) -> bool {
         self.config.seats == 0
     }
 
-    /// The team of each seat, in the order of the seats.
+    /// Returns the team of each seat, in the order of the seats.
     pub fn teams(&self) -> &[Option<Arc<str>>] {
         &self.teams
     }
 
-    /// How many of the seats are free in each team.
+    /// Counts the free seats of each team.
     pub(in crate::room) fn free(
         &self,
         is_free: impl Fn(u16) -> bool,
@@ -149,7 +149,7 @@ impl Kind {
         free
     }
 
-    /// The seats that a wish for a seat and a team leaves, or why it cannot be met in any room.
+    /// Returns the seats that match the wish for a seat and a team, or the reason why no room can fulfil it.
     pub fn wanted(&self, seat: Option<u16>, team: Option<&str>) -> Result<Vec<u16>, Refusal> {
         if let Some(team) = team
             && !self.config.teams.contains_key(team)
@@ -174,7 +174,7 @@ impl Kind {
         Ok(vec![seat])
     }
 
-    /// What members see of whoever has the seat.
+    /// Returns the info that members see of the seat's holder.
     pub fn seat_info(&self, seat: u16) -> Option<&Arc<RawValue>> {
         self.infos.get(usize::from(seat))
     }

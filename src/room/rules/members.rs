@@ -1,4 +1,4 @@
-//! Who hears a room, and how a frame reaches all of them.
+//! The members of a room, and how a frame reaches all of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::wire::{
 /// Insufficient state: the client subscribes again at once.
 const UNSUBSCRIBE_RETRY: u32 = 2500;
 
-/// The time of its token is over: the client subscribes again with a new one.
+/// The subscription's token has expired: the client subscribes again with a new one.
 const UNSUBSCRIBE_EXPIRED: u32 = 2501;
 
-/// The client hears the channel no more, and knows it.
+/// The unsubscribe is final.
 const UNSUBSCRIBE_FINAL: u32 = 2000;
 
-/// Held by a subscription and by its member in the room: whoever holds it alone is the one that is left.
+/// A guard that is shared by a subscription and its member in the room: if only one holds it, the other is gone.
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionGuard(Arc<()>);
 
@@ -36,15 +36,15 @@ impl SubscriptionGuard {
     }
 }
 
-/// Somebody at a connection, as a room needs to know them.
+/// A connection with its user and session, as rooms see it.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub connection: ConnectionId,
     pub session: SessionId,
     pub user: UserView,
-    /// What the others see of the connection, beside the user: its name at least.
+    /// The info that others see of the connection, in addition to the user: its name at least.
     pub info: Arc<RawValue>,
-    /// The attachment of the session that the connection belongs to.
+    /// The attach sequence of the connection.
     pub epoch: AttachSeq,
 }
 
@@ -59,14 +59,14 @@ impl Peer {
     }
 }
 
-/// Who is told what of whom.
+/// Presence, join and leave settings of a member.
 #[derive(Debug, Clone, Copy)]
 struct PresenceFlags {
-    /// It is shown to those who ask who is there.
+    /// True if the member is listed in presence.
     is_shown: bool,
-    /// The others are told that it comes and goes.
+    /// True if others receive its joins and leaves.
     is_told_of: bool,
-    /// It is told who comes and goes.
+    /// True if it receives the joins and leaves of others.
     hears_of_others: bool,
 }
 
@@ -80,17 +80,17 @@ impl PresenceFlags {
     }
 }
 
-/// One subscription. Dropped without a goodbye, because its room has failed, it has the client subscribe
-/// again: by itself, or, if it was the hub that subscribed it, by a new connection.
+/// One subscription. Dropped without an unsubscribe, because its room has failed, it makes the client subscribe
+/// again: by a push, or by a new connection if it is a server-side subscription.
 #[derive(Debug)]
 pub(in crate::room) struct Member {
     pub(in crate::room) peer: Arc<Peer>,
     pub(in crate::room) info: Arc<ClientInfo>,
-    /// What others see of it while it holds no seat.
+    /// The member's info for others while it holds no seat.
     unseated_info: Option<Arc<RawValue>>,
     is_seated: bool,
     is_by_hub: bool,
-    /// It may be here whatever the kind says.
+    /// True if it may be here regardless of the kind's permissions.
     is_given: bool,
     terms: PresenceFlags,
     channel: Arc<str>,
@@ -111,18 +111,18 @@ impl Drop for Member {
     }
 }
 
-/// By what right a member is here.
+/// The rights with which a member subscribes.
 #[derive(Debug)]
 pub(in crate::room) struct AccessGrant {
     pub(in crate::room) is_given: bool,
     pub(in crate::room) unseated_info: Option<Arc<RawValue>>,
     pub(in crate::room) overrides: Overrides,
-    /// What the kind says of all its members.
+    /// The kind's setting for all its members.
     pub(in crate::room) has_join_leave: bool,
 }
 
 impl Member {
-    /// Whether the others are told that it comes and goes.
+    /// Returns whether others receive its joins and leaves.
     pub(in crate::room) fn is_told_of(&self) -> bool {
         self.terms.is_told_of
     }
@@ -154,7 +154,7 @@ impl Member {
     fn unsubscribe(&self, code: u32, reason: &'static str) {
         let what = Push::Unsubscribe { code, reason };
         let frame = push(self.outbound.encoding(), &self.channel, &what);
-        // Full or closed: the client is on its way out and comes back with a new connection.
+        // Full or closed: the client is being disconnected and returns with a new connection.
         let _ = self.outbound.offer(frame);
     }
 }
@@ -163,7 +163,7 @@ impl Member {
 #[derive(Debug)]
 pub(in crate::room) struct Members {
     present: HashMap<ConnectionId, Member>,
-    /// Who has left, and nobody was told of it yet.
+    /// Members that have left, for which no leave was pushed yet.
     left: Vec<Arc<ClientInfo>>,
     presence: Presence,
 }
@@ -186,7 +186,7 @@ impl Members {
         }
     }
 
-    /// Somebody who has left, for the others to be told.
+    /// Returns a member that has left and for which no leave was pushed yet.
     pub(in crate::room) fn left(&mut self) -> Option<Arc<ClientInfo>> {
         self.left.pop()
     }
@@ -195,14 +195,14 @@ impl Members {
         self.present.get(&connection)
     }
 
-    /// Removes a member that says goodbye, or whose connection is gone.
+    /// Removes a member that has unsubscribed, or whose connection is gone.
     pub(in crate::room) fn remove(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             self.gone(member);
         }
     }
 
-    /// Removes a member that the hub wants to hear no more, and tells it.
+    /// Unsubscribes a member on behalf of the hub, with a push.
     pub(in crate::room) fn dismiss_connection(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             member.unsubscribe(UNSUBSCRIBE_FINAL, "server unsubscribe");
@@ -210,7 +210,7 @@ impl Members {
         }
     }
 
-    /// Removes a member whose time is over, and tells it.
+    /// Unsubscribes a member whose subscription has expired, with a push.
     pub(in crate::room) fn expire(&mut self, connection: ConnectionId) {
         if let Some(member) = self.present.remove(&connection) {
             member.unsubscribe(UNSUBSCRIBE_EXPIRED, "subscription expired");
@@ -218,7 +218,7 @@ impl Members {
         }
     }
 
-    /// Writes what a connection shows of itself into what others see.
+    /// Updates the client info that others see of a connection.
     pub(in crate::room) fn renew(&mut self, peer: Arc<Peer>) {
         if let Some(member) = self.present.get_mut(&peer.connection) {
             member.info = peer.describe(member.info.chan_info.clone());
@@ -237,27 +237,27 @@ impl Members {
         }
     }
 
-    /// Removes what belongs to connections that a session has left behind.
+    /// Removes the members of a session's older connections.
     pub(in crate::room) fn remove_older(&mut self, session: SessionId, epoch: AttachSeq) {
         self.retain(|member| member.peer.session != session || member.peer.epoch >= epoch);
     }
 
-    /// Removes what belongs to a session that has lost its seat to another of its user.
+    /// Removes the members of a session that lost its seat by a takeover.
     pub(in crate::room) fn remove_session(&mut self, session: SessionId) {
         self.retain(|member| member.peer.session != session);
     }
 
-    /// Tells a session's members that they hear the room no more, but for those who may without a seat.
+    /// Unsubscribes a session's members, except those that need no seat.
     pub(in crate::room) fn dismiss_session(&mut self, session: SessionId) {
         self.dismiss(|member| member.peer.session == session && !member.is_given);
     }
 
-    /// Tells everybody that the room is over.
+    /// Unsubscribes all members of a room that has closed.
     pub(in crate::room) fn dismiss_all(&mut self) {
         self.dismiss(|_| true);
     }
 
-    /// Writes a new seat, or the loss of one, into what others see of a session.
+    /// Updates the seat, or the loss of one, in the client info of a session.
     pub(in crate::room) fn describe(&mut self, session: SessionId, seat: Option<&Arc<RawValue>>) {
         for member in self.present.values_mut() {
             if member.peer.session == session {
@@ -269,8 +269,8 @@ impl Members {
         }
     }
 
-    /// Queues a frame for everybody. Who cannot take it is out: its connection is closing. The sockets of a
-    /// crowd are not woken yet.
+    /// Queues a frame for every member. A member whose queue does not take it is removed: its connection is closing.
+    /// In a crowd, the sockets are not woken yet.
     pub(in crate::room) fn tell<F>(
         &mut self,
         mut shared: Shared<F>,
@@ -283,7 +283,7 @@ impl Members {
             let frame = shared.frame(member.outbound.encoding()).clone();
             match (member.outbound.leave(frame, timed), &mut crowd) {
                 (Ok(sleeper), Some(crowd)) => crowd.leave(sleeper),
-                // Dropped, it wakes.
+                // The drop wakes the socket.
                 (Ok(sleeper), None) => drop(sleeper),
                 (Err(_), _) => return false,
             }
@@ -291,7 +291,7 @@ impl Members {
         });
     }
 
-    /// Tells those of a member who want to know who comes and goes.
+    /// Queues a join or a leave for the members that receive them.
     pub(in crate::room) fn tell_of<F>(&mut self, mut shared: Shared<F>)
     where
         F: Fn(Encoding) -> Frame,
@@ -305,12 +305,12 @@ impl Members {
         });
     }
 
-    /// Members that are shown to those who ask who is there.
+    /// Returns the members that are listed in presence.
     pub(in crate::room) fn presence(&self) -> PresenceResult {
         present(&self.present)
     }
 
-    /// The same, encoded.
+    /// Returns the presence in its encoded form.
     pub(in crate::room) fn prepared_presence(&mut self, encoding: Encoding) -> &PreparedPresence {
         let present = &self.present;
         self.presence
@@ -321,7 +321,7 @@ impl Members {
         self.presence.stats()
     }
 
-    /// Members without a seat that are here as the kind allows it.
+    /// Counts the members without a seat that are here by the kind's permissions.
     pub(in crate::room) fn spectators(&self) -> usize {
         let is_spectator = |member: &&Member| !member.is_seated && !member.is_given;
         self.present.values().filter(is_spectator).count()

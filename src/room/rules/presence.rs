@@ -1,4 +1,4 @@
-//! Who is present: counted by user, and encoded until it changes.
+//! Presence: counts members by user, and caches its encoded form until it changes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::wire::{Encoding, PreparedPresence, PresenceResult, PresenceStatsResult};
 
-/// The members of a room that are shown to those who ask.
+/// The members of a room that are listed in presence.
 #[derive(Debug, Default)]
 pub(in crate::room) struct Presence {
     /// Connections of each user.
     users: HashMap<Arc<str>, u32>,
     clients: u32,
-    /// What was asked for since it changed last.
+    /// The encoded forms that were requested since the last change.
     json: Option<PreparedPresence>,
     protobuf: Option<PreparedPresence>,
 }
@@ -35,7 +35,7 @@ impl Presence {
         self.changed();
     }
 
-    /// What is shown of somebody has changed.
+    /// Drops the encoded forms, because a member's info has changed.
     pub(in crate::room) fn changed(&mut self) {
         (self.json, self.protobuf) = (None, None);
     }
@@ -47,7 +47,7 @@ impl Presence {
         }
     }
 
-    /// As it is encoded; `now` tells who is present if that is not known any more.
+    /// Returns the encoded form; `now` returns the members if it has to be encoded.
     pub(in crate::room) fn prepared(
         &mut self,
         encoding: Encoding,

@@ -1,8 +1,8 @@
-//! Publications that may be sent twice: a key says that they are one.
+//! Deduplication of publications by idempotency key.
 //!
-//! A room knows the keys of the last few minutes and what became of their publications. It has no other
-//! state to race with: the same key twice at once is published once, and both hear where it went. In a durable
-//! stream the key is stored with the publication as well, so that it outlives the room and the process.
+//! A room keeps the keys of the last few minutes with the outcomes of their publications. Two requests with the same
+//! key publish once, also at the same time, and both receive the same position. In a durable stream the key is stored
+//! with the publication as well, so that it survives the room and the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -19,15 +19,15 @@ use crate::id::{KeyHash, RoomId};
 use crate::persistence::{IdempotencyRecord, Scope};
 use crate::wire::{Failure, Refusal};
 
-/// How long a key is known, as the protocol has it.
+/// How long a key is kept, as in the protocol.
 pub(in crate::room) const KNOWN_FOR: Duration = Duration::from_mins(5);
 
-/// Keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
+/// The most keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
 const KEYS_MAX: usize = 1_024;
 
 type Outcome = Shared<BoxFuture<'static, Result<StreamPosition, Failure>>>;
 
-/// What is stored with a publication that has a key.
+/// Returns the record that is stored with a publication that has a key.
 pub(in crate::room) fn stored(
     room: RoomId,
     key: &str,
@@ -37,13 +37,13 @@ pub(in crate::room) fn stored(
     Arc::new(IdempotencyRecord {
         scope: Scope::Room(room),
         key: KeyHash::of(key),
-        // As in memory, a key stands for one publication whatever it says.
+        // As in memory, a key stands for one publication regardless of its content.
         content: [0; 32],
         answer: Some(answer.into()),
     })
 }
 
-/// The keys of a room's publications.
+/// The recent keys of a room's publications.
 #[derive(Default)]
 pub(in crate::room) struct RecentKeys {
     outcomes: HashMap<Arc<str>, Outcome>,
@@ -52,8 +52,8 @@ pub(in crate::room) struct RecentKeys {
 }
 
 impl RecentKeys {
-    /// Takes a publication with a key. Gives back the reply of the first, which is then to be carried out;
-    /// a repeat hears what becomes of the first. One that was refused is no first: it may be tried again.
+    /// Takes a publication with a key. Returns the reply if it is the first with the key, which is then to be carried
+    /// out; a repeat receives the outcome of the first. A refused publication does not count as the first.
     pub(in crate::room) fn take(
         &mut self,
         key: Arc<str>,
@@ -89,7 +89,7 @@ impl RecentKeys {
     }
 }
 
-/// Answers once it is known where the publication went.
+/// Answers once the outcome of the publication is known.
 fn follow(outcome: Outcome, reply: PublishReply) {
     tokio::spawn(async move { reply.settle(outcome.await) });
 }

@@ -1,7 +1,7 @@
-//! What is on its way into a durable stream: one batch is being written, and the rest waits for it.
+//! The publish queue of a durable stream: one batch or change is being written, and the rest waits for it.
 //!
-//! Nothing here is in the stream yet. A publication is delivered and acknowledged by its commit. A change of
-//! a seat waits here as well: its news are written with it, and have their place among the rest.
+//! Nothing here is in the stream yet. A publication is delivered and acknowledged after its commit. A seat change
+//! waits here as well: its events are written with it, and keep their place in the order.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -20,21 +20,21 @@ use crate::mailbox::answer;
 use crate::persistence::NewPublication;
 use crate::wire::{ClientInfo, Failure, PublishResult, Refusal, Tags};
 
-/// Publications in one batch, and their bytes (one alone may have more). The groups that batches go in
-/// hold up everybody's commits, so no room makes one long.
+/// Publications in one batch, and their bytes (a single publication may have more). A group of batches delays all
+/// commits, so no room makes a long batch.
 const BATCH_COUNT_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 
-/// Publications that wait, and their bytes. A client waits for the answer to each, so this is the number of
-/// publishers that one room keeps waiting; the next hears at once that it cannot be served.
+/// Waiting publications, and their bytes. A client waits for the answer to each, so this is the number of publishers
+/// that one room keeps waiting. The next one is refused at once.
 const WAITING_COUNT_MAX: usize = 1_024;
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
-/// News that wait although publications do not fit any more: the hub cannot be told to come back later.
-/// Beyond this, which takes a seat that flaps through a long outage, the newest are lost.
+/// Waiting room events, for which there is room even if no publication fits: the hub cannot retry them later. Beyond
+/// this limit, which takes a flapping seat during a long outage, the newest are lost.
 const NEWS_COUNT_MAX: usize = 2 * WAITING_COUNT_MAX;
 
-/// Where a publication went. Stored with it if it has an idempotency key.
+/// The position of a publication. Stored with it if it has an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPosition {
     /// 0 where the room keeps no history.
@@ -42,18 +42,18 @@ pub struct StreamPosition {
     pub epoch: Arc<str>,
 }
 
-/// The answer that a publisher waits for. Dropped without one, because the room has failed, it says that
-/// nobody knows: asked anew, the room might publish twice.
+/// The answer for which a publisher waits. If it is dropped because the room has failed, it reports an unknown
+/// outcome: a retry might publish twice.
 #[derive(Debug)]
 pub(in crate::room) struct PublishReply(Option<Publisher>);
 
-/// Who said something.
+/// The sender of a publication.
 #[derive(Debug)]
 pub(in crate::room) enum Publisher {
-    /// The hub or a game's server, which want to know where it went.
+    /// The hub or a game's server, which need the position.
     Caller(RpcReplyPort<Result<StreamPosition, Failure>>),
-    /// A client by its command `id`. The reply is queued for it here, so that the socket takes it together
-    /// with the publication, which the client mostly hears as well.
+    /// A client, by its command `id`. The reply is queued here, so that the socket writes it together with the
+    /// publication, which the client mostly receives as well.
     Client {
         id: u32,
         outbound: Outbound,
@@ -79,7 +79,7 @@ impl PublishReply {
                 reply,
             }) => {
                 let queued = result.map(|StreamPosition { .. }| {
-                    // Full or closed: nobody is there to hear the answer.
+                    // Full or closed: the client cannot receive the answer.
                     let _ = outbound.answer(id, &PublishResult {});
                 });
                 answer(reply, queued);
@@ -95,20 +95,20 @@ impl Drop for PublishReply {
     }
 }
 
-/// A publication without its place in the stream.
+/// A publication that has no offset yet.
 #[derive(Debug)]
 pub(in crate::room) struct PublicationDraft {
     pub(in crate::room) data: Bytes,
     pub(in crate::room) info: Option<Arc<ClientInfo>>,
     pub(in crate::room) tags: Option<Arc<Tags>>,
-    /// When the room took it.
+    /// When the room accepted it.
     pub(in crate::room) time: HubTime,
-    /// When the room was asked.
+    /// When the request was made.
     pub(in crate::room) since: Instant,
 }
 
 impl PublicationDraft {
-    /// Client info and tags are written as JSON.
+    /// Converts to a row: client info and tags are written as JSON.
     pub(in crate::room) fn to_row(&self) -> NewPublication {
         NewPublication {
             data: self.data.clone(),
@@ -119,12 +119,12 @@ impl PublicationDraft {
     }
 }
 
-/// Something said, and who waits for its place. Nobody waits for news of the hub itself.
+/// A draft and the reply to its publisher. Events of the hub itself have no reply.
 #[derive(Debug)]
 pub(in crate::room) struct Entry {
     pub(in crate::room) said: PublicationDraft,
     pub(in crate::room) reply: Option<PublishReply>,
-    /// Its idempotency key, which is stored with it: such an entry goes alone.
+    /// Its idempotency key, which is stored with it: such an entry is written alone.
     pub(in crate::room) key: Option<Arc<str>>,
 }
 
@@ -134,30 +134,30 @@ impl Entry {
     }
 }
 
-/// What waits for its turn.
+/// An entry or a change that waits for its turn.
 #[derive(Debug)]
 enum Step {
     Say(Entry),
-    /// Goes alone: should it be refused, nothing else is.
+    /// Written alone, so that a refusal concerns nothing else.
     Do(Box<QueuedChange>),
 }
 
-/// The way into one durable stream.
+/// The publish queue of one durable stream.
 #[derive(Debug, Default)]
 pub(in crate::room) struct PublishQueue {
     batch: Vec<Entry>,
-    /// When the batch was handed over.
+    /// When the batch was handed to persistence.
     began: Option<Instant>,
-    /// In place of a batch: a change that is being written.
+    /// A change that is being written, in place of a batch.
     doing: Option<InFlightChange>,
     waiting: VecDeque<Step>,
     waiting_bytes: usize,
-    /// So many entries go alone: they were refused together, and one of them was to blame.
+    /// The number of entries to be written alone: they were refused together because of one of them.
     alone: usize,
 }
 
 impl PublishQueue {
-    /// Takes an entry, or gives back who waits for its place if too many wait.
+    /// Queues an entry, or returns its reply if too many wait.
     pub(in crate::room) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
         let bytes = self.waiting_bytes + entry.said.data.len();
         let is_full = if entry.is_news() {
@@ -173,12 +173,12 @@ impl PublishQueue {
         Ok(())
     }
 
-    /// Takes a change. A room has no more of them at once than seats.
+    /// Queues a change. A room has no more changes waiting than seats.
     pub(in crate::room) fn push_deed(&mut self, deed: QueuedChange) {
         self.waiting.push_back(Step::Do(Box::new(deed)));
     }
 
-    /// The change whose turn it is, to be written. None while something is being written.
+    /// Returns the change to be written next. None while a write is in progress.
     pub(in crate::room) fn next_deed(&mut self) -> Option<QueuedChange> {
         let is_next = matches!(self.waiting.front(), Some(Step::Do(_)));
         if !is_next || !self.batch.is_empty() || self.doing.is_some() {
@@ -190,18 +190,18 @@ impl PublishQueue {
         }
     }
 
-    /// A change is being written.
+    /// Records that a change is being written.
     pub(in crate::room) fn begin(&mut self, doing: InFlightChange) {
         self.doing = Some(doing);
     }
 
-    /// The change is settled.
+    /// Returns the change that was being written, now settled.
     pub(in crate::room) fn done(&mut self) -> Option<InFlightChange> {
         self.doing.take()
     }
 
-    /// The next batch, to be written. None while something is being written, and when nothing waits or it is
-    /// the turn of a change.
+    /// Returns the next batch to be written. None while a write is in progress, when nothing waits,
+    /// and when a change is next.
     pub(in crate::room) fn next_batch(&mut self, now: Instant) -> Option<&[Entry]> {
         if !self.batch.is_empty() || self.doing.is_some() {
             return None;
@@ -229,19 +229,19 @@ impl PublishQueue {
         (!self.batch.is_empty()).then_some(&self.batch)
     }
 
-    /// The batch is settled, and when it was handed over.
+    /// Returns the settled batch, and when it was handed to persistence.
     pub(in crate::room) fn settled(&mut self) -> (Vec<Entry>, Option<Instant>) {
         (mem::take(&mut self.batch), self.began.take())
     }
 
-    /// Has the entries of a refused batch go one by one, so that only the one to blame is refused.
+    /// Requeues the entries of a refused batch to be written one by one, so that only the bad one is refused.
     pub(in crate::room) fn retry_alone(&mut self, entries: Vec<Entry>) {
         self.alone = entries.len();
         self.put_back(entries);
     }
 
-    /// The database takes no writes: gives up those who wait for an answer and what was to be changed, and
-    /// keeps the news.
+    /// Gives up all publications with a waiting publisher and all changes, because the database takes no
+    /// writes. Keeps the room events.
     pub(in crate::room) fn give_up(
         &mut self,
         refused: Vec<Entry>,
@@ -264,7 +264,7 @@ impl PublishQueue {
         (replies, deeds)
     }
 
-    /// Nothing is being written, and nothing waits for it.
+    /// Returns whether nothing is being written and nothing waits.
     pub(in crate::room) fn is_idle(&self) -> bool {
         self.batch.is_empty() && self.doing.is_none() && self.waiting.is_empty()
     }

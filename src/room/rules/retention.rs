@@ -1,4 +1,4 @@
-//! What a stream keeps of its past, in the order of the offsets.
+//! The history of a stream in memory, in the order of the offsets.
 
 use std::collections::VecDeque;
 
@@ -11,12 +11,12 @@ use crate::wire::Publication;
 pub(in crate::room) struct RetainedHistory {
     publications: VecDeque<Publication>,
     bytes: usize,
-    /// In an open channel, whose history counts with all others.
+    /// Set in an open channel, whose history is counted with all others.
     share: Option<HistoryShare>,
 }
 
 impl RetainedHistory {
-    /// Counts what is kept from here on with all other open channels.
+    /// Counts the history, from now on, with those of all other open channels.
     pub(in crate::room) fn count_with(&mut self, share: HistoryShare) {
         for publication in &self.publications {
             share.add(publication.weight(), publication.time);
@@ -40,7 +40,7 @@ impl RetainedHistory {
         self.publications.iter()
     }
 
-    /// So many of the newest, at most all.
+    /// Returns the newest `count` publications, at most all.
     pub(in crate::room) fn newest(&self, count: usize) -> impl Iterator<Item = &Publication> {
         let from = self.publications.len().saturating_sub(count);
         self.publications.range(from..)
@@ -55,7 +55,8 @@ impl RetainedHistory {
         self.publications.push_back(publication);
     }
 
-    /// Puts one before all others, as it is read from the rows of a durable stream, which no open channel has.
+    /// Adds a publication before all others, read from the rows of a durable stream. An open
+    /// channel has no such rows.
     pub(in crate::room) fn push_oldest(&mut self, publication: Publication) {
         self.bytes += publication.weight();
         self.publications.push_front(publication);
@@ -72,7 +73,7 @@ impl RetainedHistory {
         }
     }
 
-    /// Drops the oldest while all histories together take more memory than they may.
+    /// Drops the oldest publications while all histories together exceed their memory.
     pub(in crate::room) fn fit_into_memory(&mut self) {
         let before = self.len();
         while self.len() > 0 && self.share.as_ref().is_some_and(HistoryShare::is_exceeded) {
@@ -81,7 +82,7 @@ impl RetainedHistory {
         self.count_forgotten(before);
     }
 
-    /// Drops what is older than a moment, for want of memory.
+    /// Drops publications older than a moment to free memory.
     pub(in crate::room) fn forget_before(&mut self, moment: HubTime) {
         let before = self.len();
         while self.oldest().is_some_and(|oldest| oldest.time < moment) {

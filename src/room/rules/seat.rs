@@ -1,4 +1,4 @@
-//! One seat of a room: who has it, and what is being written about it.
+//! The state of one seat: its occupant, and the change that is being written.
 
 use super::seats::Claim;
 use crate::clock::HubTime;
@@ -9,23 +9,23 @@ use crate::wire::{Reason, Refusal};
 use crate::wire::{SeatStatus, UserView};
 use std::time::Duration;
 
-/// Who has a seat.
+/// A session that holds, claims or releases a seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::room) struct Occupant {
     pub(in crate::room) session: SessionId,
     pub(in crate::room) user: UserView,
-    /// The newest attachment of the session that the room has heard of.
+    /// The newest attach sequence of the session that the room knows.
     pub(in crate::room) epoch: AttachSeq,
     /// None while held; the end of the hold while away.
     pub(in crate::room) hold_until: Option<HubTime>,
-    /// The hold as it was last published, marked for its row, and scheduled. It lags behind while a change of the
-    /// seat is being written.
+    /// The hold as it was last published, stored and scheduled. It lags behind while a change of
+    /// the seat is being written.
     pub(in crate::room) recorded: Option<HubTime>,
     pub(in crate::room) tokens: Generations,
 }
 
 impl Occupant {
-    /// When a hold that begins now will end.
+    /// Returns the end of a hold that begins now.
     pub(in crate::room) fn hold_from(now: HubTime, grace: Duration) -> HubTime {
         now.plus(grace)
     }
@@ -43,7 +43,7 @@ pub(in crate::room) enum Place {
     Empty,
     Claimed(Occupant),
     Taken(Occupant),
-    /// As taken, while another session of the same user is put into it.
+    /// As taken, while the move to another session of the same user is being written.
     Moving(Occupant),
     Releasing(Occupant),
 }
@@ -76,7 +76,7 @@ impl Place {
         }
     }
 
-    /// Who sits here, unless a change of that is being written.
+    /// Returns the holder, unless a change of the seat is being written.
     pub(in crate::room) fn settled(&self) -> Option<&Occupant> {
         match self {
             Place::Taken(occupant) => Some(occupant),
@@ -84,7 +84,7 @@ impl Place {
         }
     }
 
-    /// The answer to a claim of a user who has this seat already.
+    /// Answers a claim of a user who has this seat already.
     pub(in crate::room) fn claimed_again(
         &self,
         session: SessionId,

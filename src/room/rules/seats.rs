@@ -1,8 +1,8 @@
-//! The rules of seats, with no actor, database or socket in sight.
+//! The rules of seats: pure, with no actor, database or socket.
 //!
-//! A seat goes from empty through claimed (being written) to taken, and through releasing (being
-//! written) back to empty; and from one session of its user through moving to another. While a change is being written the seat is nobody else's, and a refusal
-//! puts it back as it was.
+//! A claim takes a seat from empty through claimed to taken, and a release takes it through releasing back to empty.
+//! A takeover puts it through moving to another session of the same user. In claimed, releasing and moving the change
+//! is being written: the seat is not available to anybody else, and a refusal restores the previous state.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::room::seat_event::AttachSeq;
 use crate::token::{Claims, GenerationStatus, Generations, SeatTokenError};
 use crate::wire::{PlaceView, Reason, Refusal, SeatStatus, UserView};
 
-/// What a claim leads to.
+/// The outcome of a claim.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::room) enum Claim {
-    /// The session sits there already.
+    /// The session holds this seat already.
     Sits(u16),
     /// The session's claim for this seat is being written.
     Pending(u16),
-    /// This seat is free for it.
+    /// This seat is free for the session.
     Free(u16),
 }
 
-/// What comes of a seat token.
+/// The verdict on a seat token.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::room) enum Presented {
     Good,
-    /// The seat is changing hands this moment: look again when that is known.
+    /// A takeover is being written: check again when its outcome is known.
     Later,
-    /// It is not known yet whose the seat is.
+    /// A claim or a release is being written, so the holder is not known yet.
     Unsettled,
     Reused,
     Bad(SeatTokenError),
@@ -46,7 +46,7 @@ pub(in crate::room) struct Seats {
 }
 
 impl Seats {
-    /// Empty seats, as many as the kind has, or more if some were taken when it had more.
+    /// Creates empty seats: as many as the kind has, or more if some were taken when it had more.
     pub(in crate::room) fn new(seats: u16, taken: &[StoredSeat]) -> Seats {
         let taken = taken.iter().map(|seat| usize::from(seat.number) + 1);
         let count = taken.fold(usize::from(seats), usize::max);
@@ -55,7 +55,7 @@ impl Seats {
         }
     }
 
-    /// Which seat a session would get.
+    /// Returns the seat that a session would get.
     pub(in crate::room) fn claim(
         &self,
         kind: &Kind,
@@ -88,18 +88,18 @@ impl Seats {
         }
     }
 
-    /// Keeps an empty seat for a claim that is being written.
+    /// Reserves an empty seat for a claim that is being written.
     pub(in crate::room) fn reserve(&mut self, number: u16, occupant: Occupant) {
         debug_assert_eq!(self.places[usize::from(number)], Place::Empty);
         self.places[usize::from(number)] = Place::Claimed(occupant);
     }
 
-    /// Puts somebody into a seat, as the database has it.
+    /// Puts a holder into a seat, as stored in the database.
     pub(in crate::room) fn put(&mut self, number: u16, occupant: Occupant) {
         self.places[usize::from(number)] = Place::Taken(occupant);
     }
 
-    /// The claim is committed.
+    /// Confirms a claim that is committed.
     pub(in crate::room) fn confirm(&mut self, number: u16, name: Arc<str>) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         if let Place::Claimed(occupant) = place {
@@ -110,7 +110,7 @@ impl Seats {
         place.taken()
     }
 
-    /// The claim was refused.
+    /// Cancels a claim that was refused.
     pub(in crate::room) fn refuse(&mut self, number: u16) {
         let place = &mut self.places[usize::from(number)];
         if matches!(place, Place::Claimed(_)) {
@@ -118,7 +118,7 @@ impl Seats {
         }
     }
 
-    /// The release is committed. Gives who sat there.
+    /// Empties a seat whose release is committed. Returns its former holder.
     pub(in crate::room) fn released(&mut self, number: u16) -> Option<Occupant> {
         let place = &mut self.places[usize::from(number)];
         let Place::Releasing(occupant) = place else {
@@ -129,7 +129,7 @@ impl Seats {
         Some(occupant)
     }
 
-    /// The session has ended and given up its seat with it.
+    /// Empties the seat of a session that has ended.
     pub(in crate::room) fn vacate(&mut self, session: SessionId) -> Option<(u16, Occupant)> {
         let (number, occupant) = self.occupant_mut(session)?;
         let occupant = occupant.clone();
@@ -137,7 +137,7 @@ impl Seats {
         Some((number, occupant))
     }
 
-    /// Keeps a seat that is given up until that is written. None if the session has none.
+    /// Marks a session's seat as releasing until that is written. Returns None if it holds none.
     pub(in crate::room) fn release(&mut self, session: SessionId) -> Option<u16> {
         let number = self.seat_of(session)?;
         let place = &mut self.places[usize::from(number)];
@@ -145,7 +145,7 @@ impl Seats {
         Some(number)
     }
 
-    /// The same for a hold that is over, if the seat is still away with that very hold.
+    /// Marks a seat whose hold has ended as releasing, if it is still away with that very hold.
     pub(in crate::room) fn expire(
         &mut self,
         number: u16,
@@ -163,7 +163,7 @@ impl Seats {
         Some(session)
     }
 
-    /// The release could not be written: the seat stays its holder's. False if it was given up meanwhile.
+    /// Keeps a seat whose release could not be written. Returns false if it was released by other means.
     pub(in crate::room) fn keep(&mut self, number: u16) -> bool {
         let place = &mut self.places[usize::from(number)];
         let Place::Releasing(occupant) = place else {
@@ -173,7 +173,7 @@ impl Seats {
         true
     }
 
-    /// Takes note that the hold of a seat is recorded as it is now. Returns its holder as it was before that.
+    /// Records the hold of a seat as it is now. Returns the occupant as it was before.
     pub(in crate::room) fn record(&mut self, number: u16) -> Option<Occupant> {
         let place = self.places.get_mut(usize::from(number))?;
         place.taken()?;
@@ -183,7 +183,7 @@ impl Seats {
         Some(before)
     }
 
-    /// The session has a connection. Returns the seat if it was away until now.
+    /// Marks the session as attached. Returns its seat if that was away until now.
     pub(in crate::room) fn back(&mut self, session: SessionId, epoch: AttachSeq) -> Option<u16> {
         let (number, occupant) = self.occupant_mut(session)?;
         if epoch < occupant.epoch {
@@ -193,7 +193,8 @@ impl Seats {
         occupant.hold_until.take().map(|_| number)
     }
 
-    /// The session has lost the connection of that epoch. Returns the seat if it was held until now.
+    /// Marks the session as away if it lost the connection with that attach sequence. Returns its seat
+    /// if that was held until now.
     pub(in crate::room) fn away(
         &mut self,
         session: SessionId,
@@ -208,7 +209,7 @@ impl Seats {
         Some(number)
     }
 
-    /// Moves the end of a hold, never closer. Says whether it has moved: a seat that is held has none.
+    /// Extends a hold, but never shortens it. Returns whether it has changed; a held seat has no hold.
     pub(in crate::room) fn extend(&mut self, number: u16, hold_until: HubTime) -> bool {
         let Some(Place::Taken(occupant)) = self.places.get_mut(usize::from(number)) else {
             return false;
@@ -223,7 +224,7 @@ impl Seats {
         }
     }
 
-    /// What a seat token is worth that says this.
+    /// Returns the verdict on a seat token with these claims.
     pub(in crate::room) fn presented(&self, claims: &Claims) -> Presented {
         let Some(place) = self.places.get(usize::from(claims.seat)) else {
             return Presented::Bad(SeatTokenError::Foreign);
@@ -250,14 +251,14 @@ impl Seats {
         }
     }
 
-    /// Keeps a seat for a session of its user that is put into it, until that is written.
+    /// Marks a seat as moving to another session of its user, until that is written.
     pub(in crate::room) fn begin_move(&mut self, number: u16) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         *place = Place::Moving(place.settled()?.clone());
         place.taken()
     }
 
-    /// The move is committed. Gives who sat there, and who does now.
+    /// Completes a committed move. Returns the old and the new holder.
     pub(in crate::room) fn moved(
         &mut self,
         number: u16,
@@ -273,7 +274,8 @@ impl Seats {
         Some((older, newcomer))
     }
 
-    /// The move could not be written: the seat stays its holder's. None if it was given up meanwhile.
+    /// Keeps a seat with its holder after the move could not be written. Returns None if it
+    /// was released by other means.
     pub(in crate::room) fn end_move(&mut self, number: u16) -> Option<&Occupant> {
         let place = &mut self.places[usize::from(number)];
         let Place::Moving(occupant) = place else {
@@ -283,12 +285,12 @@ impl Seats {
         place.taken()
     }
 
-    /// Whether a seat is being taken over.
+    /// Returns whether a takeover of the seat is being written.
     pub(in crate::room) fn is_moved(&self, number: u16) -> bool {
         matches!(self.places.get(usize::from(number)), Some(Place::Moving(_)))
     }
 
-    /// Takes the user and the generations that the database has for a seat. Says whether the latter are others.
+    /// Sets a seat's user and token generations to those of the database. Returns whether the generations differed.
     pub(in crate::room) fn correct(
         &mut self,
         number: u16,
@@ -302,7 +304,7 @@ impl Seats {
         self.set_tokens(number, tokens)
     }
 
-    /// Takes the generations that the database has for a seat. Says whether they are others.
+    /// Sets a seat's token generations to those of the database. Returns whether they differed.
     pub(in crate::room) fn set_tokens(&mut self, number: u16, tokens: Generations) -> bool {
         let place = self.places.get_mut(usize::from(number));
         let Some(occupant) = place.and_then(Place::occupant_mut) else {
@@ -311,14 +313,14 @@ impl Seats {
         std::mem::replace(&mut occupant.tokens, tokens) != tokens
     }
 
-    /// A seat that is being taken over from a session, until that is written.
+    /// Returns whether a seat is being taken over from the session.
     pub(in crate::room) fn is_moving(&self, session: SessionId) -> bool {
         self.places
             .iter()
             .any(|place| matches!(place, Place::Moving(occupant) if occupant.session == session))
     }
 
-    /// The seat in which a session sits; neither one that it claims nor one that it gives up.
+    /// Returns the seat that a session holds, but not one that it is claiming or releasing.
     pub(in crate::room) fn seat_of(&self, session: SessionId) -> Option<u16> {
         self.taken()
             .find(|(_, occupant)| occupant.session == session)
@@ -331,7 +333,7 @@ impl Seats {
             .map(|(number, _)| number)
     }
 
-    /// Whether the session has anything to do with a seat: it sits, claims one or gives one up.
+    /// Returns whether the session holds, claims or releases a seat.
     pub(in crate::room) fn is_known(&self, session: SessionId) -> bool {
         self.places
             .iter()
@@ -339,7 +341,7 @@ impl Seats {
             .any(|occupant| occupant.session == session)
     }
 
-    /// A seat that a session gives up, until that is written.
+    /// Returns whether the release of a session's seat is being written.
     pub(in crate::room) fn is_releasing(&self, session: SessionId) -> bool {
         self.places
             .iter()
@@ -356,12 +358,12 @@ impl Seats {
         self.places.get(usize::from(number))?.taken()
     }
 
-    /// Who has anything to do with a seat: sits there, claims it or gives it up.
+    /// Returns the session's occupant that holds, claims or releases a seat.
     pub(in crate::room) fn concerned(&self, number: u16) -> Option<&Occupant> {
         self.places.get(usize::from(number))?.occupant()
     }
 
-    /// Whether a connection has been replaced by a newer one of its session.
+    /// Returns whether a connection was replaced by a newer one of its session.
     pub(in crate::room) fn is_outdated(&self, session: SessionId, epoch: AttachSeq) -> bool {
         self.places
             .iter()
@@ -369,14 +371,14 @@ impl Seats {
             .any(|occupant| occupant.session == session && occupant.epoch > epoch)
     }
 
-    /// A seat is being claimed or given up, and that is not written yet.
+    /// Returns whether a change of a seat is being written.
     pub(in crate::room) fn is_settling(&self) -> bool {
         self.places
             .iter()
             .any(|place| !matches!(place, Place::Empty | Place::Taken(_)))
     }
 
-    /// Seats held and seats away.
+    /// Returns the number of held seats and of away seats.
     pub(in crate::room) fn count(&self) -> (u32, u32) {
         let holders = self.places.iter().filter_map(|place| match place {
             Place::Empty | Place::Claimed(_) => None,
@@ -394,7 +396,7 @@ impl Seats {
         self.places.iter().all(|place| *place == Place::Empty)
     }
 
-    /// Each seat has a holder, held or away.
+    /// Returns whether each seat has a holder, held or away.
     pub(in crate::room) fn is_complete(&self) -> bool {
         !self.places.is_empty() && self.places.iter().all(|place| place.taken().is_some())
     }
@@ -403,7 +405,7 @@ impl Seats {
         self.places.get(usize::from(number)) == Some(&Place::Empty)
     }
 
-    /// What everybody may see.
+    /// Returns the public view of the seats.
     pub(in crate::room) fn views(&self, kind: &Kind) -> Vec<PlaceView> {
         (0_u16..)
             .zip(&self.places)

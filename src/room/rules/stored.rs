@@ -1,4 +1,4 @@
-//! Publications as the database keeps them: client info and tags are JSON there.
+//! Publications in their stored form: client info and tags are JSON there.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(in crate::room) fn to_stored(publication: &Publication) -> StoredPublication
     }
 }
 
-/// Written by this hub, so it reads back; what does not is forgotten, not the message.
+/// Converts from the stored form. Info or tags that cannot be read are dropped, the publication stays.
 pub(in crate::room) fn restored(stored: StoredPublication) -> Publication {
     fn read<T: DeserializeOwned>(json: Option<Bytes>) -> Option<Arc<T>> {
         let json = json?;

@@ -1,4 +1,4 @@
-//! A room's stream of publications: their numbers, and the recent past.
+//! A room's stream of publications: their offsets, and the recent history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::wire::{
     ErrorCode, HistoryRequest, Position, Publication, SubscribeRequest, SubscribeResult,
 };
 
-/// The stream of one room. A kind without history numbers nothing.
+/// The stream of one room. Without history, publications get no offset.
 #[derive(Debug)]
 pub(in crate::room) struct Stream {
     epoch: Arc<str>,
@@ -28,22 +28,22 @@ pub(in crate::room) struct Stream {
     durable: Option<Durable>,
 }
 
-/// What a durable stream knows of its rows.
+/// The state of a durable stream's rows.
 #[derive(Debug)]
 struct Durable {
-    /// Until the database has the stream: the offset after which it begins there.
+    /// The offset after which the stream begins in the database; None once it has begun there.
     begins_after: Option<u64>,
     past: Past,
-    /// Rows with lower offsets have been told to go.
+    /// Rows below this offset are marked for removal.
     pruned_below: u64,
 }
 
-/// What was published before this room was started.
+/// The state of the history from before the room was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Past {
     /// In memory, as far as it is kept.
     Here,
-    /// In the database, up to and with this offset; nothing of it was published after the moment.
+    /// In the database, up to and including this offset; all of it was published before the moment.
     Unread {
         top: u64,
         at: HubTime,
@@ -54,7 +54,7 @@ enum Past {
     },
 }
 
-/// A name for a stream's numbering that was never used before.
+/// Returns a random name for a stream epoch, never used before.
 pub fn new_epoch() -> Arc<str> {
     uuid::Builder::from_random_bytes(random_bytes())
         .into_uuid()
@@ -64,7 +64,7 @@ pub fn new_epoch() -> Arc<str> {
 }
 
 impl Stream {
-    /// Takes a stream up where it was written out, or begins a new one under the given epoch.
+    /// Continues a stream that was written out, or begins a new one under the given epoch.
     pub(in crate::room) fn new(config: &KindConfig, stored: StoredStream, now: HubTime) -> Stream {
         let mut stream = Stream {
             epoch: stored.epoch,
@@ -92,7 +92,7 @@ impl Stream {
         stream
     }
 
-    /// Numbers a publication and keeps it.
+    /// Gives a publication its offset and adds it to the history.
     pub(in crate::room) fn append(&mut self, said: PublicationDraft, now: HubTime) -> Publication {
         let mut publication = Publication {
             offset: 0,
@@ -111,7 +111,7 @@ impl Stream {
         publication
     }
 
-    /// What a new subscriber is told, with what it missed if it asks and all of it is there.
+    /// Returns the result for a new subscriber, with all missed publications if it asks for them and none is lost.
     pub(in crate::room) fn subscribe(
         &mut self,
         request: &SubscribeRequest,
@@ -146,7 +146,7 @@ impl Stream {
         Ok(result)
     }
 
-    /// A page of the past: as much of it as is asked for and one answer has.
+    /// Returns a page of the history, within the request's limit and the limits of one answer.
     pub(in crate::room) fn page(
         &mut self,
         request: &HistoryRequest,
@@ -196,7 +196,7 @@ impl Stream {
         self.durable.is_some()
     }
 
-    /// How the database knows the stream.
+    /// Returns the stream's identity in the database.
     pub(in crate::room) fn id(&self, room: RoomId) -> StreamId {
         StreamId {
             room,
@@ -208,19 +208,19 @@ impl Stream {
         }
     }
 
-    /// The database has the stream now.
+    /// Records that the database has the stream.
     pub(in crate::room) fn begun(&mut self) {
         if let Some(durable) = &mut self.durable {
             durable.begins_after = None;
         }
     }
 
-    /// Whether something of the past is in the database only.
+    /// Returns whether a part of the history is only in the database.
     pub(in crate::room) fn is_past_missing(&self) -> bool {
         self.past() != Past::Here
     }
 
-    /// Whether a subscriber may have missed something of that.
+    /// Returns whether a subscriber may have missed publications of that part.
     pub(in crate::room) fn needs_past(&self, request: &SubscribeRequest) -> bool {
         let Some(position) = &request.recover else {
             return false;
@@ -230,7 +230,7 @@ impl Stream {
         self.is_past_missing() && self.is_epoch(position) && !is_kept
     }
 
-    /// What is to be read of the past, unless it is being read.
+    /// Returns the part of the history to be read, unless it is being read.
     pub(in crate::room) fn window(&mut self, room: RoomId, now: HubTime) -> Option<HistoryWindow> {
         let durable = self.durable.as_mut()?;
         let Past::Unread { top, at } = durable.past else {
@@ -247,7 +247,7 @@ impl Stream {
         })
     }
 
-    /// The past was read.
+    /// Adds the history that was read.
     pub(in crate::room) fn put_past(&mut self, past: Vec<StoredPublication>, now: HubTime) {
         let Some(durable) = &mut self.durable else {
             return;
@@ -257,7 +257,7 @@ impl Stream {
         };
         durable.past = Past::Here;
         let oldest = self.oldest_offset();
-        // What was published meanwhile may have used up all that is kept.
+        // Publications since the read began may have filled the history.
         if oldest != top + 1 {
             return;
         }
@@ -267,7 +267,7 @@ impl Stream {
         self.prune(now);
     }
 
-    /// The past could not be read.
+    /// Records that reading the history failed.
     pub(in crate::room) fn past_is_unread(&mut self) {
         if let Some(durable) = &mut self.durable
             && let Past::Reading { top, at } = durable.past
@@ -276,17 +276,17 @@ impl Stream {
         }
     }
 
-    /// Counts what is kept from here on with the histories of all open channels.
+    /// Counts the history, from now on, with those of all open channels.
     pub(in crate::room) fn count_with(&mut self, share: HistoryShare) {
         self.kept.count_with(share);
     }
 
-    /// Forgets what is older than a moment: other channels need the memory.
+    /// Drops publications older than a moment: other channels need the memory.
     pub(in crate::room) fn forget_before(&mut self, moment: HubTime) {
         self.kept.forget_before(moment);
     }
 
-    /// Forgets what is kept, up to and with an offset.
+    /// Drops the history up to and including an offset.
     pub(in crate::room) fn forget(&mut self, up_to: u64) {
         while self
             .kept
@@ -300,8 +300,8 @@ impl Stream {
         }
     }
 
-    /// Drops what is too much or too old. Gives the offset below which the database may drop it too, once
-    /// that are `at_least` so many more rows.
+    /// Drops publications beyond the limits of size and age. Returns the offset below which the database may drop
+    /// them too, once there are `at_least` more such rows.
     pub(in crate::room) fn outdated(&mut self, now: HubTime, at_least: u64) -> Option<u64> {
         self.prune(now);
         let size = u64::try_from(self.size_max).unwrap_or(u64::MAX);
@@ -325,7 +325,7 @@ impl Stream {
         Some(below)
     }
 
-    /// How long until something that a durable stream keeps is too old.
+    /// Returns the time until the next publication of a durable stream expires.
     pub(in crate::room) fn next_expiry(&self, now: HubTime) -> Option<Duration> {
         let oldest = match self.durable.as_ref()?.past {
             Past::Here => self.kept.oldest()?.time,
@@ -334,7 +334,7 @@ impl Stream {
         Some(oldest.plus(self.ttl).since(now))
     }
 
-    /// What is written out at a planned stop.
+    /// Returns the stream in the form that is written out at a planned stop.
     pub(in crate::room) fn to_stored(&self) -> StoredStream {
         StoredStream {
             epoch: Arc::clone(&self.epoch),
@@ -345,7 +345,7 @@ impl Stream {
         }
     }
 
-    /// Everything after a position, or nothing if any of it is gone or it is too much at once.
+    /// Returns everything after a position, or None if any of it is lost or it exceeds the limits.
     fn missed(&self, position: &Position, limits: QueueLimits) -> Option<Vec<Publication>> {
         let count = self.top.checked_sub(position.offset)?;
         let count = usize::try_from(count).ok()?;
@@ -366,7 +366,7 @@ impl Stream {
         durable.map_or(Past::Here, |durable| durable.past)
     }
 
-    /// The lowest offset that is kept; the next one to be given if none is.
+    /// Returns the lowest offset in the history; the next offset if it is empty.
     fn oldest_offset(&self) -> u64 {
         let oldest = self.kept.oldest();
         oldest.map_or(self.top + 1, |oldest| oldest.offset)
@@ -397,7 +397,8 @@ impl Durable {
     }
 }
 
-/// The first of these that have so many bytes together, or one that has more alone: whoever pages gets on.
+/// Returns the first publications within the limit of bytes. The first is returned whatever its size, so that
+/// paging always makes progress.
 fn within<'a>(
     bytes_max: usize,
     publications: impl Iterator<Item = &'a Publication>,
@@ -539,7 +540,7 @@ mod tests {
         assert_eq!(next.offset, 4);
     }
 
-    /// A durable stream of a kind with this history, as the database has it, with nothing read.
+    /// A durable stream of a kind with this history, as in the database, with nothing read.
     fn durable(size: usize, top: u64) -> Stream {
         let mut config = crate::config::Config::default().kind["duel"].clone();
         config.history_size = size;
@@ -599,7 +600,7 @@ mod tests {
         stream.window(RoomId::new(), NOW).unwrap();
         stream.past_is_unread();
         stream.window(RoomId::new(), NOW).unwrap();
-        // As many as are kept came meanwhile.
+        // In the meantime, as many arrive as the history keeps.
         say(&mut stream, 4, NOW);
         stream.put_past(rows(3..=5), NOW);
 

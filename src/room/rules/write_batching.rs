@@ -1,39 +1,40 @@
-//! A crowd: so many members that waking and writing to their sockets is nearly all that a publication costs.
+//! Write batching for a crowd: a room with so many members that waking and writing to their sockets is nearly all
+//! the cost of a publication.
 //!
-//! Publications that come close upon each other go out in one write to each socket: the sockets are woken when
-//! nobody is about to say more, or when enough has gathered. There is no timer. To see whether more is
-//! coming, the room lets everybody else run first, which takes microseconds where nobody has anything to say.
+//! Publications in close succession go out in one write to each socket. The sockets are woken when no more
+//! publications are about to come, or when enough are batched. There is no timer: to see whether more are coming, the
+//! room yields to all other tasks first, which takes microseconds if they are idle.
 
 use std::mem;
 
 use crate::delivery::{GATHERED_MAX, Sleeper};
 
-/// So many members are a crowd.
+/// The number of members that make a crowd.
 const CROWD: usize = 64;
 
-/// What has gathered for a crowd whose sockets were not woken yet. Dropped, it wakes them.
+/// The batch of a crowd whose sockets were not woken yet. Its drop wakes them.
 #[derive(Debug, Default)]
 pub(in crate::room) struct WriteBatcher {
     sleepers: Vec<Sleeper>,
     count: usize,
     bytes: usize,
-    /// Something was said since the room looked last.
+    /// True if a publication has arrived since the last look.
     has_more: bool,
     is_watched: bool,
 }
 
 impl WriteBatcher {
-    /// Whether so many members are one.
+    /// Returns whether this number of members is a crowd.
     pub(in crate::room) fn is(members: usize) -> bool {
         members >= CROWD
     }
 
-    /// A socket that sleeps has something to write.
+    /// Adds a sleeping socket that has frames to write.
     pub(in crate::room) fn leave(&mut self, sleeper: Option<Sleeper>) {
         self.sleepers.extend(sleeper);
     }
 
-    /// Something that weighs so many bytes was said. Whether the room has to look after it, as it does not do so yet.
+    /// Adds a publication of this size to the batch. Returns whether the room has to schedule a look at it.
     pub(in crate::room) fn gather(&mut self, bytes: usize) -> bool {
         self.count += 1;
         self.bytes += bytes;
@@ -44,19 +45,19 @@ impl WriteBatcher {
         !mem::replace(&mut self.is_watched, true)
     }
 
-    /// The room looks: whether something was said since it looked last.
+    /// Returns whether a publication has arrived since the last look.
     pub(in crate::room) fn has_more(&mut self) -> bool {
         mem::take(&mut self.has_more)
     }
 
-    /// Nobody is about to say more.
+    /// Flushes the batch: no more publications are about to come.
     pub(in crate::room) fn rouse(&mut self) {
         self.wake();
         self.is_watched = false;
     }
 
     fn wake(&mut self) {
-        // Dropped, they wake.
+        // The drop wakes them.
         self.sleepers = Vec::new();
         (self.count, self.bytes) = (0, 0);
     }
@@ -84,7 +85,7 @@ mod tests {
         }
     }
 
-    /// A socket that sleeps.
+    /// A sleeping socket.
     fn socket() -> (Outbound, Inbox, Arc<Woken>) {
         let limits = QueueLimits {
             bytes_max: 1 << 20,
@@ -117,7 +118,7 @@ mod tests {
         crowd.rouse();
 
         assert!(woken.0.load(Ordering::Relaxed));
-        assert!(say(&mut crowd, &outbound, 64), "the room is to look anew");
+        assert!(say(&mut crowd, &outbound, 64), "the room is to look again");
     }
 
     #[test]
