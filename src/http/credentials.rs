@@ -30,7 +30,7 @@ pub(super) struct Authenticator {
     verifier: Verifier,
 }
 
-/// Who says to be asking, before a token is looked up.
+/// The unverified credentials of a request.
 #[derive(Debug)]
 pub(super) enum Credentials {
     Session(SessionToken),

@@ -1,4 +1,4 @@
-//! How often each address may fail at something: fixed windows, in which an attempt is reserved before it is made.
+//! Limits failures per address: fixed windows, in which an attempt is reserved before it is made.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,23 +13,23 @@ use tokio::time::timeout;
 use super::KEYS_MAX;
 use super::network::{Networks, SITE_SHARE};
 
-/// The time that a limit of failures is about. It begins with an address's first failure.
+/// The length of a window. It begins with the first failure of an address.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// How long an attempt waits for those under way, which may all succeed: under what its asker waits for the answer.
+/// The wait for attempts under way, which may all succeed: less than the client waits for its answer.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Attempts of which each address may fail at so many in a minute. Cheap to clone.
+/// A limit on the failed attempts of each address in a minute. Cheap to clone.
 ///
-/// An attempt takes a place before it is made and gives it back if it succeeds, so that a thousand at once fail no
-/// more often than a thousand in a row.
+/// An attempt takes a place before it is made, and returns it on success. So a thousand concurrent attempts fail no
+/// more often than a thousand in sequence.
 #[derive(Debug, Clone)]
 pub struct FailureLimit {
     most: u32,
     table: Arc<Mutex<Table>>,
 }
 
-/// An attempt under way. Dropped, it has not failed.
+/// An attempt under way. Dropping it counts as success.
 #[derive(Debug)]
 #[must_use]
 pub struct Attempt {
@@ -37,12 +37,12 @@ pub struct Attempt {
     places: [Option<Place>; 2],
 }
 
-/// Why no attempt can be made at the moment.
+/// The reason why no attempt can be made now.
 #[derive(Debug)]
 enum Blocked {
     /// The network has failed too often, and may try again after this time.
     Exhausted(Duration),
-    /// All that are left are under way.
+    /// All remaining attempts are under way.
     Busy(Arc<Semaphore>),
 }
 
@@ -65,7 +65,7 @@ struct Window {
     /// None before the first failure.
     began: Option<Instant>,
     failures: u32,
-    /// What is left. Closed when nothing is.
+    /// The attempts that remain. Closed when there are none.
     places: Arc<Semaphore>,
 }
 
@@ -78,7 +78,7 @@ impl FailureLimit {
         }
     }
 
-    /// Reserves an attempt, if one is free at once.
+    /// Reserves an attempt, if one is free now.
     ///
     /// # Errors
     /// The time after which the address may try again.
@@ -90,14 +90,14 @@ impl FailureLimit {
         })
     }
 
-    /// Reserves an attempt. Where all that are left are under way, it waits for one that succeeds.
+    /// Reserves an attempt. If all remaining ones are under way, waits for one of them to succeed.
     ///
     /// # Errors
     /// The time after which the address may try again.
     pub async fn begin(&self, address: IpAddr) -> Result<Attempt, Duration> {
         let Networks { subscriber, site } = Networks::of(address);
         let waiting = async {
-            // Dropped half-way, it gives back what it has.
+            // Dropped early, it returns the places that it has.
             let mut attempt = Attempt {
                 limit: self.clone(),
                 places: [None, None],
@@ -206,7 +206,7 @@ impl Table {
         }
     }
 
-    /// What is left of the window of a network that has failed too often.
+    /// Returns the time left in the window of a network that has failed too often.
     fn rest(&self, network: IpNet, now: Instant) -> Duration {
         let window = self.windows.get(&network);
         window
@@ -227,7 +227,7 @@ impl Table {
         }
     }
 
-    /// Forgets a network that has not failed, once nothing of it is under way.
+    /// Drops a network without failures once it has no attempt under way.
     fn give_back(&mut self, place: &Place) {
         if self.windows.get(&place.network).is_some_and(|window| {
             window.is_of(place) && window.began.is_none() && window.is_unused()
@@ -236,7 +236,7 @@ impl Table {
         }
     }
 
-    /// Forgets, once in each window, those whose window is over.
+    /// Drops networks whose window is over, once in each window.
     fn sweep(&mut self, now: Instant) {
         let swept = *self.swept.get_or_insert(now);
         if now.saturating_duration_since(swept) >= WINDOW {
@@ -247,7 +247,7 @@ impl Table {
         }
     }
 
-    /// A full table forgets any one, so that it is never a reason to refuse those who fail at nothing.
+    /// Drops any network from a full table, so a full table never refuses a client that has not failed.
     fn make_room(&mut self) {
         if self.windows.len() >= KEYS_MAX
             && let Some(any) = self.windows.keys().next().copied()
@@ -267,7 +267,7 @@ impl Window {
         }
     }
 
-    /// What is left of it; None once it is over, and before it has begun.
+    /// Returns the time left. None before the window begins, and after it is over.
     fn rest(&self, now: Instant) -> Option<Duration> {
         let rest = WINDOW.saturating_sub(now.saturating_duration_since(self.began?));
         (!rest.is_zero()).then_some(rest)
@@ -277,7 +277,7 @@ impl Window {
         Arc::ptr_eq(&self.places, &place.places)
     }
 
-    /// Whether it has not begun, and somebody is at an attempt.
+    /// Returns whether the window has not begun while an attempt is under way.
     fn is_under_way(&self) -> bool {
         self.began.is_none() && !self.is_unused()
     }

@@ -1,9 +1,11 @@
-//! Limits on what one address or one session may ask for, whichever listener it comes through.
+//! Rate limits by address and by session, shared by all listeners.
 //!
-//! Two algorithms, one type for each: [`RateLimit`] is the generic cell rate algorithm (GCRA), for what is
-//! counted whether it succeeds or not; [`FailureLimit`] is a fixed window of failures, in which each attempt is reserved
-//! before it is made. What is limited per address is counted for its subscriber, and for its site where the
-//! address has one: see [`Networks`].
+//! There are two algorithms, with one type for each. [`RateLimit`] is the [generic cell rate algorithm][gcra], for
+//! requests that count whether they succeed or not. [`FailureLimit`] is a fixed window of failures, in which each
+//! attempt is reserved before it is made. A limit per address counts for the subscriber behind the address, and for
+//! its site if it has one: see [`Networks`].
+//!
+//! [gcra]: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
 
 mod failure;
 mod network;
@@ -25,14 +27,14 @@ pub use self::wrong_tokens::WrongTokens;
 
 use crate::wire::{Reason, Refusal};
 
-/// Keys that one limit remembers at one time, about 8 MB of them. They are forgotten as soon as they are as good as new, so
-/// only an attack fills this; then any one of them is forgotten, so that nobody is refused because others ask too often.
+/// Keys that one limit remembers, about 8 MB of them. A key is dropped once it has its whole allowance again, so only
+/// an attack fills the table. Then any key is dropped, so no client is refused because others send too much.
 const KEYS_MAX: usize = 65_536;
 
-/// The address for which a request counts. None: it counts for nobody, as the game's own server does with its API key.
+/// The address that a request counts for. None for requests of the game's own server, which count for no address.
 pub type Asker = Option<IpAddr>;
 
-/// What was asked for too often. The closed set of labels of `holdfast_limited_total`.
+/// The sort of request that was over its limit: the closed set of labels of `holdfast_limited_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
     Newcomers,
@@ -50,7 +52,7 @@ impl Limited {
         }
     }
 
-    /// Counts a request that is over the limit, and returns the refusal of it.
+    /// Counts a request over the limit, and returns its refusal.
     pub fn refuse(self, retry_after: Duration) -> Refusal {
         counter!("holdfast_limited_total", "limit" => self.label()).increment(1);
         let detail = match self {

@@ -43,7 +43,7 @@ impl Networks {
     }
 }
 
-/// What counts as one address where something is limited per address.
+/// Returns the network that limits count as one address.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     Networks::of(address).subscriber.addr()
 }

@@ -90,7 +90,7 @@ pub async fn check_host(State(rule): State<HostRule>, request: Request, next: Ne
     }
 }
 
-/// Whether a page of the host that is asked sent this, as its browser says.
+/// Returns whether the browser states that a page of the requested host sent this.
 pub fn is_of_own_page(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let origin = origins.next().filter(|_| origins.next().is_none());

@@ -318,7 +318,7 @@ pub fn refusal(refused: &Refused) -> Refusal {
             Reason::KeyReused,
             "the idempotency key was used for a different request",
         ),
-        // Whoever gave a key looks its answer up.
+        // A keyed request is answered with its stored response elsewhere.
         Refused::Repeated(_)
         | Refused::CodeTaken
         | Refused::RoomChanged

@@ -23,7 +23,7 @@ use crate::wire::{
 /// The most of a history in one answer: a game's server reads it whole before it reads on.
 const HISTORY_BYTES_MAX: usize = 4 << 20;
 
-/// What a game's server asks a room.
+/// A request of the game's server to one room.
 pub(in crate::room) enum ServerRequest {
     Publish {
         word: ServerPublication,

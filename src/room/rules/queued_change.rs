@@ -6,24 +6,24 @@ use std::time::Instant;
 use crate::persistence::{Committed, Words, Write, WriteError};
 use crate::room::message::Change;
 
-/// A change that waits until it is its turn.
+/// A change that waits for its turn.
 #[derive(Debug)]
 pub(in crate::room) struct QueuedChange {
     pub(in crate::room) write: Write,
     pub(in crate::room) change: Change,
     pub(in crate::room) hear: Completion,
-    /// When it was asked for.
+    /// The time of the request.
     pub(in crate::room) since: Instant,
 }
 
-/// A change that is being written, and what will be told of it.
+/// A change that is being written, with the events that it will publish.
 #[derive(Debug)]
 pub(in crate::room) struct InFlightChange {
     pub(in crate::room) words: Words,
     pub(in crate::room) since: Instant,
 }
 
-/// Hears what becomes of a change, also if the room fails meanwhile.
+/// Receives the outcome of a change, even if the room fails first.
 pub(in crate::room) struct Completion(Option<Box<HearResult>>);
 
 type HearResult = dyn FnOnce(&Result<Committed, WriteError>) + Send + Sync;
@@ -42,7 +42,7 @@ impl Completion {
     }
 }
 
-/// The room has failed before it was written.
+/// The room failed before the change was written.
 impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(hear) = self.0.take() {
