@@ -255,7 +255,7 @@ fn user_needs_key() -> Refusal {
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate")
+        f.debug_struct("Authenticator")
             .field("guests", &self.guests)
             .field("api_keys", &self.api_keys.len())
             .finish()

@@ -277,7 +277,7 @@ impl<T> ResponseRecorder<T> {
 
 impl<T> fmt::Debug for ResponseRecorder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Memo")
+        f.write_str("ResponseRecorder")
     }
 }
 

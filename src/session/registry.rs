@@ -103,7 +103,7 @@ impl SeatListener for SeatEventRouter {
 
 impl fmt::Debug for SeatEventRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SeatNotices")
+        f.write_str("SeatEventRouter")
     }
 }
 

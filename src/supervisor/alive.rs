@@ -49,6 +49,6 @@ impl EntryGauge {
 
 impl fmt::Debug for EntryGauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listed")
+        f.write_str("EntryGauge")
     }
 }

@@ -61,6 +61,6 @@ impl<M> Clone for ActorAddress<M> {
 
 impl<M> fmt::Debug for ActorAddress<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Post")
+        f.write_str("ActorAddress")
     }
 }

@@ -53,6 +53,6 @@ impl Drop for Completion {
 
 impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hear")
+        f.write_str("Completion")
     }
 }
