@@ -96,7 +96,7 @@ fn follow(outcome: Outcome, reply: PublishReply) {
 
 impl fmt::Debug for RecentKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Repeats({})", self.ages.len())
+        write!(f, "RecentKeys({})", self.ages.len())
     }
 }
 
