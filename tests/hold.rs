@@ -80,7 +80,7 @@ async fn a_player_asks_for_no_longer_hold_than_its_kind_allows(database: Databas
     let detail = too_long.body["detail"].as_str().unwrap();
     assert_eq!(
         detail,
-        "grace is at most 300 seconds here (kind.table.grace_max), this one has 301"
+        "grace may be at most 300 seconds (kind.table.grace_max), this one has 301"
     );
     guest(json!({ "grace": 300 })).await.expect(201);
     guest(json!({ "grace": 0 })).await.expect(201);

@@ -1,4 +1,4 @@
-//! Keeping a seat for longer, which only the game's own server may ask for.
+//! Extending the hold of an away seat, which only the game's server may request.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::room::{ResponseRecorder, RoomKey};
 use crate::wire::{Refusal, SeatView};
 
 impl Actions {
-    /// Keeps an away seat at least so long from now: asked twice, it is kept no longer than once. A seat
-    /// that is held has no hold that runs, and is left as it is.
+    /// Keeps an away seat for at least this long from now. The call is idempotent. A held seat has no running hold, and
+    /// is not changed.
     ///
     /// # Errors
-    /// ROOM_NOT_FOUND, SEAT_NOT_FOUND if nobody holds it, BAD_REQUEST, KEY_REUSED, UNAVAILABLE.
+    /// ROOM_NOT_FOUND, SEAT_NOT_FOUND if the seat is empty, BAD_REQUEST, KEY_REUSED, UNAVAILABLE.
     pub async fn hold_seat(
         &self,
         api_key: ApiKeyHash,
@@ -56,18 +56,18 @@ impl Actions {
             .ok_or_else(room_not_found)??;
         match kept.is_stored {
             true => Ok(kept.seat),
-            // It is held, so there was nothing to write.
+            // The hold did not change, so the room wrote nothing.
             false => self.keep(keyed, kept.seat).await,
         }
     }
 
-    /// A hold outlives no session.
+    /// Returns the longest hold that may be requested: the life of a session, which no hold outlives.
     pub(super) fn hold_max(&self) -> Duration {
         self.sessions.ttl()
     }
 }
 
-/// Refuses a hold that is longer than it may be.
+/// Refuses a hold that is longer than allowed.
 pub(super) fn check_hold(
     field: &str,
     asked: Duration,
@@ -79,6 +79,6 @@ pub(super) fn check_hold(
     }
     let (asked, most) = (asked.as_secs(), most.as_secs());
     Err(Refusal::bad_request(format!(
-        "{field} is at most {most} seconds here ({key}), this one has {asked}"
+        "{field} may be at most {most} seconds ({key}), this one has {asked}"
     )))
 }

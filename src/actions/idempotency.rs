@@ -1,8 +1,8 @@
-//! Requests that are carried out once, however often they come: a client gives a request a key, and who
-//! repeats it gets the answer that was kept under it.
+//! Idempotency: a client gives a request a key, and a retry with the same key gets the stored response.
 //!
-//! The key's row decides. It is written in the commit of the effect, so an answer is kept if and only if the
-//! request was carried out; a refused one left nothing behind, and may be tried again under the same key.
+//! The key's row is written in the commit of the request's change. So a response is stored if and only if the request
+//! was carried out. A refused request leaves nothing behind, and may be retried under the same key. Tokens are not
+//! stored: a replay adds a new token to the session, and signs new seat tokens.
 
 use std::sync::Arc;
 
@@ -20,30 +20,30 @@ use crate::persistence::{
 use crate::room::refusal;
 use crate::wire::{Reason, Refusal, SeatView, SessionView};
 
-/// The method that opens a session, whatever with.
+/// The method that opens a session, by any credential.
 pub(super) const SESSION_OPEN: &str = "session.open";
 
-/// The method that ends a session, wherever it is asked for.
+/// The method that ends a session, by any interface.
 pub(super) const SESSION_END: &str = "session.end";
 
-/// A request under its key. Cheap to clone.
+/// A request with its idempotency key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct IdempotentRequest(Arc<IdempotencyRecord>);
 
-/// Who asks, as far as the scope of the key does not say it. A part of what is asked for.
+/// The part of the caller's identity that the key's scope does not contain. It is hashed with the request.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Asker<'a> {
     Known,
     Guest(&'a str),
     Account(&'a str, Option<&'a str>),
-    /// With the moment until which the game lets the user in.
+    /// With the end of the user's access.
     AccountUntil(&'a str, Option<&'a str>, i64),
 }
 
 /// The answer to a request that may have a key.
 pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
-    /// Calls the user by the name that was stored, which only the commit tells.
+    /// Sets the user's name to the stored one, which is known only after the commit.
     fn call(&mut self, name: &Arc<str>);
 
     fn session_mut(&mut self) -> Option<&mut SessionView>;
@@ -51,17 +51,17 @@ pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
     fn seats_mut(&mut self) -> &mut [SeatView];
 }
 
-/// An answer as it is kept: without its tokens.
+/// A stored response, without its tokens.
 #[derive(Serialize, Deserialize)]
 struct Record<A> {
-    /// The request made the session, so its answer held a token.
+    /// True if the request created the session, so that its response contained a token.
     is_session_new: bool,
     answer: A,
 }
 
 impl IdempotentRequest {
-    /// Within what `key` stands for the caller's request. `content` is what is asked for: the method and
-    /// all that the caller has said, in a form that later versions must not change.
+    /// Returns the caller's request under `key`, within the caller's scope. `content` is the whole request; its
+    /// serialized form is hashed with the method, so later versions must not change it.
     pub(super) fn new(
         caller: &Caller,
         key: Option<CommandKey>,
@@ -73,7 +73,7 @@ impl IdempotentRequest {
         };
         let (scope, asker) = match caller {
             Caller::Session(session) => (Scope::Session(session.id()), Asker::Known),
-            // As before there was a session: the key of a request that made it is to be found again.
+            // The scope from before the session existed: a retry of the request that created it must find the key.
             Caller::Player(session) => (Scope::User(session.user().id.clone()), Asker::Known),
             Caller::Account {
                 id,
@@ -104,8 +104,8 @@ impl IdempotentRequest {
         )))
     }
 
-    /// The request of somebody who shows a seat token of this user and nothing else. The token may be in two
-    /// hands, so the key must be beyond guessing: it gives a session away that is there already.
+    /// Returns the request of a caller with only a seat token of this user. Two parties may have the token, and a
+    /// replay returns an existing session, so the key must be impossible to guess.
     pub(super) fn with_seat_token(
         user: &UserId,
         token: &str,
@@ -120,7 +120,7 @@ impl IdempotentRequest {
         Ok(Some(keyed))
     }
 
-    /// The request of a user who has logged in, and shows a guest's session.
+    /// Returns the request of a user who has logged in and presents a guest's session token.
     pub(super) fn with_login(
         user: &UserId,
         token: &SessionToken,
@@ -130,7 +130,7 @@ impl IdempotentRequest {
         IdempotentRequest::within(scope, Asker::Known, key, SESSION_OPEN, &content)
     }
 
-    /// The request of a game's server that is about no user.
+    /// Returns a request of the game's server that is for no user.
     pub(super) fn by_game(
         api_key: ApiKeyHash,
         key: &CommandKey,
@@ -141,7 +141,7 @@ impl IdempotentRequest {
         IdempotentRequest::within(scope, Asker::Known, key, method, content)
     }
 
-    /// The end of a session that may be over already.
+    /// Returns the request to end a session, which may have ended already.
     pub(super) fn end_of(session: SessionId, key: &CommandKey) -> IdempotentRequest {
         let scope = Scope::Session(session);
         IdempotentRequest::within(scope, Asker::Known, key, SESSION_END, &())
@@ -162,7 +162,7 @@ impl IdempotentRequest {
         }))
     }
 
-    /// What goes with the write of the request.
+    /// Returns the key with the response to store, for the write of the request. Tokens are removed.
     pub(super) fn answered<A: Answer>(&self, answer: &A) -> Arc<IdempotencyRecord> {
         let mut answer = answer.clone();
         let token = answer
@@ -183,7 +183,7 @@ impl IdempotentRequest {
 }
 
 impl Actions {
-    /// Carries `work` out, unless it was before: then that answer is given again.
+    /// Runs `work`, or replays the stored response if the request was carried out before.
     pub(super) async fn once<A: Answer>(
         &self,
         keyed: Option<IdempotentRequest>,
@@ -197,11 +197,11 @@ impl Actions {
         }
         let refusal = match work(keyed).await {
             Ok(answer) => return Ok(answer),
-            // It was refused before anything was looked at: asked again later, it finds what there is.
+            // Refused before any other check: a later retry finds a stored response, if there is one.
             Err(refusal) if refusal.reason == Reason::RateLimited => return Err(refusal),
             Err(refusal) => refusal,
         };
-        // Another attempt may have been quicker, and be why this one was refused.
+        // A faster attempt of the same request may be the reason for this refusal.
         match self.persistence.recall_truth(&once).await {
             Ok(Some(kept)) => self.repeat(&kept).await,
             Ok(None) => Err(refusal),
@@ -209,7 +209,7 @@ impl Actions {
         }
     }
 
-    /// Keeps the answer to a request that changed nothing. What changes something keeps it by itself.
+    /// Stores the response to a request that changed nothing. Any other response is stored by the write of its change.
     pub(super) async fn keep<A: Answer>(
         &self,
         keyed: Option<IdempotentRequest>,
@@ -222,7 +222,7 @@ impl Actions {
         Ok(answer)
     }
 
-    /// Whether the end of a session that is over was asked for under this key.
+    /// Replays the end of a session that has ended, if the end was requested under this key; else refuses.
     pub(super) async fn recall_end(
         &self,
         session: SessionId,
@@ -236,10 +236,10 @@ impl Actions {
         }
     }
 
-    /// The answer that was kept. A token was not: the session gets one more.
+    /// Returns a stored response, with a new session token if the original had one, and with new seat tokens.
     async fn repeat<A: Answer>(&self, kept: &StoredResponse) -> Result<A, Refusal> {
         let record: Record<A> = serde_json::from_str(&kept.answer).map_err(|error| {
-            error!(%error, "a kept answer cannot be read");
+            error!(%error, "a stored response cannot be parsed");
             Refusal::unavailable()
         })?;
         let mut answer = record.answer;
@@ -299,7 +299,7 @@ impl Answer for SessionReport {
     }
 }
 
-/// What a game's server is told of somebody's seat: never with a token.
+/// The response to the game's server about a user's seat: never with a token.
 impl Answer for SeatView {
     fn call(&mut self, _name: &Arc<str>) {}
 
@@ -312,7 +312,7 @@ impl Answer for SeatView {
     }
 }
 
-/// Done, and nothing more to say.
+/// The response without content.
 impl Answer for () {
     fn call(&mut self, _name: &Arc<str>) {}
 
@@ -325,7 +325,7 @@ impl Answer for () {
     }
 }
 
-/// Whoever repeats the key is told what only the first may know.
+/// Refuses a key that can be guessed, where a replay would reveal a secret response to anyone with the key.
 fn check_strong(key: &CommandKey) -> Result<(), Refusal> {
     let strong = key.check_strong();
     strong.map_err(|error| Refusal::bad_request(error.to_string()))

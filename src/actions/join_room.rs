@@ -1,4 +1,6 @@
-//! Entering rooms that are there: to sit, or to listen.
+//! Joining an existing room, with a seat or as a spectator.
+//!
+//! A caller with a session claims the seat in that session. For a new player, one commit writes user, session and seat.
 
 use super::idempotency::IdempotentRequest;
 use super::player::{Actions, Caller, Joined, room_not_found, unanswered};
@@ -11,7 +13,7 @@ use crate::session::SessionHandle;
 use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SessionView, UserView};
 
 impl Actions {
-    /// Takes a seat in a room, or only looks whether one may listen to it.
+    /// Claims a seat in a room, or only checks that the caller may spectate.
     ///
     /// # Errors
     /// ROOM_NOT_FOUND, ROOM_CLOSED, ROOM_FULL, SEAT_TAKEN, SEAT_NOT_FOUND, ALREADY_SEATED,
@@ -33,7 +35,7 @@ impl Actions {
         .await
     }
 
-    /// The same with a code that is known to be a room's.
+    /// Joins as [`Actions::join_room`] does, with a code that is known to be a room's.
     pub(super) async fn enter(
         &self,
         caller: Caller,
@@ -59,7 +61,7 @@ impl Actions {
             }
             Ok(fresh) => {
                 self.count_newcomer()?;
-                // A new player joins: user, session and seat in one commit.
+                // A new player: user, session and seat are one commit.
                 let claimant = Claimant {
                     session: fresh.id,
                     user: fresh.user.clone(),
@@ -106,7 +108,7 @@ impl Actions {
         Ok(entered)
     }
 
-    /// Claims a seat; the answer, and the seat as its session knows it.
+    /// Claims a seat. Returns the response, and the seat for its session.
     async fn claim(
         &self,
         room: &RoomHandle,
@@ -126,7 +128,7 @@ impl Actions {
         let entered = Joined::seated(&claimed, session);
         let mut entered = match claimed.is_kept {
             true => entered,
-            // It sat there already, so nothing was written.
+            // The session sat there already, so nothing was written.
             false => self.keep(keyed, entered).await?,
         };
         self.sign(
@@ -166,8 +168,8 @@ impl Actions {
         }
     }
 
-    /// A user who sits in the room already, in a session that is live, is that session. Who comes with a session's token
-    /// is that session and no other.
+    /// Replaces a caller who sits in the room already, in a live session, by that session. A caller with a session
+    /// token stays that session.
     async fn seated_here(&self, caller: Caller, code: RoomCode) -> Result<Caller, Refusal> {
         let user = match &caller {
             Caller::Account { id, .. } => id.clone(),

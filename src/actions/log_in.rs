@@ -1,4 +1,7 @@
-//! Users who come by the game's own login: which of their sessions they are.
+//! Users with a login of the game: the choice of their session.
+//!
+//! A session that holds a seat, or is about to, goes first. Over HTTP a connected one is next. Otherwise the user gets
+//! a new session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +15,12 @@ use crate::session::SessionHandle;
 use crate::token::Claims;
 use crate::wire::{Reason, Refusal};
 
-/// The longest wait to learn whether a user is active: less than a client waits for its connect.
+/// Wait limit for the check if a user is active: shorter than the time that a client waits for its connect.
 const ACTIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Actions {
-    /// A user connects: to the session that sits somewhere, else to a new one. Either is let in for `ttl` seconds,
-    /// or without end.
+    /// Returns the session for a user who connects: the one that holds a seat, else a new one with its token. Its login
+    /// lasts `ttl` seconds, or has no end.
     ///
     /// # Errors
     /// INVALID_USER_REFERENCE, UNAVAILABLE.
@@ -38,7 +41,7 @@ impl Actions {
         }
     }
 
-    /// A user asks over HTTP: as the session that sits somewhere or is connected, else as a new one.
+    /// Returns the caller for a user's HTTP request: the session that holds a seat or is connected, else none yet.
     ///
     /// # Errors
     /// INVALID_USER_REFERENCE, UNAVAILABLE.
@@ -59,13 +62,13 @@ impl Actions {
         })
     }
 
-    /// A session goes on under a new login of its user, for so many seconds or without end.
+    /// Continues a session under a new login of its user, which lasts `ttl` seconds or has no end.
     pub fn renew_login(&self, session: &SessionHandle, ttl: Option<u32>) {
         session.logged_in(self.login_until(ttl));
     }
 
-    /// The seconds for which a session's login still lets it in; none where it has no end. At least one: a client
-    /// takes 0 for no end.
+    /// Returns the seconds until a session's login ends; none if it has no end. At least 1, since clients read 0 as no
+    /// end.
     pub fn login_ttl(&self, session: &SessionHandle) -> Option<u32> {
         let left = session.login_until()?.since(self.now());
         let seconds = left.as_millis().div_ceil(1_000).max(1);
@@ -77,7 +80,7 @@ impl Actions {
         Some(self.now().plus(ttl))
     }
 
-    /// Refuses the token of a session whose login is over.
+    /// Refuses the token of a session whose login has ended.
     pub(super) fn check_login(&self, session: &SessionHandle) -> Result<(), Refusal> {
         self.check_until(session.login_until())
     }
@@ -85,15 +88,15 @@ impl Actions {
     fn check_until(&self, until: Option<HubTime>) -> Result<(), Refusal> {
         match until {
             Some(until) if until <= self.now() => {
-                let detail = "the login that let this session in is over: log in again";
+                let detail = "the session's login has ended: log in again";
                 Err(Refusal::new(Reason::TokenExpired, detail))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Refuses a user who is not active. While the database cannot be asked, players who are here already may come
-    /// back all the same; whatever they change is checked in its write.
+    /// Refuses a user who is not active. While the database does not answer, present players may still reconnect; each
+    /// change of theirs is checked in its write.
     ///
     /// # Errors
     /// INVALID_USER_REFERENCE.
@@ -110,7 +113,8 @@ impl Actions {
         }
     }
 
-    /// The end of the login under which a seat token was signed: a session that comes by it is let in no longer.
+    /// Returns the end of the login under which a seat token was signed. A session that redeems the token has the same
+    /// end.
     ///
     /// # Errors
     /// TOKEN_EXPIRED, UNAVAILABLE.
@@ -127,20 +131,20 @@ impl Actions {
         Ok(until)
     }
 
-    /// The session of a user that sits somewhere or is connected.
+    /// Returns the session of a user that holds a seat or is connected.
     ///
     /// # Errors
     /// SESSION_ENDED if there is none, INVALID_USER_REFERENCE, UNAVAILABLE.
     pub async fn session_of(&self, user: &UserId) -> Result<SessionHandle, Refusal> {
         let session = self.present(user).await?.ok_or_else(|| {
-            let detail = "the user has no session that sits somewhere or is connected";
+            let detail = "the user has no session that holds a seat or is connected";
             Refusal::new(Reason::SessionEnded, detail)
         })?;
         self.check_active(user).await?;
         Ok(session)
     }
 
-    /// The session that sits somewhere goes before one that is only connected, as a second tab's is.
+    /// Returns the session that holds a seat, else one that is only connected, such as a second tab's.
     async fn present(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
         let mut attached = None;
         for session in self.sessions.live_of_user(user) {
@@ -158,8 +162,8 @@ impl Actions {
         }
     }
 
-    /// A session that holds a seat, or is about to. One that is live answers for itself, so that its
-    /// player is back also while the database is away.
+    /// Returns a session that holds a seat, or is about to. A live session is asked first, so that its player can
+    /// reconnect also while the database does not answer.
     async fn seated(&self, user: &UserId) -> Result<Option<SessionHandle>, Refusal> {
         self.sessions.wake_user(user).await.map_err(unanswered)?;
         for session in self.sessions.live_of_user(user) {
@@ -176,7 +180,7 @@ impl Actions {
     }
 }
 
-/// A user who has logged in.
+/// Returns the caller for a user who has logged in and has no session yet.
 fn account(id: UserId, name: Option<Arc<str>>, until: Option<HubTime>) -> Caller {
     Caller::Account {
         id,

@@ -1,4 +1,7 @@
-//! Guests who log in: what becomes of a session token that comes with a login.
+//! Guests who log in: a request that carries both a session token and a login.
+//!
+//! A guest's session is adopted by the user, with its seats and scores, and gets a new token. The user's own session
+//! only gets the new login. If the session is over, the login alone counts.
 
 use std::sync::Arc;
 
@@ -9,32 +12,33 @@ use crate::persistence::{Retries, UserWrite};
 use crate::session::{Adoption, SessionHandle};
 use crate::wire::{Reason, Refusal, UserView};
 
-/// Who has logged in.
+/// A user who has logged in.
 #[derive(Debug, Clone)]
 pub struct LoggedIn {
     pub user: UserId,
     pub name: Option<Arc<str>>,
-    /// Seconds for which the login lets the user in; none if it has no end.
+    /// The seconds until the login ends; none if it has no end.
     pub ttl: Option<u32>,
 }
 
-/// The session whose token came with a login.
+/// The session whose token came with a login, compared with the user of the login.
 enum Shown {
-    /// Of another user: a guest, or it stays as it is.
+    /// The session of another user: adopted if that is a guest, else refused.
     Others(SessionHandle),
-    /// Of the user who has logged in.
+    /// The session of the user who has logged in.
     Own(SessionHandle),
-    /// It has ended, or the token has: after a lost answer the guest's session is the user's by now. The login alone counts.
+    /// The session or its token has ended: perhaps the user already has the guest's session, and the response was lost.
     Over,
 }
 
 impl Actions {
-    /// A client connects with a session token and a login. A guest's session becomes the user's, with its seats and scores, in
-    /// one commit, which ends all tokens that the guest has had; the new one is returned.
+    /// Finds or opens the session for a client that connects with a session token and a login. A guest's session
+    /// becomes the user's, with its seats and scores. The same commit ends all tokens of the guest; the new one is
+    /// returned.
     ///
     /// # Errors
-    /// PERMISSION_DENIED if the session is another account's, ALREADY_SEATED if the user sits in one of its rooms, TOO_MANY_SEATS,
-    /// INVALID_USER_REFERENCE, UNAVAILABLE. Then nothing has moved.
+    /// PERMISSION_DENIED if the session is another account's, ALREADY_SEATED if the user sits in one of its rooms,
+    /// TOO_MANY_SEATS, INVALID_USER_REFERENCE, UNAVAILABLE. Then nothing has changed.
     pub async fn open_guest_login(
         &self,
         token: &SessionToken,
@@ -55,10 +59,10 @@ impl Actions {
         }
     }
 
-    /// The same over HTTP.
+    /// Does the same as [`Actions::open_guest_login`] for an HTTP request.
     ///
     /// # Errors
-    /// Those, KEY_REUSED and RATE_LIMITED.
+    /// Those of [`Actions::open_guest_login`], KEY_REUSED and RATE_LIMITED.
     pub async fn open_session_of_guest(
         &self,
         token: &SessionToken,
@@ -105,7 +109,7 @@ impl Actions {
         }
     }
 
-    /// Makes a guest's session the user's. Returns the session as it is then, with its only token.
+    /// Makes a guest's session the user's. Returns the successor of the session, with its only token.
     async fn adopt(
         &self,
         guest: &SessionHandle,
@@ -118,7 +122,7 @@ impl Actions {
         let token = SessionToken::random();
         let user = UserView {
             id: login.user.clone(),
-            // Until the commit tells the stored one.
+            // Provisional: the commit returns the stored name.
             name: login
                 .name
                 .clone()
@@ -151,12 +155,12 @@ impl Actions {
             .await
             .map_err(unanswered)??;
         let session = self.sessions.start(*seed).await.map_err(unanswered)?;
-        // A room may have told the session of a seat while nobody was there to hear it.
+        // A room may have sent a seat event while no actor of the session was live.
         session.catch_up();
         Ok((session, token))
     }
 
-    /// How the game's own user is written: made on the spot where the configuration allows it.
+    /// Returns the write for a user of the game, who is created when missing if the configuration allows it.
     pub(super) fn user_write(&self, id: UserId, name: Option<Arc<str>>) -> UserWrite {
         match self.sessions.creates_users() {
             true => UserWrite::Account { id, name },

@@ -1,7 +1,7 @@
-//! Actions: what players, and the game's server for them, may do. The socket and HTTP carry out the same ones.
+//! Actions: the requests of players, and of the game's server on their behalf. The socket and HTTP share them.
 //!
-//! Owns: idempotency keys, the limits on players, and who may ask for what.
-//! An action runs in a task of its own. It asks sessions and rooms, and one commit decides.
+//! - Owns: idempotency keys, the limits on players, and the checks of who may request what.
+//! - An action runs in a task of its own. It asks sessions and rooms, and a single commit decides the outcome.
 
 mod extend_hold;
 mod idempotency;

@@ -1,4 +1,5 @@
-//! The session that an action makes for a caller who has none.
+//! The session that an action creates for a caller who has none. It is written first, and only then started from the
+//! same values.
 
 use std::sync::Arc;
 
@@ -15,20 +16,20 @@ use crate::room::{HeldSeat, refusal};
 use crate::session::{SessionHandle, SessionSeed, token_until};
 use crate::wire::{Refusal, SessionView, UserView};
 
-/// A session that an action makes, with its only token.
+/// A session that an action creates, with its only token.
 pub(super) struct NewSessionDraft {
     pub(super) id: SessionId,
     pub(super) token: SessionToken,
     pub(super) expires_at: HubTime,
     pub(super) login_until: Option<HubTime>,
-    /// Until when its token is good, as the client receives it.
+    /// The end of its token, as the client receives it.
     token_until: WallTime,
     pub(super) user: UserView,
     pub(super) user_write: UserWrite,
 }
 
 impl Actions {
-    /// The session that an action makes for a caller who has none; else the caller's own.
+    /// Returns a new session for a caller who has none; else the caller's own, as the error.
     pub(super) fn fresh(&self, caller: Caller) -> Result<NewSessionDraft, SessionHandle> {
         let (user, user_write, login_until) = match caller {
             Caller::Session(session) | Caller::Player(session) => return Err(session),
@@ -48,7 +49,7 @@ impl Actions {
             } => {
                 let user = UserView {
                     id: id.clone(),
-                    // Until the commit tells the stored one.
+                    // Provisional: the commit returns the stored name.
                     name: name.clone().unwrap_or_else(|| id.as_str().into()),
                 };
                 (user, self.user_write(id, name), until)
@@ -68,7 +69,7 @@ impl Actions {
 }
 
 impl Actions {
-    /// When a session that begins now ends, by the hub's clock, and until when its token is good, by the wall's.
+    /// Returns the end of a session that begins now, by the hub's clock, and the end of its token, by the wall clock.
     pub(super) fn life(&self, login_until: Option<HubTime>) -> (HubTime, WallTime) {
         let clock = self.sessions.clock();
         let expires_at = clock.now().plus(self.sessions.ttl());
@@ -93,7 +94,7 @@ impl Actions {
         }
     }
 
-    /// Writes a session that has no seat. `answer` is told, and kept, once its user's name is known.
+    /// Writes a session that has no seat. Stores `answer` under the key, and returns it with the user's stored name.
     pub(super) async fn write_session<A: Answer>(
         &self,
         fresh: &NewSessionDraft,
@@ -127,7 +128,7 @@ impl Actions {
         }
     }
 
-    /// The session with which a user comes back to a seat, under the login that let it sit there.
+    /// Returns a new session for a user who takes a seat over, under the login of the seat's session.
     pub(super) fn fresh_of(&self, user: UserId, login_until: Option<HubTime>) -> NewSessionDraft {
         let (expires_at, token_until) = self.life(login_until);
         NewSessionDraft {
@@ -138,7 +139,7 @@ impl Actions {
             token_until,
             user: UserView {
                 id: user.clone(),
-                // Until the commit tells the stored one.
+                // Provisional: the room answers with the stored name.
                 name: user.as_str().into(),
             },
             user_write: UserWrite::Known(user),
@@ -168,7 +169,7 @@ impl NewSessionDraft {
         }
     }
 
-    /// A session that has no seat yet.
+    /// Returns the report of the session, which has no seat yet.
     pub(super) fn report(&self) -> SessionReport {
         SessionReport {
             session: self.view(),

@@ -1,4 +1,7 @@
-//! Opening rooms.
+//! Opening a room: room, player, seat and session are written in one commit, under a random code.
+//!
+//! Then the room and the session are started from the same values. If the outcome of the commit is unknown, the room is
+//! loaded from the database: a room that exists must be live, so that its hold ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +26,11 @@ use crate::session::ClaimTicket;
 use crate::token::Generations;
 use crate::wire::{OpenRoomRequest, Reason, Refusal, SessionView, UserView};
 
-/// Codes drawn before giving up. With a million live rooms one in 700 codes is taken, so eight in a
-/// row are taken once in 10^22 openings.
+/// Codes to try before giving up. With a million live rooms one in 700 codes is taken, so eight in a row are taken once
+/// in 10^22 openings.
 const CODES_TRIED_MAX: usize = 8;
 
-/// The room that is being opened, but for its code.
+/// The room to open, without its code.
 struct Plan {
     kind: Arc<Kind>,
     settings: Arc<str>,
@@ -42,11 +45,11 @@ struct Plan {
     keyed: Option<IdempotentRequest>,
 }
 
-/// A room under a code that was drawn for it.
+/// A room under one random code, ready to be written.
 struct Draft {
     write: Write,
     stored: StoredRoom,
-    /// The first player's seat, as the session knows it.
+    /// The first player's seat, for its session.
     holding: HeldSeat,
     answer: Joined,
 }
@@ -123,7 +126,7 @@ impl Actions {
         }
     }
 
-    /// The hold of a new room: what was asked for, or its kind's.
+    /// Returns the hold of a new room: the requested one, or its kind's.
     fn grace(&self, kind: &Kind, request: &OpenRoomRequest) -> Result<Duration, Refusal> {
         let Some(asked) = request.grace else {
             return Ok(kind.config.grace);
@@ -150,7 +153,7 @@ impl Actions {
         );
         let seed = fresh.seed(answer.user.clone(), vec![draft.holding]);
         let started = self.sessions.start(seed).await;
-        // With or without its player's session: the hold must end.
+        // Also if the player's session failed to start: the hold must end.
         self.start_room(&plan, draft.stored).await?;
         started.map_err(unanswered)?;
         Ok(answer)
@@ -171,12 +174,12 @@ impl Actions {
             epoch: plan.epoch,
         };
         self.sessions.hear(plan.session.id, news);
-        // The session hears of the seat before it hears that the claim is over.
+        // The session must receive the seat before the end of the claim.
         drop(ticket);
         Ok(answer)
     }
 
-    /// Writes the room under a code that is free.
+    /// Writes the room under a free code.
     async fn commit_room(&self, plan: &Plan) -> Result<Draft, Refusal> {
         for _ in 0..CODES_TRIED_MAX {
             let mut draft = plan.draw(self.now());
@@ -196,14 +199,14 @@ impl Actions {
         Err(Refusal::unavailable())
     }
 
-    /// Nobody knows whether a room was committed. If it was, it is started, now or later: its hold must
-    /// end, whatever its maker is told.
+    /// Resolves a commit whose outcome is unknown. If the room was committed, it is started, now or later: its hold
+    /// must end, whatever the caller receives.
     async fn find_room(&self, mut draft: Draft) -> Result<Draft, Refusal> {
         let key = RoomKey::Code(draft.stored.code);
         let room = self.rooms.rebuild(&key).await.map_err(unanswered)?;
         let room = room.ok_or_else(Refusal::unavailable)?;
         let view = room.view().await.map_err(|_| Refusal::unavailable())?;
-        // Another room may have the code.
+        // The code may belong to another room.
         if view.id != draft.stored.id {
             return Err(Refusal::unavailable());
         }
@@ -225,7 +228,7 @@ impl Actions {
 }
 
 impl Plan {
-    /// The room under one more code.
+    /// Returns the room under a new random code.
     fn draw(&self, now: HubTime) -> Draft {
         let (grace, tokens) = (self.grace, Generations::begin(now));
         let hold_until = (!self.is_attached).then(|| now.plus(grace));
@@ -246,7 +249,7 @@ impl Plan {
         let mut stored = self.stored(&room, &seat);
         let mut room = room;
         if !self.kind.config.history_durable {
-            // The row of a memory stream has none until a planned stop writes the stream out.
+            // The row of a memory stream has no epoch until a planned stop writes the stream.
             room.stream_epoch = "".into();
         }
         let command = RoomCommand::Open(Box::new(OpenRoom {
@@ -266,7 +269,7 @@ impl Plan {
         let once = self.keyed.as_ref().map(|keyed| keyed.answered(&answer));
         let news = opened_news(&self.kind, &stored, now);
         if let Some(news) = &news {
-            // As it is once this is committed.
+            // The state after the commit.
             stored.stream.top = news.words.count();
             stored.stream.is_durable = true;
         }
@@ -282,7 +285,7 @@ impl Plan {
         }
     }
 
-    /// The room as it is once it is written, but for its news.
+    /// Returns the room in its state after the commit, without its room events.
     fn stored(&self, room: &NewRoom, seat: &NewSeat) -> StoredRoom {
         StoredRoom {
             id: room.id,
@@ -335,7 +338,7 @@ impl Plan {
 }
 
 impl Draft {
-    /// Calls the player by the name that is stored.
+    /// Sets the player's name to the stored one.
     fn call(&mut self, name: &Arc<str>) {
         self.answer.call(name);
         for seat in &mut self.stored.seats {

@@ -1,7 +1,7 @@
-//! What players may do: the same for the socket and for HTTP.
+//! The actions of players, shared by the socket and HTTP.
 //!
-//! Each action that changes something must run in a task of its own: a client that hangs up in the
-//! middle must leave nothing without an owner.
+//! Each action that changes state must run in a task of its own: a client that disconnects midway must leave nothing
+//! without an owner.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::supervisor::LoadError;
 use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
 use serde::{Deserialize, Serialize};
 
-/// What users may do. A cheap clone.
+/// The actions of users. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Actions {
     pub(super) sessions: Sessions,
@@ -29,27 +29,27 @@ pub struct Actions {
     pub(super) origin: Origin,
 }
 
-/// Who is asking.
+/// The party that makes a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
     Session(SessionHandle),
-    /// A user by the game's own login, in the session that has a seat or is connected.
+    /// A user with a login of the game, in the session that holds a seat or is connected.
     Player(SessionHandle),
     Guest {
         name: Arc<str>,
     },
-    /// The game's own user.
+    /// A user of the game, whose session is still to be found or opened.
     Account {
         id: UserId,
         name: Option<Arc<str>>,
-        /// With which the game's server asks for the user. None: the user has logged in.
+        /// The API key of the game's server, if it acts for the user. None: the user has logged in.
         api_key: Option<ApiKeyHash>,
-        /// The moment until which the login, or the game's server, lets the user in. None: without end.
+        /// The end of the user's access by the login or the game's server. None: without end.
         until: Option<HubTime>,
     },
 }
 
-/// The answer to whoever entered a room.
+/// The response to a client that entered a room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Joined {
     pub room: RoomView,
@@ -59,7 +59,7 @@ pub struct Joined {
     pub user: UserView,
 }
 
-/// What a token may lead to.
+/// The result of looking up a session token.
 pub(super) enum Found {
     Session(SessionHandle),
     Ended(SessionId),
@@ -91,12 +91,12 @@ impl Actions {
         }
     }
 
-    /// The kinds and rooms of the hub.
+    /// Returns the rooms of the hub, with their kinds.
     pub fn rooms(&self) -> &Rooms {
         &self.rooms
     }
 
-    /// Whether somebody asks who comes back to nothing, as far as can be told without asking.
+    /// Returns true if the caller has no session to return to, as far as is known without asking any actor.
     pub fn is_new(&self, caller: &Caller) -> bool {
         match caller {
             Caller::Session(_) | Caller::Player(_) => false,
@@ -108,7 +108,7 @@ impl Actions {
         }
     }
 
-    /// Whose token this is. A look-up that cannot be made says nothing about the token.
+    /// Returns the session with a token. A lookup that fails is UNAVAILABLE and gives no verdict on the token.
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED, SESSION_ENDED, INVALID_USER_REFERENCE, UNAVAILABLE.
@@ -153,7 +153,7 @@ impl Actions {
         if stored.expires_at < self.now() && stored.seats.is_empty() {
             return Err(Refusal::new(Reason::TokenInvalid, invalid));
         }
-        // Its row is read once more by its shard, which knows what has become of it since, and whose it is.
+        // Its shard reads the row again: the session may have ended or changed its user since.
         let session = self.sessions.resolve(stored.id).await.map_err(unanswered)?;
         Ok(match session {
             Some(session) if session.user().id == stored.user => Found::Session(session),
@@ -162,7 +162,7 @@ impl Actions {
         })
     }
 
-    /// Opens a session, or reports the one that asks.
+    /// Opens a session, or reports the caller's own.
     pub async fn open_session(
         &self,
         caller: Caller,
@@ -175,7 +175,7 @@ impl Actions {
         .await
     }
 
-    /// Gives a seat up.
+    /// Releases a seat.
     ///
     /// # Errors
     /// ROOM_NOT_FOUND, NOT_SEATED, KEY_REUSED, RATE_LIMITED, UNAVAILABLE.
@@ -209,7 +209,7 @@ impl Actions {
                 let once = once.clone();
                 async move {
                     let released = room.release(session, once).await?;
-                    // The room failed at the first try, and had released the seat by then.
+                    // The room failed during the first try, after it had released the seat.
                     let is_done = |refusal: &Refusal| refusal.reason == Reason::NotSeated;
                     Ok(match released {
                         Err(refusal) if is_repeated && is_done(&refusal) => Ok(()),
@@ -222,7 +222,7 @@ impl Actions {
             .ok_or_else(room_not_found)?
     }
 
-    /// What everybody may see of a room. `session` is the one that asks, if one does.
+    /// Returns the public view of a room. `session` is the caller's, if it has one.
     ///
     /// # Errors
     /// ROOM_NOT_FOUND, RATE_LIMITED, UNAVAILABLE.
@@ -259,7 +259,7 @@ impl Actions {
         })
     }
 
-    /// Ends a session and gives up its seats. `last_words` are for the connection that is attached.
+    /// Ends a session and releases its seats. `last_words` is a last frame for the attached connection.
     pub async fn end_session(
         &self,
         session: &SessionHandle,
@@ -280,7 +280,7 @@ impl Actions {
         .await
     }
 
-    /// The same by its token, which may be that of a session that this very request has ended before.
+    /// Ends the session with a token. The same request may have ended that session before.
     pub async fn end_session_of(
         &self,
         token: &SessionToken,
@@ -296,7 +296,7 @@ impl Actions {
         }
     }
 
-    /// Attaches a connection to a session; one that was attached before is cut off.
+    /// Attaches a connection to a session. It replaces one that is attached already.
     pub async fn attach(
         &self,
         session: &SessionHandle,
@@ -311,7 +311,7 @@ impl Actions {
             .map_err(unanswered)?
     }
 
-    /// Opens a session for somebody who is about to attach to it.
+    /// Opens a session for a client that is about to attach to it.
     pub async fn open_live_session(
         &self,
         caller: Caller,
@@ -327,7 +327,7 @@ impl Actions {
         Ok((session, Some(fresh.token)))
     }
 
-    /// While the hub stops, nothing new is begun.
+    /// Refuses new work while the hub stops.
     pub(super) fn check_open(&self) -> Result<(), Refusal> {
         match self.sessions.is_stopping() {
             true => Err(Refusal::stopping()),
@@ -335,7 +335,7 @@ impl Actions {
         }
     }
 
-    /// Leave to claim a seat, in the room with this code if there is one already.
+    /// Returns permission to claim a seat: in the room with this code, or in a new one without a code.
     pub(super) async fn ticket(
         &self,
         session: &SessionHandle,
@@ -375,12 +375,13 @@ pub(super) fn room_not_found() -> Refusal {
     Refusal::new(Reason::RoomNotFound, "there is no room with this code")
 }
 
-/// An actor did not answer, or its row could not be read: nothing is known, and asking again is safe.
+/// Returns UNAVAILABLE: an actor did not answer, or its row could not be read. The outcome is unknown, and a retry is
+/// safe.
 pub(super) fn unanswered(_: LoadError) -> Refusal {
     Refusal::unavailable()
 }
 
-/// Whether another code may be tried.
+/// Returns true if the room code is taken, so that another may be tried.
 pub(super) fn is_code_taken(error: &WriteError) -> bool {
     matches!(error, WriteError::Refused(Refused::CodeTaken))
 }

@@ -1,4 +1,4 @@
-//! The limits that hold for requests of players, and how each request is counted.
+//! The limits on requests of players: newcomers and wrong room codes per client address, changes per session or seat.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use crate::room::RoomKey;
 use crate::session::SessionHandle;
 use crate::wire::Refusal;
 
-/// Newcomers at once, as a share of those in a minute: a class that begins together.
+/// Burst of newcomers, as a fraction of those per minute: enough for a school class that starts together.
 const NEWCOMERS_BURST: u32 = 3;
 
-/// Changes at once, in seconds' worth of them: a page that joins several rooms as it opens.
+/// Burst of changes, in seconds of their rate: enough for a page that joins several rooms as it opens.
 const CHANGES_BURST: u32 = 4;
 
-/// The limits of all players together.
+/// The limits on all players.
 #[derive(Debug)]
 pub struct PlayerLimits {
     newcomers: AddressRateLimit,
@@ -25,22 +25,22 @@ pub struct PlayerLimits {
     wrong_codes: FailureLimit,
 }
 
-/// By what changes are counted.
+/// The key under which changes are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Changed {
     Session(SessionId),
-    /// Whoever shows its token: each time, the seat goes to a new session.
+    /// The takeovers of a seat: each moves it to a new session.
     Seat(RoomId, u16),
 }
 
-/// Where a request comes from, and whether it is counted as a newcomer's already: it is so once, however many attempts it takes.
+/// The origin of a request. It counts as a newcomer's once at most, however many attempts it takes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origin {
     asker: Asker,
     is_counted: Arc<AtomicBool>,
 }
 
-/// A room code that a client has named, while it is looked up. Dropped, it was right.
+/// A room code from a client, while it is looked up. Dropping it means that the code was right.
 #[derive(Debug)]
 #[must_use]
 pub struct Guess(Option<Attempt>);
@@ -58,12 +58,12 @@ impl PlayerLimits {
 }
 
 impl Guess {
-    /// A code that was not guessed: it comes from the hub itself, or is signed by the game.
+    /// Returns a guess that is not counted: the code comes from the hub itself, or is signed by the game.
     pub fn known() -> Guess {
         Guess(None)
     }
 
-    /// No room has the code.
+    /// Counts a wrong code: no room has it.
     pub fn wrong(self) {
         if let Some(attempt) = self.0 {
             attempt.failed();
@@ -72,7 +72,7 @@ impl Guess {
 }
 
 impl Caller {
-    /// The session that asks, if there is one already.
+    /// Returns the caller's session, if it has one already.
     pub(super) fn session(&self) -> Option<&SessionHandle> {
         match self {
             Caller::Session(session) | Caller::Player(session) => Some(session),
@@ -82,7 +82,7 @@ impl Caller {
 }
 
 impl Actions {
-    /// The same actions for one request, which counts for this address.
+    /// Returns the same actions for one request, counted for this client address.
     #[must_use]
     pub fn asked_from(&self, asker: Asker) -> Actions {
         Actions {
@@ -94,7 +94,7 @@ impl Actions {
         }
     }
 
-    /// Counts somebody who is about to get a session or a room of its own. The game's own server is not counted.
+    /// Counts a caller that is about to get a new session or a new room. The game's server is not counted.
     ///
     /// # Errors
     /// RATE_LIMITED.
@@ -110,7 +110,7 @@ impl Actions {
         counted.map_err(|rest| Limited::Newcomers.refuse(rest))
     }
 
-    /// Counts a change that a session is about to make. What its game's server asks for is not counted.
+    /// Counts a change that a session is about to make. A request of the game's server is not counted.
     ///
     /// # Errors
     /// RATE_LIMITED.
@@ -131,8 +131,8 @@ impl Actions {
         counted.map_err(|rest| Limited::Changes.refuse(rest))
     }
 
-    /// Reserves a look-up of a room by its code. The code of a room in which the session sits is never guessed, whatever
-    /// others of its address do.
+    /// Reserves a lookup of a room by its code. The code of a room in which the session sits never counts as a guess,
+    /// even if other clients of its address have used up the limit.
     ///
     /// # Errors
     /// RATE_LIMITED.
@@ -159,7 +159,7 @@ impl Actions {
         }
     }
 
-    /// Makes sure that there is a room with a code that a client has named.
+    /// Checks that there is a room with a code from a client.
     ///
     /// # Errors
     /// ROOM_NOT_FOUND, RATE_LIMITED, UNAVAILABLE.
@@ -179,7 +179,7 @@ impl Actions {
         }
     }
 
-    /// Whether a session holds a seat in the room with this code. One that does not answer holds none.
+    /// Returns true if a session holds a seat in the room with this code. False if the session does not answer.
     pub(super) async fn sits_in(&self, session: &SessionHandle, code: RoomCode) -> bool {
         let report = self.report(session).await;
         report.is_ok_and(|report| report.seats.iter().any(|seat| seat.code == code))

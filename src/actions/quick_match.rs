@@ -1,4 +1,4 @@
-//! Quick match: a seat in a room that has one, or in a new room.
+//! Quick match: a seat in the fullest open room with a free one, or in a new room.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::config::QuickMatch;
 use crate::id::{CommandKey, RoomCode};
 use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal};
 
-/// Rooms tried before a new one is opened: each loss is a race with another player for the last seat.
+/// Rooms that are tried before a new one is opened: each failure is a lost race for the last seat.
 const ROOMS_TRIED_MAX: usize = 8;
 
 impl Actions {
-    /// A seat in the fullest open room that has one, else in a new room.
+    /// Claims a seat in the fullest open room that has one, else in a new room.
     pub async fn quick_match(
         &self,
         caller: Caller,
@@ -37,7 +37,7 @@ impl Actions {
         let kind = Arc::clone(self.rooms.kinds().for_room(request.kind.as_deref())?);
         kind.wanted(None, request.team.as_deref())?;
         if kind.config.quick_match == QuickMatch::Off {
-            let detail = format!("kind {} takes no quick match", kind.name);
+            let detail = format!("kind {} does not allow quick match", kind.name);
             return Err(Refusal::new(Reason::PermissionDenied, detail));
         }
         let mut tried: Vec<RoomCode> = Vec::new();
@@ -69,7 +69,7 @@ impl Actions {
     }
 }
 
-/// Somebody else was quicker: the next room may do.
+/// Returns true if another player was faster, so that the next room may have a seat.
 fn is_lost_race(reason: Reason) -> bool {
     matches!(
         reason,

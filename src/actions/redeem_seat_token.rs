@@ -1,4 +1,7 @@
-//! Coming back by another door: with a seat token, from a device that has no session.
+//! Takeover: a seat token is redeemed from a device without a session. A new session of the same user gets the seat,
+//! and the old session's connection closes.
+//!
+//! Also the returning players, whom the admission schedule serves first, and the seat tokens in responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,46 +16,46 @@ use crate::session::SessionHandle;
 use crate::token::{Claims, Keyring, SeatTokenError};
 use crate::wire::{Refusal, SeatView, SessionView, UserView};
 
-/// What a seat token says that one of the hub's keys has signed.
+/// The checked claims of a seat token, which one of the hub's keys has signed.
 #[derive(Debug, Clone)]
 pub struct SeatProof(Claims);
 
-/// Who comes back to something that is live, as far as can be told without asking: such players go first,
-/// and lose nothing of their holds while they are kept waiting.
+/// A client that returns to a session or seat, as far as is known without asking any actor. Such clients are admitted
+/// first, and their holds are extended by the time that they wait.
 #[derive(Debug, Clone)]
 pub enum Returning {
     Session(SessionHandle),
-    /// By a seat token, which may be older than the session that has the seat.
+    /// With a seat token, which may be older than the session that holds the seat.
     Seat {
         room: RoomHandle,
         user: UserId,
     },
-    /// To what has not been started yet since the hub began.
+    /// To a session or room that the restore has not started yet.
     Dormant(Actions, Asleep),
 }
 
-/// What has seats and is a row still.
+/// A session or room with seats that is still only a row.
 #[derive(Debug, Clone)]
 pub enum Asleep {
     /// The session with this token.
     Session(SessionToken),
-    /// The session that sits somewhere.
+    /// This user's session that holds a seat.
     User(UserId),
     /// The room with a user's seat.
     Seat { room: RoomCode, user: UserId },
 }
 
-/// A seat in the hands of a new session.
+/// A seat that a new session has taken over.
 #[derive(Debug)]
 pub struct Resumed {
     pub session: SessionHandle,
-    /// With the token of the session.
+    /// Includes the token of the session.
     pub view: SessionView,
     pub seat: SeatView,
 }
 
 impl Actions {
-    /// The keys of seat tokens.
+    /// Returns the keys of seat tokens.
     pub fn keyring(&self) -> &Arc<Keyring> {
         self.sessions.keyring()
     }
@@ -61,8 +64,8 @@ impl Actions {
         self.sessions.show(session, &user.id, seat)
     }
 
-    /// The seats of a session as its client is shown them, each with a token. They are signed here, in the task of whoever
-    /// answers, and it makes way for others after each.
+    /// Returns the views of a session's seats for its client, each with a new token. Signing runs in the caller's task,
+    /// which yields after each.
     pub async fn show_all(&self, session: &SessionHandle, seats: &[HeldSeat]) -> Vec<SeatView> {
         let mut shown = Vec::with_capacity(seats.len());
         for seat in seats {
@@ -72,7 +75,7 @@ impl Actions {
         shown
     }
 
-    /// Gives a seat that is told to its holder a token.
+    /// Adds a token to a seat in a response to its holder.
     pub(super) fn sign(
         &self,
         session: &SessionView,
@@ -86,7 +89,7 @@ impl Actions {
         }
     }
 
-    /// Gives seats of an answer that was kept new tokens, as far as the session holds them still.
+    /// Adds new tokens to the seats of a stored response, for those that the session still holds.
     pub(super) async fn sign_again(
         &self,
         session: SessionId,
@@ -116,7 +119,7 @@ impl Actions {
         Ok(())
     }
 
-    /// Whose a seat token is. Asks nobody: what the seat has become, only its room knows.
+    /// Checks the signature and the life of a seat token. Only the seat's room knows if the seat is still held.
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED.
@@ -126,7 +129,8 @@ impl Actions {
         checked.map(SeatProof).map_err(SeatTokenError::refuse)
     }
 
-    /// Who comes back with a session token, if the session is live or holds a seat. None says nothing about the token.
+    /// Returns the session that a token returns to, if it is live or dormant. `None` does not mean that the token is
+    /// invalid.
     pub fn returning(&self, token: &SessionToken) -> Option<Returning> {
         let hash = token.hash();
         if let Some(session) = self.sessions.live_by_token(hash) {
@@ -136,7 +140,7 @@ impl Actions {
         is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::Session(token.clone())))
     }
 
-    /// The same by the game's own login.
+    /// Returns the session that a user returns to with a login of the game, if it is live or dormant.
     pub fn returning_user(&self, user: &UserId) -> Option<Returning> {
         if let Some(session) = self.sessions.live_of_user(user).next() {
             return Some(Returning::Session(session));
@@ -145,7 +149,8 @@ impl Actions {
         is_dormant.then(|| Returning::Dormant(self.clone(), Asleep::User(user.clone())))
     }
 
-    /// The same with a seat token, whose room is live, or dormant, as long as anybody sits there.
+    /// Returns the seat that a seat token returns to, if its room is live or dormant. A room with a held or away seat
+    /// is one of the two.
     pub fn returning_to_seat(&self, SeatProof(claims): &SeatProof) -> Option<Returning> {
         let (code, user) = (claims.code, claims.user.clone());
         if let Some(room) = self.rooms.live(&RoomKey::Code(code)) {
@@ -156,7 +161,7 @@ impl Actions {
         is_dormant.then(|| Returning::Dormant(self.clone(), seat))
     }
 
-    /// Has what was asked for live, and tells it that whoever comes back was told to wait.
+    /// Starts the dormant session or room, and extends its holds by the time that the client waits.
     async fn delayed(self, asleep: Asleep, by: Duration) -> Result<(), Refusal> {
         match asleep {
             Asleep::Session(token) => self.identify(&token, &|| true).await?.delayed(by),
@@ -171,8 +176,8 @@ impl Actions {
         Ok(())
     }
 
-    /// Puts a new session of the same user into the seat that a token is for. The session that has held
-    /// it gives it up, and its connection closes.
+    /// Redeems a seat token: a new session of the same user takes the seat over. The session that held the seat loses
+    /// it, and its connection closes.
     ///
     /// # Errors
     /// TOKEN_INVALID, TOKEN_EXPIRED, NOT_SEATED, INVALID_USER_REFERENCE, RATE_LIMITED, UNAVAILABLE.
@@ -180,10 +185,10 @@ impl Actions {
         self.resume(proof, None).await
     }
 
-    /// The same, for who comes without a connection.
+    /// Does the same as [`Actions::resume_seat`] for a request without a connection.
     ///
     /// # Errors
-    /// Those, and KEY_REUSED.
+    /// Those of [`Actions::resume_seat`], and KEY_REUSED.
     pub async fn open_session_with(
         &self,
         seat_token: &str,
@@ -215,7 +220,7 @@ impl Actions {
             .rooms
             .ask(&key, |room| {
                 let claims = claims.clone();
-                // One for each try: the first may be committed, though its room failed before it said so.
+                // A new one for each try: the first may be committed although its room failed before the answer.
                 let fresh = self.fresh_of(claims.user.clone(), login_until);
                 let memo = keyed.clone().map(|keyed| keyed.resumed(fresh.view()));
                 async move { Ok((room.take(claims, fresh.row(), memo).await?, fresh)) }
@@ -230,12 +235,12 @@ impl Actions {
         let seat = SeatView {
             token: signed.token,
             token_expires_at: signed.token_expires_at,
-            // As it was when that was written.
+            // The state at the time of the write.
             ..taken.seat.view(taken.at)
         };
         let seed = fresh.seed(taken.user, vec![taken.seat]);
         let session = self.sessions.start(seed).await.map_err(unanswered)?;
-        // Somebody with the same token may have been quicker than the start of the session.
+        // Another takeover with the same token may have come before the session was started.
         if let Some(room) = self.rooms.live(&key) {
             room.away(session.id(), AttachSeq(0));
         }
@@ -248,7 +253,7 @@ impl Actions {
 }
 
 impl IdempotentRequest {
-    /// Keeps the answer to who has come back with a seat token, as the room will give it.
+    /// Returns the memo by which the room stores the response to a takeover.
     fn resumed(self, session: SessionView) -> ResponseRecorder {
         ResponseRecorder::new(move |taken: &Claimed| {
             self.answered(&SessionReport {
@@ -261,7 +266,7 @@ impl IdempotentRequest {
 }
 
 impl Returning {
-    /// Tells the seats that whoever comes back to them was told to wait.
+    /// Extends the holds of the seats by the time that the client waits.
     pub fn delayed(&self, by: Duration) {
         match self {
             Returning::Session(session) => session.delayed(by),
@@ -270,7 +275,7 @@ impl Returning {
                 let delayed = actions.clone().delayed(asleep.clone(), by);
                 tokio::spawn(async move {
                     if let Err(refusal) = delayed.await {
-                        tracing::debug!(%refusal, "a hold was not made longer");
+                        tracing::debug!(%refusal, "a hold was not extended");
                     }
                 });
             }
@@ -279,7 +284,7 @@ impl Returning {
 }
 
 impl SeatProof {
-    /// The room in which the seat is.
+    /// Returns the code of the seat's room.
     pub fn room(&self) -> RoomCode {
         self.0.code
     }

@@ -1,4 +1,4 @@
-//! Sessions that the game's own server ends, whoever has their tokens.
+//! Ending sessions at the request of the game's server, without their tokens.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -6,15 +6,15 @@ use super::player::{Actions, unanswered};
 use crate::id::{SessionId, UserId};
 use crate::wire::{Reason, Refusal};
 
-/// Sessions of a user that are looked up at a time. A user has a few; one without seats has a new one for each connect.
+/// Sessions of a user that are read per query. Most users have a few; a user without seats gets one per connect.
 const PAGE: u32 = 256;
 
-/// Sessions of a user that are ended at the same time. They share their commits.
+/// How many sessions of a user are ended at one time. They share their commits.
 const ENDS_CONCURRENCY_MAX: usize = 64;
 
 impl Actions {
-    /// Ends a session with its tokens and seats in one commit, and then its connection. Returns whether it was
-    /// open until now: one that has ended, or was removed since, needs nothing.
+    /// Ends a session with its tokens and seats in one commit, and then closes its connection. Returns true if the
+    /// session was open until now; false if it had ended or does not exist.
     ///
     /// # Errors
     /// UNAVAILABLE.
@@ -30,10 +30,10 @@ impl Actions {
         }
     }
 
-    /// Ends all sessions that a user has, each as [`Actions::remove_session`] does. Returns how many were open.
+    /// Ends all sessions of a user, each as [`Actions::remove_session`] does. Returns how many were open.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, UNAVAILABLE: then some may have ended, and the rest end when it is asked again.
+    /// USER_NOT_FOUND, UNAVAILABLE: then some may have ended, and a retry ends the rest.
     pub async fn remove_sessions_of(&self, user: &UserId) -> Result<usize, Refusal> {
         let known = self.persistence.user(user).await;
         if known.map_err(|_| Refusal::unavailable())?.is_none() {

@@ -1,4 +1,4 @@
-//! Actions for the tests of those who carry them out.
+//! Actions for the tests of modules that call them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Actions, PlayerLimits};
 use crate::session::tests::{Domain, domain};
 
-/// Actions on a domain none of whose actors were started: whatever reaches it is UNAVAILABLE.
+/// Returns actions on a domain with no actor started: each request to it is answered with UNAVAILABLE.
 pub(crate) async fn actions(folder: &Path) -> Actions {
     let Domain {
         config,

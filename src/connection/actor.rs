@@ -1,4 +1,4 @@
-//! Connects a socket's frames to what is done with them.
+//! The connection actor: dispatches each message to the method that handles it.
 
 use std::future;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ impl Actor for ConnectionActor {
         Ok(Connection::new(context, id, asker, outbound, me))
     }
 
-    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
-    /// for the life of the actor.
+    /// Boxes the future and its message: the actor library keeps two places for the future of `handle` for the whole
+    /// life of the actor.
     fn handle(
         &self,
         _me: ActorRef<ConnectionMessage>,
@@ -43,7 +43,7 @@ impl Actor for ConnectionActor {
         })
     }
 
-    /// A connection supervises nobody.
+    /// Ignores the event: a connection supervises no actor.
     fn handle_supervisor_evt(
         &self,
         _me: ActorRef<ConnectionMessage>,
@@ -55,7 +55,7 @@ impl Actor for ConnectionActor {
 }
 
 impl Connection {
-    /// What is rare is in a box of its own, so that a frame takes no more than it needs.
+    /// Handles a message. Rare messages are boxed, so that a frame takes no more memory than it needs.
     async fn hear(&mut self, message: ConnectionMessage) {
         match message {
             ConnectionMessage::Frame { payload, reply } => answer(reply, self.serve(payload).await),

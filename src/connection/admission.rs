@@ -1,5 +1,5 @@
-//! Who may connect now. After a restart everybody comes back at once: they are let in at the pace that
-//! the hub can carry, those with a seat first, and no hold runs out because of it.
+//! Admission of connecting players. After a restart all players return at once. Admission paces their connects to the
+//! hub's capacity and lets players with a live session go first. No hold ends while its player waits for admission.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crate::config::AdmissionConfig;
 use crate::id::random_bytes;
 use crate::wire::{Reason, Refusal};
 
-/// Those who are told to come back later are spread over so much more than they have to be.
+/// The spread added to the retry delay of refused clients.
 const JITTER: Duration = Duration::from_secs(1);
 
-/// The door of a hub, for sockets and HTTP together. Cheap to clone.
+/// The admission of a hub, for sockets and HTTP together. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<Door>);
 
@@ -27,11 +27,11 @@ struct Door {
     pace: Mutex<AdmissionSchedule>,
     wait: Duration,
     all: Arc<Semaphore>,
-    /// Half of all: newcomers never stand in the way of the seated.
+    /// Half of all permits: newcomers never block returning players.
     newcomers: Arc<Semaphore>,
 }
 
-/// Leave to connect, held for as long as that takes.
+/// Permission to connect, held while the client connects.
 #[derive(Debug)]
 pub(super) struct Pass {
     door: Arc<Door>,
@@ -48,11 +48,11 @@ impl Admission {
         }))
     }
 
-    /// Lets somebody in, at once or after a wait. Who comes back to what is live goes first, by whichever
-    /// token, and its hold lasts longer by the time for which it is kept waiting.
+    /// Admits a client, at once or after a wait. Clients that return to a live session, by whichever token, go first,
+    /// and their holds are extended by the time that they wait.
     ///
     /// # Errors
-    /// UNAVAILABLE, with the time to come back.
+    /// UNAVAILABLE, with the time to retry after.
     pub(super) async fn admit(&self, returning: Option<&Returning>) -> Result<Pass, Refusal> {
         let door = &self.0;
         let who = match returning {
@@ -81,10 +81,10 @@ impl Admission {
         Ok(pass)
     }
 
-    /// Whether somebody who is new may ask for a session or a seat: not while the seated have to wait.
+    /// Checks that a newcomer may ask for a session or a seat: not while returning players have to wait.
     ///
     /// # Errors
-    /// UNAVAILABLE, with the time to come back.
+    /// UNAVAILABLE, with the time to retry after.
     pub fn check_newcomer(&self) -> Result<(), Refusal> {
         let is_behind = self.0.pace.lock().is_behind(Instant::now());
         match is_behind {
@@ -108,7 +108,7 @@ impl Admission {
             retry_after: Some(retry_after),
             ..Refusal::new(
                 Reason::Unavailable,
-                "many players are coming back at this moment; it is your turn a little later",
+                "many players are reconnecting at the moment; try again later",
             )
         }
     }
@@ -124,7 +124,7 @@ impl Door {
         Some(self.pass((newcomer, permit(&self.all)?)))
     }
 
-    /// None: more of the seated came meanwhile.
+    /// Waits for the start time and the permits. Returns None if returning players need the capacity by then.
     async fn wait(self: &Arc<Door>, who: Priority, start: Instant) -> Option<Pass> {
         let permit = |of: &Arc<Semaphore>| Arc::clone(of).acquire_owned();
         sleep_until(start.into()).await;

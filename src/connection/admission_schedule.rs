@@ -1,32 +1,32 @@
-//! How many connects a second: the rules of the door, with no clock and nobody waiting.
+//! Admission schedule: a pure GCRA over connects, with priority for returning players.
 
 use std::time::{Duration, Instant};
 
 use crate::config::AdmissionConfig;
 
-/// Connects ahead of the pace that are carried all the same, as a time: few come evenly.
+/// The burst tolerance: connects this far ahead of the schedule are admitted at once, as few arrive evenly.
 const WAVE: Duration = Duration::from_millis(250);
 
-/// The share of it that newcomers may use, so that there is always some left for the seated.
+/// The burst tolerance of newcomers: the rest of [`WAVE`] is reserved for returning players.
 const NEW_WAVE: Duration = Duration::from_millis(125);
 
-/// The longest that anybody is told to stay away: more than that is a player lost.
+/// The longest retry delay: a player kept away for longer is lost.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
-/// In which those who came in are counted.
+/// The window in which completed connects are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Connects a second that any hub can carry. More is believed when it was seen.
+/// Connects per second that any hub can carry. A higher rate is assumed only after it was observed.
 const CARRIED_MIN: u32 = 100;
 
-/// Those who come back to a live session, most of them to a seat, and all others.
+/// The two priorities: players who return to a live session, mostly to a seat, and all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
     Seated,
     New,
 }
 
-/// Whose turn it is.
+/// The answer of the schedule to one connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AdmissionGrant {
     Now,
@@ -34,19 +34,19 @@ pub(super) enum AdmissionGrant {
     Later,
 }
 
-/// The line before the door, as moments: each connect moves them by its share of a second.
+/// The state of the schedule: theoretical arrival times (TAT), which each connect advances by its share of a second.
 #[derive(Debug)]
 pub(super) struct AdmissionSchedule {
     every: Duration,
     wait: Duration,
-    /// When the next connect would be due if all came evenly.
+    /// The TAT of the next connect.
     next: Instant,
-    /// The same for newcomers, those included who wait.
+    /// The TAT of newcomers, including those that wait.
     next_new: Instant,
-    /// The same, those included who were told to come back.
+    /// The TAT of the next refused client: `next`, plus the clients that were refused before.
     promised: Instant,
     window: Instant,
-    /// Connects carried out in this window, and in the one before.
+    /// Connects completed in this window, and in the previous one.
     carried: (u32, u32),
 }
 
@@ -72,7 +72,7 @@ impl AdmissionSchedule {
         }
     }
 
-    /// Gives somebody a turn that is not too far away.
+    /// Grants a connect a start time, unless that is too far away.
     pub(super) fn turn(&mut self, who: Priority, now: Instant) -> AdmissionGrant {
         let (next, wave) = match who {
             Priority::Seated => (self.next.max(now), WAVE),
@@ -86,7 +86,7 @@ impl AdmissionSchedule {
         match (who, ahead <= wave) {
             (Priority::Seated, _) => self.next = after,
             (Priority::New, true) => (self.next, self.next_new) = (after, after),
-            // Its place among all is given to it when it starts, if nobody with a seat needs it.
+            // It joins the common schedule when it starts, if no returning player needs the capacity.
             (Priority::New, false) => self.next_new = after,
         }
         match ahead <= wave {
@@ -95,7 +95,7 @@ impl AdmissionSchedule {
         }
     }
 
-    /// A newcomer has waited for its turn. False: the seated need it.
+    /// Starts a newcomer whose wait is over. Returns false if returning players need the capacity.
     pub(super) fn start(&mut self, now: Instant) -> bool {
         let is_free = !self.is_behind(now);
         if is_free {
@@ -104,13 +104,12 @@ impl AdmissionSchedule {
         is_free
     }
 
-    /// Whether the seated have to wait.
+    /// Returns whether returning players have to wait.
     pub(super) fn is_behind(&self, now: Instant) -> bool {
         self.next.saturating_duration_since(now) > WAVE
     }
 
-    /// How long somebody must stay away who cannot be given a turn: those who were told so before come
-    /// first, at the pace that was seen.
+    /// Returns the retry delay of a refused client. Clients refused earlier come first, at the observed rate.
     pub(super) fn come_back(&mut self, now: Instant) -> Duration {
         let promised = self.promised.max(self.next).max(now);
         let carried = self.carried.0.max(self.carried.1).max(CARRIED_MIN);
@@ -119,7 +118,7 @@ impl AdmissionSchedule {
         self.promised - now
     }
 
-    /// Somebody is in.
+    /// Counts a completed connect.
     pub(super) fn done(&mut self, now: Instant) {
         let windows = now.saturating_duration_since(self.window).as_nanos() / WINDOW.as_nanos();
         if windows > 0 {
@@ -137,7 +136,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A hub that takes 1,000 a second.
+    /// A schedule of 1,000 connects per second.
     fn pace(now: Instant) -> AdmissionSchedule {
         let config = AdmissionConfig {
             at_once: 1,
@@ -180,7 +179,7 @@ mod tests {
                 .iter()
                 .all(|turn| *turn == AdmissionGrant::Later)
         );
-        // Nothing is known yet of what the hub carries: 100 a second.
+        // No connect was observed yet, so the rate is 100 per second.
         assert_eq!(waits, [2_261 * MS, 2_271 * MS, 2_281 * MS]);
     }
 

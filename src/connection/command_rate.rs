@@ -1,49 +1,49 @@
-//! How much one connection may say and ask, and how long it is borne with when it says more.
+//! Limits the commands and bytes of one connection, and decides when repeated violations close it.
 
 use std::time::{Duration, Instant};
 
 use crate::config::ClientConfig;
 
-/// Seconds of silence that a client may make up for at once, in commands and in bytes that it publishes.
+/// The bursts of commands and of published bytes: the silence that a client may catch up on at once.
 const BURST: Duration = Duration::from_secs(2);
 const BYTES_BURST: Duration = Duration::from_secs(4);
 
-/// Seconds' worth of commands that may be refused in a row: a bug in a game is borne with, a flood is not.
+/// Seconds' worth of commands that may be refused in a row: a bug in a game is tolerated, a flood is not.
 const REFUSALS: Duration = Duration::from_secs(10);
 
-/// How far a bucket may be overdrawn: no answer keeps its client from playing for longer.
+/// The longest overdraft of a bucket: no answer blocks its client for longer.
 const DEBT_MAX: Duration = Duration::from_secs(10);
 
-/// So many queues full of what was missed cost nothing: as much as the rooms of a player keep, as they ship.
+/// Recoveries up to this many full queues cost nothing: as much as a player's rooms keep by default.
 const FREE_QUEUES: usize = 4;
 
 /// Bytes of an answer that cost as much as one command.
 const BYTES_OF_A_COMMAND: usize = 1 << 10;
 
-/// What a client may still send.
+/// The rate limits of a client.
 #[derive(Debug)]
 pub(super) struct Allowance {
     commands: Bucket,
-    /// What may still be refused: as many per second as are allowed, so that only one who sends more than
-    /// twice that uses it up.
+    /// Commands that may still be refused: as many per second as are allowed, so that only a client at more than
+    /// twice the limit uses them up.
     refusals: Bucket,
-    /// Bytes that it publishes to others.
+    /// Bytes that the client publishes to others.
     published: Bucket,
-    /// Bytes of recoveries that cost nothing: who comes back to its rooms has asked for them once.
+    /// Bytes of recoveries that are still free: a returning client recovers each of its rooms once.
     free: usize,
 }
 
-/// What becomes of a command.
+/// The decision about a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allowed,
     TooFast,
-    /// The client does not hear that it is too fast.
+    /// The client ignores the refusals; its connection is to be closed.
     Flood,
 }
 
-/// A token bucket as a GCRA: all that it has to know is when it will be full again. It may be overdrawn, by what is
-/// known only afterwards.
+/// A token bucket as a GCRA: its only state is the time when it will be full again. It may be overdrawn, by costs
+/// that are known only afterwards.
 #[derive(Debug)]
 struct Bucket {
     per_second: u64,
@@ -78,8 +78,8 @@ impl Allowance {
         }
     }
 
-    /// Counts what is published to others. Some are left as long as the bucket is not empty, so that the largest
-    /// message passes whatever the rate is.
+    /// Counts bytes published to others. Returns false if the bucket is empty. Any rest is enough, so that the
+    /// largest message passes at any rate.
     pub(super) fn publish(&mut self, bytes: usize, now: Instant) -> bool {
         let has_some = self.published.has_some(now);
         if has_some {
@@ -88,18 +88,18 @@ impl Allowance {
         has_some
     }
 
-    /// Whether an answer of so many bytes costs nothing, as nearly all do.
+    /// Returns whether an answer of this size costs nothing, as nearly all do.
     pub(super) fn is_free(bytes: usize) -> bool {
         bytes < BYTES_OF_A_COMMAND
     }
 
-    /// Counts what the client was answered.
+    /// Counts the bytes of answers.
     pub(super) fn answered(&mut self, bytes: usize, now: Instant) {
         let tokens = bytes / BYTES_OF_A_COMMAND;
         self.commands.charge(tokens as u64, now);
     }
 
-    /// The same for a subscription, with what it has missed.
+    /// Counts the bytes of a subscription's answer, with its recovered publications.
     pub(super) fn recovered(&mut self, bytes: usize, now: Instant) {
         let free = bytes.min(self.free);
         self.free -= free;
@@ -108,7 +108,7 @@ impl Allowance {
 }
 
 impl Bucket {
-    /// Takes tokens, if there are as many.
+    /// Takes tokens if there are enough.
     fn take(&mut self, tokens: u64, now: Instant) -> bool {
         let full_at = self.full_after(tokens, now);
         let is_allowed = full_at <= now + self.burst;
@@ -122,7 +122,7 @@ impl Bucket {
         self.full_at < now + self.burst
     }
 
-    /// Takes tokens whether or not there are as many.
+    /// Takes tokens even if there are not enough.
     fn charge(&mut self, tokens: u64, now: Instant) {
         let full_at = self.full_after(tokens, now);
         self.full_at = full_at.min(now + self.burst + DEBT_MAX);

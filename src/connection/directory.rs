@@ -1,4 +1,4 @@
-//! Which connections are open on this node, and whose they are.
+//! The open connections of this node, by connection and by user.
 
 use dashmap::DashMap;
 use ractor::ActorRef;
@@ -8,11 +8,11 @@ use crate::delivery::Outbound;
 use crate::id::{ConnectionId, SessionId, UserId};
 use crate::supervisor::EntryGauge;
 
-/// The way out to each client, and the actor that serves it.
+/// The outgoing queue and the actor of each open connection.
 #[derive(Debug)]
 pub(super) struct ConnectionDirectory {
     open: DashMap<ConnectionId, Open>,
-    /// Those that have connected.
+    /// Connections whose handshake has succeeded.
     by_user: DashMap<UserId, Vec<ConnectionId>>,
     listed: EntryGauge,
     users: EntryGauge,
@@ -23,11 +23,11 @@ pub(super) struct ConnectionDirectory {
 pub(super) struct Open {
     pub(super) outbound: Outbound,
     actor: ActorRef<ConnectionMessage>,
-    /// None before it has connected.
+    /// None before the handshake has succeeded.
     pub(super) owner: Option<Owner>,
 }
 
-/// Whose connection it is.
+/// The user and the session of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Owner {
     user: UserId,
@@ -60,7 +60,7 @@ impl ConnectionDirectory {
         self.listed.entered(self.open.insert(id, open));
     }
 
-    /// Says whose a connection is. Only its own actor may, which also takes it out.
+    /// Records the owner of a connection. Only the connection's own actor calls this, and it also removes the entry.
     pub(super) fn connected(&self, id: ConnectionId, user: UserId, session: SessionId) {
         let mut is_new = false;
         self.by_user
@@ -85,37 +85,37 @@ impl ConnectionDirectory {
             if let Some(mut ids) = self.by_user.get_mut(user) {
                 ids.retain(|other| *other != id);
             }
-            // Somebody of the same user may have come since.
+            // The same user may have connected again since.
             self.users
                 .left(self.by_user.remove_if(user, |_, ids| ids.is_empty()));
         }
         self.listed.left(left);
     }
 
-    /// The actor of one connection.
+    /// Returns the actor of one connection.
     pub(super) fn actor(&self, id: ConnectionId) -> Option<ActorRef<ConnectionMessage>> {
         self.open.get(&id).map(|entry| entry.value().actor.clone())
     }
 
-    /// One connection.
+    /// Returns one connection.
     pub(super) fn get(&self, id: ConnectionId) -> Option<Open> {
         self.open.get(&id).map(|entry| entry.value().clone())
     }
 
-    /// The connections of a user.
+    /// Returns the connections of a user.
     pub(super) fn of_user(&self, user: &UserId) -> Vec<ConnectionId> {
         let ids = self.by_user.get(user);
         ids.map_or_else(Vec::new, |entry| entry.value().clone())
     }
 
-    /// The connections of a session: one, and others that are being replaced by it.
+    /// Returns the connections of a session: the current one, and older ones that it is replacing.
     pub(super) fn of_session(&self, session: SessionId) -> Vec<ConnectionId> {
         let is_of = |open: &Open| open.owner.as_ref().is_some_and(|o| o.session == session);
         let entries = self.open.iter().filter(|entry| is_of(entry.value()));
         entries.map(|entry| *entry.key()).collect()
     }
 
-    /// How many connections have connected, and of how many users they are.
+    /// Returns the number of connected clients, and of their users.
     pub(super) fn count(&self) -> (usize, usize) {
         let connections = self.by_user.iter().map(|entry| entry.value().len()).sum();
         (connections, self.by_user.len())

@@ -1,4 +1,4 @@
-//! How clients are told to come back later, when the hub stops.
+//! Drain: at a stop, closes all sockets at a limited rate, with a code after which clients reconnect.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,19 +9,19 @@ use super::Connections;
 use crate::id::random_bytes;
 use crate::wire::Close;
 
-/// Pauses in a second of farewells: short enough that the successor sees a stream and no waves.
+/// Batches of closes per second: small enough that the successor sees an even stream of connects.
 const BATCHES_PER_SECOND: u32 = 20;
 
-/// How long clients have to read what is queued for them, once all were told.
+/// The time that clients have to read their queued frames after the last close.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether all have gone.
+/// The time between two checks whether all sockets are closed.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Connections {
-    /// Closes every socket after what is queued for it, `per_second` of them a second and in no order
-    /// that clients could share. After `within` the rest are told at once. Sockets that come later are
-    /// closed as they come; who does not read is cut off.
+    /// Closes every socket after its queued frames, `per_second` of them a second and in no order that clients share.
+    /// After `within` the rest are closed at once, and later sockets as they arrive. A client that does not read is
+    /// cut off.
     pub async fn say_goodbye(&self, per_second: u32, within: Duration) {
         self.context.is_stopping.store(true, Ordering::SeqCst);
         let deadline = Instant::now() + within;
@@ -29,7 +29,7 @@ impl Connections {
         let batch = per_second.div_ceil(BATCHES_PER_SECOND).max(1);
         let pause = Duration::from_secs(1).mul_f64(f64::from(batch) / f64::from(per_second.max(1)));
         let mut left = outbounds.len();
-        // A batch is a share of a number that fits, so it fits as well.
+        // A batch is a share of a number that fits in `usize`, so it fits as well.
         for batch in outbounds.chunks(usize::try_from(batch).unwrap_or(usize::MAX)) {
             for outbound in batch {
                 outbound.close(Close::Shutdown);
@@ -50,7 +50,7 @@ impl Connections {
     }
 }
 
-/// Between a half and one and a half, so that the mean is the pace that was asked for.
+/// Returns a factor from 0.5 to 1.5, with a mean of 1 that keeps the requested rate.
 fn jitter() -> f64 {
     let [random] = random_bytes::<1>();
     0.5 + f64::from(random) / f64::from(u8::MAX)

@@ -1,4 +1,4 @@
-//! What a socket asks its connection.
+//! The messages of a connection actor.
 
 use std::sync::Arc;
 
@@ -10,36 +10,36 @@ use super::protocol::server_subscriptions::Wanted;
 use crate::wire::{Failure, Position};
 
 pub(super) enum ConnectionMessage {
-    /// A frame has come. One at a time: the answer is leave to send the next.
+    /// A frame from the client. The socket sends one at a time, and waits for the reply before the next.
     Frame {
         payload: Bytes,
         reply: RpcReplyPort<Served>,
     },
-    /// A game's server wants the client to hear a channel.
+    /// A game server subscribes the client to a channel.
     Subscribe {
         wanted: Box<Wanted>,
         recover: Option<Position>,
         reply: RpcReplyPort<Result<(), Failure>>,
     },
-    /// A game's server wants the client to hear a channel no more.
+    /// A game server unsubscribes the client from a channel.
     Unsubscribe {
         channel: String,
         reply: RpcReplyPort<()>,
     },
-    /// Something that a token granted may be over.
+    /// A right that a token granted may have expired.
     Wake,
-    /// A game's server says how many seconds the connection is good for, and perhaps what others see of it.
+    /// A game server sets how many seconds the connection lasts, and perhaps the `info` that others see.
     Refresh {
         ttl: Option<u32>,
         info: Option<Arc<RawValue>>,
         reply: RpcReplyPort<()>,
     },
-    /// Fail, because a tester wants it.
+    /// Makes the actor fail, for a test.
     #[cfg(feature = "faults")]
     Panic,
 }
 
-/// What a frame was, for the heartbeat.
+/// The result of a frame, for the heartbeat.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Served {
     pub(super) is_connected: bool,

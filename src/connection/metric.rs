@@ -1,4 +1,4 @@
-//! What connections count. The handles are taken once: counting a message looks nothing up.
+//! The metrics of connections. The handles are resolved once, so that counting a message needs no look-up.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -20,12 +20,12 @@ const KINDS: [&str; 13] = [
     "pong",
 ];
 
-/// The counters of all connections.
+/// The metrics of all connections together.
 #[derive(Debug)]
 pub(super) struct ConnectionMetrics {
     received: [Counter; KINDS.len()],
     pub(super) unreadable: Counter,
-    /// Commands refused because too many came.
+    /// Commands refused because the connection sent too many.
     pub(super) too_fast: Counter,
     /// Publications refused because the connection had published too many bytes.
     pub(super) too_much: Counter,
@@ -37,7 +37,7 @@ pub(super) struct ConnectionMetrics {
     opened: Counter,
 }
 
-/// How a socket ended.
+/// The way in which a socket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The client closed it.
@@ -53,7 +53,7 @@ pub(super) enum Ended {
 pub(super) struct Open<'a>(&'a ConnectionMetrics);
 
 impl ConnectionMetrics {
-    /// To be made after the recorder is installed.
+    /// Creates the metrics; call it after the recorder is installed.
     pub(super) fn new() -> ConnectionMetrics {
         let received = |kind| counter!("holdfast_messages_received_total", "kind" => kind);
         let limited = |limit| counter!("holdfast_commands_limited_total", "limit" => limit);
@@ -104,17 +104,17 @@ impl Ended {
     }
 }
 
-/// Counts a connect by what became of it.
+/// Counts a connect by its outcome.
 pub(super) fn count_connect(outcome: Resume) {
     counter!("holdfast_resumes_total", "outcome" => outcome.label()).increment(1);
 }
 
-/// What became of a connect.
+/// The outcome of a connect.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Resume {
-    /// A token was presented, and its session goes on.
+    /// A token was presented, and its session continues.
     Resumed,
-    /// A guest came without one.
+    /// A session was made: for a guest, or for a login whose user had no seated session.
     New,
     Refused(Reason),
 }
@@ -151,7 +151,7 @@ impl Resume {
     }
 }
 
-/// Where a command stands in [`KINDS`].
+/// Returns the index of a command in [`KINDS`].
 fn place(request: &Request) -> usize {
     match request {
         Request::Connect(_) => 0,

@@ -1,8 +1,12 @@
-//! One socket: its handshake, its commands, its heartbeat.
+//! WebSocket connections: the handshake, the commands and the heartbeat of each socket.
 //!
-//! Owns: the subscriptions and the attachment to a session, both of which end with it.
-//! Supervised by: a share of the connections, under the hub.
-//! On failure: the socket closes with a code that brings the client back; the session turns away.
+//! Each socket has a task, which reads one frame at a time and writes the outgoing queue, and an actor, which carries
+//! out the commands. In order: the upgrade; the first command, `connect` (admission, session, attachment, the hub's
+//! own subscriptions); further commands; a close from either side.
+//!
+//! Owns: the subscriptions and the attachment to a session, both of which end with the connection.
+//! Supervised by: the supervisor of its shard, under the hub.
+//! On failure: the socket closes with a code after which the client reconnects. The session becomes away.
 
 mod actor;
 mod admission;
@@ -53,28 +57,28 @@ use crate::limits::{Asker, WrongTokens};
 use crate::supervisor::{ActorAddress, SHARDS, Wheel, shard_of};
 use crate::wire::{Encoding, Refusal};
 
-/// How long a client waits for a change: client libraries give up after 5 s, and a change that takes
-/// several steps may take longer than any one of them.
+/// The timeout of a change: client libraries give up after 5 s, and a change of several steps may take longer than
+/// any one of them.
 const CHANGE_TIMEOUT: Duration = Duration::from_millis(4700);
 
-/// How long a new socket waits for a supervisor that is being started again: twice the longest
-/// back-off, and well below what a client waits for its upgrade to be of use.
+/// The time that a new socket waits for a supervisor that is being restarted: twice the longest back-off, and well
+/// below a client's own connect timeout.
 const SUPERVISION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The wait before a supervisor that was not there is looked for again: about its shortest back-off.
+/// The wait before another look-up of a missing supervisor: about its shortest back-off.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Called once, when a socket has a session.
+/// A callback, called once when a socket has a session.
 pub type HasConnected = Box<dyn FnOnce() + Send>;
 
-/// All connections of this node. Cheap to clone.
+/// A handle to all connections of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections {
     context: Arc<Context>,
     supervisors: Arc<[ActorAddress<SupervisorMessage>]>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Context {
     actions: Actions,
     verifier: Verifier,
@@ -84,16 +88,16 @@ struct Context {
     wrong_tokens: WrongTokens,
     admission: Admission,
     directory: Arc<ConnectionDirectory>,
-    /// Wakes connections when what a token granted may be over.
+    /// Wakes connections when a right that a token granted may have expired.
     wheel: Wheel<ConnectionId>,
     tracker: TaskTracker,
     metrics: ConnectionMetrics,
-    /// Sockets that still come are closed as those before them were.
+    /// Set at a stop: later sockets are closed as the earlier ones were.
     is_stopping: AtomicBool,
 }
 
 impl Connections {
-    /// `tracker` gets a task for each socket and for each change under way.
+    /// Creates the connections. `tracker` receives a task for each socket and for each change under way.
     pub fn new(
         config: &Config,
         verifier: Verifier,
@@ -104,7 +108,7 @@ impl Connections {
         let listed = Arc::clone(&directory);
         let wheel = Wheel::start(move |id| {
             if let Some(actor) = listed.actor(id) {
-                // It has stopped, and nothing of it goes on.
+                // A failed cast means that the actor has stopped: nothing of it is left to expire.
                 let _ = actor.cast(ConnectionMessage::Wake);
             }
         });
@@ -127,17 +131,17 @@ impl Connections {
         }
     }
 
-    /// The wrong session tokens of each address, counted over the sockets and over HTTP together.
+    /// Returns the limit on wrong session tokens per address, shared by sockets and HTTP.
     pub fn wrong_tokens(&self) -> WrongTokens {
         self.context.wrong_tokens.clone()
     }
 
-    /// The door for newcomers, over HTTP as well.
+    /// Returns the admission of newcomers, shared by sockets and HTTP.
     pub fn admission(&self) -> Admission {
         self.context.admission.clone()
     }
 
-    /// Starts the supervisor of one share of the connections.
+    /// Starts the supervisor of one shard of the connections.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, ConnectionSupervisor, (), hub).await?;
         self.supervisors[index].fill(actor.clone());
@@ -172,7 +176,7 @@ impl Connections {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        // Without a supervisor for so long: the line is cut, and the client comes back by itself.
+        // Without a supervisor by then, the line is cut and the client reconnects.
         let starting = Box::pin(self.start_actor(id, asker, encoding));
         let Ok(started) = timeout(SUPERVISION_TIMEOUT, starting).await else {
             return;
@@ -182,12 +186,12 @@ impl Connections {
         let mut socket = Socket::new(line, queue, actor.clone(), heartbeat, has_connected);
         let open = self.context.metrics.open();
         open.ended(socket.run(&self.context.metrics).await);
-        // After the command that is being carried out, so that what it opens is closed as well.
+        // The actor stops after its current command, so that everything that the command opens is closed as well.
         actor.stop(None);
         debug!(connection = %id, "socket closed");
     }
 
-    /// Starts the actor of a socket; a supervisor that is being started again is waited for.
+    /// Starts the actor of a socket. Waits for a supervisor that is being restarted.
     async fn start_actor(
         &self,
         id: ConnectionId,
@@ -200,7 +204,7 @@ impl Connections {
         };
         loop {
             if let Some(supervisor) = self.supervisors[shard_of(&id)].cell() {
-                // A queue for each try: an actor that cannot start closes its own.
+                // Each try has its own queue: an actor that fails to start closes the queue.
                 let (outbound, inbox) = Outbound::open(limits, encoding);
                 let arguments = (Arc::clone(&self.context), id, asker, outbound.clone());
                 let spawned = Actor::spawn_linked(None, ConnectionActor, arguments, supervisor);
@@ -212,21 +216,21 @@ impl Connections {
         }
     }
 
-    /// Has a connection fail.
+    /// Makes a connection fail.
     #[cfg(feature = "faults")]
     pub fn panic(&self, id: ConnectionId) -> bool {
         let actor = self.context.directory.actor(id);
         actor.is_some_and(|actor| actor.cast(ConnectionMessage::Panic).is_ok())
     }
 
-    /// Has the supervisor of a connection's share fail.
+    /// Makes the supervisor of a connection's shard fail.
     #[cfg(feature = "faults")]
     pub fn panic_supervisor(&self, id: ConnectionId) -> bool {
         self.supervisors[shard_of(&id)].tell(SupervisorMessage::Panic);
         true
     }
 
-    /// Looks at what waits in the outgoing queues.
+    /// Records the sizes of the outgoing queues in the metrics.
     pub fn measure(&self) {
         let (mut messages, mut bytes, mut deepest) = (0, 0, 0);
         for outbound in self.context.directory.all() {
@@ -240,7 +244,7 @@ impl Connections {
         gauge!("holdfast_outgoing_queue_deepest_messages").set(deepest as f64);
     }
 
-    /// Whether every share of the connections has its supervisor.
+    /// Returns whether every shard of the connections has its supervisor.
     pub fn is_whole(&self) -> bool {
         self.supervisors.iter().all(ActorAddress::is_running)
     }
@@ -253,7 +257,7 @@ impl fmt::Debug for Connections {
 }
 
 impl Context {
-    /// Makes a change in a task of its own, which goes on if the client hangs up.
+    /// Runs a change in a task of its own, which continues if the client disconnects.
     async fn change<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,

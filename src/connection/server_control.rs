@@ -1,4 +1,4 @@
-//! What a game's server may order of connections.
+//! Server API over connections: find, refresh, subscribe, unsubscribe and close them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::mailbox::ask;
 use crate::room::Grant;
 use crate::wire::{Close, ErrorCode, Failure, Position};
 
-/// Whose connections a game's server means: those to which all that is given applies.
+/// A selector of connections. Several selectors select the connections that match all of them.
 #[derive(Debug, Clone)]
 pub enum ConnectionSelector {
     User(UserId),
@@ -22,7 +22,7 @@ pub enum ConnectionSelector {
 }
 
 impl Connections {
-    /// The open connections of all of these at once.
+    /// Returns the open connections that match all selectors.
     pub fn of(&self, whom: &[ConnectionSelector]) -> Vec<ConnectionId> {
         let directory = &self.context.directory;
         let mut found: Option<Vec<ConnectionId>> = None;
@@ -44,23 +44,23 @@ impl Connections {
         found.unwrap_or_default()
     }
 
-    /// How many connections there are, and of how many users.
+    /// Returns the number of connections, and of their users.
     pub fn count(&self) -> (usize, usize) {
         self.context.directory.count()
     }
 
-    /// Closes a connection, after what is queued for it.
+    /// Closes a connection after its queued frames.
     pub fn close(&self, id: ConnectionId, close: Close) {
         if let Some(open) = self.context.directory.get(id) {
             open.outbound.close(close);
         }
     }
 
-    /// Has a connection last for so many seconds from now, or without end; it is told by a `refresh` push. Others
-    /// see `info` of it from here on, if there is one.
+    /// Sets how many seconds a connection lasts from now; None is without end. The client receives a `refresh` push.
+    /// If there is an `info`, others see it from now on.
     ///
     /// # Errors
-    /// 100 if nobody answers.
+    /// 100 if the connection does not answer.
     pub async fn refresh(
         &self,
         id: ConnectionId,
@@ -78,12 +78,12 @@ impl Connections {
         refreshed.await.map_err(|_| ErrorCode::Internal.into())
     }
 
-    /// Has a client hear a channel; it is told by a `subscribe` push. A connection that has gone meanwhile is
-    /// nothing to fail for.
+    /// Subscribes a client to a channel; the client receives a `subscribe` push. A connection that has closed by then
+    /// is no error.
     ///
     /// # Errors
-    /// 102 for a channel of no kind, 105 if the client hears it already, 106 for more channels than it may
-    /// have, 100 if nobody answers.
+    /// 102 for a channel of no kind, 105 if the client is already subscribed, 106 for more channels than it may have,
+    /// 100 if the connection does not answer.
     pub async fn subscribe(
         &self,
         id: ConnectionId,
@@ -106,10 +106,10 @@ impl Connections {
         subscribed.await.unwrap_or(Err(ErrorCode::Internal.into()))
     }
 
-    /// Has a client hear a channel no more; it is told by an `unsubscribe` push if it did.
+    /// Unsubscribes a client from a channel; the client receives an `unsubscribe` push if it was subscribed.
     ///
     /// # Errors
-    /// 100 if nobody answers.
+    /// 100 if the connection does not answer.
     pub async fn unsubscribe(&self, id: ConnectionId, channel: &str) -> Result<(), Failure> {
         let Some(actor) = self.order(id) else {
             return Ok(());

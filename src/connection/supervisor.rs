@@ -1,7 +1,6 @@
-//! The supervisor of a share of the connections.
+//! The supervisor of a shard of the connections.
 //!
-//! A connection that fails is not started again: what it held closes its socket, and the client
-//! comes back by itself.
+//! A failed connection is not restarted. Its drop guards close the socket, and the client reconnects.
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tracing::warn;
@@ -11,7 +10,7 @@ use crate::supervisor::LiveGauge;
 #[derive(Debug)]
 pub(super) struct ConnectionSupervisor;
 
-/// What a supervisor of connections is told: nothing, but by testers.
+/// The messages of a connection supervisor: none, except in tests.
 #[derive(Debug)]
 pub(super) enum SupervisorMessage {
     #[cfg(feature = "faults")]
@@ -53,9 +52,9 @@ impl Actor for ConnectionSupervisor {
             SupervisionEvent::ActorFailed(_, reason) => {
                 metrics::counter!("holdfast_actor_restarts_total", "kind" => "connection")
                     .increment(1);
-                warn!(%reason, "connection failed, its client comes back");
+                warn!(%reason, "connection failed, its client reconnects");
             }
-            // Dropping the state that comes with it is what ends subscriptions and attachment.
+            // Dropping the actor's state ends its subscriptions and its attachment.
             SupervisionEvent::ActorTerminated(..)
             | SupervisionEvent::ActorStarted(_)
             | SupervisionEvent::ProcessGroupChanged(_) => {}

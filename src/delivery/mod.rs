@@ -1,8 +1,8 @@
-//! The bounded way from a room to one socket.
+//! The bounded queue from a room to one socket.
 //!
-//! Whoever has something for a client offers it here and goes on at once; the socket's task takes all
-//! that has gathered and writes it together. A client that reads too slowly fills its queue, and is
-//! then cut off: its queue never grows past its limits, and nobody waits for it.
+//! A sender queues frames and never waits. The socket's task takes all queued frames and writes them together. A
+//! client that reads too slowly fills its queue and is disconnected. The queue never grows past its limits, and no
+//! sender waits for a slow client.
 
 mod outbound;
 

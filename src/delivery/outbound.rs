@@ -1,4 +1,4 @@
-//! The queue of frames that a connection owes its client.
+//! The queue of frames from the hub to one client.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,25 +10,27 @@ use parking_lot::Mutex;
 
 use crate::wire::{Close, CommandResult, Encoding, ErrorCode, Failure, Frame, failure, result};
 
-/// How much a connection may owe its client.
+/// The most that may wait in a connection's queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
     pub bytes_max: usize,
     pub count_max: usize,
 }
 
-/// The most that may be left in a queue before its socket is woken: about what goes into one write.
+/// The most that may gather in a queue before its socket's task is woken: about the size of one write.
 pub const GATHERED_MAX: QueueLimits = QueueLimits {
     bytes_max: 8 << 10,
     count_max: 8,
 };
 
-/// A queue that holds less than so many times [`GATHERED_MAX`] gathers nothing: it would be full too soon.
+/// A queue gathers only if its limits are at least this multiple of [`GATHERED_MAX`]: a smaller one would fill too
+/// soon.
 const GATHERED_SHARE: usize = 4;
 
 impl QueueLimits {
-    /// Whether a queue is full, which would hold so many bytes with one more frame. One that is less than half full
-    /// takes a frame of any size: frames have limits of their own, and whoever reads is never closed for a single one.
+    /// Returns whether one more frame, which brings the queue to `bytes`, would overfill it. A queue that is less
+    /// than half full takes a frame of any size. Frames have limits of their own, and no single frame closes a client
+    /// that reads.
     fn is_exceeded(self, state: &State, bytes: usize) -> bool {
         let is_half_full = state.bytes >= self.bytes_max / 2;
         state.frames.len() == self.count_max || (is_half_full && bytes > self.bytes_max)
@@ -40,33 +42,33 @@ impl QueueLimits {
     }
 }
 
-/// The sending end: cheap to clone, never waits.
+/// The sending end. Cheap to clone; sending never waits.
 #[derive(Debug, Clone)]
 pub struct Outbound(Arc<Queue>);
 
-/// The socket's end of the queue. Dropping it refuses all that comes later.
+/// The socket's end of the queue. Dropping it refuses all later frames.
 #[derive(Debug)]
 pub struct Inbox {
     queue: Arc<Queue>,
     sampled: Option<Instant>,
 }
 
-/// Why a frame was not queued.
+/// The reason why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The client reads too slowly; its connection is being closed with 3008.
+    /// The client reads too slowly; its connection closes with 3008.
     #[error("the outgoing queue is full")]
     Full,
     #[error("the connection is closed")]
     Closed,
 }
 
-/// What the socket's task is to do next.
+/// The next step of the socket's task.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Write these.
+    /// Write these frames.
     Frames(Vec<Frame>),
-    /// Say why, and close.
+    /// Send this close and end the connection.
     Close(Close),
 }
 
@@ -74,7 +76,7 @@ pub enum Drained {
 struct Queue {
     encoding: Encoding,
     limits: QueueLimits,
-    /// Bytes of replies that were queued and not asked for yet.
+    /// Bytes of replies queued since the last [`Outbound::take_answered`].
     answered: AtomicUsize,
     state: Mutex<State>,
 }
@@ -83,22 +85,22 @@ struct Queue {
 struct State {
     frames: Vec<Frame>,
     bytes: usize,
-    /// When a publication began whose way to the socket is being timed.
+    /// The start time of a publication whose delivery is measured.
     sampled: Option<Instant>,
-    /// Set once: the first reason stays.
+    /// Set once: the first reason wins.
     close: Option<Close>,
-    /// The queue gathers, and nothing of it is taken but a close.
+    /// The queue gathers; only a close may be taken from it.
     is_held_back: bool,
     is_closed: bool,
-    /// The close goes past all that is queued, and past a write that is stuck.
+    /// The close overtakes all queued frames, and a blocked write.
     is_cut: bool,
-    /// The socket's task, while it waits for something to do.
+    /// The socket's task, while it waits for work.
     idle: Option<Waker>,
-    /// The same, while it is stuck in a write.
+    /// The socket's task, while it is blocked in a write.
     stuck: Option<Waker>,
 }
 
-/// The task of a socket that has something to write and was not told yet. Dropped, it is.
+/// A pending wake-up of a socket's task. Dropping it wakes the task.
 #[derive(Debug)]
 pub struct Sleeper(Option<Waker>);
 
@@ -108,12 +110,12 @@ impl Drop for Sleeper {
     }
 }
 
-/// A queue that gathers without being written. Dropped, it forgets what has gathered.
+/// A queue that gathers without being written. Dropping this discards the gathered frames.
 #[derive(Debug)]
 pub struct HeldBack(Option<Outbound>);
 
 impl HeldBack {
-    /// Lets everything go, after this frame.
+    /// Queues `first` ahead of the gathered frames, and lets them be written.
     pub fn release(self, first: Frame) {
         self.end(|state| {
             if !state.is_closed && state.close.is_none() {
@@ -123,7 +125,7 @@ impl HeldBack {
         });
     }
 
-    /// Lets everything go: nothing has to go first after all.
+    /// Lets the gathered frames be written, with no frame ahead of them.
     pub fn resume(self) {
         self.end(|_| ());
     }
@@ -153,7 +155,7 @@ impl Drop for HeldBack {
 }
 
 impl Outbound {
-    /// Opens a queue. Empty, it owns no memory but itself.
+    /// Opens a queue. An empty queue owns no memory but itself.
     pub fn open(limits: QueueLimits, encoding: Encoding) -> (Outbound, Inbox) {
         let queue = Arc::new(Queue {
             encoding,
@@ -168,16 +170,16 @@ impl Outbound {
         (Outbound(queue), inbox)
     }
 
-    /// How the client at the other end reads.
+    /// Returns the encoding of the client.
     pub fn encoding(&self) -> Encoding {
         self.0.encoding
     }
 
-    /// Queues the result of the client's command `id`; in place of one that the queue could never hold, an error: the
-    /// client would come back and ask for it again.
+    /// Queues the result of the client's command `id`. In place of a result that the queue could never hold, it
+    /// queues an error: otherwise the client would reconnect and repeat the command.
     ///
     /// # Errors
-    /// As [`Outbound::offer`]. The connection is ending then: who asked asks again on its next one.
+    /// As [`Outbound::offer`]. The connection is ending, and the client repeats the command on its next one.
     pub fn answer<R: CommandResult>(&self, id: u32, answer: &R) -> Result<(), Refused> {
         let frame = result(self.encoding(), id, answer);
         match frame.len() <= self.0.limits.bytes_max {
@@ -186,7 +188,7 @@ impl Outbound {
         }
     }
 
-    /// Queues a reply that is encoded already.
+    /// Queues an encoded reply.
     ///
     /// # Errors
     /// As [`Outbound::answer`].
@@ -195,7 +197,7 @@ impl Outbound {
         self.offer(reply)
     }
 
-    /// Bytes of the replies that were queued since this was called last.
+    /// Returns the bytes of the replies queued since the last call.
     pub fn take_answered(&self) -> usize {
         self.0.answered.swap(0, Ordering::Relaxed)
     }
@@ -208,19 +210,19 @@ impl Outbound {
         self.offer(failure(self.encoding(), id, refused))
     }
 
-    /// Holds back what is queued from now on, until a frame that must go first is there.
+    /// Holds back all frames queued from now on, until a frame that must precede them is ready.
     pub fn hold_back(&self) -> HeldBack {
         self.0.state.lock().is_held_back = true;
         HeldBack(Some(self.clone()))
     }
 
-    /// Queues a frame without waiting, so one slow reader cannot stall a room.
+    /// Queues a frame without waiting: a slow reader cannot stall a room.
     pub fn offer(&self, frame: Frame) -> Result<(), Refused> {
         self.leave(frame, None).map(drop)
     }
 
-    /// The same, and lets the caller wake the socket's task, if it sleeps: what is queued until then, of which there must
-    /// be no more than [`GATHERED_MAX`], goes in the same write. With a moment, the time from then to the write is
+    /// Queues a frame and leaves it to the caller to wake an idle socket task. Frames queued before that go into the
+    /// same write; there must be at most [`GATHERED_MAX`] of them. With `since`, the time from then to the write is
     /// measured.
     pub fn leave(&self, frame: Frame, since: Option<Instant>) -> Result<Option<Sleeper>, Refused> {
         let mut state = self.0.state.lock();
@@ -244,7 +246,7 @@ impl Outbound {
         Ok(sleeper.filter(|_| self.0.limits.has_room_to_gather()))
     }
 
-    /// Closes the connection after all that is queued.
+    /// Closes the connection after all queued frames.
     pub fn close(&self, close: Close) {
         let mut state = self.0.state.lock();
         state.close.get_or_insert(close);
@@ -253,7 +255,7 @@ impl Outbound {
         wake(idle);
     }
 
-    /// Closes the connection now, past its queue, which is dropped.
+    /// Closes the connection now, and drops its queue.
     pub fn cut(&self, close: Close) {
         let mut state = self.0.state.lock();
         state.close.get_or_insert(close);
@@ -266,8 +268,8 @@ impl Outbound {
         wake(stuck);
     }
 
-    /// Half of what the queue may hold, in bytes and frames: the most that a recovery may fill, so
-    /// that a slow return cannot cut itself off again.
+    /// Returns half of the queue's limits: the most that a recovery may fill, so that a slow client that returns is
+    /// not disconnected again.
     pub fn half(&self) -> QueueLimits {
         QueueLimits {
             bytes_max: self.0.limits.bytes_max / 2,
@@ -275,7 +277,7 @@ impl Outbound {
         }
     }
 
-    /// Frames that wait for the socket, and their bytes.
+    /// Returns the number of queued frames, and their bytes.
     pub fn depth(&self) -> (usize, usize) {
         let state = self.0.state.lock();
         (state.frames.len(), state.bytes)
@@ -288,9 +290,9 @@ impl Outbound {
 }
 
 impl Inbox {
-    /// Waits until there is something to do, then takes all of it.
+    /// Waits for frames or a close, and takes all queued frames.
     ///
-    /// Cancel safe: what was not returned stays queued.
+    /// Cancel safe: frames that were not returned stay queued.
     pub async fn next(&mut self) -> Drained {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -308,19 +310,19 @@ impl Inbox {
         wait(&mut state.idle, cx)
     }
 
-    /// How the client reads.
+    /// Returns the encoding of the client.
     pub fn encoding(&self) -> Encoding {
         self.queue.encoding
     }
 
-    /// Refuses all that comes from here on.
+    /// Refuses all later frames.
     pub fn close(&mut self) {
         let mut state = self.queue.state.lock();
         state.is_closed = true;
         state.frames = Vec::new();
     }
 
-    /// Waits until the connection is cut, for a task that is stuck in a write; gives the reason.
+    /// Waits until the connection is cut, for a task blocked in a write. Returns the reason.
     pub fn poll_cut(&self, cx: &Context<'_>) -> Poll<Close> {
         let mut state = self.queue.state.lock();
         match &state.close {
@@ -329,7 +331,7 @@ impl Inbox {
         }
     }
 
-    /// When the timed publication began that is among the frames taken last, if there is one.
+    /// Returns the start time of the measured publication among the frames taken last, if there is one.
     pub fn sampled(&mut self) -> Option<Instant> {
         self.sampled.take()
     }
@@ -470,7 +472,7 @@ mod tests {
     async fn a_queue_that_holds_little_gathers_nothing() {
         let (outbound, mut inbox) = Outbound::open(LIMITS, Encoding::Json);
         let woken = tokio::spawn(async move { inbox.next().await });
-        // It sleeps now.
+        // The task is idle now.
         tokio::task::yield_now().await;
 
         let sleeper = outbound.leave(frame("a"), None).unwrap();

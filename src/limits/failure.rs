@@ -1,4 +1,4 @@
-//! Limits failures per address: fixed windows, in which an attempt is reserved before it is made.
+//! Limits how often each address may fail: fixed windows, in which an attempt is reserved before it is made.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,23 +13,23 @@ use tokio::time::timeout;
 use super::KEYS_MAX;
 use super::network::{Networks, SITE_SHARE};
 
-/// The length of a window. It begins with the first failure of an address.
+/// The window of a failure limit. It begins with the network's first failure.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// The wait for attempts under way, which may all succeed: less than the client waits for its answer.
+/// The longest wait for attempts under way, which may all succeed: shorter than the client's own timeout.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A limit on the failed attempts of each address in a minute. Cheap to clone.
+/// A limit on the failures of each address per minute. Cheap to clone.
 ///
-/// An attempt takes a place before it is made, and returns it on success. So a thousand concurrent attempts fail no
-/// more often than a thousand in sequence.
+/// An attempt takes a place before it is made and returns it on success. A thousand concurrent attempts thus fail no
+/// more often than a thousand in a row.
 #[derive(Debug, Clone)]
 pub struct FailureLimit {
     most: u32,
     table: Arc<Mutex<Table>>,
 }
 
-/// An attempt under way. Dropping it counts as success.
+/// An attempt under way. Dropping it counts no failure.
 #[derive(Debug)]
 #[must_use]
 pub struct Attempt {
@@ -37,7 +37,7 @@ pub struct Attempt {
     places: [Option<Place>; 2],
 }
 
-/// The reason why no attempt can be made now.
+/// The reason why no attempt can be made at the moment.
 #[derive(Debug)]
 enum Blocked {
     /// The network has failed too often, and may try again after this time.
@@ -65,12 +65,12 @@ struct Window {
     /// None before the first failure.
     began: Option<Instant>,
     failures: u32,
-    /// The attempts that remain. Closed when there are none.
+    /// The attempts that remain. Closed once the limit is reached.
     places: Arc<Semaphore>,
 }
 
 impl FailureLimit {
-    /// Admits `per_minute` failures from each address.
+    /// Allows `per_minute` failures from each address.
     pub fn new(per_minute: u32) -> FailureLimit {
         FailureLimit {
             most: per_minute,
@@ -78,7 +78,7 @@ impl FailureLimit {
         }
     }
 
-    /// Reserves an attempt, if one is free now.
+    /// Reserves an attempt without waiting.
     ///
     /// # Errors
     /// The time after which the address may try again.
@@ -90,14 +90,14 @@ impl FailureLimit {
         })
     }
 
-    /// Reserves an attempt. If all remaining ones are under way, waits for one of them to succeed.
+    /// Reserves an attempt. If all remaining attempts are under way, waits until one of them succeeds.
     ///
     /// # Errors
     /// The time after which the address may try again.
     pub async fn begin(&self, address: IpAddr) -> Result<Attempt, Duration> {
         let Networks { subscriber, site } = Networks::of(address);
         let waiting = async {
-            // Dropped early, it returns the places that it has.
+            // Dropping it half-way returns the places it has.
             let mut attempt = Attempt {
                 limit: self.clone(),
                 places: [None, None],
@@ -127,7 +127,7 @@ impl FailureLimit {
                 places,
                 permit: Some(permit),
             }),
-            // Those under way have failed.
+            // The attempts under way have failed.
             Err(_closed) => Err(self.table.lock().rest(network, Instant::now())),
         }
     }
@@ -206,7 +206,7 @@ impl Table {
         }
     }
 
-    /// Returns the time left in the window of a network that has failed too often.
+    /// Returns the rest of the window of a network that has failed too often.
     fn rest(&self, network: IpNet, now: Instant) -> Duration {
         let window = self.windows.get(&network);
         window
@@ -217,7 +217,7 @@ impl Table {
     fn fail(&mut self, place: &Place, now: Instant) {
         let window = self.windows.get_mut(&place.network);
         let Some(window) = window.filter(|window| window.is_of(place)) else {
-            // The window in which it began is over.
+            // The window in which the attempt began is over.
             return;
         };
         window.began.get_or_insert(now);
@@ -227,7 +227,7 @@ impl Table {
         }
     }
 
-    /// Drops a network without failures once it has no attempt under way.
+    /// Drops a network that has not failed, once no attempt of it is under way.
     fn give_back(&mut self, place: &Place) {
         if self.windows.get(&place.network).is_some_and(|window| {
             window.is_of(place) && window.began.is_none() && window.is_unused()
@@ -236,7 +236,7 @@ impl Table {
         }
     }
 
-    /// Drops networks whose window is over, once in each window.
+    /// Drops, once in each window, the networks whose window is over.
     fn sweep(&mut self, now: Instant) {
         let swept = *self.swept.get_or_insert(now);
         if now.saturating_duration_since(swept) >= WINDOW {
@@ -247,7 +247,7 @@ impl Table {
         }
     }
 
-    /// Drops any network from a full table, so a full table never refuses a client that has not failed.
+    /// Drops an arbitrary network from a full table, so that a full table never refuses clients without failures.
     fn make_room(&mut self) {
         if self.windows.len() >= KEYS_MAX
             && let Some(any) = self.windows.keys().next().copied()
@@ -267,7 +267,7 @@ impl Window {
         }
     }
 
-    /// Returns the time left. None before the window begins, and after it is over.
+    /// Returns the rest of the window; None after its end, and before its first failure.
     fn rest(&self, now: Instant) -> Option<Duration> {
         let rest = WINDOW.saturating_sub(now.saturating_duration_since(self.began?));
         (!rest.is_zero()).then_some(rest)
@@ -277,7 +277,7 @@ impl Window {
         Arc::ptr_eq(&self.places, &place.places)
     }
 
-    /// Returns whether the window has not begun while an attempt is under way.
+    /// Returns whether attempts are under way before the first failure.
     fn is_under_way(&self) -> bool {
         self.began.is_none() && !self.is_unused()
     }
@@ -301,7 +301,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Fails at once; how long it has to wait if it may not even try.
+    /// Fails at once; returns the remaining wait if no attempt is left.
     fn fails(limit: &FailureLimit, address: IpAddr, now: Instant) -> Result<(), Duration> {
         match limit.reserve(address, now) {
             Ok(mut attempt) => {

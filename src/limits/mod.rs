@@ -1,11 +1,9 @@
-//! Rate limits by address and by session, shared by all listeners.
+//! Limits on the requests of one address or one session, over all listeners.
 //!
-//! There are two algorithms, with one type for each. [`RateLimit`] is the [generic cell rate algorithm][gcra], for
-//! requests that count whether they succeed or not. [`FailureLimit`] is a fixed window of failures, in which each
-//! attempt is reserved before it is made. A limit per address counts for the subscriber behind the address, and for
-//! its site if it has one: see [`Networks`].
-//!
-//! [gcra]: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
+//! Two algorithms, one type for each. [`RateLimit`] is the generic cell rate algorithm (GCRA): it counts each
+//! request, successful or not. [`FailureLimit`] is a fixed window of failures, in which each attempt is reserved
+//! before it is made. A limit per address counts for the subscriber, and for the site where the address has one: see
+//! [`Networks`].
 
 mod failure;
 mod network;
@@ -27,14 +25,16 @@ pub use self::wrong_tokens::WrongTokens;
 
 use crate::wire::{Reason, Refusal};
 
-/// Keys that one limit remembers, about 8 MB of them. A key is dropped once it has its whole allowance again, so only
-/// an attack fills the table. Then any key is dropped, so no client is refused because others send too much.
+/// Keys that one limit remembers at one time, about 8 MB of them. A key is dropped once its limit is fully restored,
+/// so only an attack fills the table. A full table drops an arbitrary key: one client's requests never cause
+/// another's refusal.
 const KEYS_MAX: usize = 65_536;
 
-/// The address that a request counts for. None for requests of the game's own server, which count for no address.
+/// The address for which a request counts. None for a request without such limits, as from the game's own server with
+/// its API key.
 pub type Asker = Option<IpAddr>;
 
-/// The sort of request that was over its limit: the closed set of labels of `holdfast_limited_total`.
+/// A limit that was exceeded. The closed set of labels of `holdfast_limited_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
     Newcomers,
@@ -43,7 +43,7 @@ pub enum Limited {
 }
 
 impl Limited {
-    /// The label in the metrics.
+    /// Returns the label in the metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Limited::Newcomers => "newcomers",
@@ -57,10 +57,10 @@ impl Limited {
         counter!("holdfast_limited_total", "limit" => self.label()).increment(1);
         let detail = match self {
             Limited::Newcomers => {
-                "too many new players and rooms come from this address (auth.newcomers_per_minute); try again a little later"
+                "too many new players and rooms come from this address (auth.newcomers_per_minute); try again later"
             }
             Limited::Changes => {
-                "this session makes too many changes (session.changes_per_second); try again a little later"
+                "this session makes too many changes (session.changes_per_second); try again later"
             }
             Limited::WrongCodes => {
                 "too many room codes from this address were wrong (client.wrong_codes_per_minute); try again in a minute"

@@ -1,16 +1,16 @@
-//! Which addresses are counted as one.
+//! The networks that stand for an address: limits count IPv6 addresses by network, and an IPv4 address by itself.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Bits of an IPv6 address that stand for one subscriber: providers hand out a /64 at the least.
+/// Bits of an IPv6 address that stand for one subscriber: providers assign at least a /64.
 const SUBSCRIBER_BITS: u8 = 64;
 
-/// Bits of an IPv6 address that stand for one site: many providers hand out a /48, which is 65,536 subscribers.
+/// Bits of an IPv6 address that stand for one site: many providers assign a /48, which is 65,536 subscribers.
 const SITE_BITS: u8 = 48;
 
-/// How much more a site may do than one subscriber: a /48 may also be a small provider with many homes.
+/// The limit of a site as a multiple of a subscriber's: a /48 may also be a small provider with many homes.
 pub const SITE_SHARE: u32 = 16;
 
 /// The networks for which an address counts.
@@ -43,7 +43,7 @@ impl Networks {
     }
 }
 
-/// Returns the network that limits count as one address.
+/// Returns the address under which a limit per address counts: the subscriber's.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     Networks::of(address).subscriber.addr()
 }

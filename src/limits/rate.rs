@@ -1,4 +1,4 @@
-//! Rate limits by key: the generic cell rate algorithm of `governor`, over a table that is bounded.
+//! Rate limits by key: the generic cell rate algorithm (GCRA) of `governor`, over a bounded table.
 
 use std::fmt;
 use std::hash::Hash;
@@ -16,28 +16,28 @@ use super::KEYS_MAX;
 use super::network::{Networks, SITE_SHARE};
 use super::table::Table;
 
-/// Keys below which nobody looks for those that are as good as new: some 100 KB.
+/// The number of keys, some 100 KB, below which the table is not swept of fully restored ones.
 const SWEPT_MIN: usize = 1_024;
 
-/// Between two looks for those that are as good as new in a table that is full.
+/// The time between two sweeps of a full table.
 const FULL_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 type Limiter<K> = RateLimiter<K, Table<K>, MonotonicClock, NoOpMiddleware<Instant>>;
 
-/// How often each key may do something. A rate of 0 is off.
+/// A rate limit for each key. A rate of 0 turns it off.
 pub struct RateLimit<K: Hash + Eq + Clone> {
     limiter: Option<Limiter<K>>,
     swept: Mutex<Swept>,
 }
 
-/// When keys that are as good as new were forgotten, and at which number of keys they are next: at twice as many as were left.
+/// The last sweep, and the number of keys that causes the next one: twice as many as it left.
 #[derive(Debug)]
 struct Swept {
     next: usize,
     at: Option<Instant>,
 }
 
-/// How often each address may do something.
+/// A rate limit for each address.
 #[derive(Debug)]
 pub struct AddressRateLimit {
     subscribers: RateLimit<IpNet>,
@@ -45,12 +45,12 @@ pub struct AddressRateLimit {
 }
 
 impl<K: Hash + Eq + Clone> RateLimit<K> {
-    /// Allows `rate` a minute, and `burst` at once.
+    /// Allows `rate` requests a minute, and `burst` at once.
     pub fn per_minute(rate: u32, burst: u32) -> RateLimit<K> {
         RateLimit::new(rate, Quota::per_minute, burst)
     }
 
-    /// Allows `rate` a second, and `burst` at once.
+    /// Allows `rate` requests a second, and `burst` at once.
     pub fn per_second(rate: u32, burst: u32) -> RateLimit<K> {
         RateLimit::new(rate, Quota::per_second, burst)
     }
@@ -70,10 +70,10 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
         }
     }
 
-    /// Counts one for a key.
+    /// Counts one request of a key.
     ///
     /// # Errors
-    /// The time after which the key may do it again. Nothing is counted then.
+    /// The time after which the key may try again. A refused request is not counted.
     pub fn take(&self, key: &K) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
@@ -110,7 +110,7 @@ impl<K: Hash + Eq + Clone> fmt::Debug for RateLimit<K> {
 }
 
 impl AddressRateLimit {
-    /// Allows each address `rate` a minute, and `burst` at once.
+    /// Allows each address `rate` requests a minute, and `burst` at once.
     pub fn per_minute(rate: u32, burst: u32) -> AddressRateLimit {
         AddressRateLimit {
             subscribers: RateLimit::per_minute(rate, burst),
@@ -121,10 +121,10 @@ impl AddressRateLimit {
         }
     }
 
-    /// Counts one for an address.
+    /// Counts one request of an address.
     ///
     /// # Errors
-    /// The time after which it may do it again.
+    /// The time after which the address may try again.
     pub fn take(&self, address: IpAddr) -> Result<(), Duration> {
         let networks = Networks::of(address);
         self.subscribers.take(&networks.subscriber)?;
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_as_good_as_new_are_forgotten() {
-        // Each is as good as new after a microsecond.
+        // Each limit is fully restored after a microsecond.
         let limit = RateLimit::per_second(1_000_000, 1);
         for number in 0..10 * SWEPT_MIN {
             limit.take(&number).unwrap();

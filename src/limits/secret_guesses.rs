@@ -1,4 +1,4 @@
-//! Rate limit on wrong secrets per address, for the secrets that game servers share with the hub.
+//! Limits guesses of the secrets that operators and game servers share with the hub, per address.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,19 +12,18 @@ use parking_lot::Mutex;
 use super::subscriber;
 use crate::wire::{Reason, Refusal};
 
-/// The most wrong secrets of an address within [`WINDOW`]. A misconfigured server sends far fewer before somebody
-/// reads its log, and guessing 128 random bits at this rate takes 10^36 years.
+/// Wrong secrets that an address may present within [`WINDOW`]: far more than a wrong configuration sends before an
+/// operator reads its log. At this rate an address needs 10^31 years for 128 random bits.
 const WRONG_MAX: u32 = 60;
 
 /// A fixed window that begins with an address's first wrong secret.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// The time for which an address with a right secret stays trusted: wrong secrets of others
-/// behind it do not block it.
+/// The time for which an address that has presented a right secret is exempt: others behind it cannot lock it out.
 const TRUSTED_FOR: Duration = Duration::from_hours(1);
 
-/// Addresses tracked at one time, about 5 MB. Beyond that an arbitrary entry is dropped, which costs
-/// an attacker a new address.
+/// Addresses remembered at one time, about 5 MB of them. A full table drops an arbitrary one, which costs an attacker
+/// a new address.
 const ADDRESSES_MAX: usize = 65_536;
 
 /// The wrong secrets of each address. Cheap to clone.
@@ -43,21 +42,21 @@ struct Table {
 struct Tries {
     began: Instant,
     wrong: u32,
-    /// When a right secret last came from here.
+    /// The time of the last right secret from this address.
     trusted: Option<Instant>,
 }
 
-/// The verdict on a secret.
+/// The outcome of presenting a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Right,
     Wrong,
-    /// Refused for this time, whether the secret is right or not.
+    /// Refused for this remaining time, whatever the secret is.
     Limited(Duration),
 }
 
 impl SecretGuesses {
-    /// Creates the limit for one sort of secret, which labels the metric.
+    /// Creates the limit for one sort of secret, the label in the metrics.
     pub fn new(secret: &'static str) -> SecretGuesses {
         SecretGuesses {
             table: Arc::default(),
@@ -65,11 +64,12 @@ impl SecretGuesses {
         }
     }
 
-    /// Records a secret from `address`, and returns whether it is right. A request without a socket
-    /// has no address and no limit.
+    /// Counts a secret presented by `address`, and returns whether it is right. A request without a socket has no
+    /// address and no limit.
     ///
     /// # Errors
-    /// RATE_LIMITED if the address has shown too many wrong secrets: then a right one is refused as well.
+    /// RATE_LIMITED if the address has presented too many wrong ones: for the rest of the window a right one is
+    /// refused as well, unless the address is exempt.
     pub fn judge(&self, address: Option<IpAddr>, is_right: bool) -> Result<bool, Refusal> {
         let Some(address) = address else {
             return Ok(is_right);
@@ -99,7 +99,7 @@ impl SecretGuesses {
             .entry(address)
             .or_insert_with(|| Tries::new(now));
         let verdict = tries.judge(is_right, now);
-        // Only entries that limit or trust an address are kept.
+        // Only an entry that limits or exempts its address is kept.
         if !tries.is_of_use(now) {
             table.by_address.remove(&address);
         }
@@ -145,7 +145,7 @@ impl Tries {
 }
 
 impl Table {
-    /// Removes, once in each window, the addresses that are no longer needed.
+    /// Drops, once in each window, the addresses that need no entry any more.
     fn sweep(&mut self, now: Instant) {
         let swept = *self.swept.get_or_insert(now);
         if now.saturating_duration_since(swept) >= WINDOW {

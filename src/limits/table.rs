@@ -1,4 +1,4 @@
-//! Where the states of rate limits are kept: in a table that is bounded, and forgets.
+//! The table of rate limit states: bounded, and swept of keys whose limit is fully restored.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::KEYS_MAX;
 
-/// The states of a keyed rate limiter. Full, it forgets any one key.
+/// The states of a keyed rate limiter. A full table drops an arbitrary key to admit a new one.
 pub(super) struct Table<K>(Mutex<HashMap<K, Nanos>>);
 
 impl<K> Default for Table<K> {

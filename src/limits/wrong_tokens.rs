@@ -1,4 +1,4 @@
-//! Session tokens that no session has: a wrong one costs three look-ups, and an address gets a limited number of those.
+//! Limits the look-ups of unknown session tokens per address: each wrong token costs three.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,14 +11,15 @@ use parking_lot::Mutex;
 
 use super::subscriber;
 
-/// Wrong tokens of an address that are looked up again before they are said to be unknown. All others are looked up
-/// once: a token that somebody was given is found by that, so no limit keeps anybody out.
+/// Wrong tokens of an address that are looked up again before they are refused as unknown. Past that, tokens are
+/// looked up once. One look-up finds every valid token, so the limit keeps no player out.
 const PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).expect("sixty is not zero");
 
-/// Addresses that are remembered at one time, about 5 MB of them. Past it tokens of further ones are looked up once.
+/// Addresses remembered at one time, about 5 MB of them. In a full table, tokens of further addresses are looked up
+/// once.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// Between two looks for addresses that need not be remembered any more.
+/// The time between two sweeps of a full table for addresses whose limit is fully restored.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The wrong session tokens of each address, over sockets and HTTP together: a GCRA. Cheap to clone.
@@ -33,7 +34,7 @@ struct Table {
 }
 
 impl Default for WrongTokens {
-    /// To be made after the metrics recorder is installed.
+    /// Creates the table; call it after the metrics recorder is installed.
     fn default() -> WrongTokens {
         WrongTokens(Arc::new(Table {
             by_address: RateLimiter::keyed(Quota::per_minute(PER_MINUTE)),
@@ -44,8 +45,8 @@ impl Default for WrongTokens {
 }
 
 impl WrongTokens {
-    /// Decides, each time it is called, whether a token of this address that was not found is looked up again. Without
-    /// an address, as where no socket is, there is nothing to count for.
+    /// Returns a function that decides, at each call, whether to look up an unknown token of this address again.
+    /// Without an address, where there is no socket, it always allows.
     pub fn retries_of(&self, address: Option<IpAddr>) -> impl Fn() -> bool + Send + Sync + 'static {
         let (table, address) = (Arc::clone(&self.0), address.map(subscriber));
         move || address.is_none_or(|address| table.allows(address))

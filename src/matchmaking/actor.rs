@@ -11,7 +11,7 @@ use crate::mailbox::answer;
 struct MatchmakerActor;
 
 impl Matchmaker {
-    /// Starts the actor, under the hub, in place of the one before.
+    /// Starts the actor under the hub, in place of the previous one.
     pub async fn start(&self, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, MatchmakerActor, (), hub).await?;
         self.post.fill(actor.clone());
@@ -53,7 +53,7 @@ impl Actor for MatchmakerActor {
         Ok(())
     }
 
-    /// It supervises nobody.
+    /// Ignores the event: the matchmaker supervises no actor.
     async fn handle_supervisor_evt(
         &self,
         _myself: ActorRef<MatchmakerMessage>,

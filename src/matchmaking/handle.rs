@@ -1,4 +1,4 @@
-//! The way to the matchmaker.
+//! The handle through which other actors reach the matchmaker.
 
 use std::sync::Arc;
 
@@ -8,42 +8,42 @@ use crate::id::RoomCode;
 use crate::mailbox::Unanswered;
 use crate::supervisor::ActorAddress;
 
-/// Cheap to clone; outlives restarts.
+/// A handle to the matchmaker. Cheap to clone; stays valid across restarts.
 #[derive(Debug, Clone)]
 pub struct Matchmaker {
     pub(super) post: ActorAddress<MatchmakerMessage>,
 }
 
 impl Matchmaker {
-    /// A matchmaker that is not there yet, until it is started.
+    /// Creates a handle whose matchmaker has not started yet.
     pub fn vacant() -> Matchmaker {
         Matchmaker {
             post: ActorAddress::vacant(),
         }
     }
 
-    /// Whether it is here and at work.
+    /// Returns whether the matchmaker is running.
     pub fn is_here(&self) -> bool {
         self.post.is_running()
     }
 
-    /// Told by a room whenever its free seats change.
+    /// Reports a room's free seats. A room calls it whenever they change.
     pub fn supply(&self, code: RoomCode, supply: Supply) {
         self.post.tell(MatchmakerMessage::Supply { code, supply });
     }
 
-    /// Told by a room that closes or rests.
+    /// Withdraws a room that is closing or halted.
     pub fn gone(&self, code: RoomCode) {
         self.post.tell(MatchmakerMessage::Gone { code });
     }
 
-    /// Has the matchmaker fail.
+    /// Makes the matchmaker fail.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {
         self.post.tell(MatchmakerMessage::Panic);
     }
 
-    /// The fullest room of a kind with a free seat, other than those tried.
+    /// Returns the fullest room of a kind with a free seat, except those already tried.
     pub async fn fullest(
         &self,
         kind: Arc<str>,

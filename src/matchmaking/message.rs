@@ -1,4 +1,4 @@
-//! Everything the matchmaker is told and asked.
+//! The messages of the matchmaker.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) enum MatchmakerMessage {
         tried: Vec<RoomCode>,
         reply: RpcReplyPort<Option<RoomCode>>,
     },
-    /// Fail, because a tester wants it.
+    /// Makes the actor fail, for a test.
     #[cfg(feature = "faults")]
     Panic,
 }

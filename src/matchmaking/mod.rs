@@ -1,8 +1,8 @@
-//! Quick match: which room a player who does not care should be sent to.
+//! Quick match: chooses a room for a player who has no preference.
 //!
-//! Owns: the counts of free seats, told to it by the rooms.
+//! Owns: the counts of free seats, reported by the rooms.
 //! Supervised by: the hub, one actor in a process.
-//! On failure: starts empty; each room tells its count again.
+//! On failure: starts empty; each room reports its count again.
 
 mod actor;
 mod handle;

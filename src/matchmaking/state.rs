@@ -1,11 +1,11 @@
-//! The choice of a room, without an actor in sight.
+//! The matchmaker's rules, without an actor: free seats in, the choice of a room out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::id::RoomCode;
 
-/// What a room has to offer.
+/// The free seats of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supply {
     pub kind: Arc<str>,
@@ -33,12 +33,12 @@ impl Supply {
 #[derive(Debug, Default)]
 pub(super) struct Supplies {
     rooms: HashMap<RoomCode, Supply>,
-    /// By kind, the fullest first.
+    /// The rooms of each kind by free seats, the fullest first.
     order: HashMap<Arc<str>, BTreeSet<(u16, RoomCode)>>,
 }
 
 impl Supplies {
-    /// Takes note of what a room has now; a full room offers nothing.
+    /// Records a room's free seats. A full room is removed.
     pub(super) fn set(&mut self, code: RoomCode, supply: Supply) {
         self.remove(code);
         let free = supply.total();
@@ -59,8 +59,8 @@ impl Supplies {
         }
     }
 
-    /// The fullest room of a kind that has a seat (in the team, if one is asked for) and was not
-    /// tried before.
+    /// Returns the fullest room of a kind that has a seat (in the team, if one is requested) and was not tried
+    /// before.
     pub(super) fn fullest(
         &self,
         kind: &str,

@@ -1,4 +1,4 @@
-//! Which sessions are live on this node.
+//! The directory of the sessions that are live on this node.
 
 use dashmap::DashMap;
 
@@ -6,13 +6,12 @@ use super::handle::SessionHandle;
 use crate::id::{SessionId, TokenHash, UserId};
 use crate::supervisor::{EntryGauge, shard_of};
 
-/// Found by id, by the hash of a token, and by user. Entries are made and taken out by the shards
-/// alone.
+/// The live sessions by id, by the hash of a token, and by user. Only the shards add and remove entries.
 #[derive(Debug)]
 pub(super) struct SessionDirectory {
     by_id: DashMap<SessionId, SessionHandle>,
     by_token: DashMap<TokenHash, SessionHandle>,
-    /// In the order in which they became live. Nobody is listed without one.
+    /// In the order in which they became live. A user without a live session has no entry.
     by_user: DashMap<UserId, Vec<SessionHandle>>,
     ids: EntryGauge,
     tokens: EntryGauge,
@@ -41,7 +40,7 @@ impl SessionDirectory {
         self.by_token.get(&hash).map(|entry| entry.value().clone())
     }
 
-    /// The sessions of a user, the one first that became live last.
+    /// Returns the sessions of a user, last started first.
     pub(super) fn of_user(&self, user: &UserId) -> Vec<SessionHandle> {
         let sessions = self.by_user.get(user);
         sessions.map_or_else(Vec::new, |entry| {
@@ -61,7 +60,7 @@ impl SessionDirectory {
                 is_new = true;
                 Vec::with_capacity(1)
             });
-            // One that has failed is followed by itself.
+            // A session that failed may still be listed when its successor enters.
             sessions.retain(|other| other.id() != handle.id());
             sessions.push(handle.clone());
         }
@@ -84,12 +83,12 @@ impl SessionDirectory {
         if let Some(mut sessions) = self.by_user.get_mut(user) {
             sessions.retain(|other| other.id() != id);
         }
-        // Another of the same user may have come since.
+        // Another session of the user may have been entered since.
         let left = self.by_user.remove_if(user, |_, left| left.is_empty());
         self.users.left(left);
     }
 
-    /// Empties the share of one shard, and tells what was in it.
+    /// Removes all sessions of one shard, and returns their ids.
     pub(super) fn leave_all(&self, shard: usize) -> Vec<SessionId> {
         let ids: Vec<_> = self
             .by_id

@@ -1,4 +1,5 @@
-//! Sessions that are rows still: after a start their actors come in their turn, or when somebody comes back to one.
+//! Dormant sessions: after a start of the hub they are only rows. The restore starts their actors in turn; a returning
+//! client's session is started at once.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
@@ -11,14 +12,16 @@ use super::registry::Sessions;
 use crate::id::{SessionId, TokenHash, UserId};
 use crate::supervisor::LoadError;
 
-/// The sessions that hold seats and have no actor. Nobody is attached to them. Empty but for the first seconds of a run.
+/// The sessions that hold seats and have no actor yet; none has a connection. Empty except in the first seconds after a
+/// start.
 #[derive(Debug)]
 pub(super) struct Dormant {
     sessions: Mutex<Keys>,
     away: Gauge,
 }
 
-/// By what a dormant session is asked for. Of tokens and users a hash, which finds a session and proves nothing.
+/// The keys by which a dormant session is looked up. Tokens and users are kept as hashes, which find a session and
+/// prove nothing.
 #[derive(Debug, Default)]
 struct Keys {
     ids: HashSet<SessionId>,
@@ -27,7 +30,7 @@ struct Keys {
 }
 
 impl Dormant {
-    /// To be made after the recorder is installed.
+    /// Creates the empty set. The metrics recorder must be installed before.
     pub(super) fn new() -> Dormant {
         Dormant {
             sessions: Mutex::default(),
@@ -35,14 +38,14 @@ impl Dormant {
         }
     }
 
-    /// A session has an actor now, which counts for itself.
+    /// Removes a session: it has an actor now, which counts itself.
     pub(super) fn wake(&self, id: SessionId) {
         if self.sessions.lock().ids.remove(&id) {
             self.away.decrement(1.0);
         }
     }
 
-    /// Nothing is dormant any more.
+    /// Removes all sessions: the restore is over.
     pub(super) fn end(&self) {
         let rest = std::mem::take(&mut *self.sessions.lock());
         self.away.decrement(rest.ids.len() as f64);
@@ -52,7 +55,7 @@ impl Dormant {
         self.sessions.lock().ids.contains(&id)
     }
 
-    /// Which session may have a token.
+    /// Returns the session that may have a token.
     pub(super) fn by_token(&self, token: TokenHash) -> Option<SessionId> {
         self.sessions.lock().tokens.get(&hash(&token.0)).copied()
     }
@@ -76,7 +79,7 @@ impl Dormant {
 }
 
 impl Sessions {
-    /// Takes note of a session with a seat that will be started in its turn.
+    /// Adds a session with a seat, which the restore will start in turn.
     pub fn add_dormant(&self, id: SessionId, user: &UserId) {
         let dormant = &self.context().dormant;
         let mut sessions = dormant.sessions.lock();
@@ -87,35 +90,35 @@ impl Sessions {
         }
     }
 
-    /// Takes note of a token of such a session.
+    /// Adds a token of a dormant session.
     pub fn add_dormant_token(&self, token: TokenHash, session: SessionId) {
         let mut sessions = self.context().dormant.sessions.lock();
         sessions.tokens.insert(hash(&token.0), session);
     }
 
-    /// Whether a session holds a seat and has not been started yet.
+    /// Returns true if a session holds a seat and has not been started yet.
     pub fn is_dormant(&self, id: SessionId) -> bool {
         self.context().dormant.has(id)
     }
 
-    /// Whether such a session may be this user's.
+    /// Returns true if a dormant session may be this user's.
     pub fn is_user_dormant(&self, user: &UserId) -> bool {
         self.context().dormant.has_user(user)
     }
 
-    /// Whether such a session may have this token.
+    /// Returns true if a dormant session may have this token.
     pub fn is_token_dormant(&self, token: TokenHash) -> bool {
         self.context().dormant.by_token(token).is_some()
     }
 
-    /// The number of sessions that wait to be started.
+    /// Returns the number of sessions that wait to be started.
     pub fn dormant(&self) -> usize {
         self.context().dormant.sessions.lock().ids.len()
     }
 }
 
 impl Sessions {
-    /// The session with a token, if the restore has not come to it.
+    /// Starts the dormant session with a token, if there is one.
     pub async fn wake_token(&self, token: TokenHash) -> Result<Option<SessionHandle>, LoadError> {
         let Some(id) = self.context().dormant.by_token(token) else {
             return Ok(None);
@@ -124,7 +127,7 @@ impl Sessions {
         Ok(session.filter(|session| session.tokens().contains(&token)))
     }
 
-    /// Has every session of a user live that holds a seat, as if the restore had come to it.
+    /// Starts every dormant session of a user, ahead of the restore.
     pub async fn wake_user(&self, user: &UserId) -> Result<(), LoadError> {
         let dormant = &self.context().dormant;
         for session in dormant.of_user(user) {

@@ -1,4 +1,4 @@
-//! The only way into a session from the rest of the crate.
+//! The handle of a live session: the only access to it from the rest of the crate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ use crate::persistence::IdempotencyRecord;
 use crate::room::{AttachSeq, SeatEvent};
 use crate::wire::{Frame, Refusal, UserView};
 
-/// The order in which connects began, over the whole process. What a connect waits for before it reaches its session may
-/// take one longer than another: a client's lost try must not replace its newer one.
+/// The order in which connects began, over the whole process. A connect may be delayed before it reaches its session;
+/// so a client's abandoned attempt, arriving late, must not replace its newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct ConnectOrder(u64);
 
 impl ConnectOrder {
-    /// The place of a connect that begins now.
+    /// Returns the order of a connect that begins now.
     pub fn next() -> ConnectOrder {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ConnectOrder(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// One live session. Cheap to clone.
+/// A handle of one live session. Cheap to clone.
 #[derive(Clone)]
 pub struct SessionHandle {
     known: Arc<Known>,
     actor: ActorRef<SessionMessage>,
 }
 
-/// What never changes while a session is live, but for the end of its login.
+/// The part of a session that its handles read without asking: constant while it is live, except the end of its login.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) id: SessionId,
@@ -61,12 +61,12 @@ impl SessionHandle {
         &self.known.user
     }
 
-    /// The moment until which its login lets the session in; none without a login, or with one that has no end.
+    /// Returns the end of the session's login. `None`: the session has no login, or its login has no end.
     pub fn login_until(&self) -> Option<HubTime> {
         self.known.login.get()
     }
 
-    /// Moves the end of the login that lets the session in.
+    /// Moves the end of the session's login.
     pub(crate) fn logged_in(&self, until: Option<HubTime>) {
         self.tell(SessionMessage::LoggedIn { until });
     }
@@ -75,7 +75,7 @@ impl SessionHandle {
         &self.known.tokens
     }
 
-    /// Attaches a connection, which takes over from one that is attached already.
+    /// Attaches a connection. It replaces one that is attached already.
     pub async fn attach(
         &self,
         outbound: Outbound,
@@ -129,18 +129,18 @@ impl SessionHandle {
         .await
     }
 
-    /// Has the session ask its rooms what has become of its seats: it may have missed that.
+    /// Has the session ask its rooms for the current state of its seats, since it may have missed events.
     pub(crate) fn catch_up(&self) {
         self.tell(SessionMessage::CatchUp);
     }
 
-    /// Tells the session that whoever comes back to it was told to wait.
+    /// Extends the session's holds by the time that the hub makes its client wait.
     pub fn delayed(&self, by: Duration) {
         self.tell(SessionMessage::Delayed { by });
     }
 
-    /// Tells the session news of a seat, and gives them back if it has stopped. One that is about to go passes
-    /// them on to its shard.
+    /// Delivers a seat event, or returns it if the session has stopped. A retired session passes the event on to its
+    /// shard.
     pub(super) fn hear(&self, news: SeatEvent) -> Option<SeatEvent> {
         match self.actor.cast(SessionMessage::Seat(news)) {
             Err(MessagingErr::SendErr(SessionMessage::Seat(news))) => Some(news),
@@ -148,7 +148,7 @@ impl SessionHandle {
         }
     }
 
-    /// Tells the session something it may miss: if it has stopped, its successor reads it anew.
+    /// Sends a message that may be lost: if the session has stopped, its successor reads the state again.
     pub(super) fn tell(&self, message: SessionMessage) {
         let _ = self.actor.cast(message);
     }
@@ -160,7 +160,7 @@ impl fmt::Debug for SessionHandle {
     }
 }
 
-/// Held by a connection as long as it lives: dropped, it turns the session away.
+/// A connection's hold on its session: makes the session away when dropped.
 pub struct Attachment {
     pub epoch: AttachSeq,
     session: ActorRef<SessionMessage>,
@@ -175,7 +175,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let epoch = self.epoch;
-        // The session has failed, and its successor is away from the start.
+        // On an error the session has failed, and its successor is away from the start.
         let _ = self.session.cast(SessionMessage::Detached { epoch });
     }
 }

@@ -1,4 +1,4 @@
-//! Everything a session can be asked and told.
+//! The messages to a session's actor, and its answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,29 +16,29 @@ use crate::room::{AttachSeq, ClaimNotice, HeldSeat, SeatEvent};
 use crate::wire::{Frame, Refusal, SeatView, UserView};
 
 pub(super) enum SessionMessage {
-    /// A connection has come; answered when all seats are known.
+    /// Attaches a connection; answered when every seat is confirmed.
     Attach {
         outbound: Outbound,
         order: ConnectOrder,
         reply: RpcReplyPort<Result<Attached, Refusal>>,
     },
-    /// The connection of that epoch is gone.
+    /// The connection with this attach sequence has closed.
     Detached {
         epoch: AttachSeq,
     },
-    /// Somebody is about to claim a seat for the session, in the room with this code if there is one already.
+    /// A seat is about to be claimed for the session: in the room with this code, or in a new one without a code.
     BeginClaim {
         code: Option<RoomCode>,
         reply: RpcReplyPort<Result<ClaimTicket, Refusal>>,
     },
-    /// What it was given leave for is over, well or not.
+    /// A claim started with `BeginClaim` has finished, successfully or not.
     ClaimEnded,
-    /// A room has news of a seat.
+    /// An event of a seat, from its room.
     Seat(SeatEvent),
     Report {
         reply: RpcReplyPort<Report>,
     },
-    /// Ends the session and gives up its seats; answered once that is durable.
+    /// Ends the session and releases its seats; answered once that is durable.
     End {
         /// Queued for the attached client before its connection closes.
         last_words: Option<Frame>,
@@ -46,45 +46,45 @@ pub(super) enum SessionMessage {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
-    /// Makes a guest's session another user's; answered, once that is durable, with what its successor starts from.
+    /// Makes a guest's session another user's; answered, once that is durable, with the data to start its successor.
     Adopt {
         adoption: Box<Adoption>,
         reply: RpcReplyPort<Result<Box<SessionSeed>, Refusal>>,
     },
     AdoptionSettled(Result<UserView, Refused>),
-    /// The user has logged in anew: the session's token is good until then.
+    /// The user has logged in again: the session's token is valid until then.
     LoggedIn {
         until: Option<HubTime>,
     },
-    /// A room is there again, or knows what became of a seat: it is told how the session stands.
+    /// A room is live again, or knows the outcome of a release: the session sends it its current state.
     Found {
         room: RoomId,
     },
-    /// A room cannot be had at the moment: whoever arrives does not wait for it.
+    /// A room cannot be loaded at the moment: the arriving connection does not wait for it.
     Missing {
         room: RoomId,
         epoch: AttachSeq,
     },
-    /// It was told of a seat late: its rooms know what has become of it since.
+    /// A seat event came late: the session asks its rooms for the current state of its seats.
     CatchUp,
-    /// Its connection was told to come back later: its holds last longer by that.
+    /// The hub has made the client wait before it connects: the holds last longer by that time.
     Delayed {
         by: Duration,
     },
-    /// Time to look whether anybody needs the session.
+    /// A deadline of the session has passed: retire if idle, or slide its life on.
     Wake,
-    /// The seat tokens that the client has are half over.
+    /// The seat tokens that the client has are at half their life.
     Renew,
-    /// A new token for a seat is signed.
+    /// A new token for a seat has been signed.
     Signed(Box<Signed>),
-    /// The shard asks whether the session can go.
+    /// The shard asks the session to retire if it is idle.
     Retire,
-    /// Fail, because a tester wants it.
+    /// Fail point: makes the actor panic.
     #[cfg(feature = "faults")]
     Panic,
 }
 
-/// A seat as its client is sent it, with a new token of this generation.
+/// A seat to send to the client, with a new token of this generation.
 #[derive(Debug)]
 pub(super) struct Signed {
     pub room: RoomId,
@@ -92,25 +92,25 @@ pub(super) struct Signed {
     pub seat: SeatView,
 }
 
-/// What a connection gets.
+/// The answer to an attached connection.
 #[derive(Debug)]
 pub struct Attached {
-    /// Turns the session away when dropped.
+    /// Makes the session away when dropped.
     pub attachment: Attachment,
     pub report: Report,
 }
 
-/// How a session stands.
+/// The current state of a session.
 #[derive(Debug)]
 pub struct Report {
     pub expires_at: WallTime,
     pub seats: Vec<HeldSeat>,
     pub is_attached: bool,
-    /// Whether a seat may be added in a moment.
+    /// True while a claim is under way, so that a seat may be added in a moment.
     pub is_claiming: bool,
 }
 
-/// Leave to claim a seat. As long as it lives, connections wait to learn what came of it.
+/// Permission to claim a seat. New connections wait until its notice reports the end of the claim.
 #[derive(Debug)]
 pub(crate) struct ClaimTicket {
     pub epoch: AttachSeq,

@@ -1,4 +1,4 @@
-//! What sessions count.
+//! The metrics of sessions.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -10,7 +10,7 @@ pub(super) struct SessionMetrics {
     away: Gauge,
 }
 
-/// A live session counts as away, and while a connection is attached, as attached instead.
+/// A guard of a gauge. A live session counts as away; while a connection is attached, it counts as attached instead.
 #[derive(Debug)]
 pub(super) struct Counted {
     up: Gauge,
@@ -18,7 +18,7 @@ pub(super) struct Counted {
 }
 
 impl SessionMetrics {
-    /// To be made after the recorder is installed.
+    /// Registers the metrics. The metrics recorder must be installed before.
     pub(super) fn new() -> SessionMetrics {
         let sessions = |phase| gauge!("holdfast_sessions", "phase" => phase);
         SessionMetrics {
@@ -28,12 +28,12 @@ impl SessionMetrics {
         }
     }
 
-    /// A session, until this is dropped.
+    /// Counts a live session until the guard is dropped.
     pub(super) fn live(&self) -> Counted {
         Counted::new(&self.away, None)
     }
 
-    /// Its connection, until this is dropped.
+    /// Counts an attached connection until the guard is dropped.
     pub(super) fn attached(&self) -> Counted {
         Counted::new(&self.attached, Some(&self.away))
     }

@@ -1,9 +1,12 @@
 //! Sessions: a user's presence, which outlives its sockets.
 //!
-//! Owns: which connection is attached, which seats the session holds, claims under way.
-//! Supervised by: a shard, one of [`crate::supervisor::SHARDS`].
-//! On failure: the socket closes with a code that brings the client back, the seats turn away, and
-//! the session is restored from the database.
+//! A live session is an actor: away, attached to one connection, ending while its end is written, then ended. A session
+//! that is away and holds no seat is only a row; its actor retires, and the next lookup starts it again.
+//!
+//! - Owns: the attached connection, the seats that the session holds, and the claims under way.
+//! - Supervised by: a shard, one of [`crate::supervisor::SHARDS`].
+//! - On failure: the socket closes with a code that makes the client reconnect, the seats go away, and the session is
+//!   restored from the database.
 
 mod actor;
 mod directory;

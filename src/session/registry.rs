@@ -1,4 +1,7 @@
-//! How sessions are found, started and let go, and what they all share.
+//! The registry of live sessions: lookup, start and retirement, and the context that all sessions share.
+//!
+//! Rooms reach sessions through [`SeatEventRouter`]. An event for a session that is no longer live goes to its shard, or
+//! starts the session again if its room believes it attached.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,22 +27,22 @@ use crate::supervisor::{ActorFactory, LoadError, ShardHandle, ShardMessage, Whee
 use crate::token::Keyring;
 use crate::wire::UserView;
 
-/// Sessions of one user that are asked when it comes without a session of its own: more than anybody has devices.
+/// Maximum number of a user's live sessions that one request looks at: more than a person has devices.
 const OF_USER_MAX: usize = 64;
 
-/// What all sessions share.
+/// The state and the handles that all sessions share.
 pub(super) struct SessionContext {
     pub(super) clock: HubClock,
     pub(super) ttl: Duration,
-    /// Seats that a user may hold; 0 for any number.
+    /// Maximum number of seats per user; 0 for no limit.
     pub(super) seats_max: usize,
-    /// Whether a user that the game names is made if it does not exist.
+    /// True if a user that the game names is created when missing.
     pub(super) creates_users: bool,
     pub(super) persistence: Persistence,
     pub(super) rooms: Rooms,
     pub(super) shards: ShardHandle<SessionBrood>,
     pub(super) wheels: Wheels<SessionId>,
-    /// Wakes those whose seat tokens are half over.
+    /// Wakes sessions whose seat tokens are at half their life.
     pub(super) renewals: Wheels<SessionId>,
     pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
@@ -48,7 +51,7 @@ pub(super) struct SessionContext {
     is_stopping: AtomicBool,
 }
 
-/// Carries what rooms tell sessions. Made before either, since each needs the other.
+/// Delivers seat events from rooms to sessions. Created before both registries, since each needs the other.
 #[derive(Clone)]
 pub struct SeatEventRouter {
     directory: Arc<SessionDirectory>,
@@ -56,7 +59,7 @@ pub struct SeatEventRouter {
 }
 
 impl SeatEventRouter {
-    /// A session was not there to be told.
+    /// Handles an event for a session that is not live.
     fn missed(&self, key: SessionId, news: SeatEvent) {
         if news.is_of_attached() {
             self.bring_back(key, news);
@@ -67,13 +70,13 @@ impl SeatEventRouter {
         }
     }
 
-    /// Brings a session back that failed while it claimed a seat, or nobody would ever turn it away.
+    /// Restarts a session that failed while it claimed a seat; otherwise its room would keep it attached for ever.
     fn bring_back(&self, session: SessionId, news: SeatEvent) {
         let shards = self.shards.clone();
         tokio::spawn(async move {
-            // If it cannot be read at the moment, it comes back later and reads its seats.
+            // If it cannot be read now, it is restarted later and reads its seats then.
             if let Ok(Some(session)) = shards.rebuild(&session).await {
-                // If it has failed again, it reads its seats again.
+                // If it has failed again, its next start reads its seats again.
                 let _ = session.hear(news);
             }
         });
@@ -111,7 +114,7 @@ impl fmt::Debug for SeatEventRouter {
 #[derive(Clone)]
 pub struct Sessions(Arc<SessionContext>);
 
-/// What a session is started from.
+/// The data that a session is started from.
 #[derive(Debug)]
 pub(crate) struct SessionSeed {
     pub(crate) id: SessionId,
@@ -120,7 +123,7 @@ pub(crate) struct SessionSeed {
     pub(crate) expires_at: HubTime,
     pub(crate) login_until: Option<HubTime>,
     pub(crate) seats: Vec<HeldSeat>,
-    /// Whether it was live before, and failed.
+    /// True if the session was live before, and failed.
     pub(crate) is_rebuilt: bool,
 }
 
@@ -159,13 +162,13 @@ impl Sessions {
         }))
     }
 
-    /// Starts the supervisor of one share of the sessions, with the sessions that it had before.
+    /// Starts the supervisor of one shard, with the sessions that it had before.
     pub async fn start_shard(&self, index: usize, hub: ActorCell) -> Result<ActorCell, SpawnErr> {
         self.0.shards.start_shard(self.brood(), index, hub).await
     }
 
-    /// Starts sessions as they were before the hub was restarted. Returns those whose rows may have changed since they
-    /// were read: resolve them one by one.
+    /// Starts sessions as they were before the hub was restarted. Returns the sessions whose rows may have changed
+    /// since they were read: resolve those one by one.
     pub async fn restore(
         &self,
         sessions: Vec<StoredSession>,
@@ -177,7 +180,8 @@ impl Sessions {
             .await
     }
 
-    /// All sessions with a seat are live: nothing is started from rows that others have read.
+    /// Ends the restore: all sessions with a seat are live. From here on a session is started only from a row that its
+    /// own shard has read.
     pub fn restored(&self) {
         self.0.shards.restored();
         self.0.dormant.end();
@@ -188,23 +192,22 @@ impl Sessions {
         self.resolve(id).await.map(drop)
     }
 
-    /// Whether a session is live on this node: somebody uses it, or it holds a seat.
+    /// Returns true if a session is live on this node: it is in use or holds a seat.
     pub fn is_live(&self, id: SessionId) -> bool {
         self.0.notices.directory.get(id).is_some()
     }
 
-    /// Whether every share of the sessions has its supervisor.
+    /// Returns true if every shard has its supervisor.
     pub fn is_whole(&self) -> bool {
         self.0.shards.is_whole()
     }
 
-    /// From here on, connections that end turn no seat away, because a planned stop is nobody's
-    /// leaving, and nothing new is begun.
+    /// Begins a planned stop: from here on a closed connection makes no seat away, and nothing new is started.
     pub fn set_stopping(&self) {
         self.0.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Has a session fail.
+    /// Makes a session panic. Returns false if it is not live.
     #[cfg(feature = "faults")]
     pub fn panic(&self, id: SessionId) -> bool {
         let session = self.0.notices.directory.get(id);
@@ -215,34 +218,34 @@ impl Sessions {
         is_live
     }
 
-    /// Has the supervisor of a session's share fail.
+    /// Makes the supervisor of a session's shard panic.
     #[cfg(feature = "faults")]
     pub fn panic_supervisor(&self, id: SessionId) -> bool {
         self.0.shards.of(&id).tell(ShardMessage::Panic);
         true
     }
 
-    /// The clock by which the lives of sessions go.
+    /// Returns the clock that session lifetimes are measured by.
     pub fn clock(&self) -> HubClock {
         self.0.clock
     }
 
-    /// How long a session lives after its last use.
+    /// Returns the life of a session after its last use.
     pub fn ttl(&self) -> Duration {
         self.0.ttl
     }
 
-    /// Whether a user that the game names is made if it does not exist.
+    /// Returns true if a user that the game names is created when missing.
     pub fn creates_users(&self) -> bool {
         self.0.creates_users
     }
 
-    /// Whether the hub stops, so that nothing new is begun.
+    /// Returns true if the hub is stopping, so that nothing new is started.
     pub fn is_stopping(&self) -> bool {
         self.0.is_stopping()
     }
 
-    /// Tells a session news of one of its seats.
+    /// Delivers an event of a seat to its session.
     pub fn hear(&self, session: SessionId, news: SeatEvent) {
         self.0.notices.hear(session, news);
     }
@@ -259,12 +262,12 @@ impl Sessions {
         self.0.notices.directory.get(id)
     }
 
-    /// A live session, by the hash of one of its tokens.
+    /// Finds a live session by the hash of one of its tokens.
     pub(crate) fn live_by_token(&self, hash: TokenHash) -> Option<SessionHandle> {
         self.0.notices.directory.by_token(hash)
     }
 
-    /// The live sessions of a user, the newest first; of very many the newest ones.
+    /// Returns the live sessions of a user, newest first, and at most `OF_USER_MAX`.
     pub(crate) fn live_of_user(&self, user: &UserId) -> impl Iterator<Item = SessionHandle> {
         let live = self.0.notices.directory.of_user(user);
         live.into_iter().take(OF_USER_MAX)
@@ -275,13 +278,13 @@ impl Sessions {
         self.0.shards.start(&id, seed).await?.ok_or(LoadError)
     }
 
-    /// Finds a session, or starts it from its row.
+    /// Returns a live session, or starts it from its row.
     pub(crate) async fn resolve(&self, id: SessionId) -> Result<Option<SessionHandle>, LoadError> {
         self.0.shards.resolve(&id).await
     }
 
-    /// Asks a session something; if it has gone meanwhile, once more after starting it again, unless it has become another
-    /// user's since.
+    /// Asks a session. If it has stopped in the meantime, starts it again and asks once more, unless it now belongs to
+    /// another user.
     pub(crate) async fn ask<T, F>(
         &self,
         session: &SessionHandle,
@@ -314,7 +317,7 @@ impl SessionContext {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    /// News of a seat that the session itself cannot take any more.
+    /// Handles a seat event that a retired session received.
     pub(super) fn missed(&self, session: SessionId, news: SeatEvent) {
         self.notices.missed(session, news);
     }
@@ -355,7 +358,7 @@ fn holding(stored: StoredSeat) -> HeldSeat {
     }
 }
 
-/// Sessions, as their supervisors know them.
+/// The factory of session actors.
 #[derive(Clone)]
 pub(super) struct SessionBrood(Arc<SessionContext>);
 
@@ -395,7 +398,7 @@ impl ActorFactory for SessionBrood {
             self.0.persistence.session_by_id(id).await
         };
         let stored = stored.map_err(|_| LoadError)?;
-        // After a failure only one that holds a seat must be live.
+        // After a failure only a session that holds a seat must be live.
         let is_needed =
             |stored: &StoredSession| !stored.is_ended && (!is_rebuild || !stored.seats.is_empty());
         Ok(stored.filter(is_needed).map(|stored| SessionSeed {
@@ -417,9 +420,9 @@ impl ActorFactory for SessionBrood {
         self.0.notices.directory.leave_all(shard)
     }
 
-    /// Its rooms say what has become of its seats since.
+    /// Delivers a late event, and has the session ask its rooms for the current state of its seats.
     fn hear(&self, session: &SessionHandle, news: SeatEvent) {
-        // One that has failed reads its seats when it comes back.
+        // A session that has failed reads its seats when it is restarted.
         let _ = session.hear(news);
         session.tell(SessionMessage::CatchUp);
     }

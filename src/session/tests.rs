@@ -1,4 +1,4 @@
-//! What becomes of news for a session that is about to go.
+//! Seat events for a session that is about to retire.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::supervisor::{ActorFactory, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
 use crate::wire::UserView;
 
-/// Far longer than anything here takes; a test that waits this long has failed.
+/// Far longer than any step here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sessions, and what they need, none of whose actors were started: whatever reaches them is UNAVAILABLE.
+/// The sessions and their dependencies, with no actor started: each request is answered with UNAVAILABLE.
 pub(crate) struct Domain {
     pub(crate) config: Config,
     pub(crate) sessions: Sessions,
@@ -70,7 +70,7 @@ pub(crate) async fn domain(folder: &Path) -> Domain {
     }
 }
 
-/// Takes what a shard is told, and does nothing by itself: so a test decides how far the shard has come.
+/// A stand-in for a shard. It only collects the messages, so a test decides how far the shard has come.
 struct Desk(mpsc::Sender<ShardMessage<SessionBrood>>);
 
 impl Actor for Desk {
@@ -106,7 +106,7 @@ impl Actor for Desk {
     }
 }
 
-/// A session without a seat, and what its shard is told.
+/// A session without a seat, and the messages to its shard.
 struct Idler {
     notices: Arc<dyn SeatListener>,
     session: SessionHandle,
@@ -144,7 +144,7 @@ impl Idler {
         }
     }
 
-    /// A room gives it a seat.
+    /// Delivers a new seat to the session, as a room does.
     fn gains(&self, hold_until: Option<HubTime>) {
         let seat = HeldSeat {
             room: RoomId::new(),
@@ -163,7 +163,7 @@ impl Idler {
 
     async fn shard_hears(&mut self) -> ShardMessage<SessionBrood> {
         let next = timeout(PATIENCE, self.told.recv()).await;
-        next.expect("the shard is told something").unwrap()
+        next.expect("the shard receives a message").unwrap()
     }
 }
 
@@ -194,7 +194,7 @@ async fn a_seat_that_comes_after_a_session_has_said_that_it_goes_is_told_to_its_
     assert!(matches!(goes, ShardMessage::Goes { .. }));
     let missed = idler.shard_hears().await;
     assert!(matches!(missed, ShardMessage::Missed { .. }));
-    // Its room takes it for attached: it must come back, or nobody would turn it away.
+    // Its room believes the session attached: it must restart, or it would never be marked away.
     let rebuild = idler.shard_hears().await;
     assert!(matches!(rebuild, ShardMessage::Rebuild { .. }));
 }

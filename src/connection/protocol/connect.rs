@@ -1,4 +1,5 @@
-//! The first command: who the client is, and what it finds.
+//! The first command, `connect`: finds or opens the client's session, attaches the connection and makes the hub's own
+//! subscriptions.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::wire::{
     SessionView, UserView, raw_json, result,
 };
 
-/// `conn_info` of a connection whose login says nothing more.
+/// `conn_info` of a connection whose login contains none.
 #[derive(Serialize)]
 struct ConnectionInfo<'a> {
     name: &'a str,
@@ -35,22 +36,22 @@ struct Welcome<'a> {
     seats: Vec<SeatView>,
 }
 
-/// Whom a connect is for.
+/// The session of a connect, and how it was found.
 struct Found {
     session: SessionHandle,
-    /// Where the session was made for this connect, or has become another user's by it.
+    /// Set where the session was made for this connect, or has passed to another user by it.
     token: Option<SessionToken>,
-    /// Where the game's own login told it.
+    /// Set where the client presented a login token of the game.
     login: Option<Login>,
-    /// Until it is attached.
+    /// Held until the session is attached.
     pass: Pass,
-    /// The room of the seat with whose token the client came.
+    /// The room of the seat token, if the client presented one.
     seat: Option<RoomCode>,
-    /// Whether the session was there before.
+    /// Resumed if the session existed before.
     outcome: Resume,
 }
 
-/// A client that is about to be told that it is connected.
+/// A client whose connect has succeeded, before the reply.
 struct Arrived {
     established: Established,
     view: SessionView,
@@ -77,7 +78,7 @@ impl Connection {
             }
         };
         count_connect(outcome);
-        // What its rooms say meanwhile follows the reply.
+        // Publications from the client's rooms follow the reply.
         let held_back = self.outbound.hold_back();
         let wanted = self.wanted(&established.peer, login.as_ref());
         let subs = match self.enter_all(&established.peer, wanted, positions).await {
@@ -109,14 +110,14 @@ impl Connection {
             pong: true,
             time: WallTime::now().0,
         };
-        // Whoever hears that it is connected can be found.
+        // The directory lists the client before it receives the reply.
         let (user, session) = (established.peer.user.id.clone(), established.peer.session);
         self.context.directory.connected(self.id, user, session);
         held_back.release(result(self.outbound.encoding(), id, &reply));
         self.stage = Stage::Connected(Box::new(established));
     }
 
-    /// What the client hears without asking.
+    /// Returns the channels to which the hub subscribes the client at connect.
     fn wanted(&self, peer: &Peer, login: Option<&Login>) -> Vec<Wanted> {
         let personal = match self.context.has_personal_channels {
             true => personal_channel(&peer.user.id),
@@ -167,7 +168,7 @@ impl Connection {
             .await?;
         let is_there = |code| attached.report.seats.iter().any(|seat| seat.code == code);
         if seat.is_some_and(|code| !is_there(code)) {
-            // Somebody with the same seat token came later, and has the seat.
+            // A later client with the same seat token has the seat.
             self.outbound.cut(Close::Replaced);
             return Err(Refusal::new(Reason::NotSeated, "the seat was taken over"));
         }
@@ -198,7 +199,7 @@ impl Connection {
         })
     }
 
-    /// The session that a connect is for: its token's, its user's, or a new guest's.
+    /// Finds the session of a connect: its token's, its user's, or a new guest's.
     async fn find(&self, request: &ConnectRequest) -> Result<Found, Refusal> {
         if !request.token.is_empty() {
             return self.by_token(&request.token, request.data.as_deref()).await;
@@ -284,10 +285,10 @@ impl Connection {
         }
     }
 
-    /// A guest logs in: the session goes on as the user's.
+    /// Logs a guest in: the session passes to the user.
     async fn as_account(&self, token: SessionToken, login: &str) -> Result<Found, Refusal> {
         let login = self.context.verifier.login(login).await?;
-        // The guest may have become the user before, whose seat waits then.
+        // An earlier attempt may have passed the session to the user, whose seat then waits.
         let returning = self.context.actions.returning(&token);
         let returning = returning.or_else(|| self.context.actions.returning_user(&login.user));
         let pass = self.context.admission.admit(returning.as_ref()).await?;
@@ -312,7 +313,7 @@ impl Connection {
         })
     }
 
-    /// A connect that fails for good is told by a close; one that may succeed later, by an error.
+    /// Refuses a connect: with a close if no retry can succeed, else with an error.
     fn turn_away(&mut self, id: u32, refusal: Refusal) {
         tracing::debug!(connection = %self.id, %refusal, "connect refused");
         self.stage = Stage::Refused;
@@ -342,13 +343,13 @@ impl Connection {
     }
 }
 
-/// What others see of a connection: what its login says, else its user's name.
+/// Returns the `info` of a connection that others see: its login's, else its user's name.
 pub(crate) fn shown(login: Option<&Login>, user: &UserView) -> Arc<RawValue> {
     let info = login.and_then(|login| raw(login.info.as_deref()));
     info.unwrap_or_else(|| raw_json(&ConnectionInfo { name: &user.name }))
 }
 
-/// A token's leave to hear a channel, as a room takes it.
+/// Converts a token's grant of a channel to a room's.
 pub(crate) fn granted(grant: &auth::Grant) -> Grant {
     Grant {
         is_given: true,
@@ -359,20 +360,20 @@ pub(crate) fn granted(grant: &auth::Grant) -> Grant {
     }
 }
 
-/// The text is JSON already, as the token that it came with was read.
+/// Converts text that is known to be JSON: it was checked with its token.
 fn raw(text: Option<&str>) -> Option<Arc<RawValue>> {
     let value = RawValue::from_string(text?.to_owned()).ok()?;
     Some(value.into())
 }
 
-/// The login with which a guest comes, in the data of its connect. Data that is no JSON object is the game's own.
+/// Returns the login token in the data of a guest's connect. Data that is no JSON object is the game's own.
 fn guest_login(data: Option<&[u8]>) -> Result<Option<String>, Refusal> {
     Fields::parse(data.unwrap_or_default())
         .unwrap_or_default()
         .login()
 }
 
-/// The name that a guest gives in the data of its connect.
+/// Returns the name that a guest gives in the data of its connect.
 fn guest_name(data: Option<&[u8]>) -> Result<Arc<str>, Refusal> {
     #[derive(serde::Deserialize)]
     struct Guest {

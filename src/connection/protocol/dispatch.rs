@@ -1,4 +1,4 @@
-//! What a connection does with each command, in the order they come.
+//! Dispatches a client's commands in the order in which they arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,19 +21,19 @@ use crate::session::{Attachment, SessionHandle};
 use crate::supervisor::LiveGauge;
 use crate::wire::{Close, Command, CommandResult, ErrorCode, Failure, PingResult, Request};
 
-/// A connection with all that it owns.
+/// The state of a connection actor.
 pub(crate) struct Connection {
     pub(crate) context: Arc<Context>,
     pub(crate) id: ConnectionId,
-    /// The address for which the client's requests count, as far as the proxies that are trusted tell it.
+    /// The address for which the client's requests count, as reported by the trusted proxies.
     pub(crate) asker: Asker,
     pub(crate) outbound: Outbound,
-    /// Left before the session is: drop order.
+    /// Dropped before the session: the order of the fields matters.
     pub(crate) channels: Channels,
     pub(crate) stage: Stage,
-    /// When its login is over. None: never.
+    /// The time at which the connection's login expires. None: never.
     pub(crate) expires: Option<Instant>,
-    /// When it is woken to look at what is over. None: not at all.
+    /// The time of the next wake-up for an expiry. None: there is none.
     pub(crate) wakes: Option<Instant>,
     pub(crate) allowance: Allowance,
     pongs: FrameWindow,
@@ -44,18 +44,18 @@ pub(crate) struct Connection {
 pub(crate) enum Stage {
     New,
     Connected(Box<Established>),
-    /// Connecting was refused; the client is expected to go.
+    /// The connect was refused; the client is expected to disconnect.
     Refused,
 }
 
-/// What a connected client has.
+/// The state of a connected client.
 pub(crate) struct Established {
     pub(crate) session: SessionHandle,
     pub(crate) peer: Arc<Peer>,
     pub(crate) _attachment: Attachment,
 }
 
-/// Closes the socket if the actor fails, and takes the connection out of the directory.
+/// A drop guard: takes the connection out of the directory, and closes the socket if the actor has failed.
 struct Link {
     context: Arc<Context>,
     id: ConnectionId,
@@ -79,7 +79,7 @@ impl Connection {
     ) -> Connection {
         context.directory.enter(id, outbound.clone(), me);
         if context.is_stopping.load(Ordering::SeqCst) {
-            // It came as the others were told to go.
+            // The connection opened while the hub was closing all others.
             outbound.close(Close::Shutdown);
         }
         Connection {
@@ -116,7 +116,8 @@ impl Connection {
                     self.context.metrics.received(&command.request);
                     let is_first = matches!(self.stage, Stage::New);
                     self.carry_out(command).await;
-                    // The rest was said in the belief that it would be connected: it is not the client's fault.
+                    // The client sent the rest on the assumption that the connect succeeds: this is not the client's
+                    // fault.
                     if is_first && matches!(self.stage, Stage::Refused) {
                         break;
                     }
@@ -142,13 +143,13 @@ impl Connection {
             (Stage::New, _) | (Stage::Connected(_), Request::Connect(_)) => {
                 self.outbound.close(Close::BadRequest);
             }
-            // A pong has no answer and is asked for, so it counts for itself.
+            // The hub requests pongs and does not answer them, so they have a limit of their own.
             (Stage::Connected(_), Request::Pong) => {
                 if self.pongs.is_exceeded(Instant::now()) {
                     self.outbound.close(Close::PolicyViolation);
                 }
             }
-            // It has no answer either, not even that it comes too often.
+            // `send` has no answer either, not even an error for too many commands.
             (Stage::Connected(_), Request::Send) => self.outbound.close(Close::NotAvailable),
             (Stage::Connected(established), request) => {
                 let (session, peer) = (established.session.clone(), Arc::clone(&established.peer));
@@ -169,7 +170,7 @@ impl Connection {
         }
     }
 
-    /// Has the client pay for what it was answered since it paid last.
+    /// Charges the client's rate limit for the answers queued since the last charge.
     fn pay(&mut self, is_subscription: bool) {
         let answered = self.outbound.take_answered();
         if Allowance::is_free(answered) {
@@ -182,8 +183,8 @@ impl Connection {
         }
     }
 
-    /// Whatever is not said all the time is in a box of its own: a frame takes as much memory as the largest
-    /// of its commands may need, and publications are small.
+    /// Carries out one request of a connected client. Rare requests are boxed: the future is as large as its largest
+    /// branch, and publish is the hot one.
     async fn request(
         &mut self,
         id: u32,
@@ -221,12 +222,12 @@ impl Connection {
         }
     }
 
-    /// What its client may do.
+    /// Returns the actions of the client.
     pub(crate) fn actions(&self) -> Actions {
         self.context.actions.asked_from(self.asker)
     }
 
-    /// The session of its client; None before it has connected.
+    /// Returns the session of the client; None before it has connected.
     pub(crate) fn session(&self) -> Option<&SessionHandle> {
         match &self.stage {
             Stage::Connected(established) => Some(&established.session),
@@ -234,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// As the rooms know it; None before it has connected.
+    /// Returns the client as the rooms know it; None before it has connected.
     pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
         match &self.stage {
             Stage::Connected(established) => Some(Arc::clone(&established.peer)),
@@ -242,7 +243,7 @@ impl Connection {
         }
     }
 
-    /// Is known to the rooms as this from here on.
+    /// Replaces the client's description in the connection's later requests to rooms.
     pub(crate) fn become_peer(&mut self, peer: Arc<Peer>) {
         if let Stage::Connected(established) = &mut self.stage {
             established.peer = peer;
@@ -250,12 +251,12 @@ impl Connection {
     }
 
     pub(crate) fn answer<R: CommandResult>(&self, id: u32, answer: &R) {
-        // Full or closed: the connection is ending, and the client asks again on its next one.
+        // Full or closed: the connection is ending, and the client repeats the command on its next one.
         let _ = self.outbound.answer(id, answer);
     }
 
     pub(crate) fn refuse(&self, id: u32, refused: &Failure) {
-        // As above.
+        // Full or closed: as in `answer`.
         let _ = self.outbound.refuse(id, refused);
     }
 }

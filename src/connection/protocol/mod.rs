@@ -1,4 +1,4 @@
-//! The client protocol: what each command does, and what the connection subscribes to.
+//! The client protocol: the commands of a connection, and its subscriptions.
 
 mod connect;
 pub(crate) mod dispatch;

@@ -1,4 +1,4 @@
-//! The rpc methods: what a player may do, over the socket.
+//! The rpc methods: a player's actions over the socket.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl Connection {
             }
             "session.end" => {
                 let key = fields.key()?;
-                // The session itself queues the answer: its end closes this connection.
+                // The session itself queues the answer, because its end closes this connection.
                 let last_words =
                     result(self.outbound.encoding(), id, &RpcResult { data: Empty {} });
                 let ending =

@@ -1,4 +1,4 @@
-//! Subscriptions that the hub makes for a client by itself: at connect, and later at a game server's word.
+//! Subscriptions made by the hub: at connect, and later on request of a game server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::wire::{
     Encoding, Failure, Frame, Position, Publication, Push, SubscribeRequest, SubscribeResult, push,
 };
 
-/// What a client is to hear without asking, and with what right.
+/// A channel to which the hub subscribes a client, with its grant.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) channel: String,
@@ -17,7 +17,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// A channel that the hub itself wants the client to hear.
+    /// Returns a subscription on the hub's own initiative.
     pub(crate) fn by_hub(channel: String) -> Wanted {
         Wanted {
             channel,
@@ -29,7 +29,7 @@ impl Wanted {
     }
 }
 
-/// Why a connect cannot subscribe to all that is wanted.
+/// The reason why a connect cannot make all its subscriptions.
 pub(crate) enum Unsubscribed {
     /// More channels than one connection may have.
     TooMany,
@@ -37,7 +37,7 @@ pub(crate) enum Unsubscribed {
 }
 
 impl Connection {
-    /// Subscribes a client that is about to be told that it is connected. All of it, or the connect fails.
+    /// Subscribes a client whose connect is about to succeed. If one subscription fails, the connect fails.
     pub(crate) async fn enter_all(
         &mut self,
         peer: &Arc<Peer>,
@@ -63,7 +63,7 @@ impl Connection {
         Ok(results)
     }
 
-    /// Subscribes a connected client. It hears of it before anything else of the channel.
+    /// Subscribes a connected client. The client receives the subscribe push before anything else of the channel.
     pub(crate) async fn subscribe_by_hub(
         &mut self,
         wanted: Wanted,
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Ends a subscription, whoever made it, and tells the client.
+    /// Ends a subscription made by the client or by the hub, and informs the client.
     pub(crate) async fn unsubscribe_by_hub(&mut self, channel: &str) {
         if let Some(subscription) = self.channels.remove(channel) {
             subscription
@@ -105,8 +105,8 @@ impl Connection {
     }
 }
 
-/// Takes out of a result what was missed, if that has more than so many bytes: it is told as not recovered then. Gives
-/// the bytes of what is left in it. All channels of a connect are told in one reply, which no queue bounds.
+/// Drops the recovered publications of a result if they exceed `bytes_max`, and marks the result as not recovered.
+/// Returns the bytes that are left in it. One reply carries all channels of a connect, and no queue limits it.
 fn fit(result: &mut SubscribeResult, bytes_max: usize) -> usize {
     let bytes = result.publications.iter().map(Publication::weight).sum();
     if bytes <= bytes_max {
@@ -118,7 +118,7 @@ fn fit(result: &mut SubscribeResult, bytes_max: usize) -> usize {
     0
 }
 
-/// A push of the subscription, then one for each publication that was missed: the former cannot carry the latter.
+/// Encodes a push of the subscription, then one for each missed publication: the former cannot carry the latter.
 fn told(encoding: Encoding, channel: &str, mut result: SubscribeResult) -> Frame {
     let missed = std::mem::take(&mut result.publications);
     (result.was_recovering, result.recovered) = (false, false);

@@ -1,4 +1,4 @@
-//! What a client does in the rooms it hears: subscribe, publish, ask.
+//! A client's commands in rooms: subscribe, unsubscribe, publish, presence and history.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,46 +20,47 @@ use crate::wire::{
     UnsubscribeResult, is_deeper_than, one_line,
 };
 
-/// The delta format that client libraries offer. It is an offer: publications go out whole.
+/// The delta format that client libraries offer. The hub accepts the offer but sends publications whole.
 const FOSSIL: &str = "fossil";
 
-/// One subscription; dropped, the room hears that its member is gone.
+/// One subscription. Dropping it ends the membership in the room.
 pub(crate) struct Subscription {
     room: RoomHandle,
     connection: ConnectionId,
-    /// With the member, unless the room has ended it: the client was told, and nobody else.
+    /// Shared with the member in the room. The room drops its half when it ends the subscription, and notifies only
+    /// the client.
     tie: SubscriptionGuard,
     is_over: bool,
-    /// Whether the hub made it, without a command of the client.
+    /// The hub made the subscription, without a command of the client.
     pub(crate) is_by_hub: bool,
-    /// When it is over. None: not before the connection.
+    /// The time at which the subscription expires. None: with the connection.
     pub(crate) expires: Option<Instant>,
 }
 
 impl Subscription {
-    /// Has the room end it and tell the client; whether it has done so.
+    /// Makes the room end the subscription and notify the client. Returns whether the room has done so.
     pub(crate) async fn end(self, asked: Initiator, outbound: Outbound) -> bool {
         let told = self.room.unsubscribe(asked, self.connection, outbound);
         told.await.is_ok()
     }
 
-    /// Has the room end it because its time is over, and tell the client.
+    /// Makes the room end the subscription as expired, and notify the client.
     pub(crate) fn expire(mut self) {
         self.is_over = true;
         self.room.expire(self.connection);
     }
 
-    /// Tells the room what others see of the client from here on.
+    /// Updates the client's public description in the room.
     pub(crate) fn renew(&self, peer: &Arc<Peer>) {
         self.room.renew(Arc::clone(peer));
     }
 
-    /// Whether the room has ended it itself.
+    /// Returns whether the room has ended the subscription itself.
     pub(crate) fn is_ended(&self) -> bool {
         self.tie.is_alone()
     }
 
-    /// The room has ended it itself.
+    /// Drops a subscription that the room has ended itself, without leaving the room again.
     fn forget(mut self) {
         self.is_over = true;
     }
@@ -97,7 +98,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts what the members of a channel are told of somebody who comes.
+    /// Counts the join event that a subscription publishes to the channel's members, if its kind has such events.
     fn count_join(&mut self, channel: &str, peer: &Peer) -> Result<(), Failure> {
         let kind = self.context.actions.rooms().kinds().of_channel(channel);
         if kind.is_some_and(|kind| kind.config.join_leave) {
@@ -106,7 +107,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Refuses what others would hear from a connection that has told them too much.
+    /// Refuses a publication of a connection that has published too many bytes.
     fn count_published(&mut self, bytes: usize) -> Result<(), Failure> {
         if self.allowance.publish(bytes, Instant::now()) {
             return Ok(());
@@ -115,7 +116,7 @@ impl Connection {
         Err(ErrorCode::TooManyRequests.into())
     }
 
-    /// Refuses a channel too many. Those that their rooms have ended count no more.
+    /// Refuses a channel above the limit. Subscriptions that their rooms have ended do not count.
     pub(crate) fn check_has_room_for(&mut self, channel: &str) -> Result<(), Failure> {
         let most = self.context.client.channels_max;
         if self.channels.len() >= most {
@@ -127,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// What a client brings along to subscribe with. None: the connection is closed for it.
+    /// Returns the grant of a subscription; None if its token closes the connection.
     async fn grant(
         &self,
         request: &SubscribeRequest,
@@ -142,7 +143,8 @@ impl Connection {
         Ok(Some(Grant::default()))
     }
 
-    /// Makes the connection a member of a channel's room; the result is there where no command asked for it.
+    /// Makes the connection a member of a channel's room. Returns the result if no command asked for the
+    /// subscription.
     pub(crate) async fn enter(
         &mut self,
         asked: Initiator,
@@ -177,7 +179,7 @@ impl Connection {
             is_by_hub,
             expires,
         };
-        // One that is there still was ended by its room, and the client has subscribed again.
+        // A subscription that is still listed was ended by its room, and the client has subscribed again.
         if let Some(ended) = self.channels.insert(channel, subscription) {
             ended.forget();
         }
@@ -204,9 +206,9 @@ impl Connection {
         peer: Arc<Peer>,
     ) -> Result<(), Failure> {
         let data = match self.outbound.encoding() {
-            // It was read with its frame.
+            // The JSON was parsed with its frame.
             Encoding::Json => data,
-            // It may go to clients that read JSON.
+            // The data may go to clients that use JSON.
             Encoding::Protobuf => one_line(data)
                 .map_err(|error| Failure::bad_request(format_args!("data is no JSON: {error}")))?,
         };
@@ -215,7 +217,7 @@ impl Connection {
                 "data nests at most {DEPTH_MAX} arrays and objects"
             )));
         }
-        // What others see of the publisher goes out with each of its publications.
+        // The publisher's `info` goes out with each of its publications.
         self.count_published(data.len() + peer.info.get().len())?;
         self.ask_for(&peer, channel, |room, peer, outbound| {
             let data = data.clone();
@@ -238,7 +240,7 @@ impl Connection {
         .await
     }
 
-    /// Asks the room of a channel for somebody, and has it queue the reply itself.
+    /// Asks the room of a channel on behalf of `peer`. The room itself queues the reply.
     async fn ask_for<F>(
         &self,
         peer: &Arc<Peer>,
@@ -256,8 +258,8 @@ impl Connection {
         answered
     }
 
-    /// Asks the room of a channel; if it has gone meanwhile, once more after looking it up again. The client has guessed the
-    /// code of the room, unless the channel `is_given` to it by the hub or by the game.
+    /// Asks the room of a channel. If the room has stopped, looks it up and asks once more. Unless the hub or the
+    /// game has granted the channel (`is_given`), the client is taken to guess the room's code.
     async fn ask_room<T, F>(
         &self,
         channel: &str,
@@ -270,7 +272,7 @@ impl Connection {
         if let Some(subscription) = self.channels.get(channel) {
             match question(subscription.room.clone()).await {
                 Ok(answer) => return Ok((subscription.room.clone(), answer)),
-                // What was asked for may still be done: asked again, it might be done twice.
+                // The room may still carry out the request: repeated, it might be carried out twice.
                 Err(Unanswered::Busy) => return Err(Refusal::unavailable().into()),
                 Err(Unanswered::Stopped) => {}
             }
@@ -316,14 +318,14 @@ impl Connection {
     }
 }
 
-/// The channel that a user is subscribed to at each connect, where the configuration wants that. None for a user
-/// whose id would name others as well.
+/// Returns the channel to which each of a user's connections is subscribed, where the configuration enables that.
+/// None for a user id that would name other users as well.
 pub(crate) fn personal_channel(user: &UserId) -> Option<String> {
     let user = user.as_str();
     (!user.contains(',')).then(|| format!("{USERS}{user}"))
 }
 
-/// Whether a channel is for everybody, or for this user.
+/// Returns whether a channel is open to all users, or lists this user.
 fn is_for(channel: &str, peer: &Peer) -> bool {
     let users = channel.split_once(USERS).map(|(_, users)| users);
     let is_user = |one: &str| one == peer.user.id.as_str();
@@ -337,7 +339,7 @@ fn check_user(channel: &str, peer: &Peer) -> Result<(), Failure> {
     }
 }
 
-/// Refuses what a subscription may ask for and this hub does not serve.
+/// Refuses subscription options of the protocol that this hub does not serve.
 fn check_sort(request: &SubscribeRequest) -> Result<(), Failure> {
     const STREAM: i32 = 0;
     const SHARED_POLL: i32 = 4;

@@ -1,8 +1,8 @@
-//! The channels of one connection. Nearly everybody is in one or two, so they take no more room than they need.
+//! The channels of one connection, in no more memory than they need: nearly all clients have one or two.
 
 use super::subscription::Subscription;
 
-/// So many channels get exactly the room that they need. Who is in more may soon be in many more.
+/// Up to this number of channels the list grows by exactly one. A client with more may soon have many more.
 const FEW: usize = 4;
 
 /// Subscriptions by channel, in the order of the channels' names.
@@ -18,7 +18,7 @@ impl Channels {
         self.place(channel).ok().map(|place| &mut self.0[place].1)
     }
 
-    /// Adds a subscription, and gives back the one in whose place it is.
+    /// Adds a subscription, and returns the one that it replaces.
     pub(crate) fn insert(
         &mut self,
         channel: String,
@@ -41,7 +41,7 @@ impl Channels {
         Some(self.0.remove(place).1)
     }
 
-    /// Drops those that their rooms have ended.
+    /// Drops the subscriptions that their rooms have ended.
     pub(crate) fn drop_ended(&mut self) {
         self.0.retain(|(_, subscription)| !subscription.is_ended());
     }

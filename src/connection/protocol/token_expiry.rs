@@ -1,6 +1,7 @@
-//! What a token grants lasts as long as the token says, and goes on with a new one.
+//! Expiry of tokens: a token states how long its rights last, and a new token renews them.
 //!
-//! A client is told how long, and has `client.expiry_grace` beyond that to bring a new token.
+//! A client receives the time as `ttl`. It has `client.expiry_grace` beyond that to present a new token. Then the
+//! connection or the subscription ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::wire::{
 };
 
 impl Connection {
-    /// Goes on with a new token of the same user.
+    /// Renews the connection with a new token of the same user.
     pub(crate) async fn refresh(
         &mut self,
         id: u32,
@@ -38,7 +39,7 @@ impl Connection {
                 self.outbound.close(Close::Expired);
                 return Ok(());
             }
-            // Asked again in a moment, with the old token still good.
+            // The client retries in a moment, and its old token still counts.
             Err(TokenError::Unavailable) => return Err(ErrorCode::Internal.into()),
             Ok(_) | Err(_) => {
                 self.outbound.close(Close::InvalidToken);
@@ -62,7 +63,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Others see this of the connection from here on.
+    /// Changes the `info` that others see of the connection.
     fn shows(&mut self, info: Arc<RawValue>, peer: &Peer) {
         let peer = Arc::new(Peer {
             info,
@@ -74,13 +75,13 @@ impl Connection {
         self.become_peer(peer);
     }
 
-    /// Goes on for as long as the game's server says, and tells the client.
+    /// Renews the connection for the time that a game server sets, and informs the client.
     pub(crate) async fn refresh_by_hub(&mut self, ttl: Option<u32>, info: Option<Arc<RawValue>>) {
         let Some(peer) = self.peer() else {
             return;
         };
         self.lasts(ttl).await;
-        // A session without a login needs none: its token stays as good as it was.
+        // A session without a login needs no renewal: its token stays valid as before.
         if let Some(session) = self.session()
             && session.login_until().is_some()
         {
@@ -99,7 +100,7 @@ impl Connection {
             .offer(push(self.outbound.encoding(), "", &refresh));
     }
 
-    /// What a subscription token grants its bearer. None: the connection is closed for it.
+    /// Returns the grant of a subscription token; None if the token closes the connection.
     pub(crate) async fn granted_by_token(
         &self,
         request: &SubscribeRequest,
@@ -120,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// Goes on hearing a channel with a new token for it.
+    /// Renews a subscription with a new token for its channel.
     pub(crate) async fn sub_refresh(
         &mut self,
         id: u32,
@@ -139,8 +140,8 @@ impl Connection {
         let ttl = match verifier.subscription(token, user, channel).await {
             Ok(grant) => grant.ttl,
             Err(SubscriptionError::Token(TokenError::Expired | TokenError::Early)) => {
-                // As an error it would end the subscription for good. It is to come back, and to hear there that
-                // a newer token is needed.
+                // An error would end the subscription permanently. Instead the client subscribes again, and then
+                // learns that a newer token is needed.
                 self.answer(
                     id,
                     &SubRefreshResult {
@@ -172,19 +173,19 @@ impl Connection {
         Ok(())
     }
 
-    /// The connection is good for so many seconds from now; None: without end.
+    /// Sets how many seconds the connection lasts from now. None: without end.
     pub(crate) async fn lasts(&mut self, ttl: Option<u32>) {
         self.expires = self.until(ttl);
         self.wake_next().await;
     }
 
-    /// When something is over that a token grants for so many seconds.
+    /// Returns the time at which a right with this `ttl` expires, including the grace.
     pub(crate) fn until(&self, ttl: Option<u32>) -> Option<Instant> {
         let ttl = Duration::from_secs(u64::from(ttl?));
         Some(Instant::now() + ttl + self.context.client.expiry_grace)
     }
 
-    /// Has itself woken when the next thing is over, if it is not woken earlier.
+    /// Schedules a wake-up for the next expiry, unless an earlier one is set.
     pub(crate) async fn wake_next(&mut self) {
         let ends = self.channels.iter().filter_map(|(_, one)| one.expires);
         let Some(next) = ends.chain(self.expires).min() else {
@@ -198,7 +199,7 @@ impl Connection {
         self.context.wheel.after(wait, self.id).await;
     }
 
-    /// Ends what is over.
+    /// Ends each expired subscription, or the whole connection.
     pub(crate) async fn wake(&mut self) {
         self.wakes = None;
         let now = Instant::now();
@@ -218,10 +219,11 @@ impl Connection {
         self.wake_next().await;
     }
 
-    /// A client that subscribed by itself does so again; one that the hub subscribed, by a new connection.
+    /// Ends an expired subscription. A client that subscribed by itself subscribes again; for one that the hub
+    /// subscribed, the connection closes and the client reconnects.
     fn end_expired(&mut self, channel: &str) {
         match self.channels.remove(channel) {
-            // It was over before.
+            // The room had ended it before.
             Some(subscription) if subscription.is_ended() => {}
             Some(subscription) if subscription.is_by_hub => {
                 self.outbound.close(Close::SubscriptionExpired);

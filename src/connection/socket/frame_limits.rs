@@ -1,5 +1,5 @@
-//! Counts the frames of a socket before they are read: the WebSocket library puts the fragments of
-//! a message together by itself, and sets no limit to their number, to empty ones, or to the time.
+//! Limits the frames of a socket before the WebSocket library reads them. The library joins the fragments of a
+//! message and limits neither their number, nor empty fragments, nor the time that a message takes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,40 +9,40 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Frames of one message, empty ones included. No client library splits what is below 64 KiB.
+/// Frames of one message, including empty ones. No client library splits a message below 64 KiB.
 const FRAGMENTS_MAX: u32 = 64;
 
-/// How long a client may keep the hub waiting for the rest of a message: 64 KiB at 6.4 KB/s.
+/// The time in which a client must send the rest of a message: 64 KiB at 6.4 KB/s.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Control frames, and pongs of the protocol, in one window. The hub sends no control frames that
-/// want an answer, and asks for a pong at most once a second.
+/// Control frames in one window, and likewise protocol pongs. The hub sends no control frames that need an answer,
+/// and requests a pong at most once a second.
 const CONTROLS_MAX: u32 = 20;
 const CONTROLS_WINDOW: Duration = Duration::from_secs(10);
 
-/// First two bytes, length of up to eight, mask of four.
+/// The first two bytes, a length of up to eight, and a mask of four.
 const HEAD_BYTES_MAX: usize = 14;
 
-/// What a client sent too much of.
+/// The limit that a client exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameLimitExceeded {
     #[error("a message has more than {FRAGMENTS_MAX} fragments")]
     Fragments,
-    #[error("more than {CONTROLS_MAX} control frames came in {CONTROLS_WINDOW:?}")]
+    #[error("more than {CONTROLS_MAX} control frames arrived within {CONTROLS_WINDOW:?}")]
     Controls,
-    #[error("the rest of a message did not come within {MESSAGE_TIMEOUT:?}")]
+    #[error("the rest of a message did not arrive within {MESSAGE_TIMEOUT:?}")]
     Slow,
 }
 
-/// A stream whose frames are counted while they are read. Past a limit, reading fails for good.
+/// A stream whose frames are counted as they are read. Past a limit, every read fails.
 #[derive(Debug)]
 pub struct FrameLimiter<S> {
     stream: S,
     count: FrameCount,
-    /// What is left of the time for the message that has begun.
+    /// The rest of the time for the message that has begun.
     left: Duration,
-    /// Runs while the rest of a message is awaited, and only then: time that the hub takes between
-    /// two reads is not the client's.
+    /// Runs only while the hub waits for the rest of a message: the hub's own time between two reads does not count
+    /// against the client.
     wait: Option<Wait>,
     excess: Option<FrameLimitExceeded>,
 }
@@ -64,7 +64,7 @@ impl<S> FrameLimiter<S> {
         }
     }
 
-    /// The stream itself, to read what nobody counts any more.
+    /// Returns the stream itself, to read without counting.
     pub(crate) fn stream(&mut self) -> &mut S {
         &mut self.stream
     }
@@ -79,7 +79,7 @@ impl<S> FrameLimiter<S> {
         Ok(())
     }
 
-    /// Called while nothing comes.
+    /// Limits the wait for the rest of a message. Called while no bytes arrive.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<FrameLimitExceeded> {
         if !self.count.is_inside() {
             return Poll::Pending;
@@ -154,7 +154,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FrameLimiter<S> {
     }
 }
 
-/// How many there were in this window of time.
+/// A fixed window that counts control frames or protocol pongs.
 #[derive(Debug, Default)]
 pub(crate) struct FrameWindow {
     window: Option<Instant>,
@@ -162,7 +162,7 @@ pub(crate) struct FrameWindow {
 }
 
 impl FrameWindow {
-    /// Counts one; says whether that is one too many.
+    /// Counts one, and returns whether it is over the limit.
     pub(crate) fn is_exceeded(&mut self, now: Instant) -> bool {
         let began = *self.window.get_or_insert(now);
         if now.saturating_duration_since(began) >= CONTROLS_WINDOW {
@@ -174,14 +174,13 @@ impl FrameWindow {
     }
 }
 
-/// Follows the frames of a stream: bytes in, excess out. Whether they are well formed is for the
-/// library to say.
+/// Parses frame boundaries and counts frames: bytes in, excess out. The library checks that frames are well formed.
 #[derive(Debug, Default)]
 struct FrameCount {
     head: [u8; HEAD_BYTES_MAX],
-    /// Bytes of the head that have come; none between two frames.
+    /// Bytes of the head that have arrived; 0 between two frames.
     head_bytes: usize,
-    /// Bytes of the payload that are missing; None while the head is read.
+    /// Payload bytes still to come; None while the head is read.
     payload: Option<u64>,
     /// Frames of the message that has begun.
     fragments: u32,
@@ -189,7 +188,7 @@ struct FrameCount {
 }
 
 impl FrameCount {
-    /// Counts what has come; says whether a message ended in it.
+    /// Counts the frames in `bytes`, and returns whether a message ended in them.
     fn take(
         &mut self,
         mut bytes: &[u8],
@@ -221,12 +220,12 @@ impl FrameCount {
         Ok(has_ended)
     }
 
-    /// Whether the client owes the rest of a frame or of a message.
+    /// Returns whether a frame or a message is incomplete.
     fn is_inside(&self) -> bool {
         self.head_bytes > 0 || self.fragments > 0
     }
 
-    /// How long the head will be, as far as can be told from what has come of it.
+    /// Returns the length of the head, as far as the bytes so far determine it.
     fn head_length(&self) -> usize {
         if self.head_bytes < 2 {
             return 2;
@@ -244,7 +243,7 @@ impl FrameCount {
         self.head[0] & 0x08 != 0
     }
 
-    /// The head is complete.
+    /// Begins the payload: the head is complete.
     fn begin(&mut self, now: &impl Fn() -> Instant) -> Result<(), FrameLimitExceeded> {
         let length = &self.head[2..];
         self.payload = Some(match self.head[1] & 0x7f {
@@ -267,7 +266,7 @@ impl FrameCount {
         Ok(())
     }
 
-    /// The payload is complete.
+    /// Ends the frame: its payload is complete.
     fn end(&mut self) {
         let is_last = self.head[0] & 0x80 != 0;
         if is_last && !self.is_control() {
@@ -314,7 +313,7 @@ mod tests {
         bytes
     }
 
-    /// Says the same however the bytes are cut.
+    /// Checks that the result does not depend on how the bytes are split.
     #[track_caller]
     fn check(bytes: &[u8], expected: Result<bool, FrameLimitExceeded>) {
         for size in [1, 3, 1024, bytes.len()] {

@@ -1,4 +1,7 @@
-//! When to ask a client whether it is there, and when to give it up.
+//! Heartbeat of a connection: decides when to ping a client, and when to give it up.
+//!
+//! A connection is new until it has connected, then quiet between pings, and asked from a ping to its pong. The caller
+//! supplies the time.
 
 use std::time::Duration;
 
@@ -6,7 +9,7 @@ use crate::clock::RunTime;
 use crate::config::ClientConfig;
 use crate::id::random_bytes;
 
-/// The heartbeat of one connection: time in, what to do out.
+/// The heartbeat of one connection.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     ping_every: Duration,
@@ -16,15 +19,15 @@ pub(crate) struct Heartbeat {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Not connected yet; closed as stale at this moment.
+    /// Not connected yet. At `until` the connection closes as stale.
     New { until: RunTime },
-    /// The next ping is due at this moment.
+    /// Connected. The next ping goes out at `until`.
     Quiet { until: RunTime },
-    /// A ping is out; without its pong the connection is given up at this moment.
+    /// A ping is out. Without its pong the connection is given up at `until`.
     Asked { until: RunTime },
 }
 
-/// What is due.
+/// The action that the heartbeat requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
     Nothing,
@@ -44,8 +47,8 @@ impl Heartbeat {
         }
     }
 
-    /// The client has connected. The first ping comes at a random moment of the second half of the
-    /// interval, so that clients that came together are not asked together.
+    /// Starts the pings of a connected client. The first is at a random time in the second half of the interval, so
+    /// that clients that connected together are not pinged together.
     pub(crate) fn connected(&mut self, now: RunTime) {
         if let Phase::New { .. } = self.phase {
             let share = f64::from(u16::from_ne_bytes(random_bytes())) / f64::from(u16::MAX);
@@ -56,7 +59,7 @@ impl Heartbeat {
         }
     }
 
-    /// A pong has come; one that nobody asked for means nothing.
+    /// Records a pong. An unsolicited pong is ignored.
     pub(crate) fn pong(&mut self, now: RunTime) {
         if let Phase::Asked { .. } = self.phase {
             self.phase = Phase::Quiet {
@@ -65,15 +68,15 @@ impl Heartbeat {
         }
     }
 
-    /// The moment to call [`Heartbeat::beat`].
+    /// Returns the time to call [`Heartbeat::beat`].
     pub(crate) fn deadline(&self) -> RunTime {
         match self.phase {
             Phase::New { until } | Phase::Quiet { until } | Phase::Asked { until } => until,
         }
     }
 
-    /// What is due. While a command is being carried out the client is not heard, so it is not given
-    /// up either.
+    /// Returns the action at `now`. A busy connection is not given up: while it carries out a command, no pong can be
+    /// read.
     pub(crate) fn beat(&mut self, now: RunTime, is_busy: bool) -> Beat {
         if now < self.deadline() {
             return Beat::Nothing;

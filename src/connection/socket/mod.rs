@@ -1,4 +1,4 @@
-//! One WebSocket: its task, its frames, its heartbeat, and the limits on what it may send.
+//! The IO of one WebSocket: its task, its frames, its heartbeat, and the limits on the bytes and frames it may send.
 
 pub(crate) mod frame_limits;
 pub(crate) mod heartbeat;

@@ -1,8 +1,7 @@
-//! A part of a task that is polled only when it was woken itself.
+//! A future wrapper that skips polls caused by other branches of the same task.
 //!
-//! The parts of a task share its waker, so each is polled whenever any of them is woken. For a socket that is
-//! written to all the time and read from now and then, looking at its input each time is a good part of
-//! what a delivery costs.
+//! The branches of a task share its waker, so a wake-up of one polls all of them. On a socket with many writes and
+//! few reads, polling the input each time is a large part of the cost of a delivery.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Sleeps through what does not concern it.
+/// A future that is polled only after its own waker has fired.
 #[derive(Debug)]
 pub(crate) struct PollOnWake<F> {
     part: F,
@@ -29,7 +28,7 @@ impl<F: Future + Unpin> PollOnWake<F> {
         PollOnWake {
             part,
             alarm: Arc::new(Alarm {
-                // Nothing can wake what was never polled.
+                // Nothing can wake a future that was never polled.
                 has_rung: AtomicBool::new(true),
                 task: AtomicWaker::new(),
             }),
@@ -41,7 +40,7 @@ impl<F: Future + Unpin> Future for PollOnWake<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Before looking: an alarm that rings from here on wakes the task once more.
+        // Registered before the flag is read: an alarm that fires from here on wakes the task again.
         self.alarm.task.register(cx.waker());
         if !self.alarm.has_rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
@@ -100,7 +99,7 @@ mod tests {
         let part = PollOnWake::new(receive);
 
         let (received, ()) = tokio::join!(part, async {
-            // After the part has fallen asleep.
+            // After the first poll of the part.
             tokio::task::yield_now().await;
             send.send(7).unwrap();
         });

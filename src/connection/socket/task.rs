@@ -1,7 +1,7 @@
-//! One socket: reads frames one at a time, drains the outgoing queue, keeps the heartbeat.
+//! The socket task: reads frames one at a time, drains the outgoing queue, and keeps the heartbeat.
 //!
-//! Everything happens in one task, so a connection costs one task beside its actor. Reading waits
-//! while a command is carried out; writing never does.
+//! One task does all three, so a connection costs one task in addition to its actor. Reading waits while a command is
+//! carried out; writing never does.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -30,14 +30,14 @@ use crate::connection::metric::{ConnectionMetrics, Ended};
 use crate::delivery::{Drained, Inbox, Outbound};
 use crate::wire::Close;
 
-/// The longest that one frame may take: it may hold many commands, each of which is bounded by
-/// itself. Past this the client has given up its own wait of 5 s many times over.
+/// The timeout of one frame, which may hold many commands, each with a limit of its own. By then the client's own
+/// timeout of 5 s has passed many times over.
 const FRAME_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a client has to answer a close before the line is cut.
+/// The time that a client has to answer a close before the line is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A socket with what it needs.
+/// A socket with its queue, its actor and its heartbeat.
 pub(crate) struct Socket<S> {
     line: WsTransport<S>,
     inbox: Inbox,
@@ -46,11 +46,11 @@ pub(crate) struct Socket<S> {
     pulse: Mutex<Pulse>,
 }
 
-/// What the parts of the task share.
+/// The state that the branches of the task share.
 struct Pulse {
     heartbeat: Heartbeat,
     is_busy: bool,
-    /// Until it has.
+    /// None once the socket has connected.
     has_connected: Option<HasConnected>,
 }
 
@@ -87,10 +87,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             } = &mut *self;
             let (line, pulse) = (&*line, &*pulse);
             let hear = pin!(async {
-                // In a box, as it has a timer in it: the task fits into a kilobyte without.
+                // Boxed, as it contains a timer: without it the task fits into a kilobyte.
                 let beat = Box::pin(beat(outbound, pulse));
                 tokio::select! {
-                    // What was read may bring the next deadline closer, or be the pong that was waited for.
+                    // A frame that was read may bring the next deadline closer, or be the expected pong.
                     biased;
                     ended = read(line, actor, outbound, pulse, metrics) => ended,
                     never = beat => match never {},
@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Says why the line is closed, and waits until the client has heard it.
+    /// Sends a close with its reason, and waits for the client to answer it.
     async fn part(&mut self, close: &Close, mut begun: Batch) {
         let why = CloseFrame {
             code: close.code().into(),
@@ -122,14 +122,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.line.close(why).await
         });
         if let Ok(Ok(())) = said.await {
-            // Cutting the line with unread input would destroy the close on its way out. Who goes on
-            // sending past the time has had the close by then.
+            // Cutting the line with unread input would destroy the close on its way out. A client that keeps sending
+            // past the timeout has received the close by then.
             let _ = timeout(CLOSE_TIMEOUT, self.line.is_let_go()).await;
         }
     }
 }
 
-/// Hands frames to the actor, one in flight. Returns when the client is gone.
+/// Hands frames to the actor, one at a time. Returns when the client is gone.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     line: &WsTransport<S>,
     actor: &ActorRef<ConnectionMessage>,
@@ -153,7 +153,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 };
                 debug!(%error, "bad frame");
                 outbound.close(close);
-                // The writer says why, and ends the task.
+                // The writer sends the close, and ends the task.
                 return std::future::pending().await;
             }
         };
@@ -175,7 +175,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                     pulse.heartbeat.pong(now);
                 }
             }
-            // The actor has failed; the client comes back by itself.
+            // The actor has failed; the client reconnects.
             None => outbound.cut(Close::Internal),
         }
     }
@@ -184,15 +184,15 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn ask(actor: &ActorRef<ConnectionMessage>, payload: Bytes) -> Option<Served> {
     let question = |reply| ConnectionMessage::Frame { payload, reply };
-    // In a box: the socket keeps a place for it all its life, and mostly nothing is asked.
+    // Boxed: the socket task reserves space for it all its life, and mostly no frame is in flight.
     match Box::pin(actor.call(question, Some(FRAME_TIMEOUT))).await {
         Ok(CallResult::Success(served)) => Some(served),
         Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
     }
 }
 
-/// Writes all that has gathered, in one go. Returns why the socket is to be closed, with what is written in part;
-/// None if the line is lost.
+/// Writes all queued frames in one go. Returns the reason to close the socket, with the partly written frame; None if
+/// the line is lost.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     line: &WsTransport<S>,
     inbox: &mut Inbox,
@@ -208,7 +208,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
         let mut batch = Batch::new(encoding, frames);
         let written = poll_fn(|cx| match line.poll_write(cx, &mut batch) {
             Poll::Ready(written) => Poll::Ready(Ok(written)),
-            // Stuck in a write to a client that does not read, it may be cut off for it.
+            // A write blocked by a client that does not read may be cut off.
             Poll::Pending => inbox.poll_cut(cx).map(Err),
         });
         match written.await {
@@ -224,7 +224,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Pings, and gives up a client that does not answer.
+/// Sends pings, and gives up a client that does not answer.
 async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infallible {
     let (mut timer, mut armed) = (pin!(sleep(Duration::ZERO)), None);
     loop {
@@ -250,7 +250,7 @@ async fn beat(outbound: &Outbound, pulse: &Mutex<Pulse>) -> std::convert::Infall
     }
 }
 
-/// Waits for a deadline that moves: the timer is set anew whenever it is armed for another one.
+/// Waits for a deadline that moves: the timer is reset whenever the deadline differs from the armed one.
 fn poll_due(
     mut timer: Pin<&mut Sleep>,
     armed: &mut Option<RunTime>,
@@ -263,18 +263,18 @@ fn poll_due(
         timer.as_mut().reset(Instant::now() + wait);
     }
     ready!(timer.poll(cx));
-    // Running time may be behind the timer: then it is set once more.
+    // Running time may lag behind the timer: then the timer is set again.
     *armed = None;
     Poll::Ready(())
 }
 
-/// The writer says why, and ends the task.
+/// Cuts the connection. The writer sends the close, and ends the task.
 async fn cut(outbound: &Outbound, close: Close) -> std::convert::Infallible {
     outbound.cut(close);
     std::future::pending().await
 }
 
-/// How to answer a frame that cannot be read; nothing if nobody is there to hear it.
+/// Returns the close for a frame that cannot be read; None if the line is gone.
 fn close_for(error: &Error) -> Option<Close> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Close::MessageTooBig),

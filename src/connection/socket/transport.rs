@@ -1,9 +1,8 @@
-//! The line to a client.
+//! The WebSocket stream to a client, with a write path of its own.
 //!
-//! The WebSocket library reads it, answers pings and closes it. The hub's own frames go past the library's
-//! buffer: they are shared by all who hear them, and are handed to the kernel from where they are. The library
-//! would copy each into a buffer of the connection, which stays as large as the most that was ever written
-//! at once.
+//! The WebSocket library reads the stream, answers pings and closes it. The hub's own frames bypass the library's
+//! write buffer: they are shared by all recipients and are handed to the kernel in place. The library would copy each
+//! into a buffer per connection, which stays as large as its largest write.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -23,29 +22,29 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::frame_limits::FrameLimiter;
 use crate::wire::{Encoding, Frame};
 
-/// Frames handed to the kernel at once; more than a client that reads has waiting.
+/// Frames handed to the kernel in one write: more than a client that keeps up has waiting.
 const WRITE_FRAMES_MAX: usize = 16;
 
-/// What is so small is copied together: for the kernel one piece is less work than many.
+/// Writes up to this size are copied into one piece: for the kernel one piece is less work than many.
 const SMALL_BYTES: usize = 2048;
 
-/// What a frame of the hub begins with: two bytes, and up to eight of length.
+/// The head of a frame from the hub: two bytes, and a length of up to eight.
 const HEAD_BYTES_MAX: usize = 10;
 
-/// A stream that the parts of one task use in turns.
+/// A stream that the branches of one task share.
 ///
-/// In a box: futures keep a place for each value that is moved through them, and the stream is hundreds of bytes.
+/// Boxed: futures reserve space for each value that is moved through them, and the stream is hundreds of bytes.
 pub(crate) struct WsTransport<S>(Box<Mutex<Wire<S>>>);
 
 struct Wire<S> {
     stream: WebSocketStream<FrameLimiter<S>>,
-    /// The library may have something to write: the answer to a ping or to a close.
+    /// The library may have an answer to a ping or to a close to write.
     may_owe: bool,
-    /// A frame is written in part. Until it is whole the library must write nothing, and so read nothing.
+    /// A frame is partly written. Until it is complete the library must not write, and so must not read either.
     is_midway: bool,
-    /// Whoever waits to read until then.
+    /// The reader that waits for the partly written frame.
     reader: Option<Waker>,
-    /// The client has said goodbye, and expects no more.
+    /// The client has sent a close and expects no more frames.
     has_left: bool,
 }
 
@@ -54,7 +53,7 @@ struct Wire<S> {
 pub(crate) struct Batch {
     opcode: OpCode,
     frames: vec::IntoIter<Frame>,
-    /// Bytes of the first that are written, with its head.
+    /// Bytes of the first frame that are written, including its head.
     written: usize,
 }
 
@@ -74,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsTransport<S> {
         })))
     }
 
-    /// What the client says next; None once the line is closed.
+    /// Returns the next message of the client; None once the line is closed.
     pub(crate) async fn next(&self) -> Option<Result<Message, Error>> {
         poll_fn(|cx| {
             let mut wire = self.0.lock();
@@ -92,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsTransport<S> {
         .await
     }
 
-    /// Writes frames. Called again until it is ready.
+    /// Writes a batch of frames. The caller polls until it is ready.
     pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,
@@ -116,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsTransport<S> {
         written.map_err(Error::Io)
     }
 
-    /// Says why the line is closed. Nothing may be written in part.
+    /// Sends a close frame. No frame may be partly written.
     pub(crate) async fn close(&self, why: CloseFrame) -> Result<(), Error> {
         let mut why = Some(Message::Close(Some(why)));
         poll_fn(|cx| {
@@ -130,13 +129,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsTransport<S> {
         .await
     }
 
-    /// Reads until the client has answered a close, or hangs up.
+    /// Reads until the client has answered a close, or disconnects.
     pub(crate) async fn is_let_go(&mut self) {
         loop {
             match self.next().await {
                 None | Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed)) => return,
                 Some(Ok(_)) => {}
-                // What it says is no frame; it is read all the same.
+                // The input is no valid frame. It is drained all the same.
                 Some(Err(_)) => break,
             }
         }
@@ -158,7 +157,7 @@ impl Batch {
         }
     }
 
-    /// Nothing but the rest of a frame that is written in part.
+    /// Returns a batch with only the rest of a partly written frame.
     pub(crate) fn begun(mut self) -> Batch {
         let begun = match self.written {
             0 => None,
@@ -208,7 +207,7 @@ impl Batch {
         Pin::new(to).poll_write_vectored(cx, left)
     }
 
-    /// Copies frames with their heads, if they fit; gives the length of all.
+    /// Copies frames with their heads into `to` if they fit; returns their total length.
     fn copy(&self, frames: &[Frame], to: &mut [u8]) -> Option<usize> {
         let mut end = 0;
         for frame in frames {
@@ -268,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    /// A line with room for this many bytes that were not read yet, and its client.
+    /// Returns a line that buffers `room` unread bytes, and its client.
     async fn line(room: usize) -> (WsTransport<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (hub, client) = duplex(room);
         let server =
@@ -312,7 +311,7 @@ mod tests {
         let (line, mut client) = line(64).await;
         let line = Arc::new(line);
         let mut batch = Batch::new(Encoding::Protobuf, texts(&[500]));
-        // As much of it as there is room for.
+        // Fills the buffer with part of the frame.
         assert!(write(&line, &mut batch).now_or_never().is_none());
         client
             .send(Message::Ping(Bytes::from_static(b"there?")))

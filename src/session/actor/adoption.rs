@@ -1,7 +1,7 @@
 //! A guest logs in: the session becomes the user's, durably, with its seats and scores.
 //!
-//! The order of events: claims that are under way end; the change is written; the rooms receive the user; the
-//! connection of the guest ends; this actor goes, and another one takes the session up as the user's.
+//! The order of events: claims under way finish; the change is written; the rooms receive the new user; the guest's
+//! connection closes; this actor retires, and a successor starts with the user's name and a new token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Refusal, UserView};
 
-/// The wait before the database is asked again whose the session is.
+/// Wait before the database is asked again for the session's user.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Whose a guest's session becomes.
+/// The new user of a guest's session.
 #[derive(Debug, Clone)]
 pub(crate) struct Adoption {
     pub(crate) user: UserView,
@@ -35,11 +35,11 @@ pub(crate) struct Adoption {
     pub(crate) token: SessionToken,
     pub(crate) expires_at: HubTime,
     pub(crate) login_until: Option<HubTime>,
-    /// The key under which it was asked for.
+    /// The idempotency key of the request.
     pub(crate) once: Option<Arc<IdempotencyRecord>>,
 }
 
-/// An adoption that somebody waits for.
+/// An adoption whose caller waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Adopting {
     adoption: Adoption,
@@ -52,13 +52,13 @@ impl Adopting {
     }
 }
 
-/// The write of an adoption. It outlives the session's actor: if that fails, the rooms must hear of the user all
-/// the same.
+/// The completion of an adoption's write. It outlives the session's actor: if that fails, the rooms must still receive
+/// the new user.
 struct Writing {
     context: Arc<SessionContext>,
     session: SessionId,
     user: UserView,
-    /// Where the session sits.
+    /// The rooms in which the session sits.
     rooms: Vec<(RoomId, RoomCode)>,
     me: ActorRef<SessionMessage>,
 }
@@ -70,13 +70,13 @@ impl Writing {
                 self.user.name = name;
                 self.adopted(told);
             }
-            // No other answer is the answer of this command.
+            // No other outcome belongs to this command.
             (Ok(_), _) => self.answer(Err(Refused::Internal)),
             (Err(WriteError::Refused(refused)), _) => self.answer(Err(refused)),
             (Err(WriteError::Lost), Ok(runtime)) => {
                 runtime.spawn(self.find_out());
             }
-            // The process is ending, and the next one reads what is stored.
+            // The process is ending, and the next one reads the stored state.
             (Err(WriteError::Lost), Err(_)) => {}
         }
     }
@@ -100,7 +100,7 @@ impl Writing {
         }
     }
 
-    /// It is the user's, and these streams tell so already.
+    /// Passes the new user to the rooms, with the events that the commit added to their durable streams.
     fn adopted(self, mut told: Vec<SessionNews>) {
         self.tell(|room| SessionTold::take(&mut told, room));
         self.answer(Ok(()));
@@ -115,7 +115,7 @@ impl Writing {
 
     fn answer(self, result: Result<(), Refused>) {
         let result = result.map(|()| self.user);
-        // The session has failed; its successor has read whose it is.
+        // On an error the session has failed; its successor has read its user from the database.
         let _ = self.me.cast(SessionMessage::AdoptionSettled(result));
     }
 }
@@ -129,7 +129,7 @@ impl Session {
         self.end(Ending::Adoption(Box::new(Adopting { adoption, reply })));
     }
 
-    /// What is to be written, and who hears of it.
+    /// Writes an adoption. Its outcome comes back as `AdoptionSettled`.
     pub(crate) fn write_adoption(&self, adopting: &Adopting) {
         let session = self.known.id;
         let adoption = &adopting.adoption;
@@ -176,7 +176,7 @@ impl Session {
         if let Some(link) = link {
             link.cut(Close::Replaced);
         }
-        // Also if the line dropped while this was written: its rooms have not heard of that.
+        // Also if the connection dropped during the write: the rooms have not received that.
         for room in self.rooms() {
             room.away(self.known.id, self.epoch);
         }

@@ -1,4 +1,5 @@
-//! Claims that are being made for a session. Connections wait until they are over, to learn of the seats.
+//! Claims that are under way for a session. An arriving connection waits until they are over, so that its connect reply
+//! contains their seats.
 
 use super::state::{Phase, Session};
 use crate::id::RoomCode;
@@ -7,7 +8,7 @@ use crate::room::{ClaimNotice, refusal};
 use crate::session::message::{ClaimTicket, SessionMessage};
 use crate::wire::{Reason, Refusal};
 
-/// Claims that one session may have under way; no game asks for more than a few rooms at once.
+/// Maximum number of claims that a session may have under way; no game opens more than a few rooms at once.
 const CLAIMS_MAX: usize = 64;
 
 impl Session {
@@ -15,7 +16,7 @@ impl Session {
         self.check_live()?;
         self.check_has_room_for(code)?;
         if self.claims == CLAIMS_MAX {
-            let detail = format!("a session makes at most {CLAIMS_MAX} claims at once");
+            let detail = format!("at most {CLAIMS_MAX} claims per session may be under way");
             return Err(Refusal::new(Reason::RateLimited, detail));
         }
         self.claims += 1;
@@ -27,8 +28,8 @@ impl Session {
         })
     }
 
-    /// Refuses a seat too many before anything is written. The write counts the seats of all sessions of the user; that of a
-    /// room in which the session sits is none too many, as it is asked for again.
+    /// Refuses a claim beyond the seat limit before anything is written. A claim in a room where the session sits only
+    /// asks for its seat again, so it is allowed. The write itself counts the seats of all sessions of the user.
     fn check_has_room_for(&self, code: Option<RoomCode>) -> Result<(), Refusal> {
         let most = self.context.seats_max;
         let sits_there = || self.seats.iter().any(|seat| Some(seat.code) == code);
@@ -38,16 +39,16 @@ impl Session {
         }
     }
 
-    /// Tells this session, and none that is started later: only this one counts the claim.
+    /// Returns a notice to this actor, and not to a successor: only this one counts the claim.
     fn claim_notice(&self) -> ClaimNotice {
         let me = self.me.clone();
         ClaimNotice::new(move || {
-            // It has stopped, and counts nothing any more.
+            // On an error the session has stopped, and counts no claims any more.
             let _ = me.cast(SessionMessage::ClaimEnded);
         })
     }
 
-    /// A claim is over, well or not.
+    /// Counts a claim as over, whether or not it succeeded.
     pub(crate) fn claim_ended(&mut self) {
         self.claims = self.claims.saturating_sub(1);
         self.advance();

@@ -1,4 +1,5 @@
-//! The end of a session: durable, and told to its rooms and its client.
+//! The end of a session. Its order: claims under way finish; the end is written; the rooms release the seats; the
+//! client's connection closes; the caller is answered; the actor retires. A refused write leaves the session as it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +20,18 @@ use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
 use crate::wire::{Close, Frame, Refusal};
 
-/// The wait before the database is asked again whether a session has ended.
+/// Wait before the database is asked again if a session has ended.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What ends this actor's life, once it is written, and who has asked for it.
+/// A change that ends this actor once it is written, with the caller that waits for it.
 pub(crate) enum Ending {
     End {
         last_words: Option<Frame>,
-        /// The key under which it was asked for.
+        /// The idempotency key of the request.
         once: Option<Arc<IdempotencyRecord>>,
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    /// The session is to be another user's.
+    /// The session is to become another user's.
     Adoption(Box<Adopting>),
 }
 
@@ -43,12 +44,12 @@ impl Ending {
     }
 }
 
-/// The end of a session, while it is written. It outlives the session's actor: if that fails, the
-/// rooms must hear of the end all the same.
+/// The completion of the write of a session's end. It outlives the session's actor: if that fails, the rooms must still
+/// release the seats.
 struct End {
     context: Arc<SessionContext>,
     session: SessionId,
-    /// Where the session sits.
+    /// The rooms in which the session sits.
     rooms: Vec<(RoomId, RoomCode)>,
     me: ActorRef<SessionMessage>,
 }
@@ -57,13 +58,13 @@ impl End {
     fn settled(self, result: Result<Committed, WriteError>) {
         match (result, tokio::runtime::Handle::try_current()) {
             (Ok(Committed::Ended(farewells)), _) => self.part(farewells),
-            // Under its key it was ended before.
+            // Ended before, under the same idempotency key.
             (Ok(_) | Err(WriteError::Refused(Refused::Repeated(_))), _) => self.part(Vec::new()),
             (Err(WriteError::Refused(refused)), _) => self.answer(Err(refused)),
             (Err(WriteError::Lost), Ok(runtime)) => {
                 runtime.spawn(self.find_out());
             }
-            // The process is ending, and the next one reads what is stored.
+            // The process is ending, and the next one reads the stored state.
             (Err(WriteError::Lost), Err(_)) => {}
         }
     }
@@ -85,7 +86,7 @@ impl End {
         }
     }
 
-    /// It has ended, and these streams tell so already.
+    /// Has the rooms release the seats, with the events that the commit added to their durable streams.
     fn part(self, mut farewells: Vec<SessionNews>) {
         self.tell(|room| SessionTold::take(&mut farewells, room));
         self.answer(Ok(()));
@@ -99,7 +100,7 @@ impl End {
     }
 
     fn answer(self, result: Result<(), Refused>) {
-        // The session has failed; its successor has read whether it is ended.
+        // On an error the session has failed; its successor has read from the database if it is ended.
         let _ = self.me.cast(SessionMessage::EndSettled(result));
     }
 }
@@ -116,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Writes what ends this actor's life. Nobody comes or goes meanwhile.
+    /// Writes the pending end or adoption. Until the outcome is known, no connection attaches and no claim begins.
     pub(crate) fn write_end(&mut self) {
         match &self.ending {
             Some(Ending::End { once, .. }) => self.write_session_end(once.clone()),
@@ -149,13 +150,13 @@ impl Session {
             .write_then(write, move |result| end.settled(result));
     }
 
-    /// The rooms in which the session sits.
+    /// Returns the rooms in which the session sits.
     pub(crate) fn seated_in(&self) -> Vec<(RoomId, RoomCode)> {
         let seats = self.seats.iter();
         seats.map(|seat| (seat.room, seat.code)).collect()
     }
 
-    /// The rooms with durable streams in which the session sits.
+    /// Returns the rooms with durable streams in which the session sits.
     pub(crate) fn durable_rooms(&self) -> Vec<RoomId> {
         let kinds = self.context.rooms.kinds();
         let durable = self.seats.iter().filter(|seat| {
@@ -165,7 +166,7 @@ impl Session {
         durable.map(|seat| seat.room).collect()
     }
 
-    /// Whoever asked for what is settled now, and the connection that was attached when it was written.
+    /// Takes the pending change whose write has finished, and the connection that was attached when the write began.
     pub(crate) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
@@ -183,13 +184,13 @@ impl Session {
         }
     }
 
-    /// It stays as it was, as its end, or its adoption, was refused.
+    /// Continues the session as it was, after its end or its adoption was refused.
     pub(super) fn goes_on(&mut self, ending: Ending, refused: &Refused, link: Option<Link>) {
         ending.refuse(refusal(refused));
         match link {
             Some(link) => {
                 self.phase = Phase::Attached(link);
-                // A room that was rebuilt meanwhile takes the session for away.
+                // A room that was rebuilt during the write believes the session away.
                 self.catch_up();
             }
             None => self.turn_away(),
@@ -197,8 +198,8 @@ impl Session {
         self.advance();
     }
 
-    /// Tells a room that the session has ended: one that has told of the seat since the end was written, as it was
-    /// rebuilt from rows older than that, would keep it for nobody.
+    /// Has a room release a seat because the session has ended. A room that was rebuilt from rows read before the end
+    /// was written would otherwise keep the seat.
     pub(crate) fn gave_up(&self, seat: &HeldSeat) {
         let rooms = &self.context.rooms;
         rooms.vacated(seat.code, self.known.id, SessionTold::Untold);

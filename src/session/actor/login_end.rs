@@ -1,15 +1,16 @@
-//! The end of the login that let a session in.
+//! The end of the login that made a session. The session's token is valid until then, or until the session's own life
+//! ends if that is earlier.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::state::Session;
 use crate::clock::HubTime;
 
-/// Stands for a login without an end: no moment of hub time is this late.
+/// The stored value for a login without an end: no moment of hub time is this late.
 const NEVER: i64 = i64::MAX;
 
-/// The moment until which its login lets a session in. The session alone moves it; its handles read it without
-/// asking, as each use of the session's token needs it.
+/// The end of a session's login. Only the session moves it. Its handles read it without asking, since each use of the
+/// session's token needs it.
 #[derive(Debug)]
 pub(crate) struct LoginEnd(AtomicI64);
 
@@ -18,7 +19,7 @@ impl LoginEnd {
         LoginEnd(AtomicI64::new(stored(until)))
     }
 
-    /// None: the session needs no login, or one that has no end made it.
+    /// Returns the end. `None`: the session needs no login, or its login has no end.
     pub(crate) fn get(&self) -> Option<HubTime> {
         match self.0.load(Ordering::Relaxed) {
             NEVER => None,
@@ -31,13 +32,14 @@ impl LoginEnd {
     }
 }
 
-/// The earlier of the end of a session's life and of its login: until then its token is good.
+/// Returns the end of a session's life or of its login, if earlier: its token is valid until then.
 pub(crate) fn token_until(expires_at: HubTime, login_until: Option<HubTime>) -> HubTime {
     login_until.map_or(expires_at, |until| until.min(expires_at))
 }
 
 impl Session {
-    /// The user has logged in anew. Should a crash lose the mark, the token ends with the login before.
+    /// Moves the end of the login after the user has logged in again. If a crash loses this coalesced write, the token
+    /// ends with the login before.
     pub(crate) fn logged_in(&mut self, until: Option<HubTime>) {
         if self.is_live() {
             self.known.login.set(until);
@@ -45,7 +47,7 @@ impl Session {
         }
     }
 
-    /// The moment until which the session's token is good.
+    /// Returns the moment until which the session's token is valid.
     pub(crate) fn token_until(&self) -> HubTime {
         token_until(self.expires_at, self.known.login.get())
     }

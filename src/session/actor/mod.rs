@@ -1,4 +1,6 @@
-//! A session's actor: it hears each message, and changes the session by the rules in the files beside this one.
+//! A session's actor: dispatches each message to the rules in the other files of this folder.
+//!
+//! A retired session passes seat events on to its shard, and drops every other message.
 
 pub(crate) mod adoption;
 mod claim;
@@ -68,8 +70,7 @@ impl Actor for SessionActor {
         Ok(session)
     }
 
-    /// In a box while it lasts, with the message: the actor library keeps two places for the future of `handle`
-    /// for the life of the actor.
+    /// Handles a message in a boxed future: the actor library keeps space for two futures of `handle` per live actor.
     fn handle(
         &self,
         _me: ActorRef<SessionMessage>,
@@ -82,7 +83,7 @@ impl Actor for SessionActor {
         })
     }
 
-    /// A session supervises nobody.
+    /// Does nothing: a session supervises no actor.
     fn handle_supervisor_evt(
         &self,
         _me: ActorRef<SessionMessage>,
@@ -96,7 +97,7 @@ impl Actor for SessionActor {
 impl Session {
     async fn hear_all(&mut self, message: SessionMessage) {
         if matches!(self.phase, Phase::Retired) {
-            // Dropping a reply port sends its asker to look the session up again.
+            // A dropped reply port makes the caller look the session up again.
             if let SessionMessage::Seat(news) = message {
                 self.context.missed(self.known.id, news);
             }

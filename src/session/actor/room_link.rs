@@ -1,4 +1,7 @@
-//! What a session tells its rooms, which may be failing and coming back at that very moment.
+//! Messages from a session to its rooms, which may be failing or restarting at that very moment.
+//!
+//! The session sends its state (attached or away, with its attach sequence). A room where it no longer sits answers
+//! that, so a seat event that was lost is made up for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +12,14 @@ use crate::room::{HeldSeat, RoomHandle, RoomKey, SeatEvent, SeatLookup};
 use crate::session::message::SessionMessage;
 use crate::supervisor::LoadError;
 
-/// The wait before a room that could not be asked is asked again.
+/// Wait before another try to ask a room.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Longer than it takes to start a session from its row, for all sessions of a hub.
+/// Remaining hold below which a room is asked about its seat: longer than starting all sessions of a hub takes.
 const SOON: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Tells a room that the session is attached; its news are awaited. One that is not live is
-    /// started first.
+    /// Sends a room that the session is attached; the room confirms its seat. A room that is not live is started first.
     pub(crate) fn tell_back(&self, seat: &HeldSeat) {
         let key = RoomKey::Code(seat.code);
         let (epoch, room) = (self.epoch, seat.room);
@@ -32,12 +34,12 @@ impl Session {
                 Ok(None) => SessionMessage::Seat(SeatEvent::Released { room }),
                 Err(LoadError) => SessionMessage::Missing { room, epoch },
             };
-            // The session has failed, and nobody waits any more.
+            // On an error the session has failed, and no connection waits any more.
             let _ = me.cast(news);
         });
     }
 
-    /// Learns from a room what became of a seat whose release may or may not have been written.
+    /// Asks a room about a seat whose release may or may not have been written.
     pub(crate) fn find_out(&self, room: RoomId) {
         let Some(seat) = self.seats.get(room) else {
             return;
@@ -45,7 +47,7 @@ impl Session {
         let key = RoomKey::Code(seat.code);
         let (context, me) = (Arc::clone(&self.context), self.me.clone());
         tokio::spawn(async move {
-            // A room that does not know fails and comes back: what answers is one that knows.
+            // A room that does not know the outcome fails and restarts: a room that answers knows it.
             let view = async || {
                 let asked = context
                     .rooms
@@ -55,13 +57,13 @@ impl Session {
             while let Err(LoadError) = view().await {
                 tokio::time::sleep(RETRY_DELAY).await;
             }
-            // The session has failed; its successor has read the truth.
+            // On an error the session has failed; its successor has read the stored state.
             let _ = me.cast(SessionMessage::Found { room });
         });
     }
 
-    /// Tells a room how the session stands at this moment: the room may have missed it. A room in which
-    /// the session does not sit says so.
+    /// Sends a room the session's current state, which the room may have missed. A room in which the session does not
+    /// sit answers that.
     pub(crate) fn found(&self, room: RoomId) {
         let Some(seat) = self.seats.get(room) else {
             return;
@@ -79,14 +81,14 @@ impl Session {
         }
     }
 
-    /// Tells all its rooms how it stands, so that each says if the session does not sit there any more.
+    /// Sends all rooms the session's current state, so that a room where it no longer sits answers that.
     pub(crate) fn catch_up(&self) {
         for seat in self.seats.iter() {
             self.found(seat.room);
         }
     }
 
-    /// A seat whose hold was about to end when it was read may be released by now.
+    /// Asks about seats whose hold was about to end when their rows were read: they may have been released by now.
     pub(crate) fn ask_what_ends_soon(&self) {
         let now = self.now();
         for seat in self.seats.iter() {
@@ -96,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Whoever comes back was told to wait, and loses nothing of its holds by that.
+    /// Extends the holds by the time that the hub makes the client wait.
     pub(crate) fn delayed(&self, by: Duration) {
         if !matches!(self.phase, Phase::Away) {
             return;
@@ -110,7 +112,7 @@ impl Session {
             }
             let context = Arc::clone(&self.context);
             tokio::spawn(async move {
-                // One that cannot be read now has its hold as it was.
+                // If the room cannot be read now, the hold stays as it was.
                 if let Ok(Some(room)) = context.rooms.find(&key).await {
                     delayed(room);
                 }
@@ -118,7 +120,7 @@ impl Session {
         }
     }
 
-    /// A room cannot be had. When it is back, it tells those who sit there.
+    /// Stops waiting for a room that cannot be loaded. When it is back, it notifies the sessions that sit there.
     pub(crate) fn missing(&mut self, room: RoomId, epoch: crate::room::AttachSeq) {
         if epoch == self.epoch {
             self.arrived_at(room);
@@ -126,7 +128,7 @@ impl Session {
         }
     }
 
-    /// After a failure: the connection went with the actor, and the rooms do not know.
+    /// Marks the session away after a failure: the connection ended with the actor, and the rooms do not know that.
     pub(crate) fn rebuilt(&mut self) {
         self.epoch = next_epoch();
         let now = self.now();
@@ -139,7 +141,7 @@ impl Session {
         }
     }
 
-    /// The rooms in which the session sits, as far as they are live.
+    /// Returns the live rooms in which the session sits.
     pub(crate) fn rooms(&self) -> Vec<RoomHandle> {
         self.seats
             .iter()

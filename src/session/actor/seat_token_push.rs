@@ -1,5 +1,5 @@
-//! The seat tokens of a live session: what its client is sent, and what becomes of it when another
-//! session comes with one.
+//! The seat tokens of a live session: pushes of renewed tokens to its client, and the takeover of a seat by another
+//! session that redeems one. The client gets new tokens at connect, at half of their life, and when old ones end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::session::registry::{SessionContext, Sessions};
 use crate::token::{Claims, Generations, Keyring};
 use crate::wire::{Close, Refusal, SeatView, raw_json};
 
-/// `data` of the push that carries a seat with its new token.
+/// The `data` of the push with a seat and its new token.
 #[derive(Serialize)]
 struct Renewed {
     #[serde(rename = "type")]
@@ -24,19 +24,19 @@ struct Renewed {
 }
 
 impl Sessions {
-    /// The keys of seat tokens.
+    /// Returns the keys of seat tokens.
     pub fn keyring(&self) -> &Arc<Keyring> {
         &self.context().keyring
     }
 
-    /// Returns a seat as its holder is shown it, with a token for it. Nothing is written.
+    /// Returns the view of a seat for its holder, with a new token. Nothing is written.
     pub fn show(&self, session: SessionId, user: &UserId, seat: &HeldSeat) -> SeatView {
         self.context().show(session, user, seat)
     }
 }
 
 impl SessionContext {
-    /// A seat as its holder is shown it, with a token for it. Nothing is written.
+    /// Returns the view of a seat for its holder, with a new token. Nothing is written.
     pub(crate) fn show(&self, session: SessionId, user: &UserId, seat: &HeldSeat) -> SeatView {
         let now = self.clock.read();
         let claims = Claims {
@@ -58,8 +58,8 @@ impl SessionContext {
 }
 
 impl Session {
-    /// Another session of the user has come with the seat's token. Whoever is attached here is the device
-    /// that was left; seats in other rooms stay this session's, and wait for its return.
+    /// Removes a seat that another session of the user has taken over by its token. A connection here belongs to the
+    /// device that the user left, so it closes. Seats in other rooms stay with this session and go away.
     pub(crate) fn taken_over(&mut self, room: RoomId) {
         self.seats.remove(room);
         self.arrived_at(room);
@@ -78,7 +78,7 @@ impl Session {
         }
     }
 
-    /// What was signed for a seat is over: the client gets another token at once.
+    /// Replaces a seat's tokens after the signed ones were ended: the client gets another token at once.
     pub(crate) fn tokens_ended(&mut self, room: RoomId, tokens: Generations) {
         if let Some(seat) = self.seats.get_mut(room) {
             seat.tokens = tokens;
@@ -86,9 +86,9 @@ impl Session {
         self.sign(self.seats.get(room).cloned().into_iter().collect());
     }
 
-    /// Tokens are half over: the client gets new ones.
+    /// Sends the client new tokens at half of the life of its present ones.
     pub(crate) fn renew(&mut self) {
-        // An earlier life of this session may have asked to be woken as well.
+        // A wake-up that an earlier actor of this session scheduled comes too soon.
         if self.renew_at.is_none_or(|at| self.now() < at) {
             return;
         }
@@ -96,8 +96,8 @@ impl Session {
         self.sign(self.seats.iter().cloned().collect());
     }
 
-    /// Sees to it that the client has a good token as long as it is connected. Who is away costs nothing:
-    /// the next connect reply has new tokens.
+    /// Schedules the next renewal, so that a connected client always has a valid token. An away session needs none: its
+    /// next connect reply contains new tokens.
     pub(crate) async fn renew_later(&mut self) {
         let is_needed = matches!(self.phase, Phase::Attached(_)) && !self.seats.is_empty();
         if !is_needed || self.renew_at.is_some() {
@@ -109,7 +109,8 @@ impl Session {
         self.context.renewals.of(&id).after(delay, id).await;
     }
 
-    /// Has tokens signed for seats, and sent once they are: a signature takes longer than all else that a session does.
+    /// Signs tokens for seats in a separate task, and then sends them: a signature takes longer than all other work of
+    /// a session.
     fn sign(&self, seats: Vec<HeldSeat>) {
         if seats.is_empty() || !matches!(self.phase, Phase::Attached(_)) {
             return;
@@ -123,14 +124,14 @@ impl Session {
                     generation: seat.tokens.offered(),
                     seat: context.show(known.id, &known.user.id, &seat),
                 };
-                // It has stopped, and its client is sent new ones when it comes back.
+                // On an error the session has stopped, and its client gets new tokens when it reconnects.
                 let _ = me.cast(SessionMessage::Signed(Box::new(signed)));
                 tokio::task::yield_now().await;
             }
         });
     }
 
-    /// Sends the client a token, unless a later generation has begun while it was signed.
+    /// Sends the client a signed token, unless a later generation has begun in the meantime.
     pub(crate) fn signed(&self, signed: Signed) {
         let seat = self.seats.get(signed.room);
         let is_current = seat.is_some_and(|seat| seat.tokens.offered() == signed.generation);
@@ -143,8 +144,8 @@ impl Session {
     }
 }
 
-/// Half of a token's life, or up to a tenth of that less, so that those who came back together after a
-/// restart are not all served together.
+/// Returns half of a token's life, less a random part of up to a tenth: clients that reconnected together after a
+/// restart are not all renewed together.
 fn renewal_delay(ttl: Duration) -> Duration {
     let [random] = random_bytes::<1>();
     (ttl / 2).mul_f64(1.0 - 0.1 * f64::from(random) / f64::from(u8::MAX))

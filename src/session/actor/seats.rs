@@ -1,9 +1,9 @@
-//! The seats of one session. Nearly everybody has one, so they take no more room than they need.
+//! The seats of one session. Nearly every session has only one, so the list takes no more memory than it needs.
 
 use crate::id::RoomId;
 use crate::room::HeldSeat;
 
-/// At most one seat in each room, in the order in which the rooms were made.
+/// A list of at most one seat per room, in the order in which the rooms were created.
 #[derive(Debug, Default)]
 pub(crate) struct Seats(Vec<HeldSeat>);
 
@@ -16,7 +16,7 @@ impl Seats {
         self.place(room).ok().map(|place| &mut self.0[place])
     }
 
-    /// Takes a seat in place of what is known of it.
+    /// Adds a seat, or replaces the one in the same room.
     pub(crate) fn insert(&mut self, seat: HeldSeat) {
         match self.place(seat.room) {
             Ok(place) => self.0[place] = seat,

@@ -1,4 +1,8 @@
-//! A live session: its connection, its seats, and what it waits for.
+//! The state of a live session, and the rules by which connections attach and leave.
+//!
+//! The order of an attachment: claims under way finish; the newest connection replaces the attached one and gets the
+//! next attach sequence; each room confirms its seat; then the connect is answered. Only the newest connection waits:
+//! an older one that waits or is attached is closed as replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,38 +27,37 @@ use crate::session::registry::{SessionBrood, SessionContext};
 use crate::supervisor::{LiveGauge, ShardMessage};
 use crate::wire::{Close, Frame, Push, Reason, Refusal, push};
 
-/// How long a session that nobody is attached to and that holds no seat stays, after it was looked
-/// up: a little more than the longest question takes.
+/// How long an away session without seats stays live after a lookup: a little longer than the slowest request to it.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
-/// How often the life of an attached session slides on: late by an eighth at most, so that a crash takes
-/// no more of it. The limits keep the marks of a short life and of 100,000 sessions few.
+/// Extensions per life of an attached session: the stored end is late by an eighth at most, so a crash costs no more
+/// than that. The limits below keep coalesced writes few for a short life, and for 100,000 sessions.
 const SLIDES_PER_LIFE: u32 = 8;
 const SLIDE_EVERY_MIN: Duration = Duration::from_secs(1);
 const SLIDE_EVERY_MAX: Duration = Duration::from_hours(1);
 
-/// A session with all that it owns.
+/// A session with all its state.
 pub(crate) struct Session {
     pub(crate) context: Arc<SessionContext>,
     pub(crate) me: ActorRef<SessionMessage>,
     pub(crate) known: Arc<Known>,
     pub(crate) expires_at: HubTime,
-    /// When its life is to slide on, if it is still attached then. None while nothing will wake it for that.
+    /// When to extend its life, if it is still attached then. None while no wake-up is scheduled for that.
     pub(crate) slides_at: Option<HubTime>,
     pub(crate) phase: Phase,
-    /// The order of the newest connection among the connects.
+    /// The connect order of the newest connection.
     pub(crate) order: ConnectOrder,
-    /// The newest attachment, also after it has ended.
+    /// The attach sequence of the newest attachment, also after it has ended.
     pub(crate) epoch: AttachSeq,
     pub(crate) seats: Seats,
-    /// Claims that are being made.
+    /// The number of claims under way.
     pub(crate) claims: usize,
     /// A connection that waits until no claim is under way.
     pub(crate) waiting: Option<PendingAttach>,
     /// A connection that waits until each room has confirmed its seat.
     pub(crate) arriving: Option<AttachInProgress>,
     pub(crate) ending: Option<Ending>,
-    /// When the client is to be sent new seat tokens; none while that is not awaited.
+    /// When to send the client new seat tokens; none while no renewal is scheduled.
     pub(crate) renew_at: Option<HubTime>,
     pub(crate) _counted: Counted,
     pub(crate) _alive: LiveGauge,
@@ -63,14 +66,14 @@ pub(crate) struct Session {
 pub(crate) enum Phase {
     Away,
     Attached(Link),
-    /// Its end is being written; the connection, if there is one, ends with it.
+    /// The end or the adoption is being written; an attached connection closes with it.
     Ending(Option<Link>),
     Ended,
-    /// Told to go: whoever still asks must look again.
+    /// The shard is about to stop this actor: a later caller must look the session up again.
     Retired,
 }
 
-/// A connection that has come.
+/// A connection that waits for the claims under way.
 pub(crate) struct PendingAttach {
     outbound: Outbound,
     reply: RpcReplyPort<Result<Attached, Refusal>>,
@@ -81,8 +84,8 @@ pub(crate) struct AttachInProgress {
     pub(crate) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
-/// The attached connection. Dropped without a goodbye, because the session has failed, it sends the
-/// client to connect again.
+/// The attached connection. If it is dropped without a close because the session has failed, it makes the client
+/// reconnect.
 pub(crate) struct Link {
     outbound: Outbound,
     is_dismissed: bool,
@@ -90,13 +93,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Ends it with a reason of its own.
+    /// Closes the connection at once, with this close code.
     pub(crate) fn cut(mut self, close: Close) {
         self.is_dismissed = true;
         self.outbound.cut(close);
     }
 
-    /// Ends it after what is queued: the client may have asked for this end, and hears the answer.
+    /// Closes the connection after the queued frames: the client may have requested this end, and receives the answer.
     pub(crate) fn close(mut self, last_words: Option<Frame>, close: Close) {
         self.is_dismissed = true;
         if let Some(frame) = last_words {
@@ -106,14 +109,14 @@ impl Link {
         self.outbound.close(close);
     }
 
-    /// Sends the client something beside all channels.
+    /// Sends the client a push message that belongs to no channel.
     pub(crate) fn message(&self, data: &RawValue) {
         let frame = push(self.outbound.encoding(), "", &Push::Message { data });
         // Full or closed: the connection is ending already.
         let _ = self.outbound.offer(frame);
     }
 
-    /// The connection has gone by itself.
+    /// Drops the link of a connection that has closed by itself.
     fn dismiss(mut self) {
         self.is_dismissed = true;
     }
@@ -127,8 +130,8 @@ impl Drop for Link {
     }
 }
 
-/// The next attachment of any session. The counter outlives the sessions, so a session that is
-/// started again is never behind what its rooms have heard.
+/// Returns the next attach sequence, over all sessions. The counter outlives the sessions, so a restarted session is
+/// never behind the sequence that its rooms have received.
 pub(crate) fn next_epoch() -> AttachSeq {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     AttachSeq(NEXT.fetch_add(1, Ordering::Relaxed))
@@ -155,7 +158,7 @@ impl Session {
         }
         let is_anybody_here = self.waiting.is_some() || matches!(self.phase, Phase::Attached(_));
         if is_anybody_here && order < self.order {
-            // It began before the one that is here, and was only slower.
+            // It began before the present connection, and was only slower.
             outbound.cut(Close::Replaced);
             answer(reply, Err(Refusal::unavailable()));
             return;
@@ -168,7 +171,7 @@ impl Session {
         self.advance();
     }
 
-    /// The connection of that epoch is gone.
+    /// Handles the close of a connection. One with an older attach sequence has been replaced already.
     pub(crate) fn detached(&mut self, epoch: AttachSeq) {
         if epoch != self.epoch {
             return;
@@ -190,7 +193,8 @@ impl Session {
         self.turn_away();
     }
 
-    /// Tells the rooms that nobody is attached any more.
+    /// Starts the holds of the seats, and sends the rooms that the session is away. Does not touch the seats while the
+    /// hub stops.
     pub(crate) fn turn_away(&mut self) {
         self.arriving = None;
         if self.context.is_stopping() {
@@ -207,7 +211,7 @@ impl Session {
         self.rest_if_idle();
     }
 
-    /// A room has news.
+    /// Applies a seat event from a room.
     pub(crate) fn hear(&mut self, news: SeatEvent) {
         match news {
             SeatEvent::Gained { seat, epoch } => self.gained(seat, epoch),
@@ -248,7 +252,7 @@ impl Session {
         self.rest_if_idle();
     }
 
-    /// Tells the room at once if the connection came or went while the seat was being written.
+    /// Adds a new seat. Notifies the room at once if the connection changed while the seat was being written.
     fn gained(&mut self, mut seat: HeldSeat, epoch: AttachSeq) {
         let key = RoomKey::Code(seat.code);
         let is_away = seat.hold_until.is_some();
@@ -275,7 +279,7 @@ impl Session {
         }
     }
 
-    /// Takes the next step of whoever waits.
+    /// Takes the next possible step: a waiting connection, then its answer, then a pending end. Claims go first.
     pub(crate) fn advance(&mut self) {
         if self.claims > 0 {
             return;
@@ -300,7 +304,7 @@ impl Session {
         }
     }
 
-    /// The newcomer takes over at once; its rooms hear of it before it does.
+    /// Attaches a connection in place of the older one. The rooms receive that before the client does.
     fn begin_arrival(&mut self, arrival: PendingAttach) {
         self.epoch = next_epoch();
         if let Phase::Attached(older) = std::mem::replace(&mut self.phase, Phase::Away) {
@@ -324,7 +328,7 @@ impl Session {
             reply: arrival.reply,
         };
         if let Some(older) = self.arriving.replace(arriving) {
-            // Answered, not dropped: an asker whose question was lost would ask again.
+            // Answered, not dropped: a dropped reply makes the caller ask again.
             answer(older.reply, Err(Refusal::unavailable()));
         }
     }
@@ -338,7 +342,7 @@ impl Session {
         }
     }
 
-    /// The shard asks whether the session can go.
+    /// Retires the session if it is idle, and answers the shard.
     pub(crate) fn retire(&mut self) {
         let key = self.known.id;
         if self.is_idle() {
@@ -349,7 +353,7 @@ impl Session {
         }
     }
 
-    /// A session that is away and holds no seat is a row, not an actor.
+    /// Reports the session to its shard if it is idle: away and without a seat, it need only be a row.
     pub(crate) fn rest_if_idle(&self) {
         if self.is_idle() {
             let key = self.known.id;
@@ -357,13 +361,13 @@ impl Session {
         }
     }
 
-    /// Looks later whether whoever had the session started has any use for it.
+    /// Schedules a check if the session, which was started for a lookup, is still idle.
     pub(crate) async fn rest_later(&self) {
         let id = self.known.id;
         self.context.wheels.of(&id).after(IDLE_AFTER, id).await;
     }
 
-    /// Its life slides on while it is attached, not only as its connection comes and goes.
+    /// Schedules the next extension of the session's life while it is attached.
     pub(crate) async fn slide_later(&mut self) {
         if self.slides_at.is_none() && matches!(self.phase, Phase::Attached(_)) {
             let ttl = self.context.ttl;
@@ -374,7 +378,7 @@ impl Session {
         }
     }
 
-    /// A deadline has come: nobody may need the session, or its life slides on.
+    /// Handles a deadline: extends the life of an attached session if that is due, and reports an idle one.
     pub(crate) fn woken(&mut self) {
         if self.slides_at.is_some_and(|at| at <= self.now()) {
             self.slides_at = None;
@@ -385,7 +389,7 @@ impl Session {
         self.rest_if_idle();
     }
 
-    /// Its life slides on with each use.
+    /// Extends the session's life from this use. The stored end is a coalesced write.
     pub(crate) fn seen(&mut self) {
         let at = self.now();
         self.expires_at = at.plus(self.context.ttl);
