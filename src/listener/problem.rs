@@ -105,7 +105,7 @@ impl Problem {
 
     /// Creates the refusal of bytes that the HTTP library cannot parse.
     pub fn unreadable() -> Problem {
-        let detail = "this is no request that the hub can read";
+        let detail = "the hub cannot parse this request";
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
     }
 
