@@ -37,22 +37,22 @@ impl Record {
     }
 
     /// All contents up to an end, in order.
-    pub(super) fn until(&self, end: &End) -> Vec<(u64, String)> {
+    pub(super) fn until(&self, end: &Place) -> Vec<(u64, String)> {
         let record = self.0.lock();
         let places = record.iter();
         let places =
-            places.filter(|((epoch, offset), _)| *epoch == end.epoch && *offset <= end.top);
+            places.filter(|((epoch, offset), _)| *epoch == end.epoch && *offset <= end.offset);
         places
             .map(|((_, offset), data)| (*offset, data.clone()))
             .collect()
     }
 }
 
-/// Where a stream has ended.
+/// A place in a stream: everything up to this offset, of this epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct Place {
     pub(super) epoch: String,
-    pub(super) top: u64,
+    pub(super) offset: u64,
 }
 
 /// One who listens.
@@ -62,9 +62,11 @@ pub(super) struct Subscriber {
     pub(super) token: String,
     pub(super) channel: String,
     pub(super) encoding: Encoding,
+    /// What comes after this place is heard.
+    pub(super) begin: Place,
     pub(super) record: Record,
     /// Set once nothing more will be said.
-    pub(super) end: watch::Receiver<Option<End>>,
+    pub(super) end: watch::Receiver<Option<Place>>,
 }
 
 /// How it went.
@@ -162,7 +164,11 @@ impl From<proto::Publication> for Publication {
 impl Subscriber {
     /// Listens until everything up to the end was heard.
     pub(super) async fn listen(self) -> Story {
-        let mut story = Story::default();
+        let mut story = Story {
+            epoch: self.begin.epoch.clone(),
+            offset: self.begin.offset,
+            ..Story::default()
+        };
         while !self.is_over(&story) {
             story.lines += 1;
             // However the line ended: the next one goes on where it did.
@@ -175,7 +181,7 @@ impl Subscriber {
     fn is_over(&self, story: &Story) -> bool {
         let end = self.end.borrow();
         end.as_ref()
-            .is_some_and(|end| end.epoch == story.epoch && end.top <= story.offset)
+            .is_some_and(|end| end.epoch == story.epoch && end.offset <= story.offset)
     }
 
     /// None when the line is lost.

@@ -9,6 +9,8 @@ const load = createRequire(`${modules}/package.json`);
 const { Centrifuge } = load("centrifuge");
 
 const SPEAK_EVERY = 50;
+// Nobody falls silent before so many of its words were acknowledged.
+const WORDS_MIN = 20;
 // As patient as a player's own SDK, only quicker, so that a thousand returns take seconds.
 const HASTE = { minReconnectDelay: 10, maxReconnectDelay: 200, timeout: 1500, maxServerPingDelay: 500 };
 
@@ -43,7 +45,7 @@ class Member {
   }
 
   async speak() {
-    while (this.isSpeaking) {
+    while (this.isSpeaking || this.acknowledged.length < WORDS_MIN) {
       const data = `${this.number}: ${this.said++}`;
       // Without an answer nobody knows whether it was said: it counts for nothing.
       await this.room.publish(data).then(
