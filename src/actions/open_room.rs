@@ -270,7 +270,7 @@ impl Plan {
         let news = opened_news(&self.kind, &stored, now);
         if let Some(news) = &news {
             // The state after the commit.
-            stored.stream.top = news.words.count();
+            stored.stream.top = news.events.len() as u64;
             stored.stream.is_durable = true;
         }
         let news = news.map(Box::new);

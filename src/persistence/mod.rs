@@ -33,7 +33,7 @@ pub use database::{
     migrate_up,
 };
 pub use handle::{Persistence, Writing};
-pub use news::{News, Offsets, SessionNews, SessionSeat, SessionWords, Words};
+pub use news::{News, Offsets, SessionNews};
 pub use once::{IdempotencyRecord, Scope, StoredResponse};
 pub use queries::{Retries, SeatedPage, SeatedRoom, StoredUser};
 pub use store::Store;

@@ -1,37 +1,20 @@
 //! Room events that describe a change in a durable stream: stored in the commit of the change, or not at all.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::{Committed, NewPublication, StreamId};
 use crate::clock::HubTime;
-use crate::id::{RoomId, UserId};
+use crate::id::RoomId;
+use crate::wire::{RoomEvent, hub_tags};
 
 /// The room events of a change, which are committed with it.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct News {
     pub stream: StreamId,
-    pub words: Words,
+    pub events: Vec<RoomEvent>,
+    /// The time of their publications.
+    pub time: HubTime,
 }
-
-/// The builder of a change's events, called once the name of its user is known.
-#[derive(Clone)]
-pub struct Words(Arc<WriteWords>);
-
-type WriteWords = dyn Fn(Option<&Arc<str>>) -> Vec<NewPublication> + Send + Sync;
-
-/// A seat of a session that has ended or has become another user's.
-#[derive(Debug, Clone)]
-pub struct SessionSeat {
-    pub stream: StreamId,
-    pub number: u16,
-    pub team: Option<Arc<str>>,
-    pub user: UserId,
-    pub user_name: Arc<str>,
-}
-
-/// The builder of the event that a room publishes about a changed session, at the given time.
-pub type SessionWords = fn(&SessionSeat, HubTime) -> NewPublication;
 
 /// An event about a changed session, as stored in a room's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,33 +31,30 @@ pub struct Offsets {
     pub last: u64,
 }
 
-impl Words {
-    pub fn new(
-        write: impl Fn(Option<&Arc<str>>) -> Vec<NewPublication> + Send + Sync + 'static,
-    ) -> Words {
-        Words(Arc::new(write))
-    }
-
-    /// Returns how many publications there are, which does not depend on the name.
-    pub fn count(&self) -> u64 {
-        (self.0)(None).len() as u64
-    }
-
-    /// Returns the events of a change with this answer.
-    pub fn of(&self, committed: &Committed) -> Vec<NewPublication> {
-        (self.0)(committed.name())
+impl News {
+    /// Returns the publications of a change with this answer, under the name that its commit has found.
+    pub fn publications(&self, committed: &Committed) -> Vec<NewPublication> {
+        let name = committed.name();
+        let named = self.events.iter().cloned().map(|event| match name {
+            Some(name) => event.named(name),
+            None => event,
+        });
+        named
+            .map(|event| NewPublication::of_hub(&event, self.time))
+            .collect()
     }
 }
 
-impl fmt::Debug for News {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "News({:?})", self.stream)
-    }
-}
-
-impl fmt::Debug for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Words")
+impl NewPublication {
+    /// Returns the publication of a room event, in the hub's own name.
+    pub(super) fn of_hub(event: &RoomEvent, time: HubTime) -> NewPublication {
+        let tags = serde_json::to_vec(&*hub_tags()).expect("tags have text keys only");
+        NewPublication {
+            data: event.to_json(),
+            info: None,
+            tags: Some(tags.into()),
+            time,
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 use super::core::server_api::ServerRequest;
 use super::core::session_change::RoomNews;
 use super::core::shutdown::Handout;
-use super::rules::events::ReleaseReason;
 use super::rules::members::{Peer, SubscriptionGuard};
 use super::rules::publish_queue::Publisher;
 use super::seat_event::{AttachSeq, ClaimNotice, HeldSeat};
@@ -24,8 +23,8 @@ use crate::persistence::{
 };
 use crate::token::{Claims, Generations};
 use crate::wire::{
-    Failure, HistoryRequest, Overrides, Refusal, RoomView, SeatView, SubscribeRequest,
-    SubscribeResult, UserView,
+    Failure, HistoryRequest, Overrides, Refusal, ReleaseReason, RoomView, SeatView,
+    SubscribeRequest, SubscribeResult, UserView,
 };
 
 pub(super) enum RoomMessage {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use super::rules::events::ReleaseReason;
+use crate::wire::ReleaseReason;
 
 /// One in this number of a room's publications is timed on its way to the sockets. Timing costs a sample for each
 /// member, which is kept until the next upkeep.

@@ -23,7 +23,7 @@ mod server_api;
 mod unconfigured;
 mod view;
 
-pub use self::core::change::{adopted_words, opened_news, parting_words};
+pub use self::core::change::opened_news;
 pub use self::core::claim::refusal;
 pub use self::core::session_change::SessionTold;
 pub use self::dormant::DormantRoom;

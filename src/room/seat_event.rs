@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::HubTime;
 use crate::id::{RoomCode, RoomId, SessionId};
 use crate::token::Generations;
-use crate::wire::{SeatStatus, SeatView};
+use crate::wire::{SeatStatus, SeatView, whole_seconds};
 
 /// The attach sequence: numbers the attachments of sessions to connections, across the whole process. The greater
 /// number is the newer attachment, even across restarts of actors.
@@ -46,11 +46,6 @@ impl HeldSeat {
             token_expires_at: None,
         }
     }
-}
-
-/// Rounds up to seconds: a hold is never shown as over while it lasts.
-pub(super) fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// A seat event for the seat's session.

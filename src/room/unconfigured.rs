@@ -58,7 +58,7 @@ impl Rooms {
             hold_until: seat.hold_until,
         });
         self.context().persistence.write(release).await?;
-        super::metric::count_release(crate::room::rules::events::ReleaseReason::HoldOver);
+        super::metric::count_release(crate::wire::ReleaseReason::HoldOver);
         let (session, room) = (seat.session, seat.room);
         let released = SeatEvent::Released { room };
         self.context().listener.hear(session, released);

@@ -6,8 +6,10 @@ use holdfast::clock::HubTime;
 use holdfast::id::UserId;
 use holdfast::persistence::{
     Command, Committed, HistoryWindow, NewPublication, News, Offsets, Persistence, Publish,
-    Refused, StreamCommand, StreamId, UserWrite, Words, Write, WriteError,
+    Refused, StreamCommand, StreamId, UserWrite, Write, WriteError,
 };
+use holdfast::wire::{RoomEvent, SeatEventBody, UserView};
+use serde_json::Value;
 
 use super::database::Database;
 use super::on_both;
@@ -44,12 +46,17 @@ fn stream(room: &Room, begins_after: Option<u64>) -> StreamId {
 
 /// The change, and news of it: a text, and who it was as far as the commit knows.
 fn told(command: Command, stream: StreamId, text: &'static str) -> Write {
-    let words = Words::new(move |name| {
-        let name = name.map_or("nobody", |name| &**name);
-        vec![line(format!("{text} by {name}"))]
-    });
+    let nobody = UserView {
+        id: UserId::guest(),
+        name: "nobody".into(),
+    };
+    let event = RoomEvent::Held(SeatEventBody::new(0, Some(text.into()), nobody));
     Write {
-        news: Some(Box::new(News { stream, words })),
+        news: Some(Box::new(News {
+            stream,
+            events: vec![event],
+            time: NOW,
+        })),
         ..command.into()
     }
 }
@@ -83,10 +90,20 @@ async fn heard(persistence: &Persistence, room: &Room) -> Vec<(u64, String)> {
         since: HubTime(0),
     };
     let found = persistence.history(window).await.unwrap().into_iter();
-    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
     let heard: Vec<_> = found.map(|one| (one.offset, text(&one.data))).collect();
     assert_eq!(heard.len() as u64, stored.stream.top, "{heard:?}");
     heard
+}
+
+/// An event in the words of these tests; anything else as it is.
+fn text(data: &[u8]) -> String {
+    let event: Value = serde_json::from_slice(data).unwrap_or_default();
+    let name = event["user"]["name"].as_str().unwrap_or_default();
+    match event["type"].as_str() {
+        Some("seat.held") => format!("{} by {name}", event["team"].as_str().unwrap()),
+        Some("seat.released") => format!("{name} has left seat {}", event["seat"]),
+        _ => String::from_utf8(data.to_vec()).unwrap(),
+    }
 }
 
 fn texts(heard: Vec<(u64, String)>) -> Vec<String> {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use holdfast::clock::HubTime;
 use holdfast::id::{RoomCode, RoomId, SessionId, SessionToken, UserId};
 use holdfast::persistence::{
-    AdoptSession, ClaimSeat, Command, EndSession, ExpiredRows, MaintenanceCommand, NewPublication,
-    NewRoom, NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat, RoomCommand, SeatCommand,
+    AdoptSession, ClaimSeat, Command, EndSession, ExpiredRows, MaintenanceCommand, NewRoom,
+    NewSeat, NewSession, OpenRoom, OpenSession, ReleaseSeat, RoomCommand, SeatCommand,
     SessionCommand, SessionWrite, Sweep, UserWrite,
 };
 use holdfast::token::Generations;
@@ -114,12 +113,6 @@ impl Player {
             expires_at: EXPIRES,
             login_until: Some(until),
             told_in: Vec::new(),
-            words: |_, time| NewPublication {
-                data: Bytes::new(),
-                info: None,
-                tags: None,
-                time,
-            },
         }))
         .into()
     }
@@ -177,17 +170,7 @@ pub(super) fn ends(session: SessionId) -> Command {
 
 /// Ends a session that sits in these rooms with durable streams.
 pub(super) fn ends_in(session: SessionId, told_in: Vec<RoomId>) -> Command {
-    SessionCommand::End(EndSession {
-        session,
-        told_in,
-        words: |seat, time| NewPublication {
-            data: format!("{} has left seat {}", seat.user_name, seat.number).into(),
-            info: None,
-            tags: None,
-            time,
-        },
-    })
-    .into()
+    SessionCommand::End(EndSession { session, told_in }).into()
 }
 
 /// Even seats are without a team and held, odd ones in the red team.

@@ -25,7 +25,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("auth", &["config", "id", "wire"]),
     (
         "persistence",
-        &["clock", "config", "id", "supervisor", "token"],
+        // The events that it commits with a change are the wire's, under the name that the commit finds.
+        &["clock", "config", "id", "supervisor", "token", "wire"],
     ),
     ("matchmaking", &["id", "mailbox", "supervisor"]),
     (

@@ -12,6 +12,7 @@ mod api;
 mod close;
 mod command;
 mod encoding;
+mod event;
 mod failure;
 pub mod id;
 mod json;
@@ -35,6 +36,7 @@ pub use command::{
     SubscribeRequest,
 };
 pub use encoding::{Encoding, Frame, Shared};
+pub use event::{CloseReason, ReleaseReason, RoomEvent, SeatEventBody, whole_seconds};
 pub use failure::{ErrorCode, Failure};
 pub use json::one_line;
 pub use overrides::Overrides;

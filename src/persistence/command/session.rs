@@ -3,7 +3,6 @@
 use super::{Command, NewSession, UserWrite};
 use crate::clock::HubTime;
 use crate::id::{RoomId, SessionId, TokenHash, UserId};
-use crate::persistence::news::SessionWords;
 
 /// A change of a session as a whole.
 #[derive(Debug, Clone)]
@@ -41,7 +40,6 @@ pub struct AdoptSession {
     pub login_until: Option<HubTime>,
     /// The rooms with durable streams in which it has a seat: the same commit publishes the new holder there.
     pub told_in: Vec<RoomId>,
-    pub words: SessionWords,
 }
 
 /// The end of a session, with its tokens and its seats.
@@ -50,7 +48,6 @@ pub struct EndSession {
     pub session: SessionId,
     /// The rooms with durable streams in which it has a seat: the same commit publishes there that it left.
     pub told_in: Vec<RoomId>,
-    pub words: SessionWords,
 }
 
 impl From<SessionCommand> for Command {

@@ -24,7 +24,7 @@ pub struct Publish {
 }
 
 /// The durable stream of a room. A command for a stream other than the stored one is refused as stale.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamId {
     pub room: RoomId,
     pub epoch: Arc<str>,

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 use super::Outcomes;
 use super::player_command::{Entry, Session};
 use super::seats::{self, keep_others_out};
-use super::session_events::{self, Asker, Told};
+use super::session_events::{self, Asker, SessionChange, Told};
 use super::sessions;
 use super::users::Users;
 use crate::clock::HubTime;
@@ -147,7 +147,7 @@ async fn adopt_session(
     let asker = Asker {
         index,
         session: adopt.session,
-        words: adopt.words,
+        change: SessionChange::Adopted,
     };
     session_events::of_seats(transaction, &[asker], seats, now).await
 }

@@ -6,7 +6,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::Outcomes;
-use super::session_events::{self, Asker, Told};
+use super::session_events::{self, Asker, SessionChange, Told};
 use crate::clock::HubTime;
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
@@ -134,7 +134,7 @@ async fn end_sessions(
     let askers = ends.iter().map(|(index, end)| Asker {
         index: *index,
         session: end.session,
-        words: end.words,
+        change: SessionChange::Ended,
     });
     let askers: Vec<Asker> = askers.collect();
     session_events::of_seats(transaction, &askers, given_up, now).await

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use crate::clock::HubTime;
 use crate::id::{RoomId, SessionId, UserId};
 use crate::persistence::database::rows::{Columns, Rows, Type};
-use crate::persistence::{NewPublication, SessionSeat, SessionWords, StreamId};
+use crate::persistence::{NewPublication, StreamId};
+use crate::wire::{ReleaseReason, RoomEvent, SeatEventBody, UserView};
 
 const SEAT: Columns = &[
     ("room_id", Type::Uuid),
@@ -30,7 +31,24 @@ pub(super) struct Asker {
     /// Its place in the group.
     pub(super) index: usize,
     pub(super) session: SessionId,
-    pub(super) words: SessionWords,
+    pub(super) change: SessionChange,
+}
+
+/// How a session changes, for those who sit in its rooms.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SessionChange {
+    Ended,
+    /// It belongs to another user.
+    Adopted,
+}
+
+impl SessionChange {
+    fn event(self, seat: SeatEventBody) -> RoomEvent {
+        match self {
+            SessionChange::Ended => RoomEvent::Released(seat.reason(ReleaseReason::SessionEnded)),
+            SessionChange::Adopted => RoomEvent::Back(seat),
+        }
+    }
 }
 
 /// Returns the events for those seats whose rooms have durable streams. `seats` are rows of room, session, seat, team
@@ -65,30 +83,33 @@ pub(super) async fn of_seats(
         let Some(asker) = askers.iter().find(|asker| asker.session.0 == session) else {
             continue;
         };
-        let seat = session_seat(&row)?;
+        let event = asker.change.event(seat(&row)?);
         told.push(Told {
             index: asker.index,
-            publication: (asker.words)(&seat, now),
-            stream: seat.stream,
+            publication: NewPublication::of_hub(&event, now),
+            stream: stream(&row)?,
         });
     }
     Ok(told)
 }
 
-fn session_seat(row: &QueryResult) -> Result<SessionSeat, DbErr> {
+fn seat(row: &QueryResult) -> Result<SeatEventBody, DbErr> {
     let number: i64 = row.try_get_by_index(2)?;
-    let user: String = row.try_get_by_index(4)?;
+    let number = u16::try_from(number).map_err(|error| DbErr::Type(error.to_string()))?;
     let team: Option<String> = row.try_get_by_index(3)?;
-    let (name, epoch): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
-    Ok(SessionSeat {
-        stream: StreamId {
-            room: RoomId(row.try_get_by_index(0)?),
-            epoch: epoch.into(),
-            begins_after: None,
-        },
-        number: u16::try_from(number).map_err(|error| DbErr::Type(error.to_string()))?,
-        team: team.map(Into::into),
-        user: UserId::from_stored(user),
-        user_name: name.into(),
+    let (user, name): (String, String) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
+    let user = UserView {
+        id: UserId::from_stored(user),
+        name: name.into(),
+    };
+    Ok(SeatEventBody::new(number, team.map(Into::into), user))
+}
+
+fn stream(row: &QueryResult) -> Result<StreamId, DbErr> {
+    let epoch: String = row.try_get_by_index(6)?;
+    Ok(StreamId {
+        room: RoomId(row.try_get_by_index(0)?),
+        epoch: epoch.into(),
+        begins_after: None,
     })
 }

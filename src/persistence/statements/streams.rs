@@ -61,7 +61,7 @@ pub(super) async fn apply(
             batches.push(Batch {
                 index,
                 stream: &news.stream,
-                publications: news.words.of(committed).into(),
+                publications: news.publications(committed).into(),
                 sort: Sort::News,
             });
         }

@@ -120,14 +120,13 @@ fn is_apart(
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::time::Instant;
 
     use super::*;
     use crate::clock::HubTime;
     use crate::persistence::{
-        ClaimSeat, ConfirmToken, EndSession, NewPublication, NewSeat, NewSession, News,
-        OpenSession, ReleaseSeat, SessionWrite, StreamId, Words,
+        ClaimSeat, ConfirmToken, EndSession, NewSeat, NewSession, News, OpenSession, ReleaseSeat,
+        SessionWrite, StreamId,
     };
     use crate::token::Generations;
 
@@ -169,12 +168,6 @@ mod tests {
         item(Command::Session(SessionCommand::End(EndSession {
             session,
             told_in: told_in.to_vec(),
-            words: |_, time| NewPublication {
-                data: Bytes::new(),
-                info: None,
-                tags: None,
-                time,
-            },
         })))
     }
 
@@ -189,7 +182,8 @@ mod tests {
                     epoch: "e".into(),
                     begins_after: None,
                 },
-                words: Words::new(|_| Vec::new()),
+                events: Vec::new(),
+                time: HubTime(0),
             }));
             item
         };

@@ -7,9 +7,9 @@ use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::persistence::SoftWrite;
 use crate::room::message::Wake;
-use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::{AttachSeq, SeatEvent};
+use crate::wire::RoomEvent;
 
 impl Room {
     /// Handles a session that has a connection.
@@ -53,14 +53,14 @@ impl Room {
 
     fn went_away(&mut self, number: u16, occupant: &Occupant, end: HubTime) {
         let hold = end.since(self.now());
-        let note = SeatEventBody::new(number, self.kind.team(number), occupant).hold(hold);
-        self.announce(&News::Away(note));
+        let note = self.seat_body(number, occupant).hold(hold);
+        self.announce(&RoomEvent::Away(note));
         self.mark_hold(number, occupant);
     }
 
     fn came_back(&mut self, number: u16, occupant: &Occupant) {
-        let note = SeatEventBody::new(number, self.kind.team(number), occupant);
-        self.announce(&News::Back(note));
+        let note = self.seat_body(number, occupant);
+        self.announce(&RoomEvent::Back(note));
         self.mark_hold(number, occupant);
         self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
     }

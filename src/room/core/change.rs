@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ractor::ActorProcessingErr;
 
 use super::Room;
@@ -12,18 +11,14 @@ use super::history_loader::PRUNE_AT;
 use super::session_change::SessionTold;
 use crate::clock::HubTime;
 use crate::persistence::{
-    self, Committed, NewPublication, Offsets, Refused, SessionSeat, StoredRoom, StreamId, Words,
-    Write, WriteError,
+    Committed, NewPublication, News, Offsets, Refused, StoredRoom, StreamId, Write, WriteError,
 };
 use crate::room::message::{Change, RoomMessage};
-use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatEventBody};
 use crate::room::rules::kind::Kind;
 use crate::room::rules::publish_queue::PublicationDraft;
 use crate::room::rules::queued_change::{Completion, InFlightChange, QueuedChange};
 use crate::room::rules::seats::Occupant;
-use crate::room::rules::stored::json;
-use crate::room::seat_event::AttachSeq;
-use crate::wire::{UserView, hub_tags};
+use crate::wire::{CloseReason, RoomEvent, SeatEventBody, UserView, hub_tags};
 
 impl Room {
     /// Writes a change that also publishes events. In a durable stream it waits for all earlier publications.
@@ -51,12 +46,13 @@ impl Room {
             hear,
             since,
         } = deed;
-        let words = self.words(change);
-        write.news = Some(Box::new(persistence::News {
+        let news = News {
             stream: self.stream.id(profile.id),
-            words: words.clone(),
-        }));
-        self.journal.begin(InFlightChange { words, since });
+            events: self.events(change),
+            time: self.now(),
+        };
+        write.news = Some(Box::new(news.clone()));
+        self.journal.begin(InFlightChange { news, since });
         let me = self.me.clone();
         self.context
             .persistence
@@ -77,8 +73,8 @@ impl Room {
         let mut is_told = false;
         let result = match result.map(Committed::apart) {
             Ok((committed, Some(offsets))) => {
-                if let Some(InFlightChange { words, since }) = doing {
-                    self.deliver_news(words.of(&committed), offsets, since)?;
+                if let Some(InFlightChange { news, since }) = doing {
+                    self.deliver_news(news.publications(&committed), offsets, since)?;
                 }
                 is_told = true;
                 Ok(committed)
@@ -159,148 +155,73 @@ impl Room {
     }
 
     /// Returns the events that a change will publish. All earlier publications are settled by now.
-    fn words(&self, change: Change) -> Words {
-        let now = self.now();
+    fn events(&self, change: Change) -> Vec<RoomEvent> {
+        let holder = |seat: u16| self.seating.concerned(seat);
+        let event = match change {
+            Change::Claim { seat } => return self.events_of_claim(seat),
+            Change::Take { seat, .. } => holder(seat)
+                .filter(|holder| holder.hold_until.is_none())
+                .map(|holder| RoomEvent::Away(self.seat_body(seat, holder).hold(self.grace()))),
+            Change::Hold { seat, longer, .. } => longer
+                .zip(holder(seat))
+                .map(|(longer, holder)| RoomEvent::Away(self.seat_body(seat, holder).hold(longer))),
+            Change::Release { seat, reason } => holder(seat)
+                .map(|holder| RoomEvent::Released(self.seat_body(seat, holder).reason(reason))),
+            Change::Close => Some(RoomEvent::Closed {
+                reason: CloseReason::Empty,
+            }),
+            Change::EndTokens { .. } | Change::Publish | Change::RemoveHistory { .. } => None,
+        };
+        event.into_iter().collect()
+    }
+
+    fn events_of_claim(&self, seat: u16) -> Vec<RoomEvent> {
+        let Some(holder) = self.seating.concerned(seat) else {
+            return Vec::new();
+        };
+        let mut soon = self.seating.clone();
+        soon.confirm(seat, Arc::clone(&holder.user.name));
+        held(
+            self.seat_body(seat, holder),
+            self.grace(),
+            soon.is_complete(),
+        )
+    }
+
+    /// Returns the part of a seat's event that all of them have.
+    pub(super) fn seat_body(&self, seat: u16, holder: &Occupant) -> SeatEventBody {
+        SeatEventBody::new(seat, self.kind.team(seat), holder.user.clone())
+    }
+
+    pub(super) fn grace(&self) -> Duration {
         let grace = self.profile.as_ref().map(|profile| profile.grace);
-        let grace = grace.unwrap_or_default();
-        let holder = |seat: u16| self.seating.concerned(seat).cloned();
-        match change {
-            Change::Claim { seat } => {
-                let mut soon = self.seating.clone();
-                if let Some(holder) = holder(seat) {
-                    soon.confirm(seat, holder.user.name);
-                }
-                let team = self.kind.team(seat);
-                held(seat, team, holder(seat), grace, soon.is_complete(), now)
-            }
-            Change::Take { seat, .. } => {
-                let is_held = |holder: &Occupant| holder.hold_until.is_none();
-                away(
-                    seat,
-                    self.kind.team(seat),
-                    holder(seat).filter(is_held),
-                    grace,
-                    now,
-                )
-            }
-            Change::Hold { seat, longer, .. } => {
-                let (team, holder) = (self.kind.team(seat), longer.and(holder(seat)));
-                away(seat, team, holder, longer.unwrap_or_default(), now)
-            }
-            Change::Release { seat, reason } => {
-                let team = self.kind.team(seat);
-                words(holder(seat), now, move |holder| {
-                    let note = SeatEventBody::new(seat, team.clone(), holder).reason(reason);
-                    vec![News::Released(note).to_json()]
-                })
-            }
-            Change::Close => {
-                Words::new(move |_| vec![row(News::Closed { reason: EMPTY }.to_json(), now)])
-            }
-            Change::EndTokens { .. } | Change::Publish | Change::RemoveHistory { .. } => {
-                Words::new(|_| Vec::new())
-            }
-        }
+        grace.unwrap_or_default()
     }
 }
 
 /// Returns the events of opening a room, for the commit that opens it. None where the kind's history is not durable:
 /// there the room publishes them when it is started.
-pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<persistence::News> {
+pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<News> {
     let seat = stored.seats.first()?;
-    kind.config.history_durable.then(|| persistence::News {
+    let holder = UserView {
+        id: seat.user.clone(),
+        name: Arc::clone(&seat.user_name),
+    };
+    let body = SeatEventBody::new(seat.number, seat.team.clone(), holder);
+    kind.config.history_durable.then(|| News {
         stream: StreamId {
             room: stored.id,
             epoch: Arc::clone(&stored.stream.epoch),
             begins_after: Some(0),
         },
-        words: held(
-            seat.number,
-            seat.team.clone(),
-            Some(Occupant::stored(seat, AttachSeq(0))),
-            stored.grace,
-            kind.config.seats == 1,
-            now,
-        ),
+        events: held(body, stored.grace, kind.config.seats == 1),
+        time: now,
     })
-}
-
-/// Returns the event of a seat that is released because its session has ended.
-pub fn parting_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
-    let user = UserView {
-        id: seat.user.clone(),
-        name: Arc::clone(&seat.user_name),
-    };
-    let note = SeatEventBody::of(seat.number, seat.team.clone(), &user);
-    let note = note.reason(ReleaseReason::SessionEnded);
-    row(News::Released(note).to_json(), now)
-}
-
-/// Returns the event of a seat whose guest has become a user.
-pub fn adopted_words(seat: &SessionSeat, now: HubTime) -> NewPublication {
-    let user = UserView {
-        id: seat.user.clone(),
-        name: Arc::clone(&seat.user_name),
-    };
-    let note = SeatEventBody::of(seat.number, seat.team.clone(), &user);
-    row(News::Back(note).to_json(), now)
 }
 
 /// Returns the events of a claimed seat, and of the room if that completes it.
-fn held(
-    seat: u16,
-    team: Option<Arc<str>>,
-    holder: Option<Occupant>,
-    grace: Duration,
-    is_complete: bool,
-    now: HubTime,
-) -> Words {
-    words(holder, now, move |holder| {
-        let note = SeatEventBody::new(seat, team.clone(), holder).hold(grace);
-        let mut news = vec![News::Held(note).to_json()];
-        if is_complete {
-            news.push(News::Ready.to_json());
-        }
-        news
-    })
-}
-
-fn away(
-    seat: u16,
-    team: Option<Arc<str>>,
-    holder: Option<Occupant>,
-    hold: Duration,
-    now: HubTime,
-) -> Words {
-    words(holder, now, move |holder| {
-        let note = SeatEventBody::new(seat, team.clone(), holder).hold(hold);
-        vec![News::Away(note).to_json()]
-    })
-}
-
-/// Returns the events of a seat's holder, under the name that the commit finds.
-fn words(
-    holder: Option<Occupant>,
-    now: HubTime,
-    tell: impl Fn(&Occupant) -> Vec<Bytes> + Send + Sync + 'static,
-) -> Words {
-    Words::new(move |name| {
-        let Some(mut holder) = holder.clone() else {
-            return Vec::new();
-        };
-        if let Some(name) = name {
-            holder.user.name = Arc::clone(name);
-        }
-        let news = tell(&holder).into_iter();
-        news.map(|data| row(data, now)).collect()
-    })
-}
-
-fn row(data: Bytes, time: HubTime) -> NewPublication {
-    NewPublication {
-        data,
-        info: None,
-        tags: Some(json(&*hub_tags())),
-        time,
-    }
+pub(super) fn held(seat: SeatEventBody, grace: Duration, is_complete: bool) -> Vec<RoomEvent> {
+    let mut events = vec![RoomEvent::Held(seat.hold(grace))];
+    events.extend(is_complete.then_some(RoomEvent::Ready));
+    events
 }

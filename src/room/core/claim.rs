@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ractor::ActorProcessingErr;
 
+use super::change::held;
 use super::{ClaimReply, Phase, Room};
 use crate::persistence::{ClaimSeat, Committed, NewSeat, Refused, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, ClaimRequest, Claimed};
-use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::{Claim, Occupant, Seats};
 use crate::room::seat_event::SeatEvent;
@@ -217,14 +217,9 @@ impl Room {
 
     /// Publishes that a seat has a new holder, and that the room is complete if it is.
     pub(in crate::room) fn announce_held(&mut self, number: u16, occupant: &Occupant) {
-        let grace = self
-            .profile
-            .as_ref()
-            .map_or(Duration::ZERO, |profile| profile.grace);
-        let note = SeatEventBody::new(number, self.kind.team(number), occupant).hold(grace);
-        self.announce(&News::Held(note));
-        if self.seating.is_complete() {
-            self.announce(&News::Ready);
+        let body = self.seat_body(number, occupant);
+        for event in held(body, self.grace(), self.seating.is_complete()) {
+            self.announce(&event);
         }
     }
 

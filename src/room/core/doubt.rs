@@ -14,9 +14,9 @@ use crate::id::SessionId;
 use crate::mailbox::answer;
 use crate::persistence::StoredSeat;
 use crate::room::message::{RoomMessage, SeatRead};
-use crate::room::rules::events::ReleaseReason;
 use crate::room::seat_event::SeatEvent;
 use crate::token::SeatTokenError;
+use crate::wire::ReleaseReason;
 use crate::wire::{Refusal, UserView};
 
 /// The wait before a row is read again: because the read failed, or because the row is gone and the end of its

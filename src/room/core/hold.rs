@@ -8,10 +8,10 @@ use crate::clock::HubTime;
 use crate::mailbox::answer;
 use crate::persistence::{HoldSeat, SeatCommand, Write, WriteError};
 use crate::room::message::{Change, ExtendedHold, HoldRequest, SeatLookup};
-use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::{HeldSeat, SeatEvent};
+use crate::wire::RoomEvent;
 use crate::wire::{Reason, Refusal};
 
 impl Room {
@@ -105,8 +105,8 @@ impl Room {
         if occupant.hold_until.is_none() {
             self.mark_hold(number, &occupant);
         } else if let Some(longer) = longer {
-            let note = SeatEventBody::new(number, self.kind.team(number), &occupant).hold(longer);
-            self.announce(&News::Away(note));
+            let note = self.seat_body(number, &occupant).hold(longer);
+            self.announce(&RoomEvent::Away(note));
         }
     }
 

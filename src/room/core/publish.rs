@@ -11,9 +11,9 @@ use super::claim::refusal;
 use super::history_loader::PRUNE_AT;
 use crate::persistence::{Committed, Publish, Refused, StoredResponse, StreamCommand, Write};
 use crate::room::message::{Change, RoomMessage, Wake};
-use crate::room::rules::events::News;
 use crate::room::rules::publish_dedup;
 use crate::room::rules::publish_queue::{Entry, PublicationDraft, PublishReply, StreamPosition};
+use crate::wire::RoomEvent;
 use crate::wire::{Reason, Refusal, hub_tags};
 
 /// The wait before room events that could not be written are tried again.
@@ -44,9 +44,9 @@ impl Room {
     }
 
     /// Publishes an event of a seat or of the room.
-    pub(super) fn announce(&mut self, news: &News<'_>) {
+    pub(super) fn announce(&mut self, event: &RoomEvent) {
         let said = PublicationDraft {
-            data: news.to_json(),
+            data: event.to_json(),
             info: None,
             tags: Some(hub_tags()),
             time: self.now(),

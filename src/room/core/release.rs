@@ -18,11 +18,11 @@ use crate::persistence::{
 };
 use crate::room::message::{Change, Wake};
 use crate::room::metric::count_release;
-use crate::room::rules::events::{EMPTY, News, ReleaseReason, SeatEventBody};
 use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::SeatEvent;
 use crate::supervisor::ShardMessage;
+use crate::wire::{CloseReason, ReleaseReason, RoomEvent};
 use crate::wire::{Reason, Refusal};
 
 /// The wait before a release that could not be written is tried again.
@@ -195,8 +195,8 @@ impl Room {
         occupant: &Occupant,
         reason: ReleaseReason,
     ) {
-        let note = SeatEventBody::new(number, self.kind.team(number), occupant).reason(reason);
-        self.announce(&News::Released(note));
+        let note = self.seat_body(number, occupant).reason(reason);
+        self.announce(&RoomEvent::Released(note));
     }
 
     /// Handles an empty seat: its former holder loses the rights of holders.
@@ -246,7 +246,9 @@ impl Room {
     pub(super) fn close_committed(&mut self, is_told: bool) {
         self.phase = Phase::Closed;
         if !is_told {
-            self.announce(&News::Closed { reason: EMPTY });
+            self.announce(&RoomEvent::Closed {
+                reason: CloseReason::Empty,
+            });
             self.finish_close_if_told();
         }
     }

@@ -5,8 +5,8 @@ use ractor::ActorProcessingErr;
 use super::Room;
 use crate::id::{RoomId, SessionId};
 use crate::persistence::SessionNews;
-use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::seats::{Occupant, Seats};
+use crate::wire::RoomEvent;
 use crate::wire::UserView;
 use tracing::info;
 
@@ -75,14 +75,15 @@ impl Room {
             return Ok(());
         };
         info!(room = %self.channel, seat = number, %session, "a guest has become an account");
-        let team = self.kind.team(number);
         if !is_told {
-            let note = SeatEventBody::new(number, team.clone(), &occupant);
-            self.announce(&News::Back(note));
+            let note = self.seat_body(number, &occupant);
+            self.announce(&RoomEvent::Back(note));
         }
         if let Some(end) = occupant.recorded {
-            let note = SeatEventBody::new(number, team, &occupant).hold(end.since(self.now()));
-            self.announce(&News::Away(note));
+            let note = self
+                .seat_body(number, &occupant)
+                .hold(end.since(self.now()));
+            self.announce(&RoomEvent::Away(note));
         }
         Ok(())
     }

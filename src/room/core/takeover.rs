@@ -14,11 +14,11 @@ use crate::persistence::{
     Committed, ConfirmToken, EndTokens, Refused, SeatCommand, UserWrite, Write,
 };
 use crate::room::message::{Change, TakeRequest};
-use crate::room::rules::events::{News, SeatEventBody};
 use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::{Occupant, Presented};
 use crate::room::seat_event::{AttachSeq, SeatEvent};
 use crate::token::{Generations, SeatTokenError};
+use crate::wire::RoomEvent;
 use crate::wire::{Reason, Refusal, UserView};
 
 /// The number of tokens that may wait for one seat: a player's own devices and retries.
@@ -204,9 +204,8 @@ impl Room {
         info!(room = %self.channel, seat = number, session = %newcomer.session, "seat taken over");
         self.members.remove_session(older.session);
         if !is_told && let (None, Some(profile)) = (older.hold_until, &self.profile) {
-            let note =
-                SeatEventBody::new(number, self.kind.team(number), &newcomer).hold(profile.grace);
-            self.announce(&News::Away(note));
+            let note = self.seat_body(number, &newcomer).hold(profile.grace);
+            self.announce(&RoomEvent::Away(note));
         }
         self.wake_at(number, hold_until).await;
         if let Some(profile) = &self.profile {

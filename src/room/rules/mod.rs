@@ -1,9 +1,8 @@
 //! The rules of a room: values and decisions with no actor, database, clock or socket in sight.
 //!
 //! Seats ([`seats`], [`seat`], [`kind`]), members ([`members`], [`presence`], [`write_batching`]), and the
-//! stream of publications ([`stream`], [`retention`], [`publish_queue`], [`queued_change`], [`publish_dedup`], [`stored`], [`events`]).
+//! stream of publications ([`stream`], [`retention`], [`publish_queue`], [`queued_change`], [`publish_dedup`], [`stored`]).
 
-pub(super) mod events;
 pub(super) mod kind;
 pub(super) mod members;
 pub(super) mod presence;

@@ -280,7 +280,8 @@ impl PublishQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persistence::{MaintenanceCommand, Words, WriteError};
+    use crate::id::RoomId;
+    use crate::persistence::{MaintenanceCommand, News, StreamId, WriteError};
     use crate::room::message::Change;
     use crate::room::rules::queued_change::Completion;
 
@@ -429,7 +430,15 @@ mod tests {
 
     fn doing() -> InFlightChange {
         InFlightChange {
-            words: Words::new(|_| Vec::new()),
+            news: News {
+                stream: StreamId {
+                    room: RoomId::new(),
+                    epoch: "e".into(),
+                    begins_after: None,
+                },
+                events: Vec::new(),
+                time: HubTime(0),
+            },
             since: Instant::now(),
         }
     }

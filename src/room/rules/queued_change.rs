@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::persistence::{Committed, Words, Write, WriteError};
+use crate::persistence::{Committed, News, Write, WriteError};
 use crate::room::message::Change;
 
 /// A change that waits for its turn.
@@ -19,7 +19,7 @@ pub(in crate::room) struct QueuedChange {
 /// A change that is being written, with the events that it will publish.
 #[derive(Debug)]
 pub(in crate::room) struct InFlightChange {
-    pub(in crate::room) words: Words,
+    pub(in crate::room) news: News,
     pub(in crate::room) since: Instant,
 }
 

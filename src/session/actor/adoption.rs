@@ -17,7 +17,7 @@ use crate::persistence::{
     AdoptSession, Committed, IdempotencyRecord, Refused, SessionCommand, SessionNews, UserWrite,
     Write, WriteError,
 };
-use crate::room::{HeldSeat, SessionTold, adopted_words};
+use crate::room::{HeldSeat, SessionTold};
 use crate::session::message::SessionMessage;
 use crate::session::registry::{SessionContext, SessionSeed};
 use crate::supervisor::ShardMessage;
@@ -141,7 +141,6 @@ impl Session {
             expires_at: adoption.expires_at,
             login_until: adoption.login_until,
             told_in: self.durable_rooms(),
-            words: adopted_words,
         };
         let writing = Writing {
             context: Arc::clone(&self.context),

@@ -14,7 +14,7 @@ use crate::persistence::{
     Committed, EndSession, IdempotencyRecord, Refused, SessionCommand, SessionNews, Write,
     WriteError,
 };
-use crate::room::{HeldSeat, SessionTold, parting_words, refusal};
+use crate::room::{HeldSeat, SessionTold, refusal};
 use crate::session::message::SessionMessage;
 use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
@@ -142,7 +142,6 @@ impl Session {
         let command = SessionCommand::End(EndSession {
             session,
             told_in: self.durable_rooms(),
-            words: parting_words,
         });
         let write = Write::once(command, once);
         self.context
