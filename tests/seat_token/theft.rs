@@ -45,7 +45,7 @@ async fn an_older_token_used_after_a_newer_one_ends_both(database: Database) {
     let (_owner, data) = comes_with(&daemon, &pushed).await.unwrap();
     assert_eq!(data["seats"][0]["room"], host.room);
     let log = daemon.log();
-    assert!(log.contains("used again after a newer one"), "{log}");
+    assert!(log.contains("was used after a newer one"), "{log}");
     for token in [&stolen, &newer, &newest] {
         assert!(!log.contains(&token[..11]), "a token is in the log");
     }
@@ -103,7 +103,7 @@ async fn tokens_are_over_once_that_is_stored_and_not_before(database: Database) 
     });
     eventually("the end of the tokens waits to be written", async || {
         let log = daemon.log();
-        let is_seen = log.contains("used again after a newer one");
+        let is_seen = log.contains("was used after a newer one");
         is_seen.then_some(()).ok_or(log)
     })
     .await;
