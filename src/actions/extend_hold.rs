@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::idempotency::IdempotentRequest;
 use super::player::{Actions, room_not_found, unanswered};
 use crate::id::{ApiKeyHash, CommandKey, RoomCode};
-use crate::room::{ResponseRecorder, RoomKey};
+use crate::room::RoomKey;
 use crate::wire::{Refusal, SeatView};
 
 impl Actions {
@@ -39,17 +39,11 @@ impl Actions {
     ) -> Result<SeatView, Refusal> {
         self.check_open()?;
         check_hold("seconds", at_least, self.hold_max(), "session.ttl")?;
-        let memo = || {
-            let keyed = keyed.clone()?;
-            Some(ResponseRecorder::new(move |seat: &SeatView| {
-                keyed.answered(seat)
-            }))
-        };
         let kept = self
             .rooms
             .ask(&RoomKey::Code(code), |room| {
-                let memo = memo();
-                async move { room.hold(seat, at_least, memo).await }
+                let key = keyed.clone().map(IdempotentRequest::into_key);
+                async move { room.hold(seat, at_least, key).await }
             })
             .await
             .map_err(unanswered)?

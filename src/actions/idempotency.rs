@@ -6,19 +6,18 @@
 
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::error;
 
-use super::player::{Actions, Caller, Joined, SessionReport, session_ended};
+use super::player::{Actions, Caller, session_ended};
 use crate::id::{ApiKeyHash, CommandKey, SessionId, SessionToken, UserId};
 use crate::persistence::{
     AddToken, IdempotencyRecord, MaintenanceCommand, Scope, SessionCommand, StoredResponse, Write,
     WriteError,
 };
-use crate::room::refusal;
-use crate::wire::{Reason, Refusal, SeatView, SessionView};
+use crate::room::{ResponseDraft, ResponseForm, refusal};
+use crate::wire::{KeyedResponse, Reason, Refusal, StoredForm};
 
 /// The method that opens a session, by any credential.
 pub(super) const SESSION_OPEN: &str = "session.open";
@@ -39,24 +38,6 @@ enum Asker<'a> {
     Account(&'a str, Option<&'a str>),
     /// With the end of the user's access.
     AccountUntil(&'a str, Option<&'a str>, i64),
-}
-
-/// The answer to a request that may have a key.
-pub(super) trait Answer: Clone + Serialize + DeserializeOwned {
-    /// Sets the user's name to the stored one, which is known only after the commit.
-    fn call(&mut self, name: &Arc<str>);
-
-    fn session_mut(&mut self) -> Option<&mut SessionView>;
-
-    fn seats_mut(&mut self) -> &mut [SeatView];
-}
-
-/// A stored response, without its tokens.
-#[derive(Serialize, Deserialize)]
-struct Record<A> {
-    /// True if the request created the session, so that its response contained a token.
-    is_session_new: bool,
-    answer: A,
 }
 
 impl IdempotentRequest {
@@ -162,29 +143,25 @@ impl IdempotentRequest {
         }))
     }
 
-    /// Returns the key with the response to store, for the write of the request. Tokens are removed.
-    pub(super) fn answered<A: Answer>(&self, answer: &A) -> Arc<IdempotencyRecord> {
-        let mut answer = answer.clone();
-        let token = answer
-            .session_mut()
-            .and_then(|session| session.token.take());
-        for seat in answer.seats_mut() {
-            (seat.token, seat.token_expires_at) = (None, None);
-        }
-        let record = Record {
-            is_session_new: token.is_some(),
-            answer,
-        };
-        Arc::new(IdempotencyRecord {
-            answer: Some(json(&record).into()),
-            ..IdempotencyRecord::clone(&self.0)
-        })
+    /// Returns the key with the response to store, for the write of the request.
+    pub(super) fn answered(&self, answer: &impl KeyedResponse) -> Arc<IdempotencyRecord> {
+        self.0.answered(answer)
+    }
+
+    /// Returns the draft of a response that only the room can complete.
+    pub(super) fn draft(self, form: ResponseForm) -> ResponseDraft {
+        ResponseDraft { key: self.0, form }
+    }
+
+    /// Returns the key without a response.
+    pub(super) fn into_key(self) -> Arc<IdempotencyRecord> {
+        self.0
     }
 }
 
 impl Actions {
     /// Runs `work`, or replays the stored response if the request was carried out before.
-    pub(super) async fn once<A: Answer>(
+    pub(super) async fn once<A: KeyedResponse>(
         &self,
         keyed: Option<IdempotentRequest>,
         work: impl AsyncFnOnce(Option<IdempotentRequest>) -> Result<A, Refusal>,
@@ -210,7 +187,7 @@ impl Actions {
     }
 
     /// Stores the response to a request that changed nothing. Any other response is stored by the write of its change.
-    pub(super) async fn keep<A: Answer>(
+    pub(super) async fn keep<A: KeyedResponse>(
         &self,
         keyed: Option<IdempotentRequest>,
         answer: A,
@@ -237,14 +214,14 @@ impl Actions {
     }
 
     /// Returns a stored response, with a new session token if the original had one, and with new seat tokens.
-    async fn repeat<A: Answer>(&self, kept: &StoredResponse) -> Result<A, Refusal> {
-        let record: Record<A> = serde_json::from_str(&kept.answer).map_err(|error| {
+    async fn repeat<A: KeyedResponse>(&self, kept: &StoredResponse) -> Result<A, Refusal> {
+        let record = StoredForm::<A>::parse(&kept.answer).map_err(|error| {
             error!(%error, "a stored response cannot be parsed");
             Refusal::unavailable()
         })?;
         let mut answer = record.answer;
         if let Some(name) = &kept.name {
-            answer.call(name);
+            answer.rename_user(name);
         }
         if record.is_session_new
             && let Some(session) = answer.session_mut()
@@ -267,61 +244,6 @@ impl Actions {
         });
         self.persistence.write(command).await.map_err(unsettled)?;
         Ok(token)
-    }
-}
-
-impl Answer for Joined {
-    fn call(&mut self, name: &Arc<str>) {
-        self.user.name = Arc::clone(name);
-        self.room.rename(&self.user);
-    }
-
-    fn session_mut(&mut self) -> Option<&mut SessionView> {
-        Some(&mut self.session)
-    }
-
-    fn seats_mut(&mut self) -> &mut [SeatView] {
-        self.seat.as_mut_slice()
-    }
-}
-
-impl Answer for SessionReport {
-    fn call(&mut self, name: &Arc<str>) {
-        self.user.name = Arc::clone(name);
-    }
-
-    fn session_mut(&mut self) -> Option<&mut SessionView> {
-        Some(&mut self.session)
-    }
-
-    fn seats_mut(&mut self) -> &mut [SeatView] {
-        &mut self.seats
-    }
-}
-
-/// The response to the game's server about a user's seat: never with a token.
-impl Answer for SeatView {
-    fn call(&mut self, _name: &Arc<str>) {}
-
-    fn session_mut(&mut self) -> Option<&mut SessionView> {
-        None
-    }
-
-    fn seats_mut(&mut self) -> &mut [SeatView] {
-        std::slice::from_mut(self)
-    }
-}
-
-/// The response without content.
-impl Answer for () {
-    fn call(&mut self, _name: &Arc<str>) {}
-
-    fn session_mut(&mut self) -> Option<&mut SessionView> {
-        None
-    }
-
-    fn seats_mut(&mut self) -> &mut [SeatView] {
-        &mut []
     }
 }
 

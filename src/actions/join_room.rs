@@ -3,14 +3,14 @@
 //! A caller with a session claims the seat in that session. For a new player, one commit writes user, session and seat.
 
 use super::idempotency::IdempotentRequest;
-use super::player::{Actions, Caller, Joined, room_not_found, unanswered};
+use super::player::{Actions, Caller, room_not_found, unanswered};
 use crate::config::Permission;
 use crate::id::{CommandKey, RoomCode};
 use crate::mailbox::Unanswered;
 use crate::persistence::{SessionWrite, UserWrite};
-use crate::room::{AttachSeq, Claimant, Claimed, HeldSeat, ResponseRecorder, RoomHandle, RoomKey};
+use crate::room::{AttachSeq, Claimant, HeldSeat, ResponseForm, RoomHandle, RoomKey};
 use crate::session::SessionHandle;
-use crate::wire::{JoinRequest, Reason, Refusal, RoomView, SessionView, UserView};
+use crate::wire::{JoinRequest, Joined, Reason, Refusal, RoomView, SessionView, UserView};
 
 impl Actions {
     /// Claims a seat in a room, or only checks that the caller may spectate.
@@ -70,7 +70,7 @@ impl Actions {
                     epoch: AttachSeq(0),
                     is_attached: false,
                     notice: None,
-                    memo: None,
+                    response: None,
                 };
                 let session = fresh.view();
                 let (entered, seat) = self.claim(&room, claimant, request, session, keyed).await?;
@@ -97,7 +97,7 @@ impl Actions {
             epoch: ticket.epoch,
             is_attached: ticket.is_attached,
             notice: Some(ticket.notice),
-            memo: None,
+            response: None,
         };
         let view = SessionView {
             id: session.id(),
@@ -117,15 +117,13 @@ impl Actions {
         session: SessionView,
         keyed: Option<IdempotentRequest>,
     ) -> Result<(Joined, HeldSeat), Refusal> {
-        claimant.memo = keyed.clone().map(|keyed| {
-            let session = session.clone();
-            ResponseRecorder::new(move |claimed| keyed.answered(&Joined::seated(claimed, session)))
-        });
+        let form = || ResponseForm::Joined(session.clone());
+        claimant.response = keyed.clone().map(|keyed| keyed.draft(form()));
         let claimed = room
             .claim(claimant, request.seat, request.team)
             .await
             .map_err(|_: Unanswered| Refusal::unavailable())??;
-        let entered = Joined::seated(&claimed, session);
+        let entered = claimed.joined(session);
         let mut entered = match claimed.is_kept {
             true => entered,
             // The session sat there already, so nothing was written.
@@ -157,12 +155,12 @@ impl Actions {
         match self.fresh(caller) {
             Ok(fresh) => {
                 self.count_newcomer()?;
-                let entered = Joined::listening(room, fresh.view(), fresh.user.clone());
+                let entered = listening(room, fresh.view(), fresh.user.clone());
                 self.write_session(&fresh, entered, keyed).await
             }
             Err(session) => {
                 let report = self.session(&session).await?;
-                let entered = Joined::listening(room, report.session, report.user);
+                let entered = listening(room, report.session, report.user);
                 self.keep(keyed, entered).await
             }
         }
@@ -187,22 +185,11 @@ impl Actions {
     }
 }
 
-impl Joined {
-    fn seated(claimed: &Claimed, session: SessionView) -> Joined {
-        Joined {
-            room: claimed.room.clone(),
-            seat: Some(claimed.seat.view(claimed.at)),
-            session,
-            user: claimed.user.clone(),
-        }
-    }
-
-    fn listening(room: RoomView, session: SessionView, user: UserView) -> Joined {
-        Joined {
-            room,
-            seat: None,
-            session,
-            user,
-        }
+fn listening(room: RoomView, session: SessionView, user: UserView) -> Joined {
+    Joined {
+        room,
+        seat: None,
+        session,
+        user,
     }
 }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::idempotency::IdempotentRequest;
-use super::player::{Actions, Found, SessionReport, unanswered};
+use super::player::{Actions, Found, unanswered};
 use crate::id::{CommandKey, SessionToken, UserId};
 use crate::persistence::{Retries, UserWrite};
 use crate::session::{Adoption, SessionHandle};
-use crate::wire::{Reason, Refusal, UserView};
+use crate::wire::{Reason, Refusal, SessionReport, UserView};
 
 /// A user who has logged in.
 #[derive(Debug, Clone)]

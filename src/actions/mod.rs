@@ -19,7 +19,7 @@ mod remove_sessions;
 pub(crate) mod tests;
 
 pub use log_in_guest::LoggedIn;
-pub use player::{Actions, Caller, Joined, SessionReport};
+pub use player::{Actions, Caller};
 pub use player_limits::{Guess, PlayerLimits};
 pub use redeem_seat_token::{Resumed, Returning, SeatProof};
 

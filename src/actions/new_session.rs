@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::idempotency::{Answer, IdempotentRequest};
-use super::player::{Actions, Caller, SessionReport};
+use super::idempotency::IdempotentRequest;
+use super::player::{Actions, Caller};
 use crate::clock::{HubTime, WallTime};
 use crate::id::{SessionId, SessionToken, UserId};
 use crate::persistence::{
@@ -14,7 +14,7 @@ use crate::persistence::{
 };
 use crate::room::{HeldSeat, refusal};
 use crate::session::{SessionHandle, SessionSeed, token_until};
-use crate::wire::{Refusal, SessionView, UserView};
+use crate::wire::{KeyedResponse, Refusal, SessionReport, SessionView, UserView};
 
 /// A session that an action creates, with its only token.
 pub(super) struct NewSessionDraft {
@@ -95,7 +95,7 @@ impl Actions {
     }
 
     /// Writes a session that has no seat. Stores `answer` under the key, and returns it with the user's stored name.
-    pub(super) async fn write_session<A: Answer>(
+    pub(super) async fn write_session<A: KeyedResponse>(
         &self,
         fresh: &NewSessionDraft,
         mut answer: A,
@@ -109,7 +109,7 @@ impl Actions {
         let once = keyed.map(|keyed| keyed.answered(&answer));
         match self.persistence.write(Write::once(command, once)).await {
             Ok(Committed::Player { name, .. }) => {
-                answer.call(&name);
+                answer.rename_user(&name);
                 Ok(answer)
             }
             Ok(

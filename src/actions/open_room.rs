@@ -9,9 +9,9 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::extend_hold::check_hold;
-use super::idempotency::{Answer, IdempotentRequest};
+use super::idempotency::IdempotentRequest;
 use super::new_session::NewSessionDraft;
-use super::player::{Actions, Caller, Joined, is_code_taken, unanswered};
+use super::player::{Actions, Caller, is_code_taken, unanswered};
 use crate::clock::HubTime;
 use crate::id::{CommandKey, RoomCode, RoomId};
 use crate::persistence::{
@@ -24,7 +24,7 @@ use crate::room::{
 };
 use crate::session::ClaimTicket;
 use crate::token::Generations;
-use crate::wire::{OpenRoomRequest, Reason, Refusal, SessionView, UserView};
+use crate::wire::{Joined, KeyedResponse, OpenRoomRequest, Reason, Refusal, SessionView, UserView};
 
 /// Codes to try before giving up. With a million live rooms one in 700 codes is taken, so eight in a row are taken once
 /// in 10^22 openings.
@@ -188,7 +188,7 @@ impl Actions {
                     let (Committed::Player { name, .. }, _) = committed.apart() else {
                         return Err(Refusal::unavailable());
                     };
-                    draft.call(&name);
+                    draft.rename_user(&name);
                     return Ok(draft);
                 }
                 Err(error) if is_code_taken(&error) => debug!("room code taken, drawing another"),
@@ -213,7 +213,7 @@ impl Actions {
         let user = &draft.answer.user.id;
         let mut seated = view.seats.into_iter().filter_map(|seat| seat.user);
         if let Some(stored) = seated.find(|stored| stored.id == *user) {
-            draft.call(&stored.name);
+            draft.rename_user(&stored.name);
         }
         Ok(draft)
     }
@@ -339,8 +339,8 @@ impl Plan {
 
 impl Draft {
     /// Sets the player's name to the stored one.
-    fn call(&mut self, name: &Arc<str>) {
-        self.answer.call(name);
+    fn rename_user(&mut self, name: &Arc<str>) {
+        self.answer.rename_user(name);
         for seat in &mut self.stored.seats {
             seat.user_name = Arc::clone(name);
         }

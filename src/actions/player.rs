@@ -15,8 +15,7 @@ use crate::persistence::{Persistence, Refused, Retries, WriteError};
 use crate::room::{RoomKey, Rooms};
 use crate::session::{Attached, ClaimTicket, ConnectOrder, Report, SessionHandle, Sessions};
 use crate::supervisor::LoadError;
-use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
-use serde::{Deserialize, Serialize};
+use crate::wire::{Frame, Reason, Refusal, RoomView, SessionReport, SessionView};
 
 /// The actions of users. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,28 +48,10 @@ pub enum Caller {
     },
 }
 
-/// The response to a client that entered a room.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Joined {
-    pub room: RoomView,
-    /// None for a spectator.
-    pub seat: Option<SeatView>,
-    pub session: SessionView,
-    pub user: UserView,
-}
-
 /// The result of looking up a session token.
 pub(super) enum Found {
     Session(SessionHandle),
     Ended(SessionId),
-}
-
-/// A session with its user and its seats.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SessionReport {
-    pub session: SessionView,
-    pub user: UserView,
-    pub seats: Vec<SeatView>,
 }
 
 impl Actions {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::idempotency::IdempotentRequest;
-use super::player::{Actions, Caller, Joined};
+use super::player::{Actions, Caller};
 use crate::config::QuickMatch;
 use crate::id::{CommandKey, RoomCode};
-use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal};
+use crate::wire::{JoinRequest, Joined, OpenRoomRequest, QuickMatchRequest, Reason, Refusal};
 
 /// Rooms that are tried before a new one is opened: each failure is a lost race for the last seat.
 const ROOMS_TRIED_MAX: usize = 8;

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::idempotency::IdempotentRequest;
-use super::player::{Actions, SessionReport, unanswered};
+use super::player::{Actions, unanswered};
 use crate::id::{CommandKey, RoomCode, SessionId, SessionToken, UserId};
-use crate::room::{
-    AttachSeq, Claimed, HeldSeat, ResponseRecorder, RoomHandle, RoomKey, SeatLookup,
-};
+use crate::room::{AttachSeq, HeldSeat, ResponseForm, RoomHandle, RoomKey, SeatLookup};
 use crate::session::SessionHandle;
 use crate::token::{Claims, Keyring, SeatTokenError};
-use crate::wire::{Refusal, SeatView, SessionView, UserView};
+use crate::wire::{Refusal, SeatView, SessionReport, SessionView, UserView};
 
 /// The checked claims of a seat token, which one of the hub's keys has signed.
 #[derive(Debug, Clone)]
@@ -222,8 +220,9 @@ impl Actions {
                 let claims = claims.clone();
                 // A new one for each try: the first may be committed although its room failed before the answer.
                 let fresh = self.fresh_of(claims.user.clone(), login_until);
-                let memo = keyed.clone().map(|keyed| keyed.resumed(fresh.view()));
-                async move { Ok((room.take(claims, fresh.row(), memo).await?, fresh)) }
+                let form = || ResponseForm::Session(fresh.view());
+                let response = keyed.clone().map(|keyed| keyed.draft(form()));
+                async move { Ok((room.take(claims, fresh.row(), response).await?, fresh)) }
             })
             .await
             .map_err(unanswered)?
@@ -248,19 +247,6 @@ impl Actions {
             session,
             view,
             seat,
-        })
-    }
-}
-
-impl IdempotentRequest {
-    /// Returns the memo by which the room stores the response to a takeover.
-    fn resumed(self, session: SessionView) -> ResponseRecorder {
-        ResponseRecorder::new(move |taken: &Claimed| {
-            self.answered(&SessionReport {
-                session,
-                user: taken.user.clone(),
-                seats: vec![taken.seat.view(taken.at)],
-            })
         })
     }
 }

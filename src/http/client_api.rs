@@ -18,7 +18,7 @@ use super::body;
 use super::credentials;
 use super::credentials::Credentials;
 use super::idempotency_key;
-use crate::actions::{Actions, Caller, LoggedIn, SessionReport};
+use crate::actions::{Actions, Caller, LoggedIn};
 use crate::id::{CommandKey, RoomCode, SessionToken};
 use crate::limits::Asker;
 use crate::listener::Problem;
@@ -27,7 +27,7 @@ use crate::listener::caller_address;
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
-    room_code,
+    SessionReport, room_code,
 };
 
 /// The time limit for a request after its body is read. Longer than an actor's answer may take, so that the more

@@ -10,6 +10,7 @@ use super::queries::read;
 use super::writer::actor::unavailable;
 use super::{MaintenanceCommand, Persistence, Refused, Write, WriteError};
 use crate::id::{ApiKeyHash, KeyHash, RoomId, SessionId, UserId};
+use crate::wire::{KeyedResponse, StoredForm};
 
 /// Responses stored per session or user: one more drops the oldest. Many times the requests that a client has in
 /// flight.
@@ -24,6 +25,16 @@ pub struct IdempotencyRecord {
     pub content: [u8; 32],
     /// JSON, stored for replays. None: only looks up whether a response is stored.
     pub answer: Option<Arc<str>>,
+}
+
+impl IdempotencyRecord {
+    /// Returns the key with the response to store.
+    pub fn answered(&self, response: &impl KeyedResponse) -> Arc<IdempotencyRecord> {
+        Arc::new(IdempotencyRecord {
+            answer: Some(StoredForm::of(response).to_json().into()),
+            ..self.clone()
+        })
+    }
 }
 
 /// The scope within which a key stands for one request.

@@ -10,9 +10,10 @@ use ractor::ActorRef;
 
 use super::core::session_change::RoomNews;
 use super::message::{
-    ClaimRequest, Claimed, ExtendedHold, HoldRequest, Initiator, Question, ResponseRecorder,
-    RoomMessage, SeatLookup, Subscribing, TakeRequest,
+    ClaimRequest, Claimed, ExtendedHold, HoldRequest, Initiator, Question, RoomMessage, SeatLookup,
+    Subscribing, TakeRequest,
 };
+use super::response::ResponseDraft;
 use super::rules::members::Peer;
 use super::rules::publish_queue::Publisher;
 use super::seat_event::{AttachSeq, ClaimNotice};
@@ -21,7 +22,7 @@ use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
 use crate::persistence::{IdempotencyRecord, NewSession, SessionWrite, StoredStream, UserWrite};
 use crate::token::Claims;
-use crate::wire::{Failure, Refusal, RoomView, SeatView, SubscribeResult, UserView};
+use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
 
 /// The key by which a room is found: its code, or the channel's name for an open channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,7 +60,7 @@ pub struct Claimant {
     pub epoch: AttachSeq,
     pub is_attached: bool,
     pub notice: Option<ClaimNotice>,
-    pub memo: Option<ResponseRecorder>,
+    pub response: Option<ResponseDraft>,
 }
 
 impl RoomHandle {
@@ -103,7 +104,7 @@ impl RoomHandle {
                 seat,
                 team,
                 notice: claimant.notice,
-                memo: claimant.memo,
+                response: claimant.response,
                 reply,
             }))
         })
@@ -115,13 +116,13 @@ impl RoomHandle {
         &self,
         claims: Claims,
         session: NewSession,
-        memo: Option<ResponseRecorder>,
+        response: Option<ResponseDraft>,
     ) -> Result<Result<Claimed, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Take(Box::new(TakeRequest {
                 claims,
                 session,
-                memo,
+                response,
                 kept: None,
                 reply,
             }))
@@ -149,13 +150,13 @@ impl RoomHandle {
         &self,
         seat: u16,
         at_least: Duration,
-        memo: Option<ResponseRecorder<SeatView>>,
+        key: Option<Arc<IdempotencyRecord>>,
     ) -> Result<Result<ExtendedHold, Refusal>, Unanswered> {
         ask(&self.actor, |reply| {
             RoomMessage::Hold(HoldRequest {
                 seat,
                 at_least,
-                memo,
+                key,
                 reply,
             })
         })

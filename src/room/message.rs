@@ -1,6 +1,5 @@
 //! The messages of a room's mailbox, and the requests and answers that they carry.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use serde_json::value::RawValue;
 use super::core::server_api::ServerRequest;
 use super::core::session_change::RoomNews;
 use super::core::shutdown::Handout;
+use super::response::ResponseDraft;
 use super::rules::members::{Peer, SubscriptionGuard};
 use super::rules::publish_queue::Publisher;
 use super::seat_event::{AttachSeq, ClaimNotice, HeldSeat};
@@ -236,7 +236,7 @@ pub(super) struct ClaimRequest {
     pub team: Option<String>,
     /// Notifies the session that the claim has finished. None for a session that is created by this very claim.
     pub notice: Option<ClaimNotice>,
-    pub memo: Option<ResponseRecorder>,
+    pub response: Option<ResponseDraft>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,
 }
 
@@ -245,7 +245,8 @@ pub(super) struct ClaimRequest {
 pub(super) struct HoldRequest {
     pub seat: u16,
     pub at_least: Duration,
-    pub memo: Option<ResponseRecorder<SeatView>>,
+    /// The idempotency key of the request, under which the answer is stored.
+    pub key: Option<Arc<IdempotencyRecord>>,
     pub reply: RpcReplyPort<Result<ExtendedHold, Refusal>>,
 }
 
@@ -257,29 +258,6 @@ pub struct ExtendedHold {
     pub is_stored: bool,
 }
 
-/// A callback that makes a request idempotent: it computes the stored response as soon as the room knows the answer.
-pub struct ResponseRecorder<T = Claimed>(Box<WriteMemo<T>>);
-
-type WriteMemo<T> = dyn FnOnce(&T) -> Arc<IdempotencyRecord> + Send + Sync;
-
-impl<T> ResponseRecorder<T> {
-    pub fn new(
-        write: impl FnOnce(&T) -> Arc<IdempotencyRecord> + Send + Sync + 'static,
-    ) -> ResponseRecorder<T> {
-        ResponseRecorder(Box::new(write))
-    }
-
-    pub(super) fn write(self, answer: &T) -> Arc<IdempotencyRecord> {
-        (self.0)(answer)
-    }
-}
-
-impl<T> fmt::Debug for ResponseRecorder<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseRecorder")
-    }
-}
-
 /// A request to redeem a seat token.
 #[derive(Debug)]
 pub(super) struct TakeRequest {
@@ -287,7 +265,7 @@ pub(super) struct TakeRequest {
     pub claims: Claims,
     /// The session that takes the seat over, created in the same commit.
     pub session: NewSession,
-    pub memo: Option<ResponseRecorder>,
+    pub response: Option<ResponseDraft>,
     /// The response stored under the idempotency key, which is then the answer.
     pub kept: Option<Claimed>,
     pub reply: RpcReplyPort<Result<Claimed, Refusal>>,

@@ -17,6 +17,7 @@ mod history_memory;
 mod message;
 mod metric;
 mod registry;
+mod response;
 mod rules;
 mod seat_event;
 mod server_api;
@@ -29,9 +30,10 @@ pub use self::core::session_change::SessionTold;
 pub use self::dormant::DormantRoom;
 pub use self::handle::{Claimant, RoomHandle, RoomKey};
 pub use self::message::{
-    Claimed, ExtendedHold, Grant, Initiator, Question, ResponseRecorder, SeatLookup, Subscribing,
+    Claimed, ExtendedHold, Grant, Initiator, Question, SeatLookup, Subscribing,
 };
 pub use self::registry::{Rooms, channel};
+pub use self::response::{ResponseDraft, ResponseForm};
 pub use self::rules::kind::{DEFAULT_KIND, Kind, Kinds, PRIVATE, USERS};
 pub use self::rules::members::{Peer, SubscriptionGuard};
 pub use self::rules::publish_queue::StreamPosition;

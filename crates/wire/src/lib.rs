@@ -25,10 +25,10 @@ mod reply;
 pub mod time;
 
 pub use api::{
-    AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, OpenRoomRequest, PlaceView,
-    QuickMatchRequest, RETRY_AFTER, Reason, Refusal, RoomStatus, RoomView, SETTINGS_BYTES_MAX,
-    SeatStatus, SeatView, SessionView, UserView, WORD_BYTES_MAX, Whole, WholeNumber, command_key,
-    is_deeper_than, room_code,
+    AccountRequest, DEPTH_MAX, Fields, GUEST_NAME, JoinRequest, Joined, KeyedResponse,
+    OpenRoomRequest, PlaceView, QuickMatchRequest, RETRY_AFTER, Reason, Refusal, RoomStatus,
+    RoomView, SETTINGS_BYTES_MAX, SeatStatus, SeatView, SessionReport, SessionView, StoredForm,
+    UserView, WORD_BYTES_MAX, Whole, WholeNumber, command_key, is_deeper_than, room_code,
 };
 pub use close::{Close, Dismissal};
 pub use command::{

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::dispatch::Connection;
-use crate::actions::{Caller, Joined};
+use crate::actions::Caller;
 use crate::session::SessionHandle;
 use crate::wire::{
-    Empty, ErrorCode, Failure, Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, RoomView,
-    RpcResult, SeatView, result,
+    Empty, ErrorCode, Failure, Fields, JoinRequest, Joined, OpenRoomRequest, QuickMatchRequest,
+    RoomView, RpcResult, SeatView, result,
 };
 
 #[derive(Serialize)]

@@ -81,11 +81,11 @@ impl Room {
         self.seating.reserve(number, occupant);
         let mut once = None;
         let mut kept = None;
-        if let Some(memo) = request.memo.take() {
+        if let Some(draft) = request.response.take() {
             let mut soon = self.seating.clone();
             soon.confirm(number, name);
             kept = self.claimed_in(&soon, number, true);
-            once = kept.as_ref().map(|kept| memo.write(kept));
+            once = kept.as_ref().map(|kept| draft.complete(kept));
         }
         let claim = ClaimReply::keeping(request, kept);
         self.claims.insert(number, vec![claim]);

@@ -20,7 +20,7 @@ impl Room {
         let HoldRequest {
             seat: number,
             at_least,
-            memo,
+            key,
             reply,
         } = request;
         if self.is_halted() {
@@ -44,7 +44,7 @@ impl Room {
             answer(reply, Ok(ExtendedHold { seat, is_stored }));
             return;
         };
-        let once = memo.map(|memo| memo.write(&seat));
+        let once = key.map(|key| key.answered(&seat));
         let is_stored = once.is_some();
         let command = SeatCommand::Hold(HoldSeat {
             room: holding.room,

@@ -91,12 +91,12 @@ impl Room {
             tokens: occupant.tokens.confirm(request.claims.generation),
         };
         let mut once = None;
-        if let Some(memo) = request.memo.take() {
+        if let Some(draft) = request.response.take() {
             let mut soon = self.seating.clone();
             let name = Arc::clone(&occupant.user.name);
             soon.moved(number, |older| newcomer(&request, older, name, hold_until));
             request.kept = self.claimed_in(&soon, number, true);
-            once = request.kept.as_ref().map(|kept| memo.write(kept));
+            once = request.kept.as_ref().map(|kept| draft.complete(kept));
         }
         let takes = self.takes.entry(number).or_default();
         takes.push_front(request);
