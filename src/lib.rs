@@ -87,6 +87,7 @@
 //! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | UNAVAILABLE, in `actions` |
 //! | `supervisor::BudgetExhausted` | a restart budget | the supervisor gives up: `supervisor::shard`, `daemon` |
 //! | `mailbox::Unanswered` | a request to an actor | asked again once, then `supervisor::LoadError`, by the registries |
+//! | `room::Contradiction` | a room whose state differs from the database | the room is rebuilt, by its shard |
 //! | `token::SeatTokenError` | checking a seat token | `wire::Refusal`, by its method `refuse` |
 //! | `token::KeyError` | reading the signing key | `daemon::StartError` |
 //! | `auth::TokenError` | checking a login | `wire::Refusal`; on a socket a close, in `connection::protocol` |

@@ -5,6 +5,8 @@
 
 mod running;
 
+use std::time::Instant;
+
 pub use holdfast_wire::time::{HubTime, WallTime, millis};
 pub use running::{RunTime, sleep_until, watch_for_standstills};
 
@@ -38,12 +40,20 @@ impl HubClock {
         }
     }
 
+    /// Reads all clocks.
+    pub fn moment(&self) -> Moment {
+        let Reading { hub, wall, .. } = self.read();
+        Moment {
+            hub,
+            at: Instant::now(),
+            ahead: wall.0.saturating_sub(hub.0) / MILLIS * MILLIS,
+        }
+    }
+
     /// Returns the wall clock's time at a moment in hub time, as far as it is known now. Differences of the clocks
     /// below a second are ignored, so that the result is the same in each call.
     pub fn on_wall(&self, moment: HubTime) -> WallTime {
-        let Reading { hub, wall, .. } = self.read();
-        let ahead = wall.0.saturating_sub(hub.0) / MILLIS * MILLIS;
-        WallTime(moment.0.saturating_add(ahead))
+        self.moment().on_wall(moment)
     }
 
     /// Returns the moment in hub time at which the wall clock will show `moment`, as far as it is known now.
@@ -51,6 +61,23 @@ impl HubClock {
         let Reading { hub, wall, .. } = self.read();
         let ahead = wall.0.saturating_sub(hub.0) / MILLIS * MILLIS;
         HubTime(moment.0.saturating_sub(ahead))
+    }
+}
+
+/// A moment on all clocks, as a value for code that reads none itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub hub: HubTime,
+    /// By the monotonic clock.
+    pub at: Instant,
+    /// Milliseconds by which the wall clock is ahead of hub time.
+    ahead: i64,
+}
+
+impl Moment {
+    /// Returns the wall clock's time at a moment in hub time, as far as it is known now.
+    pub fn on_wall(&self, moment: HubTime) -> WallTime {
+        WallTime(moment.0.saturating_add(self.ahead))
     }
 }
 

@@ -1,92 +1,63 @@
-//! Connects a room's mailbox to its rules.
+//! Connects a room to its mailbox: brings it each message as an input, and carries its effects out.
 
-use std::collections::{HashMap, VecDeque};
 use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::core::shutdown::ShutdownPhase;
-use super::core::{Memory, Phase, Profile, Room};
+use super::core::effect::{Effect, Lifecycle, SeatToRead, event_of_outcome};
+use super::core::{Room, SharedState};
 use super::handle::MemberCount;
-use super::message::{RoomMessage, Wake};
-use super::registry::{Origin, RoomContext, RoomSeed};
-use super::rules::members::Members;
-use super::rules::publish_dedup::RecentKeys;
-use super::rules::publish_queue::{PublishQueue, PublishReply};
-use super::rules::seats::{Occupant, Seats};
-use super::rules::stream::Stream;
-use super::rules::write_batching::WriteBatcher;
-use super::seat_event::{AttachSeq, SeatEvent};
-use crate::clock::HubTime;
-use crate::mailbox::answer;
-use crate::persistence::{StoredRoom, StoredSeat, StoredStream};
+use super::message::{Change, RoomMessage, SeatRead, Wake};
+use super::registry::{RoomContext, RoomSeed};
+use crate::persistence::{HistoryWindow, Write};
 use crate::supervisor::{LiveGauge, ShardMessage};
-use crate::wire::RoomView;
 
-/// How long a room stays live after a fruitless lookup: as long as requests may take.
-const REST_AFTER: Duration = Duration::from_secs(5);
+/// An upper bound on the time until a starting room is in the directory, through which its timers reach it. A shorter
+/// timer bypasses the directory, at the price of a timer of its own.
+const REGISTRATION_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct RoomActor;
 
+/// A room and what carries its effects out.
+pub(super) struct RoomState {
+    room: Room,
+    context: Arc<RoomContext>,
+    me: ActorRef<RoomMessage>,
+    /// The number of members, readable without asking the room.
+    audience: MemberCount,
+    _alive: LiveGauge,
+}
+
 impl Actor for RoomActor {
     type Msg = RoomMessage;
-    type State = Room;
+    type State = RoomState;
     type Arguments = (Arc<RoomContext>, RoomSeed, MemberCount);
 
     async fn pre_start(
         &self,
         me: ActorRef<RoomMessage>,
         (context, seed, audience): (Arc<RoomContext>, RoomSeed, MemberCount),
-    ) -> Result<Room, ActorProcessingErr> {
-        let (profile, phase, seats, stream) = take_apart(seed.stored);
-        let mut room = Room {
-            stream: Stream::new(&seed.kind.config, stream, context.clock.now()),
-            seating: Seats::new(seed.kind.config.seats, &seats),
-            key: seed.key,
-            channel: seed.channel,
-            kind: seed.kind,
-            members: Members::new(),
-            crowd: WriteBatcher::default(),
-            audience,
-            repeats: RecentKeys::default(),
-            keep: None,
-            journal: PublishQueue::default(),
-            deferred: Vec::new(),
-            removals: VecDeque::new(),
-            is_prune_pending: false,
-            claims: HashMap::new(),
-            releases: HashMap::new(),
-            takes: HashMap::new(),
-            token_ends: HashMap::new(),
-            vacancy: 0,
-            is_solitary: matches!(seed.origin, Origin::Opened(_)),
-            memory: Memory::Empty,
-            profile,
-            phase,
-            halt: match context.is_paused() {
-                true => ShutdownPhase::Paused,
-                false => ShutdownPhase::Running,
-            },
+    ) -> Result<RoomState, ActorProcessingErr> {
+        let shared = SharedState {
+            metrics: Arc::clone(&context.metrics),
             share: context.metrics.share(),
-            _alive: LiveGauge::new("room"),
+            recovery_max: context.recovery_max,
+            unheard: Arc::clone(&context.unheard),
+        };
+        let room = Room::start(seed, shared, context.is_paused(), context.clock.moment());
+        let mut state = RoomState {
+            room,
             context,
             me,
+            audience,
+            _alive: LiveGauge::new("room"),
         };
-        room.share_history();
-        for seat in seats {
-            room.restore(seat, seed.origin).await;
-        }
-        room.seats_freed().await;
-        room.count_seats();
-        // Only sets the timer: many rooms may start at once.
-        room.prune(u64::MAX).await;
-        if room.phase == Phase::Closed || room.kind.is_open_channel() {
-            room.wake(REST_AFTER, Wake::Rest).await;
-        }
-        Ok(room)
+        state.share_history();
+        state.carry_out().await;
+        Ok(state)
     }
 
     /// Boxed, with the message, while it lasts: the actor library otherwise keeps two places for the future of
@@ -95,9 +66,9 @@ impl Actor for RoomActor {
         &self,
         _me: ActorRef<RoomMessage>,
         message: RoomMessage,
-        room: &mut Room,
+        state: &mut RoomState,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
-        Box::pin(room.hear(message))
+        Box::pin(state.hear(message))
     }
 
     /// Ignores the event: a room supervises no actors.
@@ -105,225 +76,147 @@ impl Actor for RoomActor {
         &self,
         _me: ActorRef<RoomMessage>,
         _event: SupervisionEvent,
-        _room: &mut Room,
+        _state: &mut RoomState,
     ) -> impl Future<Output = Result<(), ActorProcessingErr>> + Send {
         future::ready(Ok(()))
     }
 }
 
-impl Room {
+impl RoomState {
     async fn hear(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
-        if self.phase == Phase::Retired {
-            // Dropping a reply port makes the asker look the room up again.
+        if matches!(message, RoomMessage::Rouse) && self.room.is_crowd_growing() {
+            // Yields first: publications that are about to arrive get in before the next look.
+            tokio::task::yield_now().await;
+            self.look_after_crowd();
             return Ok(());
         }
-        if let RoomMessage::Past(read) = message {
-            for deferred in self.past_read(read) {
-                self.carry_out(deferred.into()).await?;
-            }
-            return Ok(());
-        }
-        if self.needs_past(&message) {
-            self.defer(message);
-            return Ok(());
-        }
-        self.carry_out(message).await
+        let handled = self.room.handle(message, self.context.clock.moment());
+        self.carry_out().await;
+        self.audience.set(self.room.members.len());
+        Ok(handled?)
     }
 
-    async fn carry_out(&mut self, message: RoomMessage) -> Result<(), ActorProcessingErr> {
-        let room = self;
-        let is_about_seats = message.is_about_seats();
-        match message {
-            RoomMessage::Claim(request) => room.claim(*request),
-            RoomMessage::Take(request) => room.take(*request),
-            RoomMessage::Release {
-                session,
-                once,
-                reply,
-            } => room.release(session, once, reply),
-            RoomMessage::Hold(request) => room.hold(request).await,
-            RoomMessage::Delayed { sitter, by } => room.delayed(&sitter, by).await,
-            RoomMessage::Back { session, epoch } => room.back(session, epoch).await,
-            RoomMessage::Away { session, epoch } => room.away(session, epoch).await,
-            RoomMessage::SessionChanged(news) => room.session_changed(*news).await?,
-            RoomMessage::Settled { change, result } => room.settled(change, result).await?,
-            RoomMessage::SeatRead(read) => room.seat_read(*read).await?,
-            RoomMessage::Subscribe { subscribing, reply } => {
-                answer(reply, room.subscribe(*subscribing));
-                room.rest_if_unheard();
+    /// Carries out the effects in their order.
+    async fn carry_out(&mut self) {
+        let mut effects = self.room.take_effects();
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Published(reply, result) => reply.settle(result),
+                Effect::Claimed(claim, result) => claim.settle(*result),
+                Effect::Answer(answer) => answer.send(),
+                Effect::Notify(session, event) => self.context.listener.hear(session, event),
+                Effect::Write {
+                    write,
+                    change,
+                    since,
+                } => self.write(*write, change, since),
+                Effect::Mark(write) => self.context.persistence.mark(write),
+                Effect::ReadSeat { after, read } => self.read_seat(after, read),
+                Effect::ReadHistory(window) => self.read_history(window),
+                Effect::Wake { after, wake } => self.wake(after, wake).await,
+                Effect::LookAfterCrowd => self.look_after_crowd(),
+                Effect::Supply(code, Some(supply)) => self.context.matchmaker.supply(code, supply),
+                Effect::Supply(code, None) => self.context.matchmaker.gone(code),
+                Effect::Shard(word) => self.tell_shard(word),
             }
-            RoomMessage::Unsubscribe {
-                asked,
-                connection,
-                outbound,
-                reply,
-            } => {
-                room.unsubscribe(asked, connection, &outbound);
-                answer(reply, ());
-            }
-            RoomMessage::Leave { connection } => room.leave(connection),
-            RoomMessage::Expire { connection } => room.expire(connection),
-            RoomMessage::Renew { peer } => room.renew(peer),
-            RoomMessage::ForgetBefore(moment) => room.stream.forget_before(moment),
-            RoomMessage::RemoveHistory { reply } => room.remove_history(reply),
-            // Handled before.
-            RoomMessage::Past(_) => {}
-            RoomMessage::Publish {
-                peer,
-                data,
-                since,
-                publisher,
-            } => {
-                room.publish(&peer, data, since, PublishReply::new(publisher));
-                room.rest_if_unheard();
-            }
-            RoomMessage::Ask {
-                id,
-                peer,
-                question,
-                outbound,
-                reply,
-            } => {
-                answer(reply, room.question(id, &peer, &question, &outbound));
-                room.rest_if_unheard();
-            }
-            RoomMessage::Game(question) => room.answer_game(*question).await,
-            RoomMessage::View { reply } => room.show(reply),
-            RoomMessage::Rouse => room.rouse().await,
-            RoomMessage::Offer => room.offer(),
-            RoomMessage::Wake(wake) => room.woken(wake).await,
-            RoomMessage::Retire => room.retire(),
-            #[cfg(feature = "faults")]
-            RoomMessage::Panic => panic!("ordered"),
-            RoomMessage::Pause => room.pause(),
-            RoomMessage::Freeze { reply } => room.freeze(reply),
         }
-        room.carried_out(is_about_seats);
-        Ok(())
+        self.room.reuse(effects);
+    }
+
+    /// Writes a change. Its session gets the event of the outcome even if the room has failed by then.
+    fn write(&self, write: Write, change: Change, since: std::time::Instant) {
+        let (me, listener) = (self.me.clone(), Arc::clone(&self.context.listener));
+        let room = self.room.id();
+        let settled = move |result| {
+            if let Some(room) = room
+                && let Some((session, event)) = event_of_outcome(room, change, &result)
+            {
+                listener.hear(session, event);
+            }
+            // An error means that the room has since been rebuilt from the database.
+            let _ = me.cast(RoomMessage::Settled { change, result });
+        };
+        self.context
+            .persistence
+            .write_since(write, since.into(), settled);
+    }
+
+    fn read_seat(&self, after: Duration, read: SeatToRead) {
+        let (persistence, me) = (self.context.persistence.clone(), self.me.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let room = persistence.room_truth(read.code).await;
+            let row = room.map(|room| {
+                let room = room.filter(|room| room.id == read.room);
+                let seats = room.map(|room| room.seats).unwrap_or_default();
+                seats.into_iter().find(|seat| seat.number == read.number)
+            });
+            let read = SeatRead {
+                number: read.number,
+                session: read.session,
+                row,
+                is_second: read.is_second,
+            };
+            // An error means that the room has failed, and its successor has read all rows.
+            let _ = me.cast(RoomMessage::SeatRead(Box::new(read)));
+        });
+    }
+
+    fn read_history(&self, window: HistoryWindow) {
+        let (persistence, me) = (self.context.persistence.clone(), self.me.clone());
+        tokio::spawn(async move {
+            let read = persistence.history(window).await;
+            // An error means that the room has since been rebuilt, and reads for itself.
+            let _ = me.cast(RoomMessage::Past(read));
+        });
+    }
+
+    async fn wake(&self, after: Duration, wake: Wake) {
+        if after < REGISTRATION_TIME_MAX {
+            self.me.send_after(after, move || RoomMessage::Wake(wake));
+            return;
+        }
+        let key = &self.room.identity.key;
+        let wheel = self.context.wheels.of(key);
+        wheel.after(after, (key.clone(), wake)).await;
+    }
+
+    fn look_after_crowd(&mut self) {
+        if self.me.cast(RoomMessage::Rouse).is_err() {
+            self.room.rouse();
+        }
+    }
+
+    fn tell_shard(&self, word: Lifecycle) {
+        let key = self.room.identity.key.clone();
+        let shard = self.context.shards.of(&key);
+        shard.tell(match word {
+            Lifecycle::Idle => ShardMessage::Idle { key },
+            Lifecycle::Goes => ShardMessage::Goes { key },
+            Lifecycle::Stays => ShardMessage::Stays { key },
+        });
     }
 
     /// Counts the history of an open channel together with those of all others.
     fn share_history(&mut self) {
-        if self.kind.is_open_channel() && self.stream.has_history() {
+        let is_open_channel = self.room.identity.kind.is_open_channel();
+        if is_open_channel && self.room.stream.has_history() {
             let me = self.me.clone();
             let forget = Box::new(move |moment| {
                 // An error means that the room has stopped and keeps nothing any more.
                 let _ = me.cast(RoomMessage::ForgetBefore(moment));
             });
-            self.stream.count_with(self.context.history.share(forget));
-        }
-    }
-
-    fn carried_out(&mut self, is_about_seats: bool) {
-        if is_about_seats {
-            self.seats_may_have_changed();
-        }
-        self.tell_who_left();
-        self.audience.set(self.members.len());
-    }
-
-    /// Handles a timer. While the hub stops, all timers but that of waiting writes are ignored.
-    async fn woken(&mut self, wake: Wake) {
-        if self.is_halted() && !matches!(wake, Wake::Write) {
-            return;
-        }
-        match wake {
-            Wake::Hold { seat, hold_until } => self.hold_over(seat, hold_until).await,
-            Wake::Empty { vacancy } => self.close_if_vacant(vacancy),
-            Wake::Unheard { vacancy } => self.forget(vacancy),
-            Wake::Rest if self.is_kept_no_longer().await => self.rest(),
-            Wake::Rest => {}
-            Wake::Write => self.write_batch(),
-            Wake::Prune => self.prune_again().await,
-        }
-    }
-
-    fn seats_may_have_changed(&mut self) {
-        self.count_seats();
-        self.freeze_if_settled();
-    }
-
-    fn count_seats(&mut self) {
-        let (held, away) = self.seating.count();
-        self.share.seats(held, away);
-    }
-
-    /// Puts a holder back into its seat.
-    async fn restore(&mut self, seat: StoredSeat, origin: Origin) {
-        let now = self.now();
-        let hold_until = match origin {
-            Origin::Opened(_) => seat.hold_until,
-            Origin::Stored | Origin::Rebuilt => Some(read_hold(&seat, now)),
-        };
-        let epoch = match origin {
-            Origin::Opened(epoch) => epoch,
-            Origin::Stored | Origin::Rebuilt => AttachSeq(0),
-        };
-        let occupant = Occupant {
-            hold_until,
-            recorded: hold_until,
-            ..Occupant::stored(&seat, epoch)
-        };
-        self.seating.put(seat.number, occupant.clone());
-        if let Some(end) = hold_until {
-            self.wake_at(seat.number, end).await;
-        }
-        if hold_until != seat.hold_until {
-            self.mark_hold(seat.number, &occupant);
-        }
-        match (origin, self.holding(seat.number, &occupant)) {
-            // A durable stream has the event since the room was opened.
-            (Origin::Opened(_), _) if self.stream.is_durable() => {}
-            (Origin::Opened(_), _) => self.announce_held(seat.number, &occupant),
-            (Origin::Rebuilt, Some(seat)) => {
-                self.notify(occupant.session, SeatEvent::Restored { seat });
-            }
-            (Origin::Rebuilt, None) | (Origin::Stored, _) => {}
-        }
-    }
-
-    /// Answers with the room's view. Never asked of an open channel.
-    fn show(&self, reply: RpcReplyPort<RoomView>) {
-        if let Some(view) = self.view() {
-            answer(reply, view);
-        }
-    }
-
-    /// Answers the shard's question whether the room can stop: only an open channel without members can.
-    fn retire(&mut self) {
-        let key = self.key.clone();
-        if self.is_unheard() {
-            self.phase = Phase::Retired;
-            self.tell_shard(ShardMessage::Goes { key });
-        } else {
-            self.tell_shard(ShardMessage::Stays { key });
+            let share = self.context.history.share(forget);
+            self.room.stream.count_with(share);
         }
     }
 }
 
-/// The least remaining hold in a room that was read from its row. In this time attached sessions report back, and the
-/// waits of clients that came while the room was dormant are added.
-const READ_HOLD_MIN: Duration = Duration::from_secs(5);
-
-/// Returns the hold of a seat that was read. The row may be outdated: the holder may be attached, or may have left.
-fn read_hold(seat: &StoredSeat, now: HubTime) -> HubTime {
-    match seat.hold_until {
-        Some(end) => end.max(now.plus(READ_HOLD_MIN.min(seat.grace))),
-        None => now.plus(seat.grace),
+/// A session whose seat was to be released has to ask for it: the room is gone before that was written.
+impl Drop for RoomState {
+    fn drop(&mut self) {
+        for (session, event) in self.room.events_of_unwritten() {
+            self.context.listener.hear(session, event);
+        }
     }
-}
-
-fn take_apart(
-    stored: Option<StoredRoom>,
-) -> (Option<Profile>, Phase, Vec<StoredSeat>, StoredStream) {
-    let Some(stored) = stored else {
-        return (None, Phase::Open, Vec::new(), StoredStream::default());
-    };
-    let phase = if stored.is_closed {
-        Phase::Closed
-    } else {
-        Phase::Open
-    };
-    let profile = Profile::stored(&stored);
-    (Some(profile), phase, stored.seats, stored.stream)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ractor::ActorRef;
 
-use super::core::session_change::RoomNews;
+use super::core::seat::session_change::RoomNews;
 use super::message::{
     ClaimRequest, Claimed, ExtendedHold, HoldRequest, Initiator, Question, RoomMessage, SeatLookup,
     Subscribing, TakeRequest,

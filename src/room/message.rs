@@ -7,9 +7,9 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 use serde_json::value::RawValue;
 
-use super::core::server_api::ServerRequest;
-use super::core::session_change::RoomNews;
+use super::core::seat::session_change::RoomNews;
 use super::core::shutdown::Handout;
+use super::core::stream::server_api::ServerRequest;
 use super::response::ResponseDraft;
 use super::rules::members::{Peer, SubscriptionGuard};
 use super::rules::publish_queue::Publisher;
@@ -308,9 +308,12 @@ pub(super) enum Change {
     },
     Release {
         seat: u16,
+        session: SessionId,
         reason: ReleaseReason,
     },
     Hold {
+        /// The number of the request in its room.
+        number: u64,
         seat: u16,
         session: SessionId,
         /// The length of the hold, if it was extended.

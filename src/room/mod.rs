@@ -22,11 +22,11 @@ mod rules;
 mod seat_event;
 mod server_api;
 mod unconfigured;
-mod view;
 
-pub use self::core::change::opened_news;
-pub use self::core::claim::refusal;
-pub use self::core::session_change::SessionTold;
+pub use self::core::seat::claim::refusal;
+pub use self::core::seat::session_change::SessionTold;
+pub use self::core::stream::change::opened_news;
+pub use self::core::view::opened_view;
 pub use self::dormant::DormantRoom;
 pub use self::handle::{Claimant, RoomHandle, RoomKey};
 pub use self::message::{
@@ -40,7 +40,6 @@ pub use self::rules::publish_queue::StreamPosition;
 pub use self::rules::stream::new_epoch;
 pub use self::seat_event::{AttachSeq, ClaimNotice, HeldSeat, SeatEvent, SeatListener};
 pub use self::server_api::ServerPublication;
-pub use self::view::opened_view;
 
 #[cfg(test)]
 mod tests;

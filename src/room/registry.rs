@@ -11,7 +11,7 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::Semaphore;
 
 use super::actor::RoomActor;
-use super::core::session_change::{RoomNews, SessionTold};
+use super::core::seat::session_change::{RoomNews, SessionTold};
 use super::directory::RoomDirectory;
 use super::dormant::Dormant;
 use super::handle::{MemberCount, RoomHandle, RoomKey};

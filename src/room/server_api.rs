@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ractor::RpcReplyPort;
 
-pub(in crate::room) use super::core::server_api::ServerRequest;
+pub(in crate::room) use super::core::stream::server_api::ServerRequest;
 use super::handle::RoomHandle;
 use super::message::RoomMessage;
 use super::registry::Rooms;

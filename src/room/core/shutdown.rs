@@ -5,10 +5,9 @@
 
 use ractor::RpcReplyPort;
 
-use super::{Phase, Room};
 use crate::id::RoomId;
-use crate::mailbox::answer;
 use crate::persistence::StoredStream;
+use crate::room::core::{Phase, Room};
 
 /// A room's stream, to be written out. None for an open channel, and for a durable stream.
 pub(in crate::room) type Handout = Option<(RoomId, StoredStream)>;
@@ -26,38 +25,41 @@ pub(in crate::room) enum ShutdownPhase {
 
 impl Room {
     pub(in crate::room) fn is_halted(&self) -> bool {
-        !matches!(self.halt, ShutdownPhase::Running)
+        !matches!(self.life.halt, ShutdownPhase::Running)
     }
 
     pub(in crate::room) fn is_frozen(&self) -> bool {
-        matches!(self.halt, ShutdownPhase::Frozen)
+        matches!(self.life.halt, ShutdownPhase::Frozen)
     }
 
     pub(in crate::room) fn pause(&mut self) {
         if !self.is_halted() {
-            self.halt = ShutdownPhase::Paused;
+            self.life.halt = ShutdownPhase::Paused;
             self.offer();
         }
     }
 
     pub(in crate::room) fn freeze(&mut self, reply: RpcReplyPort<Handout>) {
-        self.halt = ShutdownPhase::Freezing(reply);
+        self.life.halt = ShutdownPhase::Freezing(reply);
         self.freeze_if_settled();
     }
 
     pub(in crate::room) fn freeze_if_settled(&mut self) {
-        if self.seating.is_settling() || self.phase == Phase::Closing || !self.journal.is_idle() {
+        if self.seating.is_settling()
+            || self.life.phase == Phase::Closing
+            || !self.journal.is_idle()
+        {
             return;
         }
-        match std::mem::replace(&mut self.halt, ShutdownPhase::Frozen) {
+        match std::mem::replace(&mut self.life.halt, ShutdownPhase::Frozen) {
             ShutdownPhase::Freezing(reply) => {
-                let id = self.profile.as_ref().map(|profile| profile.id);
                 let is_written_out = !self.stream.is_durable();
-                let id = id.filter(|_| is_written_out);
-                answer(reply, id.map(|id| (id, self.stream.to_stored())));
+                let id = self.id().filter(|_| is_written_out);
+                let stream = id.map(|id| (id, self.stream.to_stored()));
+                self.answer(reply, stream);
             }
             other @ (ShutdownPhase::Running | ShutdownPhase::Paused | ShutdownPhase::Frozen) => {
-                self.halt = other
+                self.life.halt = other
             }
         }
     }

@@ -9,15 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::oneshot;
-
-use super::publish_queue::{PublishReply, Publisher, StreamPosition};
+use super::publish_queue::{PublishReply, StreamPosition};
 use crate::clock::HubTime;
 use crate::id::{KeyHash, RoomId};
 use crate::persistence::{IdempotencyRecord, Scope};
-use crate::wire::{Failure, Refusal};
+use crate::wire::Failure;
 
 /// How long a key is kept, as in the protocol.
 pub(in crate::room) const KNOWN_FOR: Duration = Duration::from_mins(5);
@@ -25,7 +21,15 @@ pub(in crate::room) const KNOWN_FOR: Duration = Duration::from_mins(5);
 /// The most keys of one room: more than three a second for all of that time. Beyond it the oldest are forgotten.
 const KEYS_MAX: usize = 1_024;
 
-type Outcome = Shared<BoxFuture<'static, Result<StreamPosition, Failure>>>;
+/// The outcome of the publication with a key.
+#[derive(Debug)]
+enum Outcome {
+    /// Not known yet: these wait for it.
+    Pending(Vec<PublishReply>),
+    Placed(StreamPosition),
+    /// The next publication with the key counts as the first.
+    Refused,
+}
 
 /// Returns the record that is stored with a publication that has a key.
 pub(in crate::room) fn stored(
@@ -61,22 +65,39 @@ impl RecentKeys {
         now: HubTime,
     ) -> Option<PublishReply> {
         self.forget(now);
-        if let Some(outcome) = self.outcomes.get(&key)
-            && !matches!(outcome.peek(), Some(Err(_)))
-        {
-            follow(outcome.clone(), reply);
-            return None;
+        match self.outcomes.get_mut(&key) {
+            Some(Outcome::Pending(waiting)) => waiting.push(reply),
+            Some(Outcome::Placed(position)) => reply.settle(Ok(position.clone())),
+            Some(outcome @ Outcome::Refused) => {
+                *outcome = Outcome::Pending(Vec::new());
+                return Some(reply);
+            }
+            None => {
+                self.ages.push_back((now, Arc::clone(&key)));
+                self.outcomes.insert(key, Outcome::Pending(Vec::new()));
+                return Some(reply);
+            }
         }
-        let (settle, settled) = oneshot::channel();
-        let outcome = settled
-            .map(|outcome| outcome.unwrap_or_else(|_| Err(Refusal::unavailable().into())))
-            .boxed()
-            .shared();
-        follow(outcome.clone(), reply);
-        if self.outcomes.insert(Arc::clone(&key), outcome).is_none() {
-            self.ages.push_back((now, key));
+        None
+    }
+
+    /// Keeps the outcome of the first publication with a key. Returns those that wait for it.
+    pub(in crate::room) fn settle(
+        &mut self,
+        key: &str,
+        result: &Result<StreamPosition, Failure>,
+    ) -> Vec<PublishReply> {
+        let Some(outcome) = self.outcomes.get_mut(key) else {
+            return Vec::new();
+        };
+        let known = match result {
+            Ok(position) => Outcome::Placed(position.clone()),
+            Err(_) => Outcome::Refused,
+        };
+        match std::mem::replace(outcome, known) {
+            Outcome::Pending(waiting) => waiting,
+            Outcome::Placed(_) | Outcome::Refused => Vec::new(),
         }
-        Some(PublishReply::new(Publisher::Caller(settle.into())))
     }
 
     fn forget(&mut self, now: HubTime) {
@@ -89,11 +110,6 @@ impl RecentKeys {
     }
 }
 
-/// Answers once the outcome of the publication is known.
-fn follow(outcome: Outcome, reply: PublishReply) {
-    tokio::spawn(async move { reply.settle(outcome.await) });
-}
-
 impl fmt::Debug for RecentKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RecentKeys({})", self.ages.len())
@@ -102,7 +118,10 @@ impl fmt::Debug for RecentKeys {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::room::rules::publish_queue::Publisher;
     use crate::wire::ErrorCode;
 
     const NOW: HubTime = HubTime(1_000_000);
@@ -113,6 +132,19 @@ mod tests {
         let (port, answer) = oneshot::channel();
         let reply = PublishReply::new(Publisher::Caller(port.into()));
         (repeats.take(key.into(), reply, now), answer)
+    }
+
+    /// Settles the first publication with a key, and all that wait for it.
+    fn settle(
+        repeats: &mut RecentKeys,
+        key: &str,
+        first: Option<PublishReply>,
+        result: Result<StreamPosition, Failure>,
+    ) {
+        let waiting = repeats.settle(key, &result).into_iter();
+        for reply in waiting.chain(first) {
+            reply.settle(result.clone());
+        }
     }
 
     fn placed(offset: u64) -> StreamPosition {
@@ -129,7 +161,8 @@ mod tests {
         let (repeat, early) = ask(&mut repeats, "k", NOW);
         assert!(repeat.is_none());
 
-        first.unwrap().settle(Ok(placed(7)));
+        assert!(first.is_some());
+        settle(&mut repeats, "k", first, Ok(placed(7)));
 
         let (repeat, late) = ask(&mut repeats, "k", NOW.plus(KNOWN_FOR));
         assert!(repeat.is_none());
@@ -140,19 +173,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_refused_or_lost_may_be_tried_again() {
+    async fn what_was_refused_may_be_tried_again() {
         let mut repeats = RecentKeys::default();
         let (first, answer) = ask(&mut repeats, "k", NOW);
-        first
-            .unwrap()
-            .settle(Err(ErrorCode::PermissionDenied.into()));
-        assert!(answer.await.unwrap().is_err());
+        let (_, repeated) = ask(&mut repeats, "k", NOW);
+        let denied = || Err(ErrorCode::PermissionDenied.into());
+        settle(&mut repeats, "k", first, denied());
+        for answer in [answer, repeated] {
+            assert_eq!(answer.await.unwrap(), denied());
+        }
 
         let (second, answer) = ask(&mut repeats, "k", NOW);
-        drop(second.unwrap());
-        assert!(answer.await.unwrap().is_err());
+        assert!(second.is_some());
+        settle(&mut repeats, "k", second, Ok(placed(7)));
 
-        assert!(ask(&mut repeats, "k", NOW).0.is_some());
+        assert_eq!(answer.await.unwrap(), Ok(placed(7)));
         assert_eq!(repeats.ages.len(), 1);
     }
 
@@ -160,7 +195,7 @@ mod tests {
     async fn keys_are_forgotten_by_age_and_by_number() {
         let mut repeats = RecentKeys::default();
         let (first, _answer) = ask(&mut repeats, "old", NOW);
-        first.unwrap().settle(Ok(placed(1)));
+        settle(&mut repeats, "old", first, Ok(placed(1)));
         let later = HubTime(NOW.plus(KNOWN_FOR).0 + 1);
         assert!(ask(&mut repeats, "old", later).0.is_some());
 

@@ -157,8 +157,8 @@ pub(in crate::room) struct PublishQueue {
 }
 
 impl PublishQueue {
-    /// Queues an entry, or returns its reply if too many wait.
-    pub(in crate::room) fn push(&mut self, entry: Entry) -> Result<(), Option<PublishReply>> {
+    /// Queues an entry, or returns it if too many wait.
+    pub(in crate::room) fn push(&mut self, entry: Entry) -> Result<(), Box<Entry>> {
         let bytes = self.waiting_bytes + entry.said.data.len();
         let is_full = if entry.is_news() {
             self.waiting.len() >= NEWS_COUNT_MAX
@@ -166,7 +166,7 @@ impl PublishQueue {
             self.waiting.len() >= WAITING_COUNT_MAX || bytes > WAITING_BYTES_MAX
         };
         if is_full {
-            return Err(entry.reply);
+            return Err(Box::new(entry));
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(Step::Say(entry));
@@ -245,23 +245,31 @@ impl PublishQueue {
     pub(in crate::room) fn give_up(
         &mut self,
         refused: Vec<Entry>,
-    ) -> (Vec<PublishReply>, Vec<QueuedChange>) {
+    ) -> (Vec<Entry>, Vec<QueuedChange>) {
         self.put_back(refused);
-        let (mut replies, mut deeds) = (Vec::new(), Vec::new());
+        let (mut given_up, mut deeds) = (Vec::new(), Vec::new());
         self.waiting_bytes = 0;
         for step in mem::take(&mut self.waiting) {
             match step {
                 Step::Do(deed) => deeds.push(*deed),
-                Step::Say(Entry {
-                    reply: Some(reply), ..
-                }) => replies.push(reply),
+                Step::Say(entry) if !entry.is_news() => given_up.push(entry),
                 Step::Say(entry) => {
                     self.waiting_bytes += entry.said.data.len();
                     self.waiting.push_back(Step::Say(entry));
                 }
             }
         }
-        (replies, deeds)
+        (given_up, deeds)
+    }
+
+    /// Removes everything that waits for its turn, and returns the changes.
+    pub(in crate::room) fn take_deeds(&mut self) -> Vec<QueuedChange> {
+        let steps = mem::take(&mut self.waiting).into_iter();
+        let deeds = steps.filter_map(|step| match step {
+            Step::Do(deed) => Some(*deed),
+            Step::Say(_) => None,
+        });
+        deeds.collect()
     }
 
     /// Returns whether nothing is being written and nothing waits.
@@ -281,9 +289,8 @@ impl PublishQueue {
 mod tests {
     use super::*;
     use crate::id::RoomId;
-    use crate::persistence::{MaintenanceCommand, News, StreamId, WriteError};
+    use crate::persistence::{MaintenanceCommand, News, StreamId};
     use crate::room::message::Change;
-    use crate::room::rules::queued_change::Completion;
 
     fn said(size: usize) -> PublicationDraft {
         PublicationDraft {
@@ -423,7 +430,6 @@ mod tests {
         QueuedChange {
             write: MaintenanceCommand::Nothing.into(),
             change: Change::Close,
-            hear: Completion::new(|_| ()),
             since: Instant::now(),
         }
     }
@@ -485,16 +491,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_change_hears_that_it_is_lost_with_the_room() {
-        let (tell, told) = std::sync::mpsc::channel();
+    fn changes_that_wait_can_be_taken_out() {
         let mut journal = PublishQueue::default();
-        journal.push_deed(QueuedChange {
-            hear: Completion::new(move |result| tell.send(result.clone()).unwrap()),
-            ..deed()
-        });
+        journal.push(news()).unwrap();
+        journal.push_deed(deed());
 
-        drop(journal);
-
-        assert_eq!(told.recv(), Ok(Err(WriteError::Lost)));
+        assert_eq!(journal.take_deeds().len(), 1);
+        assert!(journal.is_idle());
     }
 }

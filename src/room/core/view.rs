@@ -2,24 +2,29 @@
 
 use std::sync::Arc;
 
-use super::core::{Phase, Profile, Room};
-use super::registry::channel;
-use super::rules::kind::Kind;
-use super::rules::seats::{Occupant, Seats};
-use super::seat_event::AttachSeq;
 use crate::persistence::{StoredRoom, StoredSeat};
+use crate::room::core::{Phase, Profile, Room};
+use crate::room::registry::channel;
+use crate::room::rules::kind::Kind;
+use crate::room::rules::seats::{Occupant, Seats};
+use crate::room::seat_event::AttachSeq;
 use crate::wire::{RoomStatus, RoomView, UserView};
 
 impl Room {
     /// Returns the current view; None for an open channel.
-    pub(super) fn view(&self) -> Option<RoomView> {
+    pub(in crate::room) fn view(&self) -> Option<RoomView> {
         self.view_with(&self.seating)
     }
 
     /// Returns the view with other seats than the current ones.
-    pub(super) fn view_with(&self, seating: &Seats) -> Option<RoomView> {
-        let profile = self.profile.as_ref()?;
-        Some(profile.view(&self.kind, &self.channel, self.phase, seating))
+    pub(in crate::room) fn view_with(&self, seating: &Seats) -> Option<RoomView> {
+        let profile = self.identity.profile.as_ref()?;
+        Some(profile.view(
+            &self.identity.kind,
+            &self.identity.channel,
+            self.life.phase,
+            seating,
+        ))
     }
 }
 
@@ -70,7 +75,7 @@ pub fn opened_view(kind: &Kind, stored: &StoredRoom) -> RoomView {
 
 impl Occupant {
     /// Returns the occupant of a stored seat.
-    pub(super) fn stored(seat: &StoredSeat, epoch: AttachSeq) -> Occupant {
+    pub(in crate::room) fn stored(seat: &StoredSeat, epoch: AttachSeq) -> Occupant {
         Occupant {
             recorded: seat.hold_until,
             session: seat.session,

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use ractor::RpcReplyPort;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Phase, Room};
 use crate::clock::HubTime;
-use crate::mailbox::answer;
+use crate::room::core::{Phase, Room};
 use crate::room::message::Wake;
 use crate::room::rules::publish_dedup::KNOWN_FOR;
 use crate::room::rules::publish_queue::{
@@ -43,17 +42,6 @@ pub(in crate::room) enum ServerRequest {
     },
 }
 
-impl ServerRequest {
-    pub(super) fn refuse(self, failure: Failure) {
-        match self {
-            ServerRequest::Publish { reply, .. } => answer(reply, Err(failure)),
-            ServerRequest::Presence { reply } => answer(reply, Err(failure)),
-            ServerRequest::PresenceStats { reply } => answer(reply, Err(failure)),
-            ServerRequest::History { reply, .. } => answer(reply, Err(failure)),
-        }
-    }
-}
-
 /// Keeps an open channel to which nobody listens.
 #[derive(Debug)]
 pub(in crate::room) struct Keep {
@@ -62,34 +50,49 @@ pub(in crate::room) struct Keep {
 }
 
 impl Room {
-    pub(in crate::room) async fn answer_game(&mut self, question: ServerRequest) {
+    pub(in crate::room) fn refuse_game(&mut self, request: ServerRequest, failure: Failure) {
+        match request {
+            ServerRequest::Publish { reply, .. } => {
+                let reply = PublishReply::new(Publisher::Caller(reply));
+                self.answer_publisher(reply, Err(failure));
+            }
+            ServerRequest::Presence { reply } => self.answer(reply, Err(failure)),
+            ServerRequest::PresenceStats { reply } => self.answer(reply, Err(failure)),
+            ServerRequest::History { reply, .. } => self.answer(reply, Err(failure)),
+        }
+    }
+
+    pub(in crate::room) fn answer_game(&mut self, question: ServerRequest) {
         match question {
             ServerRequest::Publish { word, since, reply } => {
-                self.hear_game(word, since, PublishReply::new(Publisher::Caller(reply)))
-                    .await;
+                self.hear_game(word, since, PublishReply::new(Publisher::Caller(reply)));
             }
-            ServerRequest::Presence { reply } => answer(reply, self.present(Room::presence)),
+            ServerRequest::Presence { reply } => {
+                let presence = self.present(Room::presence);
+                self.answer(reply, presence);
+            }
             ServerRequest::PresenceStats { reply } => {
-                answer(reply, self.present(Room::presence_stats));
+                let stats = self.present(Room::presence_stats);
+                self.answer(reply, stats);
             }
             ServerRequest::History { request, reply } => {
                 let page = self.history(&request, HISTORY_BYTES_MAX);
-                answer(reply, page.map_err(Failure::from));
+                self.answer(reply, page.map_err(Failure::from));
             }
         }
         self.rest_if_unheard();
     }
 
     fn present<T>(&self, look: impl Fn(&Room) -> T) -> Result<T, Failure> {
-        match self.kind.config.presence {
+        match self.identity.kind.config.presence {
             true => Ok(look(self)),
             false => Err(ErrorCode::NotAvailable.into()),
         }
     }
 
-    async fn hear_game(&mut self, word: ServerPublication, since: Instant, reply: PublishReply) {
+    fn hear_game(&mut self, word: ServerPublication, since: Instant, reply: PublishReply) {
         if let Err(refusal) = self.check_takes_words() {
-            return reply.settle(Err(refusal.into()));
+            return self.answer_publisher(reply, Err(refusal.into()));
         }
         let now = self.now();
         let is_keyed = word.key.is_some();
@@ -107,24 +110,24 @@ impl Room {
                 since,
             };
             match word.is_passing {
-                true => self.pass_on(said, reply),
+                true => self.pass_on(said, word.key, reply),
                 false => self.enter(Entry {
                     said,
                     reply: Some(reply),
                     key: word.key,
                 }),
             }
-            let history = is_kept.then_some(self.kind.config.history_ttl);
+            let history = is_kept.then_some(self.identity.kind.config.history_ttl);
             let key = is_keyed.then_some(KNOWN_FOR);
-            self.keep_for(history.max(key).unwrap_or_default()).await;
+            self.keep_for(history.max(key).unwrap_or_default());
         }
     }
 
     fn check_takes_words(&self) -> Result<(), Refusal> {
-        if self.is_frozen() && self.profile.is_some() {
+        if self.is_frozen() && self.identity.profile.is_some() {
             return Err(Refusal::stopping());
         }
-        match self.phase {
+        match self.life.phase {
             Phase::Open | Phase::Retired => Ok(()),
             Phase::Closing | Phase::Closed => {
                 Err(Refusal::new(Reason::RoomClosed, "the room is closed"))
@@ -133,7 +136,7 @@ impl Room {
     }
 
     /// Delivers something to those who listen now.
-    fn pass_on(&mut self, said: PublicationDraft, reply: PublishReply) {
+    fn pass_on(&mut self, said: PublicationDraft, key: Option<Arc<str>>, reply: PublishReply) {
         let mut publication = Publication {
             offset: 0,
             data: said.data,
@@ -144,37 +147,37 @@ impl Room {
         self.show_time(&mut publication);
         self.spread(&publication, said.since);
         let epoch = Arc::clone(self.stream.epoch());
-        reply.settle(Ok(StreamPosition { offset: 0, epoch }));
+        self.settle_publication(key, Some(reply), Ok(StreamPosition { offset: 0, epoch }));
     }
 
     /// Keeps an open channel although nobody listens to it: for what was said, and for its key.
-    async fn keep_for(&mut self, wait: Duration) {
-        if wait.is_zero() || !self.kind.is_open_channel() {
+    fn keep_for(&mut self, wait: Duration) {
+        if wait.is_zero() || !self.identity.kind.is_open_channel() {
             return;
         }
         let until = self.now().plus(wait);
-        if let Some(keep) = &mut self.keep {
+        if let Some(keep) = &mut self.life.keep {
             keep.until = keep.until.max(until);
-        } else if let Ok(place) = Arc::clone(&self.context.unheard).try_acquire_owned() {
-            self.keep = Some(Keep {
+        } else if let Ok(place) = Arc::clone(&self.shared.unheard).try_acquire_owned() {
+            self.life.keep = Some(Keep {
                 until,
                 _place: place,
             });
-            self.wake(wait, Wake::Rest).await;
+            self.wake(wait, Wake::Rest);
         }
     }
 
     /// The time for which the channel was kept may be over. Says whether it is.
-    pub(in crate::room) async fn is_kept_no_longer(&mut self) -> bool {
+    pub(in crate::room) fn is_kept_no_longer(&mut self) -> bool {
         let now = self.now();
-        match &self.keep {
+        match &self.life.keep {
             Some(keep) if keep.until > now => {
                 let left = keep.until.since(now);
-                self.wake(left, Wake::Rest).await;
+                self.wake(left, Wake::Rest);
                 false
             }
             Some(_) | None => {
-                self.keep = None;
+                self.life.keep = None;
                 true
             }
         }

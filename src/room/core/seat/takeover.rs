@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use ractor::ActorProcessingErr;
 use tracing::{info, warn};
 
-use super::claim::refusal;
-use super::{Phase, Room};
 use crate::clock::HubTime;
 use crate::id::SessionId;
-use crate::mailbox::answer;
 use crate::persistence::{
     Committed, ConfirmToken, EndTokens, Refused, SeatCommand, UserWrite, Write,
 };
+use crate::room::core::seat::claim::refusal;
+use crate::room::core::{Contradiction, Phase, Room};
 use crate::room::message::{Change, TakeRequest};
-use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::{Occupant, Presented};
 use crate::room::seat_event::{AttachSeq, SeatEvent};
 use crate::token::{Generations, SeatTokenError};
@@ -27,41 +24,42 @@ const TAKES_MAX: usize = 16;
 impl Room {
     /// Redeems a seat token; its signed claims name the user and the seat.
     pub(in crate::room) fn take(&mut self, request: TakeRequest) {
-        let is_ending = self.token_ends.contains_key(&request.claims.seat);
+        let is_ending = self.waiting.token_ends.contains_key(&request.claims.seat);
         match self.presented(&request) {
             // The verdict depends on the end of the seat's tokens, which is being written.
             Ok(Presented::Good | Presented::Reused) if is_ending => self.take_later(request),
             Ok(Presented::Good) => self.begin_take(request),
             Ok(Presented::Later) => self.take_later(request),
-            Ok(Presented::Unsettled) => answer(request.reply, Err(Refusal::unavailable())),
+            Ok(Presented::Unsettled) => self.answer(request.reply, Err(Refusal::unavailable())),
             Ok(Presented::Reused) => self.reused(request),
-            Ok(Presented::Bad(fault)) => answer(request.reply, Err(fault.refuse())),
-            Err(refusal) => answer(request.reply, Err(refusal)),
+            Ok(Presented::Bad(fault)) => self.answer(request.reply, Err(fault.refuse())),
+            Err(refusal) => self.answer(request.reply, Err(refusal)),
         }
     }
 
     fn take_later(&mut self, request: TakeRequest) {
-        let waiting = self.takes.entry(request.claims.seat).or_default();
+        let waiting = self.waiting.takes.entry(request.claims.seat).or_default();
         if waiting.len() < TAKES_MAX {
             waiting.push_back(request);
         } else {
             let detail = "too many takeovers of this seat are already pending";
             let refusal = Refusal::new(Reason::RateLimited, detail);
-            answer(request.reply, Err(refusal));
+            self.answer(request.reply, Err(refusal));
         }
     }
 
     fn presented(&self, request: &TakeRequest) -> Result<Presented, Refusal> {
         let claims = &request.claims;
-        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+        if matches!(self.life.phase, Phase::Closing | Phase::Closed) {
             return Ok(Presented::Bad(SeatTokenError::Released));
         }
         self.check_open()?;
         let is_this_room = self
+            .identity
             .profile
             .as_ref()
             .is_some_and(|profile| profile.id == claims.room);
-        if !is_this_room || self.kind.team(claims.seat) != claims.team {
+        if !is_this_room || self.identity.kind.team(claims.seat) != claims.team {
             return Ok(Presented::Bad(SeatTokenError::Foreign));
         }
         Ok(self.seating.presented(claims))
@@ -69,7 +67,7 @@ impl Room {
 
     /// Reserves the seat and writes the move.
     fn begin_take(&mut self, mut request: TakeRequest) {
-        let Some(profile) = &self.profile else {
+        let Some(profile) = &self.identity.profile else {
             return;
         };
         let number = request.claims.seat;
@@ -98,7 +96,7 @@ impl Room {
             request.kept = self.claimed_in(&soon, number, true);
             once = request.kept.as_ref().map(|kept| draft.complete(kept));
         }
-        let takes = self.takes.entry(number).or_default();
+        let takes = self.waiting.takes.entry(number).or_default();
         takes.push_front(request);
         let command = SeatCommand::TakeOver(Box::new(command));
         let change = Change::Take {
@@ -106,18 +104,20 @@ impl Room {
             hold_until,
         };
         let write = Write::once(command, once);
-        self.write_told(write, change, Completion::new(|_| ()));
+        self.write_told(write, change);
     }
 
     /// Ends all tokens of a seat after one was used that is older than one used before: two parties have tokens, and
     /// the hub cannot know which is the player. The answer follows the commit. The holder keeps the seat.
     fn reused(&mut self, request: TakeRequest) {
         let (number, presented) = (request.claims.seat, request.claims.generation);
-        let (Some(profile), Some(occupant)) = (&self.profile, self.seating.occupant(number)) else {
-            return answer(request.reply, Err(SeatTokenError::Reused.refuse()));
+        let (Some(profile), Some(occupant)) =
+            (&self.identity.profile, self.seating.occupant(number))
+        else {
+            return self.answer(request.reply, Err(SeatTokenError::Reused.refuse()));
         };
         warn!(
-            room = %self.channel,
+            room = %self.identity.channel,
             seat = number,
             user = %occupant.user.id,
             presented,
@@ -130,23 +130,17 @@ impl Room {
             session,
             tokens,
         });
-        self.token_ends.insert(number, request.reply);
+        self.waiting.token_ends.insert(number, request.reply);
         let change = Change::EndTokens {
             seat: number,
             session,
             tokens,
         };
-        let listener = Arc::clone(&self.context.listener);
-        // Also if the room has failed by then: the client has no other valid token.
-        self.write_and(command, change, move |result| {
-            if result.is_ok() {
-                listener.hear(session, SeatEvent::TokensEnded { room, tokens });
-            }
-        });
+        self.write(command, change);
     }
 
     /// Handles the outcome of ending a seat's tokens.
-    pub(super) fn tokens_ended(
+    pub(in crate::room) fn tokens_ended(
         &mut self,
         number: u16,
         session: SessionId,
@@ -160,30 +154,30 @@ impl Room {
         {
             self.seating.set_tokens(number, tokens);
         }
-        if let Some(reply) = self.token_ends.remove(&number) {
+        if let Some(reply) = self.waiting.token_ends.remove(&number) {
             let refusal = match result {
                 // Stale: the seat has changed hands, and its tokens with it.
                 Ok(_) | Err(Refused::SeatChanged) => SeatTokenError::Reused.refuse(),
                 Err(refused) => refusal(refused),
             };
-            answer(reply, Err(refusal));
+            self.answer(reply, Err(refusal));
         }
         // No move can have begun since: each takeover waits here.
         if !self.seating.is_moved(number) {
-            for request in self.takes.remove(&number).unwrap_or_default() {
+            for request in self.waiting.takes.remove(&number).unwrap_or_default() {
                 self.take(request);
             }
         }
     }
 
-    pub(super) async fn take_committed(
+    pub(in crate::room) fn take_committed(
         &mut self,
         number: u16,
         hold_until: HubTime,
         committed: Committed,
         is_told: bool,
-    ) -> Result<(), ActorProcessingErr> {
-        let mut waiting = self.takes.remove(&number).unwrap_or_default();
+    ) -> Result<(), Contradiction> {
+        let mut waiting = self.waiting.takes.remove(&number).unwrap_or_default();
         let (Some(mut request), Committed::Player { name, .. }) = (waiting.pop_front(), committed)
         else {
             return Ok(());
@@ -201,26 +195,25 @@ impl Room {
         if newcomer.tokens != older.tokens {
             metrics::counter!("holdfast_seat_tokens_confirmed_total").increment(1);
         }
-        info!(room = %self.channel, seat = number, session = %newcomer.session, "seat taken over");
+        info!(room = %self.identity.channel, seat = number, session = %newcomer.session, "seat taken over");
         self.members.remove_session(older.session);
-        if !is_told && let (None, Some(profile)) = (older.hold_until, &self.profile) {
+        if !is_told && let (None, Some(profile)) = (older.hold_until, &self.identity.profile) {
             let note = self.seat_body(number, &newcomer).hold(profile.grace);
             self.announce(&RoomEvent::Away(note));
         }
-        self.wake_at(number, hold_until).await;
-        if let Some(profile) = &self.profile {
-            let room = profile.id;
+        self.wake_at(number, hold_until);
+        if let Some(room) = self.id() {
             self.notify(older.session, SeatEvent::TakenOver { room });
         }
         let claimed = kept.map_or_else(|| self.claimed(number), Ok);
-        answer(request.reply, claimed);
+        self.answer(request.reply, claimed);
         for request in waiting {
             self.take(request);
         }
         Ok(())
     }
 
-    pub(super) async fn take_refused(&mut self, number: u16, refused: &Refused) {
+    pub(in crate::room) fn take_refused(&mut self, number: u16, refused: &Refused) {
         let has_changed = *refused == Refused::SeatChanged;
         if has_changed && self.seating.is_moved(number) {
             // The session has ended, which the room does not know yet, or the reason is unknown: the row decides.
@@ -230,19 +223,19 @@ impl Room {
             true => SeatTokenError::Released.refuse(),
             false => refusal(refused),
         };
-        self.give_seat_back(number, &refusal).await;
+        self.give_seat_back(number, &refusal);
     }
 
     /// Keeps a seat with its holder, if there still is one, after a takeover failed.
-    pub(super) async fn give_seat_back(&mut self, number: u16, refusal: &Refusal) {
-        let mut waiting = self.takes.remove(&number).unwrap_or_default();
+    pub(in crate::room) fn give_seat_back(&mut self, number: u16, refusal: &Refusal) {
+        let mut waiting = self.waiting.takes.remove(&number).unwrap_or_default();
         let kept = self.seating.end_move(number).cloned();
         if let Some(request) = waiting.pop_front() {
-            answer(request.reply, Err(refusal.clone()));
+            self.answer(request.reply, Err(refusal.clone()));
         }
         // Its hold may have ended in the meantime.
         if let Some(hold_until) = kept.and_then(|occupant| occupant.hold_until) {
-            self.wake_at(number, hold_until).await;
+            self.wake_at(number, hold_until);
         }
         for request in waiting {
             self.take(request);

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, RpcReplyPort};
+use ractor::RpcReplyPort;
 use tracing::{debug, warn};
 
-use super::claim::refusal;
-use super::session_change::SessionTold;
-use super::{Phase, Room};
 use crate::clock::HubTime;
 use crate::config::Permission;
 use crate::id::SessionId;
-use crate::mailbox::answer;
 use crate::persistence::{
-    IdempotencyRecord, Refused, ReleaseSeat, RoomCommand, SeatCommand, Write, WriteError,
+    IdempotencyRecord, Refused, ReleaseSeat, RoomCommand, SeatCommand, Write,
 };
+use crate::room::core::effect::{Effect, Lifecycle};
+use crate::room::core::seat::claim::refusal;
+use crate::room::core::seat::session_change::SessionTold;
+use crate::room::core::{Contradiction, Phase, Room};
 use crate::room::message::{Change, Wake};
 use crate::room::metric::count_release;
-use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::SeatEvent;
-use crate::supervisor::ShardMessage;
 use crate::wire::{CloseReason, ReleaseReason, RoomEvent};
 use crate::wire::{Reason, Refusal};
 
@@ -41,24 +39,24 @@ impl Room {
         reply: RpcReplyPort<Result<(), Refusal>>,
     ) {
         if self.is_frozen() {
-            answer(reply, Err(Refusal::stopping()));
+            self.answer(reply, Err(Refusal::stopping()));
         } else if let Some(number) = self.seating.release(session) {
-            self.releases.insert(number, vec![reply]);
+            self.waiting.releases.insert(number, vec![reply]);
             self.write_release(number, session, None, once, ReleaseReason::Left);
         } else if self.seating.is_releasing(session) {
             let detail = "the seat is being released already";
-            answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
+            self.answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
         } else if self.seating.is_moving(session) {
             let detail = "the seat is being taken over by another session of its user";
-            answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
+            self.answer(reply, Err(Refusal::new(Reason::Unavailable, detail)));
         } else {
             let detail = "the session holds no seat in this room";
-            answer(reply, Err(Refusal::new(Reason::NotSeated, detail)));
+            self.answer(reply, Err(Refusal::new(Reason::NotSeated, detail)));
         }
     }
 
     /// Releases a seat whose hold has ended, unless its holder came back in time.
-    pub(in crate::room) async fn hold_over(&mut self, number: u16, hold_until: HubTime) {
+    pub(in crate::room) fn hold_over(&mut self, number: u16, hold_until: HubTime) {
         let now = self.now();
         let holder = self.seating.occupant(number);
         if holder.is_none_or(|holder| holder.hold_until != Some(hold_until)) {
@@ -66,7 +64,7 @@ impl Room {
         }
         if now < hold_until {
             // Woken early.
-            self.wake_at(number, hold_until).await;
+            self.wake_at(number, hold_until);
         } else if let Some(session) = self.seating.expire(number, hold_until, now) {
             let reason = ReleaseReason::HoldOver;
             self.write_release(number, session, Some(hold_until), None, reason);
@@ -81,7 +79,7 @@ impl Room {
         once: Option<Arc<IdempotencyRecord>>,
         reason: ReleaseReason,
     ) {
-        let Some(profile) = &self.profile else {
+        let Some(profile) = &self.identity.profile else {
             return;
         };
         let command = SeatCommand::Release(ReleaseSeat {
@@ -90,17 +88,15 @@ impl Room {
             session,
             hold_until,
         });
-        let (listener, room) = (Arc::clone(&self.context.listener), profile.id);
-        let change = Change::Release { seat, reason };
-        let hear = Completion::new(move |result| match result {
-            Ok(_) => listener.hear(session, SeatEvent::Released { room }),
-            Err(WriteError::Lost) => listener.hear(session, SeatEvent::Unsure { room }),
-            Err(WriteError::Refused(_)) => {}
-        });
-        self.write_told(Write::once(command, once), change, hear);
+        let change = Change::Release {
+            seat,
+            session,
+            reason,
+        };
+        self.write_told(Write::once(command, once), change);
     }
 
-    pub(super) async fn release_committed(
+    pub(in crate::room) fn release_committed(
         &mut self,
         number: u16,
         reason: ReleaseReason,
@@ -110,27 +106,26 @@ impl Room {
             if !is_told {
                 self.announce_released(number, &occupant, reason);
             }
-            self.released(number, &occupant, reason).await;
-            if let Some(profile) = &self.profile {
-                let room = profile.id;
+            self.released(number, &occupant, reason);
+            if let Some(room) = self.id() {
                 self.notify(occupant.session, SeatEvent::Released { room });
             }
         }
-        for reply in self.releases.remove(&number).unwrap_or_default() {
-            answer(reply, Ok(()));
+        for reply in self.waiting.releases.remove(&number).unwrap_or_default() {
+            self.answer(reply, Ok(()));
         }
     }
 
-    pub(super) async fn release_refused(
+    pub(in crate::room) fn release_refused(
         &mut self,
         number: u16,
         reason: ReleaseReason,
         refused: &Refused,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         match (refused, reason) {
             // It was released before, which is all that the player wanted.
             (Refused::SeatChanged, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
-                self.release_committed(number, reason, false).await;
+                self.release_committed(number, reason, false);
                 return Ok(());
             }
             // The coalesced write of its absence was lost, or its session has ended: the row decides.
@@ -156,40 +151,40 @@ impl Room {
                 _,
             ) => {}
         }
-        for reply in self.releases.remove(&number).unwrap_or_default() {
-            answer(reply, Err(refusal(refused)));
+        for reply in self.waiting.releases.remove(&number).unwrap_or_default() {
+            self.answer(reply, Err(refusal(refused)));
         }
-        self.keep(number).await;
+        self.keep(number);
         Ok(())
     }
 
     /// Keeps a seat whose release failed. In the meantime its holder may have come or gone, and its hold may have
     /// ended.
-    pub(super) async fn keep(&mut self, number: u16) {
+    pub(in crate::room) fn keep(&mut self, number: u16) {
         if self.seating.keep(number) {
-            self.record(number, RELEASE_RETRY_DELAY).await;
+            self.record(number, RELEASE_RETRY_DELAY);
         }
     }
 
     /// Releases the seat of a session that has ended, durably.
-    pub(super) async fn vacated(
+    pub(in crate::room) fn vacated(
         &mut self,
         session: SessionId,
         told: SessionTold,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         let is_told = self.hear_of_session(told)?;
         if let Some((number, occupant)) = self.seating.vacate(session) {
             let reason = ReleaseReason::SessionEnded;
             if !is_told {
                 self.announce_released(number, &occupant, reason);
             }
-            self.released(number, &occupant, reason).await;
+            self.released(number, &occupant, reason);
         }
         Ok(())
     }
 
     /// Publishes that a seat was released.
-    pub(super) fn announce_released(
+    pub(in crate::room) fn announce_released(
         &mut self,
         number: u16,
         occupant: &Occupant,
@@ -200,51 +195,57 @@ impl Room {
     }
 
     /// Handles an empty seat: its former holder loses the rights of holders.
-    pub(super) async fn released(
+    pub(in crate::room) fn released(
         &mut self,
         number: u16,
         occupant: &Occupant,
         reason: ReleaseReason,
     ) {
-        debug!(room = %self.channel, seat = number, ?reason, "seat released");
+        debug!(room = %self.identity.channel, seat = number, ?reason, "seat released");
         count_release(reason);
         self.members.describe(occupant.session, None);
-        let config = &self.kind.config;
+        let config = &self.identity.kind.config;
         if config.subscribe == Permission::Seated && self.members.spectators() > config.spectators {
             self.members.dismiss_session(occupant.session);
         }
-        self.seats_freed().await;
+        self.seats_freed();
     }
 
     /// Offers the free seats, and schedules the close of a room in which all seats are empty.
-    pub(in crate::room) async fn seats_freed(&mut self) {
+    pub(in crate::room) fn seats_freed(&mut self) {
         self.offer();
-        if self.profile.is_some() && self.seating.is_vacant() && self.phase == Phase::Open {
-            self.vacancy += 1;
-            let vacancy = self.vacancy;
-            let empty_ttl = match self.is_solitary {
-                true => self.kind.config.empty_ttl.min(SOLITARY_TTL),
-                false => self.kind.config.empty_ttl,
+        if self.identity.profile.is_some()
+            && self.seating.is_vacant()
+            && self.life.phase == Phase::Open
+        {
+            self.life.vacancy += 1;
+            let vacancy = self.life.vacancy;
+            let empty_ttl = match self.life.is_solitary {
+                true => self.identity.kind.config.empty_ttl.min(SOLITARY_TTL),
+                false => self.identity.kind.config.empty_ttl,
             };
-            self.wake(empty_ttl, Wake::Empty { vacancy }).await;
+            self.wake(empty_ttl, Wake::Empty { vacancy });
         }
     }
 
     /// Closes a room that has been empty for long enough, unless a seat was claimed in the meantime.
     pub(in crate::room) fn close_if_vacant(&mut self, vacancy: u64) {
-        let Some(profile) = &self.profile else {
+        let Some(room) = self.id() else {
             return;
         };
-        if self.phase == Phase::Open && self.vacancy == vacancy && self.seating.is_vacant() {
-            let command = RoomCommand::Close(profile.id);
-            self.phase = Phase::Closing;
+        if self.life.phase == Phase::Open
+            && self.life.vacancy == vacancy
+            && self.seating.is_vacant()
+        {
+            let command = RoomCommand::Close(room);
+            self.life.phase = Phase::Closing;
             self.offer();
-            self.write_told(command.into(), Change::Close, Completion::new(|_| ()));
+            self.write_told(command.into(), Change::Close);
         }
     }
 
-    pub(super) fn close_committed(&mut self, is_told: bool) {
-        self.phase = Phase::Closed;
+    pub(in crate::room) fn close_committed(&mut self, is_told: bool) {
+        self.life.phase = Phase::Closed;
         if !is_told {
             self.announce(&RoomEvent::Closed {
                 reason: CloseReason::Empty,
@@ -254,8 +255,8 @@ impl Room {
     }
 
     /// Sends the members of a closed room away, after its last events have reached them.
-    pub(super) fn finish_close_if_told(&mut self) {
-        if self.phase == Phase::Closed && self.journal.is_idle() {
+    pub(in crate::room) fn finish_close_if_told(&mut self) {
+        if self.life.phase == Phase::Closed && self.journal.is_idle() {
             self.members.dismiss_all();
             self.prune_all();
             self.go();
@@ -263,21 +264,20 @@ impl Room {
     }
 
     /// Lets the shard stop the room, which has nothing left to do.
-    pub(super) fn go(&self) {
-        let key = self.key.clone();
-        self.tell_shard(ShardMessage::Goes { key });
+    pub(in crate::room) fn go(&mut self) {
+        self.push(Effect::Shard(Lifecycle::Goes));
     }
 
-    pub(super) async fn close_refused(
+    pub(in crate::room) fn close_refused(
         &mut self,
         refused: &Refused,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         if *refused == Refused::RoomChanged {
             return Err("the database has seats in a room that is empty here".into());
         }
-        warn!(room = %self.channel, %refused, "room could not be closed, trying again later");
-        self.phase = Phase::Open;
-        self.seats_freed().await;
+        warn!(room = %self.identity.channel, %refused, "room could not be closed, trying again later");
+        self.life.phase = Phase::Open;
+        self.seats_freed();
         Ok(())
     }
 }

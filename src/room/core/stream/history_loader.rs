@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 
-use super::Room;
-use super::claim::refusal;
 use crate::delivery::Outbound;
-use crate::mailbox::answer;
 use crate::persistence::{
     ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication, StreamCommand,
 };
+use crate::room::core::Room;
+use crate::room::core::effect::Effect;
+use crate::room::core::seat::claim::refusal;
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
 use crate::room::server_api::ServerRequest;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
 /// The number of rows to collect before their removal is written, which costs a statement.
-pub(super) const PRUNE_AT: u64 = 64;
+pub(in crate::room) const PRUNE_AT: u64 = 64;
 
 /// The least time between two looks for expired publications.
 const PRUNE_EVERY_MIN: Duration = Duration::from_secs(1);
@@ -29,38 +29,35 @@ const DEFERRED_MAX: usize = 4_096;
 impl Room {
     /// Removes publications beyond the limits once there are `at_least` of them, and sets a timer for
     /// the next ones that expire.
-    pub(in crate::room) async fn prune(&mut self, at_least: u64) {
+    pub(in crate::room) fn prune(&mut self, at_least: u64) {
         let now = self.now();
         if let Some(below) = self.stream.outdated(now, at_least) {
             self.mark_pruned(below);
         }
-        if !self.is_prune_pending
+        if !self.life.is_prune_pending
             && let Some(wait) = self.stream.next_expiry(now)
         {
-            self.is_prune_pending = true;
-            self.wake(wait.max(PRUNE_EVERY_MIN), Wake::Prune).await;
+            self.life.is_prune_pending = true;
+            self.wake(wait.max(PRUNE_EVERY_MIN), Wake::Prune);
         }
     }
 
-    pub(in crate::room) async fn prune_again(&mut self) {
-        self.is_prune_pending = false;
-        self.prune(1).await;
+    pub(in crate::room) fn prune_again(&mut self) {
+        self.life.is_prune_pending = false;
+        self.prune(1);
     }
 
     /// Removes all stored history: no client will return to the stream.
-    pub(super) fn prune_all(&self) {
+    pub(in crate::room) fn prune_all(&mut self) {
         if self.stream.is_durable() {
             self.mark_pruned(self.stream.top() + 1);
         }
     }
 
-    fn mark_pruned(&self, below: u64) {
-        if let Some(profile) = &self.profile {
-            self.context.persistence.mark(SoftWrite::PruneHistory {
-                room: profile.id,
-                epoch: Arc::clone(self.stream.epoch()),
-                below,
-            });
+    fn mark_pruned(&mut self, below: u64) {
+        if let Some(room) = self.id() {
+            let epoch = Arc::clone(self.stream.epoch());
+            self.push(Effect::Mark(SoftWrite::PruneHistory { room, epoch, below }));
         }
     }
 
@@ -86,22 +83,17 @@ impl Room {
         let Some(deferred) = Deferred::new(message) else {
             return;
         };
-        if self.deferred.len() >= DEFERRED_MAX {
-            return deferred.refuse();
+        if self.waiting.deferred.len() >= DEFERRED_MAX {
+            return self.refuse_deferred(deferred);
         }
-        self.deferred.push(deferred);
-        let Some(profile) = &self.profile else {
+        self.waiting.deferred.push(deferred);
+        let Some(profile) = &self.identity.profile else {
             return;
         };
         let Some(window) = self.stream.window(profile.id, self.now()) else {
             return;
         };
-        let (persistence, me) = (self.context.persistence.clone(), self.me.clone());
-        tokio::spawn(async move {
-            let read = persistence.history(window).await;
-            // An error means that the room has since been rebuilt, and reads for itself.
-            let _ = me.cast(RoomMessage::Past(read));
-        });
+        self.push(Effect::ReadHistory(window));
     }
 
     /// Takes the history that was read, or the failure. Returns the requests to be carried out now.
@@ -109,17 +101,29 @@ impl Room {
         &mut self,
         read: Result<Vec<StoredPublication>, ReadError>,
     ) -> Vec<Deferred> {
-        let deferred = std::mem::take(&mut self.deferred);
+        let deferred = std::mem::take(&mut self.waiting.deferred);
         match read {
             Ok(past) => {
-                self.stream.put_past(past, self.context.clock.now());
+                self.stream.put_past(past, self.now());
                 deferred
             }
             Err(ReadError::Unavailable) => {
                 self.stream.past_is_unread();
-                deferred.into_iter().for_each(Deferred::refuse);
+                for request in deferred {
+                    self.refuse_deferred(request);
+                }
                 Vec::new()
             }
+        }
+    }
+
+    /// Refuses a request because the history cannot be read now.
+    fn refuse_deferred(&mut self, deferred: Deferred) {
+        let failure = Refusal::unavailable().into();
+        match deferred {
+            Deferred::Subscribe { reply, .. } => self.answer(reply, Err(failure)),
+            Deferred::Ask { reply, .. } => self.answer(reply, Err(failure)),
+            Deferred::Game(request) => self.refuse_game(*request, failure),
         }
     }
 
@@ -127,33 +131,33 @@ impl Room {
     pub(in crate::room) fn remove_history(&mut self, reply: RpcReplyPort<Result<(), Failure>>) {
         let up_to = self.stream.top();
         if !self.stream.has_history() {
-            return answer(reply, Err(ErrorCode::NotAvailable.into()));
+            return self.answer(reply, Err(ErrorCode::NotAvailable.into()));
         }
-        let Some(profile) = self.profile.as_ref().filter(|_| self.stream.is_durable()) else {
+        let Some(room) = self.id().filter(|_| self.stream.is_durable()) else {
             self.stream.forget(up_to);
             // Rows that the last planned stop wrote out may not have been removed yet.
             self.mark_pruned(up_to + 1);
-            return answer(reply, Ok(()));
+            return self.answer(reply, Ok(()));
         };
-        if self.removals.len() >= DEFERRED_MAX {
-            return answer(reply, Err(Refusal::unavailable().into()));
+        if self.waiting.removals.len() >= DEFERRED_MAX {
+            return self.answer(reply, Err(Refusal::unavailable().into()));
         }
         let removal = StreamCommand::RemoveHistory(RemoveHistory {
-            room: profile.id,
+            room,
             epoch: Arc::clone(self.stream.epoch()),
             up_to,
         });
         self.write(removal, Change::RemoveHistory { up_to });
-        self.removals.push_back(reply);
+        self.waiting.removals.push_back(reply);
     }
 
     /// Handles the outcome of a removal. Removals are settled in the order in which they were requested.
-    pub(super) fn history_removed(&mut self, up_to: u64, removed: Result<(), &Refused>) {
+    pub(in crate::room) fn history_removed(&mut self, up_to: u64, removed: Result<(), &Refused>) {
         if removed.is_ok() {
             self.stream.forget(up_to);
         }
-        if let Some(reply) = self.removals.pop_front() {
-            answer(reply, removed.map_err(|refused| refusal(refused).into()));
+        if let Some(reply) = self.waiting.removals.pop_front() {
+            self.answer(reply, removed.map_err(|refused| refusal(refused).into()));
         }
     }
 }
@@ -200,16 +204,6 @@ impl Deferred {
             outbound,
             reply,
         })
-    }
-
-    /// Refuses the request because the history cannot be read now.
-    fn refuse(self) {
-        let failure = Refusal::unavailable().into();
-        match self {
-            Deferred::Subscribe { reply, .. } => answer(reply, Err(failure)),
-            Deferred::Ask { reply, .. } => answer(reply, Err(failure)),
-            Deferred::Game(question) => question.refuse(failure),
-        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Room;
 use crate::config::Permission;
 use crate::delivery::{Outbound, QueueLimits};
 use crate::id::ConnectionId;
+use crate::room::core::Room;
 use crate::room::message::{Initiator, Question, Subscribing};
 use crate::room::rules::members::{AccessGrant, Member, Peer};
 use crate::room::rules::publish_queue::{PublicationDraft, PublishReply};
@@ -43,7 +43,7 @@ impl Room {
         let limits = QueueLimits {
             // A client that returns to several rooms at once gets half a queue for all of them together.
             bytes_max: half.bytes_max.saturating_sub(waiting),
-            count_max: half.count_max.min(self.context.recovery_max),
+            count_max: half.count_max.min(self.shared.recovery_max),
         };
         let recover = request.recover.is_some();
         let request = without_recovery(request, grant.overrides)?;
@@ -56,7 +56,7 @@ impl Room {
         subscribed.expires = grant.ttl.is_some();
         subscribed.ttl = grant.ttl.unwrap_or(0);
         if recover {
-            let metrics = &self.context.metrics;
+            let metrics = &self.shared.metrics;
             match subscribed.recovered {
                 true => metrics.recovered.increment(1),
                 false => metrics.not_recovered.increment(1),
@@ -71,12 +71,12 @@ impl Room {
             Initiator::ByHub => Some(subscribed),
         };
         let seat = self.seat_info(peer.session).cloned();
-        let channel = Arc::clone(&self.channel);
+        let channel = Arc::clone(&self.identity.channel);
         let right = AccessGrant {
             is_given: grant.is_given,
             unseated_info: grant.info,
             overrides: grant.overrides,
-            has_join_leave: self.kind.config.join_leave,
+            has_join_leave: self.identity.kind.config.join_leave,
         };
         let member = Member::new(asked, peer, seat, right, channel, outbound, tie);
         let told_of = member.is_told_of().then(|| Arc::clone(&member.info));
@@ -114,7 +114,7 @@ impl Room {
 
     /// Pushes a join or a leave to the members that receive them.
     fn tell_of(&mut self, what: &Push<'_>) {
-        let channel = Arc::clone(&self.channel);
+        let channel = Arc::clone(&self.identity.channel);
         let frames = Shared::new(|encoding| push(encoding, &channel, what));
         self.members.tell_of(frames);
     }
@@ -151,18 +151,18 @@ impl Room {
                 };
                 self.say(said, Some(reply));
             }
-            Err(failure) => reply.settle(Err(failure)),
+            Err(failure) => self.answer_publisher(reply, Err(failure)),
         }
     }
 
     /// Refuses a client's publication that is larger than the kind allows.
     fn check_size(&self, data: &[u8]) -> Result<(), Failure> {
-        let most = self.kind.config.message_max;
+        let most = self.identity.kind.config.message_max;
         if data.len() <= most {
             return Ok(());
         }
-        self.context.metrics.too_large.increment(1);
-        let (kind, bytes) = (&self.kind.name, data.len());
+        self.shared.metrics.too_large.increment(1);
+        let (kind, bytes) = (&self.identity.kind.name, data.len());
         Err(Failure::bad_request(format_args!(
             "data of a publication has at most {most} bytes in channels of kind {kind}, not {bytes}"
         )))
@@ -170,10 +170,10 @@ impl Room {
 
     /// Returns the client info that others see of a publisher, if it may publish.
     fn speaker(&self, peer: &Peer) -> Result<Arc<ClientInfo>, Failure> {
-        if self.is_frozen() && self.profile.is_some() {
+        if self.is_frozen() && self.identity.profile.is_some() {
             return Err(Refusal::stopping().into());
         }
-        if !self.is_allowed(self.kind.config.publish, peer) {
+        if !self.is_allowed(self.identity.kind.config.publish, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         Ok(match self.members.get(peer.connection) {
@@ -190,13 +190,13 @@ impl Room {
         outbound: &Outbound,
     ) -> Result<(), Failure> {
         let is_served = match question {
-            Question::Presence | Question::PresenceStats => self.kind.config.presence,
+            Question::Presence | Question::PresenceStats => self.identity.kind.config.presence,
             Question::History(_) => self.stream.has_history(),
         };
         if !is_served {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !self.is_allowed(self.kind.config.read, peer) {
+        if !self.is_allowed(self.identity.kind.config.read, peer) {
             return Err(ErrorCode::PermissionDenied.into());
         }
         // Full or closed: the client cannot receive the answer.
@@ -235,7 +235,7 @@ impl Room {
         let now = self.now();
         let limits = QueueLimits {
             bytes_max,
-            count_max: self.context.recovery_max,
+            count_max: self.shared.recovery_max,
         };
         let mut publications = self.stream.page(request, limits, now)?;
         for publication in &mut publications {
@@ -249,7 +249,7 @@ impl Room {
     }
 
     fn may_subscribe(&self, peer: &Peer) -> bool {
-        let config = &self.kind.config;
+        let config = &self.identity.kind.config;
         match config.subscribe {
             Permission::Seated => {
                 self.is_allowed(Permission::Seated, peer)

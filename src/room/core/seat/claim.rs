@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::ActorProcessingErr;
-
-use super::change::held;
-use super::{ClaimReply, Phase, Room};
 use crate::persistence::{ClaimSeat, Committed, NewSeat, Refused, SeatCommand, Write, WriteError};
+use crate::room::core::stream::change::held;
+use crate::room::core::{ClaimReply, Contradiction, Phase, Room};
 use crate::room::message::{Change, ClaimRequest, Claimed};
-use crate::room::rules::queued_change::Completion;
 use crate::room::rules::seats::{Claim, Occupant, Seats};
 use crate::room::seat_event::SeatEvent;
 use crate::token::Generations;
@@ -22,7 +19,7 @@ impl Room {
     pub(in crate::room) fn claim(&mut self, request: ClaimRequest) {
         let choice = self.check_open().and_then(|()| {
             self.seating.claim(
-                &self.kind,
+                &self.identity.kind,
                 request.session,
                 &request.user.id,
                 request.seat,
@@ -33,25 +30,25 @@ impl Room {
             Ok(Claim::Free(number)) => self.reserve(number, request),
             Ok(Claim::Sits(number)) => {
                 let claimed = self.claimed(number);
-                ClaimReply::new(request).settle(claimed);
+                self.answer_claim(ClaimReply::new(request), claimed);
             }
             Ok(Claim::Pending(number)) => {
-                let waiters = self.claims.entry(number).or_default();
+                let waiters = self.waiting.claims.entry(number).or_default();
                 if waiters.len() < CLAIM_WAITERS_MAX {
                     waiters.push(ClaimReply::new(request));
                 } else {
                     let detail = "too many retries of this claim are already pending";
                     let refusal = Refusal::new(Reason::RateLimited, detail);
-                    ClaimReply::new(request).settle(Err(refusal));
+                    self.answer_claim(ClaimReply::new(request), Err(refusal));
                 }
             }
-            Err(refusal) => ClaimReply::new(request).settle(Err(refusal)),
+            Err(refusal) => self.answer_claim(ClaimReply::new(request), Err(refusal)),
         }
     }
 
     /// Reserves the seat and writes the claim.
     fn reserve(&mut self, number: u16, mut request: ClaimRequest) {
-        let Some(profile) = &self.profile else {
+        let Some(profile) = &self.identity.profile else {
             return;
         };
         let hold_until =
@@ -63,11 +60,11 @@ impl Room {
             session: request.session_write.clone(),
             seat: NewSeat {
                 number,
-                team: self.kind.team(number),
+                team: self.identity.kind.team(number),
                 hold_until,
                 tokens,
             },
-            cost: self.kind.config.cost,
+            cost: self.identity.kind.config.cost,
         };
         let occupant = Occupant {
             session: request.session,
@@ -88,74 +85,85 @@ impl Room {
             once = kept.as_ref().map(|kept| draft.complete(kept));
         }
         let claim = ClaimReply::keeping(request, kept);
-        self.claims.insert(number, vec![claim]);
+        self.waiting.claims.insert(number, vec![claim]);
         self.offer();
         let write = Write::once(SeatCommand::Claim(Box::new(command)), once);
-        let nobody = Completion::new(|_| ());
-        self.write_told(write, Change::Claim { seat: number }, nobody);
+        self.write_told(write, Change::Claim { seat: number });
     }
 
     /// Handles the outcome of a change. An error ends the actor: its state contradicts the database, from
     /// which it is then rebuilt.
-    pub(in crate::room) async fn settled(
+    pub(in crate::room) fn settled(
         &mut self,
         change: Change,
         result: Result<Committed, WriteError>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         match (change, result) {
-            (Change::Publish, Ok(committed)) => self.batch_committed(committed).await,
-            (Change::Publish, Err(WriteError::Refused(refused))) => {
-                self.batch_refused(&refused).await
-            }
+            (Change::Publish, Ok(committed)) => self.batch_committed(committed),
+            (Change::Publish, Err(WriteError::Refused(refused))) => self.batch_refused(&refused),
             (change, result) if self.stream.is_durable() && change.is_told() => {
-                self.deed_settled(change, result).await
+                self.deed_settled(change, result)
             }
-            (change, result) => self.change_settled(change, result, false).await,
+            (change, result) => self.change_settled(change, result, false),
         }
     }
 
     /// Handles the outcome of any change but a batch. `is_told` if its events are in the stream already.
-    pub(super) async fn change_settled(
+    pub(in crate::room) fn change_settled(
         &mut self,
         change: Change,
         result: Result<Committed, WriteError>,
         is_told: bool,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         match (change, result) {
             (Change::Claim { seat }, Ok(committed)) => {
-                self.claim_committed(seat, committed, is_told).await;
+                self.claim_committed(seat, committed, is_told);
             }
             (Change::Claim { seat }, Err(WriteError::Refused(refused))) => {
-                self.claim_refused(seat, &refused).await?;
+                self.claim_refused(seat, &refused)?;
             }
             (Change::Take { seat, hold_until }, Ok(committed)) => {
-                self.take_committed(seat, hold_until, committed, is_told)
-                    .await?;
+                self.take_committed(seat, hold_until, committed, is_told)?;
             }
             (Change::Take { seat, .. }, Err(WriteError::Refused(refused))) => {
-                self.take_refused(seat, &refused).await;
+                self.take_refused(seat, &refused);
             }
-            (Change::Release { seat, reason }, Ok(_)) => {
-                self.release_committed(seat, reason, is_told).await;
+            (Change::Release { seat, reason, .. }, Ok(_)) => {
+                self.release_committed(seat, reason, is_told);
             }
-            (Change::Release { seat, reason }, Err(WriteError::Refused(refused))) => {
-                self.release_refused(seat, reason, &refused).await?;
+            (Change::Release { seat, reason, .. }, Err(WriteError::Refused(refused))) => {
+                self.release_refused(seat, reason, &refused)?;
             }
-            (Change::Hold { seat, longer, .. }, Ok(_)) => {
+            (
+                Change::Hold {
+                    number,
+                    seat,
+                    longer,
+                    ..
+                },
+                Ok(_),
+            ) => {
+                self.hold_is_answered(number, Ok(()));
                 self.hold_committed(seat, longer.filter(|_| !is_told));
             }
-            // The seat is another's by now, or nobody's, which the room may not know yet.
             (
-                Change::Hold { seat, session, .. },
-                Err(WriteError::Refused(Refused::SeatChanged)),
+                Change::Hold {
+                    number,
+                    seat,
+                    session,
+                    ..
+                },
+                Err(WriteError::Refused(refused)),
             ) => {
+                self.hold_is_answered(number, Err(refusal(&refused)));
+                // The seat is another's by now, or nobody's, which the room may not know yet. After any other refusal
+                // the hold is longer than the row says, which does no harm.
                 let holder = self.seating.occupant(seat);
-                if holder.is_some_and(|holder| holder.session == session) {
+                let sits = holder.is_some_and(|holder| holder.session == session);
+                if refused == Refused::SeatChanged && sits {
                     self.doubt(seat);
                 }
             }
-            // The asker has its answer, and a longer hold does no harm.
-            (Change::Hold { .. }, Err(WriteError::Refused(_))) => {}
             (
                 Change::EndTokens {
                     seat,
@@ -175,7 +183,7 @@ impl Room {
             }
             (Change::Close, Ok(_)) => self.close_committed(is_told),
             (Change::Close, Err(WriteError::Refused(refused))) => {
-                self.close_refused(&refused).await?;
+                self.close_refused(&refused)?;
             }
             // A batch is settled elsewhere.
             (Change::Publish, Ok(_) | Err(WriteError::Refused(_))) => {}
@@ -186,7 +194,7 @@ impl Room {
         Ok(())
     }
 
-    async fn claim_committed(&mut self, number: u16, committed: Committed, is_told: bool) {
+    fn claim_committed(&mut self, number: u16, committed: Committed, is_told: bool) {
         let Committed::Player { name, .. } = committed else {
             return;
         };
@@ -196,22 +204,26 @@ impl Room {
         let Some(holding) = self.holding(number, &occupant) else {
             return;
         };
-        self.is_solitary = false;
-        let info = self.kind.seat_info(number);
+        self.life.is_solitary = false;
+        let info = self.identity.kind.seat_info(number);
         self.members.describe(occupant.session, info);
         if !is_told {
             self.announce_held(number, &occupant);
         }
         if occupant.hold_until.is_some() || occupant.recorded.is_some() {
-            self.record(number, Duration::ZERO).await;
+            self.record(number, Duration::ZERO);
         }
         let news = SeatEvent::Gained {
             seat: holding,
             epoch: occupant.epoch,
         };
         self.notify(occupant.session, news);
-        for waiter in self.claims.remove(&number).unwrap_or_default() {
-            waiter.met(&name, || self.claimed(number));
+        for mut waiter in self.waiting.claims.remove(&number).unwrap_or_default() {
+            let claimed = match waiter.kept(&name) {
+                Some(kept) => Ok(kept),
+                None => self.claimed(number),
+            };
+            self.answer_claim(waiter, claimed);
         }
     }
 
@@ -223,24 +235,20 @@ impl Room {
         }
     }
 
-    async fn claim_refused(
-        &mut self,
-        number: u16,
-        refused: &Refused,
-    ) -> Result<(), ActorProcessingErr> {
+    fn claim_refused(&mut self, number: u16, refused: &Refused) -> Result<(), Contradiction> {
         self.seating.refuse(number);
-        for waiter in self.claims.remove(&number).unwrap_or_default() {
-            waiter.settle(Err(refusal(refused)));
+        for waiter in self.waiting.claims.remove(&number).unwrap_or_default() {
+            self.answer_claim(waiter, Err(refusal(refused)));
         }
         if *refused == Refused::SeatTaken {
             return Err(format!("seat {number} is taken in the database, but empty here").into());
         }
-        self.seats_freed().await;
+        self.seats_freed();
         Ok(())
     }
 
-    pub(super) fn check_open(&self) -> Result<(), Refusal> {
-        match self.phase {
+    pub(in crate::room) fn check_open(&self) -> Result<(), Refusal> {
+        match self.life.phase {
             Phase::Open if self.is_halted() => Err(Refusal::stopping()),
             Phase::Open => Ok(()),
             Phase::Closing | Phase::Closed => Err(Refusal::new(
@@ -251,12 +259,12 @@ impl Room {
         }
     }
 
-    pub(super) fn claimed(&self, number: u16) -> Result<Claimed, Refusal> {
+    pub(in crate::room) fn claimed(&self, number: u16) -> Result<Claimed, Refusal> {
         let claimed = self.claimed_in(&self.seating, number, false);
         claimed.ok_or_else(Refusal::unavailable)
     }
 
-    pub(super) fn claimed_in(
+    pub(in crate::room) fn claimed_in(
         &self,
         seating: &Seats,
         number: u16,

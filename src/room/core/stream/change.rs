@@ -4,71 +4,78 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ractor::ActorProcessingErr;
-
-use super::Room;
-use super::history_loader::PRUNE_AT;
-use super::session_change::SessionTold;
 use crate::clock::HubTime;
+use crate::id::SessionId;
 use crate::persistence::{
     Committed, NewPublication, News, Offsets, Refused, StoredRoom, StreamId, Write, WriteError,
 };
-use crate::room::message::{Change, RoomMessage};
+use crate::room::core::effect::event_of_outcome;
+use crate::room::core::seat::session_change::SessionTold;
+use crate::room::core::stream::history_loader::PRUNE_AT;
+use crate::room::core::{Contradiction, Room};
+use crate::room::message::Change;
 use crate::room::rules::kind::Kind;
-use crate::room::rules::publish_queue::PublicationDraft;
-use crate::room::rules::queued_change::{Completion, InFlightChange, QueuedChange};
+use crate::room::rules::publish_queue::{Entry, PublicationDraft};
+use crate::room::rules::queued_change::{InFlightChange, QueuedChange};
 use crate::room::rules::seats::Occupant;
+use crate::room::seat_event::SeatEvent;
 use crate::wire::{CloseReason, RoomEvent, SeatEventBody, UserView, hub_tags};
 
 impl Room {
     /// Writes a change that also publishes events. In a durable stream it waits for all earlier publications.
-    pub(super) fn write_told(&mut self, write: Write, change: Change, hear: Completion) {
+    pub(in crate::room) fn write_told(&mut self, write: Write, change: Change) {
         if !self.stream.is_durable() {
-            return self.write_and(write, change, move |result| hear.hear(result));
+            return self.write(write, change);
         }
         self.journal.push_deed(QueuedChange {
             write,
             change,
-            hear,
-            since: Instant::now(),
+            since: self.now.at,
         });
         self.write_batch();
     }
 
     /// Writes the next change in the queue, unless a write is in progress.
-    pub(super) fn write_deed(&mut self) {
-        let (Some(profile), Some(deed)) = (&self.profile, self.journal.next_deed()) else {
+    pub(in crate::room) fn write_deed(&mut self) {
+        let Some(room) = self.id() else {
             return;
         };
-        let QueuedChange {
+        let Some(QueuedChange {
             mut write,
             change,
-            hear,
             since,
-        } = deed;
+        }) = self.journal.next_deed()
+        else {
+            return;
+        };
         let news = News {
-            stream: self.stream.id(profile.id),
+            stream: self.stream.id(room),
             events: self.events(change),
             time: self.now(),
         };
         write.news = Some(Box::new(news.clone()));
         self.journal.begin(InFlightChange { news, since });
-        let me = self.me.clone();
-        self.context
-            .persistence
-            .write_since(write, since.into(), move |result| {
-                hear.hear(&result);
-                // An error means that the room has since been rebuilt from the database.
-                let _ = me.cast(RoomMessage::Settled { change, result });
-            });
+        self.write_since(write, change, since);
+    }
+
+    /// Returns the events of the changes that wait for their turn, as if their outcomes were unknown: the room is gone
+    /// before they were written.
+    pub(in crate::room) fn events_of_unwritten(&mut self) -> Vec<(SessionId, SeatEvent)> {
+        let Some(room) = self.id() else {
+            return Vec::new();
+        };
+        let changes = self.journal.take_deeds().into_iter();
+        let events =
+            changes.map(|deed| event_of_outcome(room, deed.change, &Err(WriteError::Lost)));
+        events.flatten().collect()
     }
 
     /// Handles the outcome of a change in a durable stream.
-    pub(super) async fn deed_settled(
+    pub(in crate::room) fn deed_settled(
         &mut self,
         change: Change,
         result: Result<Committed, WriteError>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         let doing = self.journal.done();
         let mut is_told = false;
         let result = match result.map(Committed::apart) {
@@ -82,19 +89,19 @@ impl Room {
             Ok((committed, None)) => Ok(committed),
             Err(error) => Err(error),
         };
-        self.change_settled(change, result, is_told).await?;
+        self.change_settled(change, result, is_told)?;
         self.write_batch();
-        self.prune(PRUNE_AT).await;
+        self.prune(PRUNE_AT);
         self.finish_close_if_told();
         Ok(())
     }
 
     /// Delivers the event that the commit of a session's change has put into the stream, in the order of the commits.
     /// Returns whether there is one.
-    pub(super) fn hear_of_session(
+    pub(in crate::room) fn hear_of_session(
         &mut self,
         told: SessionTold,
-    ) -> Result<bool, ActorProcessingErr> {
+    ) -> Result<bool, Contradiction> {
         match told {
             SessionTold::Told(news) if news.offset > self.stream.top() => {
                 let offset = news.offset;
@@ -102,7 +109,7 @@ impl Room {
                     first: offset,
                     last: offset,
                 };
-                self.deliver_news([news.publication], offsets, Instant::now())?;
+                self.deliver_news([news.publication], offsets, self.now.at)?;
                 Ok(true)
             }
             // The room has been read from the database since.
@@ -116,15 +123,14 @@ impl Room {
     }
 
     /// Refuses all waiting changes, because the database takes no writes.
-    pub(super) async fn give_up(
+    pub(in crate::room) fn give_up(
         &mut self,
         deeds: Vec<QueuedChange>,
         refused: &Refused,
-    ) -> Result<(), ActorProcessingErr> {
-        for QueuedChange { change, hear, .. } in deeds {
+    ) -> Result<(), Contradiction> {
+        for QueuedChange { change, .. } in deeds {
             let result = Err(WriteError::Refused(refused.clone()));
-            hear.hear(&result);
-            self.change_settled(change, result, false).await?;
+            self.change_settled(change, result, false)?;
         }
         Ok(())
     }
@@ -135,7 +141,7 @@ impl Room {
         news: impl IntoIterator<Item = NewPublication>,
         offsets: Offsets,
         since: Instant,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         let expected = self.stream.top() + 1;
         if offsets.first != expected {
             return Err(format!("{offsets:?} of a stream whose next is {expected}").into());
@@ -149,7 +155,11 @@ impl Room {
                 time: publication.time,
                 since,
             };
-            self.deliver(said, None);
+            self.deliver(Entry {
+                said,
+                reply: None,
+                key: None,
+            });
         }
         Ok(())
     }
@@ -165,7 +175,7 @@ impl Room {
             Change::Hold { seat, longer, .. } => longer
                 .zip(holder(seat))
                 .map(|(longer, holder)| RoomEvent::Away(self.seat_body(seat, holder).hold(longer))),
-            Change::Release { seat, reason } => holder(seat)
+            Change::Release { seat, reason, .. } => holder(seat)
                 .map(|holder| RoomEvent::Released(self.seat_body(seat, holder).reason(reason))),
             Change::Close => Some(RoomEvent::Closed {
                 reason: CloseReason::Empty,
@@ -189,12 +199,12 @@ impl Room {
     }
 
     /// Returns the part of a seat's event that all of them have.
-    pub(super) fn seat_body(&self, seat: u16, holder: &Occupant) -> SeatEventBody {
-        SeatEventBody::new(seat, self.kind.team(seat), holder.user.clone())
+    pub(in crate::room) fn seat_body(&self, seat: u16, holder: &Occupant) -> SeatEventBody {
+        SeatEventBody::new(seat, self.identity.kind.team(seat), holder.user.clone())
     }
 
-    pub(super) fn grace(&self) -> Duration {
-        let grace = self.profile.as_ref().map(|profile| profile.grace);
+    pub(in crate::room) fn grace(&self) -> Duration {
+        let grace = self.identity.profile.as_ref().map(|profile| profile.grace);
         grace.unwrap_or_default()
     }
 }
@@ -220,7 +230,11 @@ pub fn opened_news(kind: &Kind, stored: &StoredRoom, now: HubTime) -> Option<New
 }
 
 /// Returns the events of a claimed seat, and of the room if that completes it.
-pub(super) fn held(seat: SeatEventBody, grace: Duration, is_complete: bool) -> Vec<RoomEvent> {
+pub(in crate::room) fn held(
+    seat: SeatEventBody,
+    grace: Duration,
+    is_complete: bool,
+) -> Vec<RoomEvent> {
     let mut events = vec![RoomEvent::Held(seat.hold(grace))];
     events.extend(is_complete.then_some(RoomEvent::Ready));
     events

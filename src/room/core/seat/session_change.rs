@@ -1,10 +1,8 @@
 //! Durable changes of a session, for the rooms in which it sits: it has ended, or belongs to another user.
 
-use ractor::ActorProcessingErr;
-
-use super::Room;
 use crate::id::{RoomId, SessionId};
 use crate::persistence::SessionNews;
+use crate::room::core::{Contradiction, Room};
 use crate::room::rules::seats::{Occupant, Seats};
 use crate::wire::RoomEvent;
 use crate::wire::UserView;
@@ -45,12 +43,9 @@ pub(in crate::room) enum RoomNews {
 }
 
 impl Room {
-    pub(in crate::room) async fn session_changed(
-        &mut self,
-        news: RoomNews,
-    ) -> Result<(), ActorProcessingErr> {
+    pub(in crate::room) fn session_changed(&mut self, news: RoomNews) -> Result<(), Contradiction> {
         match news {
-            RoomNews::Vacated { session, told } => self.vacated(session, told).await,
+            RoomNews::Vacated { session, told } => self.vacated(session, told),
             RoomNews::Adopted {
                 session,
                 user,
@@ -63,18 +58,18 @@ impl Room {
 impl Room {
     /// The session is another user's, durably, and its seat with it. Members hear it as the return of that user, and then
     /// that the user is away, if nobody is attached.
-    pub(super) fn adopted(
+    pub(in crate::room) fn adopted(
         &mut self,
         session: SessionId,
         user: UserView,
         told: SessionTold,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<(), Contradiction> {
         let is_told = self.hear_of_session(told)?;
         let Some((number, occupant)) = self.seating.hand_over(session, user) else {
             // It was read from the database since.
             return Ok(());
         };
-        info!(room = %self.channel, seat = number, %session, "a guest has become an account");
+        info!(room = %self.identity.channel, seat = number, %session, "a guest has become an account");
         if !is_told {
             let note = self.seat_body(number, &occupant);
             self.announce(&RoomEvent::Back(note));
@@ -91,7 +86,7 @@ impl Room {
 
 impl Seats {
     /// The session is another user's. Gives its seat as it is then; None if that user has it already.
-    pub(super) fn hand_over(
+    pub(in crate::room) fn hand_over(
         &mut self,
         session: SessionId,
         user: UserView,

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::Room;
 use crate::clock::HubTime;
 use crate::id::SessionId;
 use crate::persistence::SoftWrite;
+use crate::room::core::Room;
+use crate::room::core::effect::Effect;
 use crate::room::message::Wake;
 use crate::room::rules::seats::Occupant;
-use crate::room::seat_event::{AttachSeq, SeatEvent};
+use crate::room::seat_event::{AttachSeq, HeldSeat, SeatEvent};
 use crate::wire::RoomEvent;
 
 impl Room {
     /// Handles a session that has a connection.
-    pub(in crate::room) async fn back(&mut self, session: SessionId, epoch: AttachSeq) {
+    pub(in crate::room) fn back(&mut self, session: SessionId, epoch: AttachSeq) {
         self.members.remove_older(session, epoch);
         let was_away = self.seating.back(session, epoch).is_some();
         if self.seating.is_releasing(session) {
@@ -21,9 +22,10 @@ impl Room {
             return;
         }
         match self.seating.seat_of(session) {
-            Some(number) if was_away => self.record(number, Duration::ZERO).await,
+            Some(number) if was_away => self.record(number, Duration::ZERO),
             number => {
-                let seat = number.and_then(|number| Some((number, self.seating.occupant(number)?)));
+                let seat =
+                    number.and_then(|number| self.holding(number, self.seating.occupant(number)?));
                 self.confirm(session, epoch, seat);
             }
         }
@@ -31,7 +33,7 @@ impl Room {
 
     /// Publishes, stores and schedules the hold of a seat as far as that was not done yet: its holder may have come
     /// or gone while a change of the seat was being written. A hold that has ended is checked after `again`.
-    pub(super) async fn record(&mut self, number: u16, again: Duration) {
+    pub(in crate::room) fn record(&mut self, number: u16, again: Duration) {
         let Some(occupant) = self.seating.record(number) else {
             return;
         };
@@ -42,11 +44,12 @@ impl Room {
                 }
                 let wait = end.since(self.now()).max(again);
                 let (seat, hold_until) = (number, end);
-                self.wake(wait, Wake::Hold { seat, hold_until }).await;
+                self.wake(wait, Wake::Hold { seat, hold_until });
             }
             (Some(_), None) => self.came_back(number, &occupant),
             (None, None) => {
-                self.confirm(occupant.session, occupant.epoch, Some((number, &occupant)));
+                let seat = self.holding(number, &occupant);
+                self.confirm(occupant.session, occupant.epoch, seat);
             }
         }
     }
@@ -62,15 +65,16 @@ impl Room {
         let note = self.seat_body(number, occupant);
         self.announce(&RoomEvent::Back(note));
         self.mark_hold(number, occupant);
-        self.confirm(occupant.session, occupant.epoch, Some((number, occupant)));
+        let seat = self.holding(number, occupant);
+        self.confirm(occupant.session, occupant.epoch, seat);
     }
 
     /// Stores, as a coalesced write, whether the holder of a seat is away and until when the seat is kept.
-    pub(in crate::room) fn mark_hold(&self, seat: u16, occupant: &Occupant) {
-        let Some(profile) = &self.profile else {
+    pub(in crate::room) fn mark_hold(&mut self, seat: u16, occupant: &Occupant) {
+        let Some(room) = self.id() else {
             return;
         };
-        let (room, session, now) = (profile.id, occupant.session, self.now());
+        let (session, now) = (occupant.session, self.now());
         let mark = match occupant.hold_until {
             Some(hold_until) => SoftWrite::SeatAway {
                 room,
@@ -86,24 +90,18 @@ impl Room {
                 at: now,
             },
         };
-        self.context.persistence.mark(mark);
+        self.push(Effect::Mark(mark));
     }
 
-    fn confirm(&self, session: SessionId, epoch: AttachSeq, seat: Option<(u16, &Occupant)>) {
-        let Some(profile) = &self.profile else {
-            return;
-        };
-        let news = SeatEvent::Confirmed {
-            room: profile.id,
-            epoch,
-            seat: seat.and_then(|(number, occupant)| self.holding(number, occupant)),
-        };
-        self.notify(session, news);
+    fn confirm(&mut self, session: SessionId, epoch: AttachSeq, seat: Option<HeldSeat>) {
+        if let Some(room) = self.id() {
+            self.notify(session, SeatEvent::Confirmed { room, epoch, seat });
+        }
     }
 
     /// Handles a session that lost the connection with that attach sequence.
-    pub(in crate::room) async fn away(&mut self, session: SessionId, epoch: AttachSeq) {
-        let Some(profile) = &self.profile else {
+    pub(in crate::room) fn away(&mut self, session: SessionId, epoch: AttachSeq) {
+        let Some(profile) = &self.identity.profile else {
             return;
         };
         let (grace, room) = (profile.grace, profile.id);
@@ -119,11 +117,11 @@ impl Room {
             return;
         };
         // Does nothing while the release of the seat is being written; it is repeated if the seat is kept.
-        self.record(number, Duration::ZERO).await;
+        self.record(number, Duration::ZERO);
     }
 
-    pub(in crate::room) async fn wake_at(&self, seat: u16, hold_until: HubTime) {
+    pub(in crate::room) fn wake_at(&mut self, seat: u16, hold_until: HubTime) {
         let delay = hold_until.since(self.now());
-        self.wake(delay, Wake::Hold { seat, hold_until }).await;
+        self.wake(delay, Wake::Hold { seat, hold_until });
     }
 }
