@@ -120,17 +120,6 @@ impl Persistence {
             .await
     }
 
-    /// Returns at most `count_max` sessions of a user that have not ended.
-    pub async fn open_sessions_of_user(
-        &self,
-        user: &UserId,
-        count_max: u32,
-    ) -> Result<Vec<SessionId>, ReadError> {
-        let (readers, user) = (self.readers(), user.clone());
-        self.read(async move { read::open_sessions_of_user(&readers, &user, count_max).await })
-            .await
-    }
-
     /// Returns the newest publications of a durable stream, in order and without a gap.
     pub async fn history(
         &self,

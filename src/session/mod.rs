@@ -11,6 +11,7 @@
 mod actor;
 mod directory;
 mod dormant;
+mod end_all;
 mod handle;
 mod message;
 mod metric;

@@ -14,6 +14,7 @@ use super::actor::SessionActor;
 use super::actor::login_end::LoginEnd;
 use super::directory::SessionDirectory;
 use super::dormant::Dormant;
+use super::end_all::EndedLately;
 use super::handle::{Known, SessionHandle};
 use super::message::SessionMessage;
 use super::metric::SessionMetrics;
@@ -47,6 +48,7 @@ pub(super) struct SessionContext {
     pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
     pub(super) dormant: Dormant,
+    pub(super) ended_lately: EndedLately,
     notices: SeatEventRouter,
     is_stopping: AtomicBool,
 }
@@ -157,6 +159,7 @@ impl Sessions {
             keyring,
             metrics: SessionMetrics::new(),
             dormant: Dormant::new(),
+            ended_lately: EndedLately::default(),
             notices,
             is_stopping: AtomicBool::new(false),
         }))
@@ -271,6 +274,11 @@ impl Sessions {
     pub(crate) fn live_of_user(&self, user: &UserId) -> impl Iterator<Item = SessionHandle> {
         let live = self.0.notices.directory.of_user(user);
         live.into_iter().take(OF_USER_MAX)
+    }
+
+    /// Returns all live sessions of a user.
+    pub(super) fn all_live_of_user(&self, user: &UserId) -> Vec<SessionHandle> {
+        self.0.notices.directory.of_user(user)
     }
 
     pub(crate) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
@@ -410,6 +418,9 @@ impl ActorFactory for SessionBrood {
     fn enter(&self, id: &SessionId, session: &SessionHandle) {
         self.0.notices.directory.enter(session);
         self.0.dormant.wake(*id);
+        if self.0.ended_lately.has(*id) {
+            session.tell(SessionMessage::Ended);
+        }
     }
 
     fn leave(&self, id: &SessionId) {

@@ -16,11 +16,11 @@ use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
-use crate::persistence::{Persistence, Store};
+use crate::persistence::{EndedSessions, Persistence, Store};
 use crate::room::{AttachSeq, HeldSeat, Rooms, SeatEvent, SeatListener};
 use crate::supervisor::{ActorFactory, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
-use crate::wire::UserView;
+use crate::wire::{Reason, UserView};
 
 /// Far longer than any step here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,6 +108,7 @@ impl Actor for Desk {
 
 /// A session without a seat, and the messages to its shard.
 struct Idler {
+    sessions: Sessions,
     notices: Arc<dyn SeatListener>,
     session: SessionHandle,
     told: mpsc::Receiver<ShardMessage<SessionBrood>>,
@@ -116,6 +117,11 @@ struct Idler {
 
 impl Idler {
     async fn start() -> Idler {
+        Idler::start_after(|_, _| ()).await
+    }
+
+    /// Starts a session from a row that was read before `meanwhile`.
+    async fn start_after(meanwhile: impl FnOnce(&Sessions, SessionId)) -> Idler {
         let folder = TempDir::new().unwrap();
         let sessions = domain(folder.path()).await.sessions;
         let seed = SessionSeed {
@@ -135,8 +141,10 @@ impl Idler {
         sessions.context().shards.of(&id).fill(desk.clone());
         let brood = sessions.brood();
         let (session, _) = brood.spawn(seed, desk.get_cell()).await.unwrap();
+        meanwhile(&sessions, id);
         brood.enter(&id, &session);
         Idler {
+            sessions: sessions.clone(),
             notices: sessions.context().listener(),
             session,
             told,
@@ -165,6 +173,41 @@ impl Idler {
         let next = timeout(PATIENCE, self.told.recv()).await;
         next.expect("the shard receives a message").unwrap()
     }
+}
+
+/// The answer of persistence to the end of all sessions of a user.
+fn all_ended(id: SessionId) -> EndedSessions {
+    EndedSessions {
+        sessions: vec![id],
+        ..EndedSessions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_with_the_others_of_its_user_begins_no_claim() {
+    let mut idler = Idler::start().await;
+    let claim = idler.session.begin_claim(None).await.unwrap().unwrap();
+
+    idler.sessions.all_ended(all_ended(idler.session.id()));
+
+    let refused = idler.session.begin_claim(None).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::SessionEnded);
+    drop(claim);
+    let goes = idler.shard_hears().await;
+    assert!(matches!(goes, ShardMessage::Goes { .. }));
+}
+
+#[tokio::test]
+async fn a_session_that_is_started_from_a_row_older_than_its_end_ends_as_well() {
+    let mut idler = Idler::start_after(|sessions, id| {
+        sessions.all_ended(all_ended(id));
+    })
+    .await;
+
+    let goes = idler.shard_hears().await;
+    assert!(matches!(goes, ShardMessage::Goes { .. }));
+    let refused = idler.session.begin_claim(None).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::SessionEnded);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ pub enum SessionCommand {
     AddToken(AddToken),
     Adopt(Box<AdoptSession>),
     End(EndSession),
+    /// All open sessions of a user end, as each would by itself. It needs a group of its own.
+    EndAll(EndSessions),
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +52,14 @@ pub struct EndSession {
     pub session: SessionId,
     /// The rooms with durable streams in which it has a seat: the same commit publishes there that it left.
     pub told_in: Vec<RoomId>,
+    pub words: SessionWords,
+}
+
+/// The end of all open sessions of a user, with their tokens and their seats. The same commit publishes in each durable
+/// stream of their rooms that the user left.
+#[derive(Debug, Clone)]
+pub struct EndSessions {
+    pub user: UserId,
     pub words: SessionWords,
 }
 

@@ -166,11 +166,12 @@ impl Session {
         durable.map(|seat| seat.room).collect()
     }
 
-    /// Takes the pending change whose write has finished, and the connection that was attached when the write began.
+    /// Takes the pending change whose write has finished, and the attached connection.
     pub(crate) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
-            Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
+            Phase::Attached(link) => Some(link),
+            Phase::Away | Phase::Ended | Phase::Retired => None,
         };
         (self.ending.take(), link)
     }
@@ -203,6 +204,15 @@ impl Session {
     pub(crate) fn gave_up(&self, seat: &HeldSeat) {
         let rooms = &self.context.rooms;
         rooms.vacated(seat.code, self.known.id, SessionTold::Untold);
+    }
+
+    /// Ends the session, whose end was committed with that of its user's other sessions.
+    pub(crate) fn ended_with_others(&mut self) {
+        if !matches!(self.phase, Phase::Ended) {
+            self.refuse_waiting();
+            let (ending, link) = self.take_ending();
+            self.ended(ending, link);
+        }
     }
 
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {

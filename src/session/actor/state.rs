@@ -279,6 +279,17 @@ impl Session {
         }
     }
 
+    /// Refuses the connections that wait: the session has ended.
+    pub(crate) fn refuse_waiting(&mut self) {
+        let ended = || Err(Refusal::new(Reason::SessionEnded, "the session has ended"));
+        if let Some(waiting) = self.waiting.take() {
+            answer(waiting.reply, ended());
+        }
+        if let Some(arriving) = self.arriving.take() {
+            answer(arriving.reply, ended());
+        }
+    }
+
     /// Takes the next possible step: a waiting connection, then its answer, then a pending end. Claims go first.
     pub(crate) fn advance(&mut self) {
         if self.claims > 0 {
