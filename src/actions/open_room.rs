@@ -203,7 +203,8 @@ impl Actions {
     /// must end, whatever the caller receives.
     async fn find_room(&self, mut draft: Draft) -> Result<Draft, Refusal> {
         let key = RoomKey::Code(draft.stored.code);
-        let room = self.rooms.rebuild(&key).await.map_err(unanswered)?;
+        // Also for a row that cannot be read: the room may be stored.
+        let room = self.rooms.rebuild(&key).await.ok().flatten();
         let room = room.ok_or_else(Refusal::unavailable)?;
         let view = room.view().await.map_err(|_| Refusal::unavailable())?;
         // The code may belong to another room.

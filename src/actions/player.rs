@@ -145,7 +145,7 @@ impl Actions {
         let stored = found.await;
         let invalid = "no session has this token";
         let stored = stored
-            .map_err(|_| Refusal::unavailable())?
+            .map_err(unanswered)?
             .ok_or_else(|| Refusal::new(Reason::TokenInvalid, invalid))?;
         if stored.is_ended {
             return Ok(Found::Ended(stored.id));
@@ -376,9 +376,9 @@ pub(super) fn room_not_found() -> Refusal {
 }
 
 /// Returns UNAVAILABLE: an actor did not answer, or its row could not be read. The outcome is unknown, and a retry is
-/// safe.
-pub(super) fn unanswered(_: LoadError) -> Refusal {
-    Refusal::unavailable()
+/// safe. For a row that can never be read it returns INTERNAL.
+pub(super) fn unanswered(error: impl Into<LoadError>) -> Refusal {
+    error.into().refuse()
 }
 
 /// Returns true if the room code is taken, so that another may be tried.

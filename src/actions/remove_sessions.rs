@@ -29,7 +29,7 @@ impl Actions {
     /// USER_NOT_FOUND, UNAVAILABLE: then all of them or none have ended, and a retry is safe.
     pub async fn remove_sessions_of(&self, user: &UserId) -> Result<usize, Refusal> {
         let known = self.persistence.user(user).await;
-        if known.map_err(|_| Refusal::unavailable())?.is_none() {
+        if known.map_err(unanswered)?.is_none() {
             let detail = "there is no user with this id";
             return Err(Refusal::new(Reason::UserNotFound, detail));
         }

@@ -133,7 +133,10 @@ impl Rooms {
                 }
             }
         });
-        let found = found.await.map_err(|LoadError| ErrorCode::Internal)?;
+        let found = found.await.map_err(|error| match error {
+            LoadError::Unavailable => Failure::from(ErrorCode::Internal),
+            LoadError::Failed => error.refuse().into(),
+        })?;
         found.flatten().ok_or(ErrorCode::UnknownChannel)?
     }
 }

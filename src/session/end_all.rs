@@ -15,6 +15,7 @@ use crate::persistence::{
     Committed, EndSessions, EndedSessions, Refused, SessionCommand, WriteError,
 };
 use crate::room::{SessionTold, parting_words, refusal};
+use crate::supervisor::LoadError;
 use crate::wire::Refusal;
 
 /// Wait before the database is asked again which sessions have ended.
@@ -55,7 +56,7 @@ impl Sessions {
     pub(crate) async fn end_all_of(&self, user: &UserId) -> Result<usize, Refusal> {
         // Each session with a seat has an actor from here on, so that its rooms are known if the outcome is not.
         let woken = self.wake_user(user).await;
-        woken.map_err(|_| Refusal::unavailable())?;
+        woken.map_err(LoadError::refuse)?;
         let (reply, answer) = oneshot::channel();
         let command = SessionCommand::EndAll(EndSessions {
             user: user.clone(),

@@ -283,7 +283,11 @@ impl Sessions {
 
     pub(crate) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
         let id = seed.id;
-        self.0.shards.start(&id, seed).await?.ok_or(LoadError)
+        self.0
+            .shards
+            .start(&id, seed)
+            .await?
+            .ok_or(LoadError::Unavailable)
     }
 
     /// Returns a live session, or starts it from its row.
@@ -303,14 +307,14 @@ impl Sessions {
     {
         match question(session.clone()).await {
             Ok(answer) => return Ok(answer),
-            Err(Unanswered::Busy) => return Err(LoadError),
+            Err(Unanswered::Busy) => return Err(LoadError::Unavailable),
             Err(Unanswered::Stopped) => {}
         }
         let successor = self.0.shards.resolve(&session.id()).await?;
         let successor = successor.filter(|successor| successor.user().id == session.user().id);
-        question(successor.ok_or(LoadError)?)
+        question(successor.ok_or(LoadError::Unavailable)?)
             .await
-            .map_err(|_| LoadError)
+            .map_err(|_| LoadError::Unavailable)
     }
 }
 
@@ -405,11 +409,10 @@ impl ActorFactory for SessionBrood {
         } else {
             self.0.persistence.session_by_id(id).await
         };
-        let stored = stored.map_err(|_| LoadError)?;
         // After a failure only a session that holds a seat must be live.
         let is_needed =
             |stored: &StoredSession| !stored.is_ended && (!is_rebuild || !stored.seats.is_empty());
-        Ok(stored.filter(is_needed).map(|stored| SessionSeed {
+        Ok(stored?.filter(is_needed).map(|stored| SessionSeed {
             is_rebuilt: is_rebuild,
             ..SessionSeed::from(stored)
         }))

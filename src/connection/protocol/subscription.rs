@@ -307,7 +307,7 @@ impl Connection {
                 }
             })
             .await
-            .map_err(|LoadError| Refusal::unavailable())?;
+            .map_err(LoadError::refuse)?;
         match found.flatten() {
             Some(found) => Ok(found),
             None => {

@@ -15,6 +15,7 @@ use crate::persistence::{
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
 use crate::room::server_api::ServerRequest;
+use crate::supervisor::LoadError;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
 /// The number of rows to collect before their removal is written, which costs a statement.
@@ -87,7 +88,7 @@ impl Room {
             return;
         };
         if self.deferred.len() >= DEFERRED_MAX {
-            return deferred.refuse();
+            return deferred.refuse(Refusal::unavailable());
         }
         self.deferred.push(deferred);
         let Some(profile) = &self.profile else {
@@ -115,9 +116,12 @@ impl Room {
                 self.stream.put_past(past, self.context.clock.now());
                 deferred
             }
-            Err(ReadError::Unavailable) => {
+            Err(error) => {
                 self.stream.past_is_unread();
-                deferred.into_iter().for_each(Deferred::refuse);
+                let refusal = LoadError::from(error).refuse();
+                for deferred in deferred {
+                    deferred.refuse(refusal.clone());
+                }
                 Vec::new()
             }
         }
@@ -202,9 +206,9 @@ impl Deferred {
         })
     }
 
-    /// Refuses the request because the history cannot be read now.
-    fn refuse(self) {
-        let failure = Refusal::unavailable().into();
+    /// Refuses the request because the history cannot be read.
+    fn refuse(self, refusal: Refusal) {
+        let failure = refusal.into();
         match self {
             Deferred::Subscribe { reply, .. } => answer(reply, Err(failure)),
             Deferred::Ask { reply, .. } => answer(reply, Err(failure)),
