@@ -84,7 +84,7 @@
 //! | `persistence::ReadError` | every read | UNAVAILABLE, or INTERNAL if it does not pass, as `supervisor::LoadError` |
 //! | `persistence::OpenError` | opening and migrating the database | the exit code, in `cli` |
 //! | `persistence::Cause` | inside the two above: the driver's error without secrets | log lines only |
-//! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | `wire::Refusal`, by its method `refuse` |
+//! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | `wire::Refusal`, by `room::load_refusal` |
 //! | `supervisor::BudgetExhausted` | a restart budget | the supervisor gives up: `supervisor::shard`, `daemon` |
 //! | `mailbox::Unanswered` | a request to an actor | asked again once, then `supervisor::LoadError`, by the registries |
 //! | `token::SeatTokenError` | checking a seat token | `wire::Refusal`, by its method `refuse` |

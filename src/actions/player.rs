@@ -12,7 +12,7 @@ use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{Persistence, Refused, Retries, WriteError};
-use crate::room::{RoomKey, Rooms};
+use crate::room::{RoomKey, Rooms, load_refusal};
 use crate::session::{Attached, ClaimTicket, ConnectOrder, Report, SessionHandle, Sessions};
 use crate::supervisor::LoadError;
 use crate::wire::{Frame, Reason, Refusal, RoomView, SeatView, SessionView, UserView};
@@ -378,7 +378,7 @@ pub(super) fn room_not_found() -> Refusal {
 /// Returns UNAVAILABLE: an actor did not answer, or its row could not be read. The outcome is unknown, and a retry is
 /// safe. For a row that can never be read it returns INTERNAL.
 pub(super) fn unanswered(error: impl Into<LoadError>) -> Refusal {
-    error.into().refuse()
+    load_refusal(error)
 }
 
 /// Returns true if the room code is taken, so that another may be tried.

@@ -27,7 +27,7 @@ pub use self::core::change::{adopted_words, opened_news, parting_words};
 pub use self::core::claim::refusal;
 pub use self::core::session_change::SessionTold;
 pub use self::dormant::DormantRoom;
-pub use self::handle::{Claimant, RoomHandle, RoomKey};
+pub use self::handle::{Claimant, RoomHandle, RoomKey, load_refusal};
 pub use self::message::{
     Claimed, ExtendedHold, Grant, Initiator, Question, ResponseRecorder, SeatLookup, Subscribing,
 };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 
 pub(in crate::room) use super::core::server_api::ServerRequest;
-use super::handle::RoomHandle;
+use super::handle::{RoomHandle, load_refusal};
 use super::message::RoomMessage;
 use super::registry::Rooms;
 use super::rules::publish_queue::StreamPosition;
@@ -135,7 +135,7 @@ impl Rooms {
         });
         let found = found.await.map_err(|error| match error {
             LoadError::Unavailable => Failure::from(ErrorCode::Internal),
-            LoadError::Failed => error.refuse().into(),
+            LoadError::Failed => load_refusal(error).into(),
         })?;
         found.flatten().ok_or(ErrorCode::UnknownChannel)?
     }

@@ -1,9 +1,7 @@
 //! The end of all sessions of a user, in one commit. Their actors and their rooms receive it after the commit.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -14,8 +12,7 @@ use crate::mailbox::ANSWER_TIMEOUT;
 use crate::persistence::{
     Committed, EndSessions, EndedSessions, Refused, SessionCommand, WriteError,
 };
-use crate::room::{SessionTold, parting_words, refusal};
-use crate::supervisor::LoadError;
+use crate::room::{SessionTold, load_refusal, parting_words, refusal};
 use crate::wire::Refusal;
 
 /// Wait before the database is asked again which sessions have ended.
@@ -23,29 +20,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How long an ended session is remembered: longer than an actor takes to start from a row that was read before.
 const REMEMBERED: Duration = Duration::from_mins(1);
-
-/// Sessions that have ended with the others of their user. The row of one may have been read before, by a shard that
-/// is about to start its actor.
-#[derive(Debug, Default)]
-pub(super) struct EndedLately(Mutex<HashSet<SessionId>>);
-
-impl EndedLately {
-    pub(super) fn has(&self, id: SessionId) -> bool {
-        self.0.lock().contains(&id)
-    }
-
-    fn add(&self, ids: &[SessionId]) {
-        self.0.lock().extend(ids);
-    }
-
-    fn forget(&self, ids: &[SessionId]) {
-        let mut ended = self.0.lock();
-        for id in ids {
-            ended.remove(id);
-        }
-        ended.shrink_to_fit();
-    }
-}
 
 impl Sessions {
     /// Ends all open sessions of a user, with their tokens and seats, in one commit. Then their connections close and
@@ -56,7 +30,7 @@ impl Sessions {
     pub(crate) async fn end_all_of(&self, user: &UserId) -> Result<usize, Refusal> {
         // Each session with a seat has an actor from here on, so that its rooms are known if the outcome is not.
         let woken = self.wake_user(user).await;
-        woken.map_err(LoadError::refuse)?;
+        woken.map_err(load_refusal)?;
         let (reply, answer) = oneshot::channel();
         let command = SessionCommand::EndAll(EndSessions {
             user: user.clone(),

@@ -12,6 +12,7 @@ mod actor;
 mod directory;
 mod dormant;
 mod end_all;
+mod ended_lately;
 mod handle;
 mod message;
 mod metric;

@@ -14,7 +14,7 @@ use super::actor::SessionActor;
 use super::actor::login_end::LoginEnd;
 use super::directory::SessionDirectory;
 use super::dormant::Dormant;
-use super::end_all::EndedLately;
+use super::ended_lately::EndedLately;
 use super::handle::{Known, SessionHandle};
 use super::message::SessionMessage;
 use super::metric::SessionMetrics;

@@ -5,8 +5,6 @@ use std::hash::Hash;
 
 use ractor::{ActorCell, RpcReplyPort, SpawnErr};
 
-use crate::wire::Refusal;
-
 /// The reason why an actor cannot be started or reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -16,16 +14,6 @@ pub enum LoadError {
     /// The row of its key cannot be read, and a retry fails again.
     #[error("the stored row cannot be read")]
     Failed,
-}
-
-impl LoadError {
-    /// Returns UNAVAILABLE, or INTERNAL for an error that does not pass.
-    pub fn refuse(self) -> Refusal {
-        match self {
-            LoadError::Unavailable => Refusal::unavailable(),
-            LoadError::Failed => Refusal::internal(),
-        }
-    }
 }
 
 /// A factory for actors of one sort: how they are loaded, started and retired.

@@ -12,10 +12,10 @@ use crate::mailbox::answer;
 use crate::persistence::{
     ReadError, Refused, RemoveHistory, SoftWrite, StoredPublication, StreamCommand,
 };
+use crate::room::load_refusal;
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
 use crate::room::server_api::ServerRequest;
-use crate::supervisor::LoadError;
 use crate::wire::{ErrorCode, Failure, Refusal, SubscribeResult};
 
 /// The number of rows to collect before their removal is written, which costs a statement.
@@ -118,7 +118,7 @@ impl Room {
             }
             Err(error) => {
                 self.stream.past_is_unread();
-                let refusal = LoadError::from(error).refuse();
+                let refusal = load_refusal(error);
                 for deferred in deferred {
                     deferred.refuse(refusal.clone());
                 }

@@ -18,7 +18,7 @@ use crate::room::{HeldSeat, SessionTold, parting_words, refusal};
 use crate::session::message::SessionMessage;
 use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
-use crate::wire::{Close, Frame, Refusal};
+use crate::wire::{Close, Frame, Reason, Refusal};
 
 /// Wait before the database is asked again if a session has ended.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -212,6 +212,17 @@ impl Session {
             self.refuse_waiting();
             let (ending, link) = self.take_ending();
             self.ended(ending, link);
+        }
+    }
+
+    /// Refuses the connections that wait: the session has ended.
+    fn refuse_waiting(&mut self) {
+        let ended = || Err(Refusal::new(Reason::SessionEnded, "the session has ended"));
+        if let Some(waiting) = self.waiting.take() {
+            answer(waiting.reply, ended());
+        }
+        if let Some(arriving) = self.arriving.take() {
+            answer(arriving.reply, ended());
         }
     }
 

@@ -76,7 +76,7 @@ pub(crate) enum Phase {
 /// A connection that waits for the claims under way.
 pub(crate) struct PendingAttach {
     outbound: Outbound,
-    reply: RpcReplyPort<Result<Attached, Refusal>>,
+    pub(crate) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
 pub(crate) struct AttachInProgress {
@@ -276,17 +276,6 @@ impl Session {
     pub(crate) fn arrived_at(&mut self, room: RoomId) {
         if let Some(arriving) = &mut self.arriving {
             arriving.awaited.remove(&room);
-        }
-    }
-
-    /// Refuses the connections that wait: the session has ended.
-    pub(crate) fn refuse_waiting(&mut self) {
-        let ended = || Err(Refusal::new(Reason::SessionEnded, "the session has ended"));
-        if let Some(waiting) = self.waiting.take() {
-            answer(waiting.reply, ended());
-        }
-        if let Some(arriving) = self.arriving.take() {
-            answer(arriving.reply, ended());
         }
     }
 
