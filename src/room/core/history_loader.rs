@@ -133,6 +133,10 @@ impl Room {
         if !self.stream.has_history() {
             return answer(reply, Err(ErrorCode::NotAvailable.into()));
         }
+        // The stream that was handed out would come back with its history.
+        if self.is_frozen() && self.profile.is_some() {
+            return answer(reply, Err(Refusal::stopping().into()));
+        }
         let Some(profile) = self.profile.as_ref().filter(|_| self.stream.is_durable()) else {
             self.stream.forget(up_to);
             // Rows that the last planned stop wrote out may not have been removed yet.
