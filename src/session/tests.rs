@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -68,6 +68,13 @@ pub(crate) async fn domain(folder: &Path) -> Domain {
         persistence,
         matchmaker,
     }
+}
+
+/// Returns an actor under which a test can start shards.
+pub(crate) async fn supervisor() -> ActorCell {
+    let desk = Desk(mpsc::channel(1).0);
+    let (actor, _) = Actor::spawn(None, desk, ()).await.unwrap();
+    actor.get_cell()
 }
 
 /// A stand-in for a shard. It only collects the messages, so a test decides how far the shard has come.
