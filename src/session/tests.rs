@@ -11,16 +11,17 @@ use tokio::time::timeout;
 
 use super::message::SessionMessage;
 use super::registry::{SessionBrood, SessionSeed};
-use super::{SeatEventRouter, SessionHandle, Sessions};
+use super::{ConnectOrder, SeatEventRouter, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
+use crate::delivery::{Outbound, QueueLimits};
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
-use crate::persistence::{EndedSessions, Persistence, Store};
-use crate::room::{AttachSeq, HeldSeat, Rooms, SeatEvent, SeatListener};
-use crate::supervisor::{ActorFactory, ShardMessage};
+use crate::persistence::{EndedSessions, Persistence, Store, StoredRoom, StoredSeat, StoredStream};
+use crate::room::{AttachSeq, HeldSeat, RoomHandle, Rooms, SeatEvent, SeatListener};
+use crate::supervisor::{ActorFactory, SHARDS, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
-use crate::wire::{Reason, UserView};
+use crate::wire::{Encoding, Reason, UserView};
 
 /// Far longer than any step here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -161,7 +162,13 @@ impl Idler {
 
     /// Delivers a new seat to the session, as a room does.
     fn gains(&self, hold_until: Option<HubTime>) {
-        let seat = HeldSeat {
+        let (seat, epoch) = (Idler::seat(hold_until), AttachSeq(1));
+        let news = SeatEvent::Gained { seat, epoch };
+        self.notices.hear(self.session.id(), news);
+    }
+
+    fn seat(hold_until: Option<HubTime>) -> HeldSeat {
+        HeldSeat {
             room: RoomId::new(),
             code: RoomCode::random(),
             channel: "table:x".into(),
@@ -170,10 +177,43 @@ impl Idler {
             grace: Duration::from_secs(1),
             hold_until,
             tokens: Generations::begin(HubTime(0)),
+        }
+    }
+
+    /// Starts the room of a seat, which believes the session away.
+    async fn room_of(&self, seat: &HeldSeat) -> RoomHandle {
+        let rooms = &self.sessions.context().rooms;
+        let hub = supervisor().await;
+        for shard in 0..SHARDS {
+            rooms.start_shard(shard, hub.clone()).await.unwrap();
+        }
+        let kind = Arc::clone(rooms.kinds().for_room(None).unwrap());
+        let stored = StoredSeat {
+            room: seat.room,
+            code: seat.code,
+            kind: Arc::clone(&kind.name),
+            number: seat.number,
+            team: None,
+            session: self.session.id(),
+            user: self.session.user().id.clone(),
+            user_name: "Ana".into(),
+            grace: seat.grace,
+            hold_until: seat.hold_until,
+            tokens: seat.tokens,
         };
-        let epoch = AttachSeq(1);
-        let news = SeatEvent::Gained { seat, epoch };
-        self.notices.hear(self.session.id(), news);
+        let room = StoredRoom {
+            id: seat.room,
+            code: seat.code,
+            kind: Arc::clone(&kind.name),
+            settings: "{}".into(),
+            grace: seat.grace,
+            current_game_id: None,
+            stream: StoredStream::default(),
+            is_closed: false,
+            seats: vec![stored],
+        };
+        let started = rooms.start_opened(&kind, room, AttachSeq(0)).await;
+        started.unwrap()
     }
 
     async fn shard_hears(&mut self) -> ShardMessage<SessionBrood> {
@@ -247,4 +287,36 @@ async fn a_seat_that_comes_after_a_session_has_said_that_it_goes_is_told_to_its_
     // Its room believes the session attached: it must restart, or it would never be marked away.
     let rebuild = idler.shard_hears().await;
     assert!(matches!(rebuild, ShardMessage::Rebuild { .. }));
+}
+
+#[tokio::test]
+async fn a_seat_of_a_rebuilt_room_is_held_again_when_the_end_of_its_session_is_refused() {
+    let idler = Idler::start().await;
+    let limits = QueueLimits {
+        bytes_max: 1 << 16,
+        count_max: 8,
+    };
+    let (outbound, _inbox) = Outbound::open(limits, Encoding::Json);
+    let attached = idler.session.attach(outbound, ConnectOrder::next()).await;
+    let attached = attached.unwrap().unwrap();
+    let seat = Idler::seat(Some(HubTime(i64::MAX)));
+    let room = idler.room_of(&seat).await;
+    let status = async || room.view().await.unwrap().seats[3].status;
+    let before = format!("{:?}", status().await);
+
+    // No writer has been started, so the end is refused; the room's message comes in between.
+    let (reply, ended) = ractor::concurrency::oneshot();
+    idler.session.tell(SessionMessage::End {
+        last_words: None,
+        once: None,
+        reply: reply.into(),
+    });
+    assert!(idler.session.hear(SeatEvent::Restored { seat }).is_none());
+
+    let refused = ended.await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::Unavailable);
+    assert!(idler.session.report().await.unwrap().is_attached);
+    let after = format!("{:?}", status().await);
+    assert_eq!((&*before, &*after), ("Away", "Held"));
+    drop(attached);
 }

@@ -154,4 +154,27 @@ mod tests {
         };
         assert_eq!(found, (0..100).map(read).collect::<Vec<_>>());
     }
+
+    #[tokio::test]
+    async fn a_query_has_a_limited_number_of_keys_however_many_ask() {
+        let gather: Arc<Gather<u32, u32>> = Arc::default();
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let ask = |key| {
+            let queries = Arc::clone(&queries);
+            gather.ask(key, move |keys: Vec<u32>| {
+                queries.lock().push(keys.len());
+                async move { Ok(keys.into_iter().map(|key| (key, key)).collect()) }
+            })
+        };
+
+        let found = join_all((0..2_000).map(ask)).await;
+
+        assert!(found.into_iter().all(|found| found.unwrap().is_some()));
+        let queries = queries.lock();
+        assert_eq!(queries.iter().sum::<usize>(), 2_000);
+        assert!(
+            queries.iter().all(|count| *count <= KEYS_MAX),
+            "{queries:?}"
+        );
+    }
 }
