@@ -81,10 +81,10 @@
 //! | `wire::IdError` | parsers of ids, codes and keys | BAD_REQUEST, in the parser of the request |
 //! | `persistence::Refused` | a command that was not committed: definite | `wire::Refusal`, by `room::refusal` |
 //! | `persistence::WriteError` | a write: refused, or its outcome is unknown | UNAVAILABLE if unknown, in `actions` |
-//! | `persistence::ReadError` | every read | UNAVAILABLE, as `supervisor::LoadError` |
+//! | `persistence::ReadError` | every read | UNAVAILABLE, or INTERNAL if it does not pass, as `supervisor::LoadError` |
 //! | `persistence::OpenError` | opening and migrating the database | the exit code, in `cli` |
 //! | `persistence::Cause` | inside the two above: the driver's error without secrets | log lines only |
-//! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | UNAVAILABLE, in `actions` |
+//! | `supervisor::LoadError` | a shard or a registry that cannot start or reach an actor | `wire::Refusal`, by `room::load_refusal` |
 //! | `supervisor::BudgetExhausted` | a restart budget | the supervisor gives up: `supervisor::shard`, `daemon` |
 //! | `mailbox::Unanswered` | a request to an actor | asked again once, then `supervisor::LoadError`, by the registries |
 //! | `room::Contradiction` | a room whose state differs from the database | the room is rebuilt, by its shard |

@@ -123,7 +123,7 @@ impl Actions {
             Some(session) => session.login_until(),
             None => {
                 let stored = self.persistence.session_by_id(claims.session).await;
-                let stored = stored.map_err(|_| Refusal::unavailable())?;
+                let stored = stored.map_err(unanswered)?;
                 stored.and_then(|stored| stored.login_until)
             }
         };
@@ -173,7 +173,7 @@ impl Actions {
             }
         }
         let stored = self.persistence.seated_session_of_user(user).await;
-        match stored.map_err(|_| Refusal::unavailable())? {
+        match stored.map_err(unanswered)? {
             Some(id) => self.sessions.resolve(id).await.map_err(unanswered),
             None => Ok(None),
         }

@@ -20,7 +20,7 @@ pub(crate) mod tests;
 
 pub use log_in_guest::LoggedIn;
 pub use player::{Actions, Caller};
-pub use player_limits::{Guess, PlayerLimits};
+pub use player_limits::{Guess, Payer, PlayerLimits};
 pub use redeem_seat_token::{Resumed, Returning, SeatProof};
 
 pub use crate::wire::{JoinRequest, OpenRoomRequest, QuickMatchRequest};

@@ -117,6 +117,7 @@ impl Actions {
                 | Committed::Published { .. }
                 | Committed::Told { .. }
                 | Committed::Ended(_)
+                | Committed::AllEnded(_)
                 | Committed::Adopted { .. }
                 | Committed::Swept(_),
             )

@@ -203,7 +203,8 @@ impl Actions {
     /// must end, whatever the caller receives.
     async fn find_room(&self, mut draft: Draft) -> Result<Draft, Refusal> {
         let key = RoomKey::Code(draft.stored.code);
-        let room = self.rooms.rebuild(&key).await.map_err(unanswered)?;
+        // Also for a row that cannot be read: the room may be stored.
+        let room = self.rooms.rebuild(&key).await.ok().flatten();
         let room = room.ok_or_else(Refusal::unavailable)?;
         let view = room.view().await.map_err(|_| Refusal::unavailable())?;
         // The code may belong to another room.
@@ -344,5 +345,57 @@ impl Draft {
         for seat in &mut self.stored.seats {
             seat.user_name = Arc::clone(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::tests::actions;
+    use crate::id::{SessionId, UserId};
+    use crate::session::tests::supervisor;
+    use crate::supervisor::SHARDS;
+
+    #[tokio::test]
+    async fn an_unknown_outcome_is_not_settled_by_another_room_with_the_same_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let actions = actions(folder.path()).await;
+        let hub = supervisor().await;
+        for shard in 0..SHARDS {
+            let started = actions.rooms.start_shard(shard, hub.clone()).await;
+            started.unwrap();
+        }
+        let (user, session) = (UserId::guest(), SessionId::new());
+        let plan = Plan {
+            kind: Arc::clone(actions.rooms.kinds().for_room(None).unwrap()),
+            settings: "{}".into(),
+            grace: Duration::from_mins(5),
+            seat: 0,
+            user_write: UserWrite::Known(user.clone()),
+            user: UserView {
+                id: user,
+                name: "Ana".into(),
+            },
+            session: SessionView {
+                id: session,
+                token: None,
+                expires_at: actions.life(None).1,
+            },
+            session_write: SessionWrite::Known(session),
+            epoch: AttachSeq(0),
+            is_attached: false,
+            keyed: None,
+        };
+        let (room, mut lost) = (plan.draw(actions.now()), plan.draw(actions.now()));
+        lost.stored.code = room.stored.code;
+        let stored = actions.start_room(&plan, room.stored.clone()).await;
+        stored.unwrap();
+
+        let refused = actions.find_room(lost).await.err().unwrap();
+        let id = room.stored.id;
+        let found = actions.find_room(room).await.ok().unwrap();
+
+        assert_eq!(refused.reason, Reason::Unavailable);
+        assert_eq!(found.stored.id, id);
     }
 }

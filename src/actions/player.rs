@@ -12,7 +12,7 @@ use crate::clock::{HubTime, WallTime};
 use crate::delivery::Outbound;
 use crate::id::{ApiKeyHash, CommandKey, RoomCode, SessionId, SessionToken, UserId};
 use crate::persistence::{Persistence, Refused, Retries, WriteError};
-use crate::room::{RoomKey, Rooms};
+use crate::room::{RoomKey, Rooms, load_refusal};
 use crate::session::{Attached, ClaimTicket, ConnectOrder, Report, SessionHandle, Sessions};
 use crate::supervisor::LoadError;
 use crate::wire::{Frame, Reason, Refusal, RoomView, SessionReport, SessionView};
@@ -126,7 +126,7 @@ impl Actions {
         let stored = found.await;
         let invalid = "no session has this token";
         let stored = stored
-            .map_err(|_| Refusal::unavailable())?
+            .map_err(unanswered)?
             .ok_or_else(|| Refusal::new(Reason::TokenInvalid, invalid))?;
         if stored.is_ended {
             return Ok(Found::Ended(stored.id));
@@ -357,9 +357,9 @@ pub(super) fn room_not_found() -> Refusal {
 }
 
 /// Returns UNAVAILABLE: an actor did not answer, or its row could not be read. The outcome is unknown, and a retry is
-/// safe.
-pub(super) fn unanswered(_: LoadError) -> Refusal {
-    Refusal::unavailable()
+/// safe. For a row that can never be read it returns INTERNAL.
+pub(super) fn unanswered(error: impl Into<LoadError>) -> Refusal {
+    load_refusal(error)
 }
 
 /// Returns true if the room code is taken, so that another may be tried.

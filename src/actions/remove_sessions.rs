@@ -1,16 +1,8 @@
 //! Ending sessions at the request of the game's server, without their tokens.
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::player::{Actions, unanswered};
 use crate::id::{SessionId, UserId};
 use crate::wire::{Reason, Refusal};
-
-/// Sessions of a user that are read per query. Most users have a few; a user without seats gets one per connect.
-const PAGE: u32 = 256;
-
-/// How many sessions of a user are ended at one time. They share their commits.
-const ENDS_CONCURRENCY_MAX: usize = 64;
 
 impl Actions {
     /// Ends a session with its tokens and seats in one commit, and then closes its connection. Returns true if the
@@ -30,28 +22,17 @@ impl Actions {
         }
     }
 
-    /// Ends all sessions of a user, each as [`Actions::remove_session`] does. Returns how many were open.
+    /// Ends all sessions of a user with their tokens and seats in one commit, and then closes their connections.
+    /// Returns how many were open.
     ///
     /// # Errors
-    /// USER_NOT_FOUND, UNAVAILABLE: then some may have ended, and a retry ends the rest.
+    /// USER_NOT_FOUND, UNAVAILABLE: then all of them or none have ended, and a retry is safe.
     pub async fn remove_sessions_of(&self, user: &UserId) -> Result<usize, Refusal> {
         let known = self.persistence.user(user).await;
-        if known.map_err(|_| Refusal::unavailable())?.is_none() {
+        if known.map_err(unanswered)?.is_none() {
             let detail = "there is no user with this id";
             return Err(Refusal::new(Reason::UserNotFound, detail));
         }
-        let mut ended = 0;
-        loop {
-            let page = self.persistence.open_sessions_of_user(user, PAGE).await;
-            let page = page.map_err(|_| Refusal::unavailable())?;
-            let ends = page.into_iter().map(|id| self.remove_session(id));
-            let ends = stream::iter(ends).buffer_unordered(ENDS_CONCURRENCY_MAX);
-            let were_open: Vec<bool> = ends.try_collect().await?;
-            let of_page = were_open.into_iter().filter(|is_open| *is_open).count();
-            if of_page == 0 {
-                return Ok(ended);
-            }
-            ended += of_page;
-        }
+        self.sessions.end_all_of(user).await
     }
 }

@@ -18,12 +18,13 @@ use super::body;
 use super::credentials;
 use super::credentials::Credentials;
 use super::idempotency_key;
-use crate::actions::{Actions, Caller, LoggedIn};
+use crate::actions::{Actions, Caller, LoggedIn, Payer};
 use crate::id::{CommandKey, RoomCode, SessionToken};
 use crate::limits::Asker;
 use crate::listener::Problem;
 use crate::listener::asker;
 use crate::listener::caller_address;
+use crate::session::SessionHandle;
 use crate::supervisor::Phase;
 use crate::wire::{
     Fields, JoinRequest, OpenRoomRequest, QuickMatchRequest, Reason, Refusal, RoomView, SeatView,
@@ -36,6 +37,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(4700);
 
 /// The keys change only with a restart; a client fetches a new one within five minutes.
 const KEY_SET_CACHING: &str = "public, max-age=300";
+
+/// Answers may carry tokens and are soon out of date.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A request: its unverified caller, its address, and its fields.
 struct Asked<T> {
@@ -201,22 +205,28 @@ pub(super) async fn room(
     let code = room_code(&path_text(code))?;
     let asker = asker(&request);
     let (parts, _) = request.into_parts();
-    let room = look(&api, look_at_room(&api, code, asker, &parts.headers)).await?;
-    Ok(answer(StatusCode::OK, &RoomBody { room: &room }))
+    look(&api, look_at_room(&api, code, asker, &parts.headers)).await
 }
 
-/// Returns the view of a room. The limit on wrong codes applies neither to the room's seat holders, who did not guess
+/// Returns the view of a room. It is counted for the address of the request, or for the caller's session if that
+/// address has used up its limit. The limit on wrong codes applies neither to the room's seat holders, who did not guess
 /// its code, nor to the game's own server.
 async fn look_at_room(
     api: &Api,
     code: RoomCode,
     asker: Asker,
     headers: &HeaderMap,
-) -> Result<RoomView, Refusal> {
+) -> Result<Response, Refusal> {
     let asker = asker.filter(|_| api.gate.check_key(headers, asker).is_err());
     let actions = api.actions.asked_from(asker);
     let retries = api.wrong_tokens.retries_of(asker);
-    let refusal = match actions.room(code, None).await {
+    let view = async |session: Option<&SessionHandle>| {
+        let payer = actions.count_lookup(session)?;
+        let room = actions.room(code, session).await?;
+        let body = RoomBody { room: &room };
+        Ok::<_, Refusal>(counted_answer(&actions, payer, &body))
+    };
+    let refusal = match view(None).await {
         Err(refusal) if refusal.reason == Reason::RateLimited => refusal,
         looked => return looked,
     };
@@ -224,7 +234,7 @@ async fn look_at_room(
         return Err(refusal);
     };
     match claim.session(&actions, &retries).await {
-        Ok(session) => actions.room(code, Some(&session)).await,
+        Ok(session) => view(Some(&session)).await,
         Err(_) => Err(refusal),
     }
 }
@@ -233,12 +243,13 @@ async fn look_at_room(
 pub(super) async fn session(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let claim = api.gate.asking(request.headers())?;
     let retries = api.wrong_tokens.retries_of(asker(&request));
-    let report = look(&api, async {
+    look(&api, async {
         let session = claim.session(&api.actions, &retries).await?;
-        api.actions.session(&session).await
+        let payer = api.actions.count_lookup(Some(&session))?;
+        let report = api.actions.session(&session).await?;
+        Ok(counted_answer(&api.actions, payer, &report))
     })
-    .await?;
-    Ok(answer(StatusCode::OK, &report))
+    .await
 }
 
 /// `DELETE /v1/session`
@@ -385,8 +396,18 @@ fn seat_number(text: &str) -> Result<u16, Refusal> {
     text.parse().map_err(not_found)
 }
 
+/// Answers a lookup, and counts the answer by its size.
+fn counted_answer(actions: &Actions, payer: Payer, body: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(body).expect("answers have text for keys");
+    actions.count_answer(payer, text.len());
+    let headers = [
+        (CACHE_CONTROL, NO_STORE),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ];
+    (headers, text).into_response()
+}
+
 /// Answers as JSON. Answers may carry tokens and are soon out of date, so they must not be cached.
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    let no_store = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (status, no_store, Json(body)).into_response()
+    (status, [(CACHE_CONTROL, NO_STORE)], Json(body)).into_response()
 }

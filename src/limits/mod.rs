@@ -40,6 +40,7 @@ pub enum Limited {
     Newcomers,
     Changes,
     WrongCodes,
+    Lookups,
 }
 
 impl Limited {
@@ -49,6 +50,7 @@ impl Limited {
             Limited::Newcomers => "newcomers",
             Limited::Changes => "changes",
             Limited::WrongCodes => "wrong_codes",
+            Limited::Lookups => "lookups",
         }
     }
 
@@ -64,6 +66,9 @@ impl Limited {
             }
             Limited::WrongCodes => {
                 "too many room codes from this address were wrong (client.wrong_codes_per_minute); try again in a minute"
+            }
+            Limited::Lookups => {
+                "too many lookups over HTTP for their size (client.messages_per_second); try again later"
             }
         };
         Refusal {

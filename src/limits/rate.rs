@@ -22,11 +22,21 @@ const SWEPT_MIN: usize = 1_024;
 /// The time between two sweeps of a full table.
 const FULL_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest that a key waits after a charge, besides its burst.
+const DEBT_MAX: Duration = Duration::from_secs(10);
+
 type Limiter<K> = RateLimiter<K, Table<K>, MonotonicClock, NoOpMiddleware<Instant>>;
 
 /// A rate limit for each key. A rate of 0 turns it off.
 pub struct RateLimit<K: Hash + Eq + Clone> {
     limiter: Option<Limiter<K>>,
+    /// The states of the limiter: when each key is fully restored, in nanoseconds after the start.
+    table: Table<K>,
+    started: Instant,
+    /// The time in which one request is restored.
+    interval: Duration,
+    /// The time in which a whole burst is restored.
+    burst: Duration,
     swept: Mutex<Swept>,
 }
 
@@ -57,12 +67,15 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
 
     fn new(rate: u32, quota: fn(NonZeroU32) -> Quota, burst: u32) -> RateLimit<K> {
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        let limiter = NonZeroU32::new(rate).map(|rate| {
-            let quota = quota(rate).allow_burst(burst);
-            RateLimiter::new(quota, Table::default(), MonotonicClock)
-        });
+        let (table, started) = (Table::default(), Instant::now());
+        let quota = NonZeroU32::new(rate).map(|rate| quota(rate).allow_burst(burst));
+        let interval = quota.map_or(Duration::ZERO, |quota| quota.replenish_interval());
         RateLimit {
-            limiter,
+            limiter: quota.map(|quota| RateLimiter::new(quota, table.clone(), MonotonicClock)),
+            table,
+            started,
+            interval,
+            burst: interval.saturating_mul(burst.get()),
             swept: Mutex::new(Swept {
                 next: SWEPT_MIN,
                 at: None,
@@ -82,6 +95,17 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
         limiter
             .check_key(key)
             .map_err(|later| later.wait_time_from(MonotonicClock.now()))
+    }
+
+    /// Counts more requests of a key for one that was allowed, even if that is too many: the key waits for them, 10 s
+    /// at the most.
+    pub fn charge(&self, key: &K, count: u32) {
+        let now = self.started.elapsed();
+        let most = nanos(now + self.burst + DEBT_MAX);
+        let cost = nanos(self.interval.saturating_mul(count));
+        self.table.change(key, |full_at| {
+            full_at.max(nanos(now)).saturating_add(cost).min(most)
+        });
     }
 
     fn sweep(&self, limiter: &Limiter<K>) {
@@ -121,6 +145,17 @@ impl AddressRateLimit {
         }
     }
 
+    /// Allows each address `rate` requests a second, and `burst` at once.
+    pub fn per_second(rate: u32, burst: u32) -> AddressRateLimit {
+        AddressRateLimit {
+            subscribers: RateLimit::per_second(rate, burst),
+            sites: RateLimit::per_second(
+                rate.saturating_mul(SITE_SHARE),
+                burst.saturating_mul(SITE_SHARE),
+            ),
+        }
+    }
+
     /// Counts one request of an address.
     ///
     /// # Errors
@@ -133,6 +168,20 @@ impl AddressRateLimit {
             None => Ok(()),
         }
     }
+
+    /// Counts more requests of an address for one that was allowed.
+    pub fn charge(&self, address: IpAddr, count: u32) {
+        let networks = Networks::of(address);
+        self.subscribers.charge(&networks.subscriber, count);
+        if let Some(site) = &networks.site {
+            self.sites.charge(site, count);
+        }
+    }
+}
+
+/// Returns a time as the limiter counts it.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -154,6 +203,22 @@ mod tests {
         assert!(wait <= Duration::from_secs(10), "{wait:?}");
         assert!(wait > Duration::from_secs(5), "{wait:?}");
         assert_eq!(limit.take(ip("192.0.2.2")), Ok(()));
+    }
+
+    #[test]
+    fn a_charge_is_waited_for_ten_seconds_at_the_most() {
+        let limit = RateLimit::per_second(10, 20);
+        let seconds = |key| limit.take(&key).unwrap_err().as_secs_f64();
+        for key in ["a", "b"] {
+            limit.take(&key).unwrap();
+        }
+        limit.charge(&"a", 39);
+        assert!(seconds("a") < 2.2, "{}", seconds("a"));
+        limit.charge(&"b", 100_000);
+        assert!(seconds("b") < 10.2, "{}", seconds("b"));
+        // Not counted before: nothing to charge.
+        limit.charge(&"c", 100_000);
+        assert_eq!(limit.take(&"c"), Ok(()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use governor::nanos::Nanos;
 use governor::state::StateStore;
@@ -12,11 +13,26 @@ use parking_lot::Mutex;
 use super::KEYS_MAX;
 
 /// The states of a keyed rate limiter. A full table drops an arbitrary key to admit a new one.
-pub(super) struct Table<K>(Mutex<HashMap<K, Nanos>>);
+pub(super) struct Table<K>(Arc<Mutex<HashMap<K, Nanos>>>);
 
 impl<K> Default for Table<K> {
     fn default() -> Table<K> {
-        Table(Mutex::default())
+        Table(Arc::default())
+    }
+}
+
+impl<K> Clone for Table<K> {
+    fn clone(&self) -> Table<K> {
+        Table(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Hash + Eq> Table<K> {
+    /// Changes the state of a key that was counted before. One that was dropped since stays out.
+    pub(super) fn change(&self, key: &K, change: impl FnOnce(u64) -> u64) {
+        if let Some(state) = self.0.lock().get_mut(key) {
+            *state = Nanos::new(change(state.as_u64()));
+        }
     }
 }
 

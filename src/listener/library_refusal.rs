@@ -1,5 +1,6 @@
-//! The refusals that the HTTP library writes by itself, before there is a request. They have
-//! no body, and get one here.
+//! The refusals that the HTTP library writes by itself, before there is a request. They have no body, and get one here.
+//!
+//! They have no CORS headers: those depend on the origin of the page, and no header has been read.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -55,6 +56,7 @@ mod tests {
         let (head, body) = whole.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
         assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(!head.contains("access-control"), "no origin was read");
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(problem["status"], 431);
         let detail = problem["detail"].as_str().unwrap();

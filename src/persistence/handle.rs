@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::database::error::is_out_of_connections;
+use super::database::error::{Class, classify, is_out_of_connections};
 use super::database::publication_rows;
 use super::queries::active_users::ActiveUsers;
 use super::queries::read;
@@ -117,17 +117,6 @@ impl Persistence {
     ) -> Result<Option<SessionId>, ReadError> {
         let (readers, user) = (self.readers(), user.clone());
         self.read(async move { read::seated_session_of_user(&readers, &user).await })
-            .await
-    }
-
-    /// Returns at most `count_max` sessions of a user that have not ended.
-    pub async fn open_sessions_of_user(
-        &self,
-        user: &UserId,
-        count_max: u32,
-    ) -> Result<Vec<SessionId>, ReadError> {
-        let (readers, user) = (self.readers(), user.clone());
-        self.read(async move { read::open_sessions_of_user(&readers, &user, count_max).await })
             .await
     }
 
@@ -343,12 +332,16 @@ impl Persistence {
             drop(place);
             answer
         });
+        let mut failure = ReadError::Unavailable;
         let outcome = match tokio::time::timeout_at(give_up, asked).await {
             Ok(Ok(Ok(found))) => return Ok(found),
             Ok(Ok(Err(error))) => {
                 warn!(%error, "a read failed");
                 if is_out_of_connections(&error) {
                     self.shared.readers.replace_dead().await;
+                }
+                if classify(&error) == Class::Permanent {
+                    failure = ReadError::Failed;
                 }
                 "failed"
             }
@@ -360,7 +353,7 @@ impl Persistence {
             }
         };
         metrics::counter!("holdfast_reads_failed_total", "reason" => outcome).increment(1);
-        Err(ReadError::Unavailable)
+        Err(failure)
     }
 }
 

@@ -23,10 +23,11 @@ mod sweep;
 mod writer;
 
 pub use command::{
-    AddToken, AdoptSession, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndTokens,
-    HoldSeat, MaintenanceCommand, NewPublication, NewRoom, NewSeat, NewSession, OpenRoom,
-    OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory, RoomCommand, SeatCommand,
-    SessionCommand, SessionWrite, SoftWrite, StreamCommand, StreamId, UserWrite, Write,
+    AddToken, AdoptSession, ClaimSeat, Command, Committed, ConfirmToken, EndSession, EndSessions,
+    EndTokens, EndedSessions, HoldSeat, MaintenanceCommand, NewPublication, NewRoom, NewSeat,
+    NewSession, OpenRoom, OpenSession, Publish, Refused, ReleaseSeat, RemoveHistory, RoomCommand,
+    SeatCommand, SessionCommand, SessionWrite, SoftWrite, StreamCommand, StreamId, UserWrite,
+    Write,
 };
 pub use database::{
     Cause, MigrationState, OpenError, ReadError, WriteError, migrate_down, migrate_status,

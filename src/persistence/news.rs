@@ -66,6 +66,7 @@ impl Committed {
             Committed::Told { of, .. } => of.name(),
             Committed::Published { .. }
             | Committed::Ended(_)
+            | Committed::AllEnded(_)
             | Committed::Swept(_)
             | Committed::Done => None,
         }

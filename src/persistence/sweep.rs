@@ -144,6 +144,7 @@ impl Persistence {
             | Committed::Published { .. }
             | Committed::Told { .. }
             | Committed::Ended(_)
+            | Committed::AllEnded(_)
             | Committed::Adopted { .. }
             | Committed::Done => Err(WriteError::Refused(Refused::Internal)),
         }

@@ -21,6 +21,7 @@ use crate::delivery::Outbound;
 use crate::id::{ConnectionId, RoomCode, RoomId, SessionId};
 use crate::mailbox::{Unanswered, ask};
 use crate::persistence::{IdempotencyRecord, NewSession, SessionWrite, StoredStream, UserWrite};
+use crate::supervisor::LoadError;
 use crate::token::Claims;
 use crate::wire::{Failure, Refusal, RoomView, SubscribeResult, UserView};
 
@@ -300,5 +301,13 @@ impl RoomHandle {
 impl fmt::Debug for RoomHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RoomHandle({})", self.channel)
+    }
+}
+
+/// Returns UNAVAILABLE for an actor that cannot be started or reached, or INTERNAL if that does not pass.
+pub fn load_refusal(error: impl Into<LoadError>) -> Refusal {
+    match error.into() {
+        LoadError::Unavailable => Refusal::unavailable(),
+        LoadError::Failed => Refusal::internal(),
     }
 }

@@ -28,7 +28,7 @@ pub use self::core::seat::session_change::SessionTold;
 pub use self::core::stream::change::opened_news;
 pub use self::core::view::opened_view;
 pub use self::dormant::DormantRoom;
-pub use self::handle::{Claimant, RoomHandle, RoomKey};
+pub use self::handle::{Claimant, RoomHandle, RoomKey, load_refusal};
 pub use self::message::{
     Claimed, ExtendedHold, Grant, Initiator, Question, SeatLookup, Subscribing,
 };

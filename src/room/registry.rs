@@ -168,11 +168,14 @@ impl Rooms {
         };
         match question(room).await {
             Ok(found) => return Ok(Some(found)),
-            Err(Unanswered::Busy) => return Err(LoadError),
+            Err(Unanswered::Busy) => return Err(LoadError::Unavailable),
             Err(Unanswered::Stopped) => {}
         }
         match self.look_again(key).await? {
-            Some(room) => question(room).await.map(Some).map_err(|_| LoadError),
+            Some(room) => question(room)
+                .await
+                .map(Some)
+                .map_err(|_| LoadError::Unavailable),
             None => Ok(None),
         }
     }
@@ -186,7 +189,11 @@ impl Rooms {
     ) -> Result<RoomHandle, LoadError> {
         let seed = RoomSeed::seated(Arc::clone(kind), stored, Origin::Opened(epoch));
         let key = seed.key.clone();
-        self.0.shards.start(&key, seed).await?.ok_or(LoadError)
+        self.0
+            .shards
+            .start(&key, seed)
+            .await?
+            .ok_or(LoadError::Unavailable)
     }
 
     /// Starts rooms as they were before the hub was restarted. Returns those whose rows may have changed since they
@@ -322,11 +329,10 @@ impl RoomContext {
         } else {
             Origin::Stored
         };
-        let Some(mut stored) = stored.map_err(|_| LoadError)? else {
+        let Some(mut stored) = stored? else {
             return Ok(None);
         };
-        let taken_up = self.persistence.take_up(&mut stored).await;
-        taken_up.map_err(|_| LoadError)?;
+        self.persistence.take_up(&mut stored).await?;
         Ok(self.seed(stored, origin))
     }
 }

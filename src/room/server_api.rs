@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ractor::RpcReplyPort;
 
 pub(in crate::room) use super::core::stream::server_api::ServerRequest;
-use super::handle::RoomHandle;
+use super::handle::{RoomHandle, load_refusal};
 use super::message::RoomMessage;
 use super::registry::Rooms;
 use super::rules::publish_queue::StreamPosition;
@@ -133,7 +133,10 @@ impl Rooms {
                 }
             }
         });
-        let found = found.await.map_err(|LoadError| ErrorCode::Internal)?;
+        let found = found.await.map_err(|error| match error {
+            LoadError::Unavailable => Failure::from(ErrorCode::Internal),
+            LoadError::Failed => load_refusal(error).into(),
+        })?;
         found.flatten().ok_or(ErrorCode::UnknownChannel)?
     }
 }

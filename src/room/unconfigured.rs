@@ -19,7 +19,7 @@ impl Rooms {
             return Ok(());
         }
         let stored = self.context().persistence.room_by_code(code).await;
-        let Some(mut room) = stored.map_err(|_| LoadError)? else {
+        let Some(mut room) = stored? else {
             return Ok(());
         };
         if room.is_closed || self.kinds().get(&room.kind).is_some() {

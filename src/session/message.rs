@@ -46,6 +46,8 @@ pub(super) enum SessionMessage {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     EndSettled(Result<(), Refused>),
+    /// The session has ended with all others of its user, and that is committed.
+    Ended,
     /// Makes a guest's session another user's; answered, once that is durable, with the data to start its successor.
     Adopt {
         adoption: Box<Adoption>,

@@ -11,6 +11,8 @@
 mod actor;
 mod directory;
 mod dormant;
+mod end_all;
+mod ended_lately;
 mod handle;
 mod message;
 mod metric;

@@ -14,6 +14,7 @@ use super::actor::SessionActor;
 use super::actor::login_end::LoginEnd;
 use super::directory::SessionDirectory;
 use super::dormant::Dormant;
+use super::ended_lately::EndedLately;
 use super::handle::{Known, SessionHandle};
 use super::message::SessionMessage;
 use super::metric::SessionMetrics;
@@ -47,6 +48,7 @@ pub(super) struct SessionContext {
     pub(super) keyring: Arc<Keyring>,
     pub(super) metrics: SessionMetrics,
     pub(super) dormant: Dormant,
+    pub(super) ended_lately: EndedLately,
     notices: SeatEventRouter,
     is_stopping: AtomicBool,
 }
@@ -157,6 +159,7 @@ impl Sessions {
             keyring,
             metrics: SessionMetrics::new(),
             dormant: Dormant::new(),
+            ended_lately: EndedLately::default(),
             notices,
             is_stopping: AtomicBool::new(false),
         }))
@@ -273,9 +276,18 @@ impl Sessions {
         live.into_iter().take(OF_USER_MAX)
     }
 
+    /// Returns all live sessions of a user.
+    pub(super) fn all_live_of_user(&self, user: &UserId) -> Vec<SessionHandle> {
+        self.0.notices.directory.of_user(user)
+    }
+
     pub(crate) async fn start(&self, seed: SessionSeed) -> Result<SessionHandle, LoadError> {
         let id = seed.id;
-        self.0.shards.start(&id, seed).await?.ok_or(LoadError)
+        self.0
+            .shards
+            .start(&id, seed)
+            .await?
+            .ok_or(LoadError::Unavailable)
     }
 
     /// Returns a live session, or starts it from its row.
@@ -295,14 +307,14 @@ impl Sessions {
     {
         match question(session.clone()).await {
             Ok(answer) => return Ok(answer),
-            Err(Unanswered::Busy) => return Err(LoadError),
+            Err(Unanswered::Busy) => return Err(LoadError::Unavailable),
             Err(Unanswered::Stopped) => {}
         }
         let successor = self.0.shards.resolve(&session.id()).await?;
         let successor = successor.filter(|successor| successor.user().id == session.user().id);
-        question(successor.ok_or(LoadError)?)
+        question(successor.ok_or(LoadError::Unavailable)?)
             .await
-            .map_err(|_| LoadError)
+            .map_err(|_| LoadError::Unavailable)
     }
 }
 
@@ -397,11 +409,10 @@ impl ActorFactory for SessionBrood {
         } else {
             self.0.persistence.session_by_id(id).await
         };
-        let stored = stored.map_err(|_| LoadError)?;
         // After a failure only a session that holds a seat must be live.
         let is_needed =
             |stored: &StoredSession| !stored.is_ended && (!is_rebuild || !stored.seats.is_empty());
-        Ok(stored.filter(is_needed).map(|stored| SessionSeed {
+        Ok(stored?.filter(is_needed).map(|stored| SessionSeed {
             is_rebuilt: is_rebuild,
             ..SessionSeed::from(stored)
         }))
@@ -410,6 +421,9 @@ impl ActorFactory for SessionBrood {
     fn enter(&self, id: &SessionId, session: &SessionHandle) {
         self.0.notices.directory.enter(session);
         self.0.dormant.wake(*id);
+        if self.0.ended_lately.has(*id) {
+            session.tell(SessionMessage::Ended);
+        }
     }
 
     fn leave(&self, id: &SessionId) {

@@ -4,23 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::message::SessionMessage;
 use super::registry::{SessionBrood, SessionSeed};
-use super::{SeatEventRouter, SessionHandle, Sessions};
+use super::{ConnectOrder, SeatEventRouter, SessionHandle, Sessions};
 use crate::clock::{HubClock, HubTime};
 use crate::config::Config;
+use crate::delivery::{Outbound, QueueLimits};
 use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::matchmaking::Matchmaker;
-use crate::persistence::{Persistence, Store};
-use crate::room::{AttachSeq, HeldSeat, Rooms, SeatEvent, SeatListener};
-use crate::supervisor::{ActorFactory, ShardMessage};
+use crate::persistence::{EndedSessions, Persistence, Store, StoredRoom, StoredSeat, StoredStream};
+use crate::room::{AttachSeq, HeldSeat, RoomHandle, Rooms, SeatEvent, SeatListener};
+use crate::supervisor::{ActorFactory, SHARDS, ShardMessage};
 use crate::token::{Generations, Keyring, new_key};
-use crate::wire::UserView;
+use crate::wire::{Encoding, Reason, UserView};
 
 /// Far longer than any step here takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,6 +71,13 @@ pub(crate) async fn domain(folder: &Path) -> Domain {
     }
 }
 
+/// Returns an actor under which a test can start shards.
+pub(crate) async fn supervisor() -> ActorCell {
+    let desk = Desk(mpsc::channel(1).0);
+    let (actor, _) = Actor::spawn(None, desk, ()).await.unwrap();
+    actor.get_cell()
+}
+
 /// A stand-in for a shard. It only collects the messages, so a test decides how far the shard has come.
 struct Desk(mpsc::Sender<ShardMessage<SessionBrood>>);
 
@@ -108,6 +116,7 @@ impl Actor for Desk {
 
 /// A session without a seat, and the messages to its shard.
 struct Idler {
+    sessions: Sessions,
     notices: Arc<dyn SeatListener>,
     session: SessionHandle,
     told: mpsc::Receiver<ShardMessage<SessionBrood>>,
@@ -116,6 +125,11 @@ struct Idler {
 
 impl Idler {
     async fn start() -> Idler {
+        Idler::start_after(|_, _| ()).await
+    }
+
+    /// Starts a session from a row that was read before `meanwhile`.
+    async fn start_after(meanwhile: impl FnOnce(&Sessions, SessionId)) -> Idler {
         let folder = TempDir::new().unwrap();
         let sessions = domain(folder.path()).await.sessions;
         let seed = SessionSeed {
@@ -135,8 +149,10 @@ impl Idler {
         sessions.context().shards.of(&id).fill(desk.clone());
         let brood = sessions.brood();
         let (session, _) = brood.spawn(seed, desk.get_cell()).await.unwrap();
+        meanwhile(&sessions, id);
         brood.enter(&id, &session);
         Idler {
+            sessions: sessions.clone(),
             notices: sessions.context().listener(),
             session,
             told,
@@ -146,7 +162,13 @@ impl Idler {
 
     /// Delivers a new seat to the session, as a room does.
     fn gains(&self, hold_until: Option<HubTime>) {
-        let seat = HeldSeat {
+        let (seat, epoch) = (Idler::seat(hold_until), AttachSeq(1));
+        let news = SeatEvent::Gained { seat, epoch };
+        self.notices.hear(self.session.id(), news);
+    }
+
+    fn seat(hold_until: Option<HubTime>) -> HeldSeat {
+        HeldSeat {
             room: RoomId::new(),
             code: RoomCode::random(),
             channel: "table:x".into(),
@@ -155,16 +177,84 @@ impl Idler {
             grace: Duration::from_secs(1),
             hold_until,
             tokens: Generations::begin(HubTime(0)),
+        }
+    }
+
+    /// Starts the room of a seat, which believes the session away.
+    async fn room_of(&self, seat: &HeldSeat) -> RoomHandle {
+        let rooms = &self.sessions.context().rooms;
+        let hub = supervisor().await;
+        for shard in 0..SHARDS {
+            rooms.start_shard(shard, hub.clone()).await.unwrap();
+        }
+        let kind = Arc::clone(rooms.kinds().for_room(None).unwrap());
+        let stored = StoredSeat {
+            room: seat.room,
+            code: seat.code,
+            kind: Arc::clone(&kind.name),
+            number: seat.number,
+            team: None,
+            session: self.session.id(),
+            user: self.session.user().id.clone(),
+            user_name: "Ana".into(),
+            grace: seat.grace,
+            hold_until: seat.hold_until,
+            tokens: seat.tokens,
         };
-        let epoch = AttachSeq(1);
-        let news = SeatEvent::Gained { seat, epoch };
-        self.notices.hear(self.session.id(), news);
+        let room = StoredRoom {
+            id: seat.room,
+            code: seat.code,
+            kind: Arc::clone(&kind.name),
+            settings: "{}".into(),
+            grace: seat.grace,
+            current_game_id: None,
+            stream: StoredStream::default(),
+            is_closed: false,
+            seats: vec![stored],
+        };
+        let started = rooms.start_opened(&kind, room, AttachSeq(0)).await;
+        started.unwrap()
     }
 
     async fn shard_hears(&mut self) -> ShardMessage<SessionBrood> {
         let next = timeout(PATIENCE, self.told.recv()).await;
         next.expect("the shard receives a message").unwrap()
     }
+}
+
+/// The answer of persistence to the end of all sessions of a user.
+fn all_ended(id: SessionId) -> EndedSessions {
+    EndedSessions {
+        sessions: vec![id],
+        ..EndedSessions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ended_with_the_others_of_its_user_begins_no_claim() {
+    let mut idler = Idler::start().await;
+    let claim = idler.session.begin_claim(None).await.unwrap().unwrap();
+
+    idler.sessions.all_ended(all_ended(idler.session.id()));
+
+    let refused = idler.session.begin_claim(None).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::SessionEnded);
+    drop(claim);
+    let goes = idler.shard_hears().await;
+    assert!(matches!(goes, ShardMessage::Goes { .. }));
+}
+
+#[tokio::test]
+async fn a_session_that_is_started_from_a_row_older_than_its_end_ends_as_well() {
+    let mut idler = Idler::start_after(|sessions, id| {
+        sessions.all_ended(all_ended(id));
+    })
+    .await;
+
+    let goes = idler.shard_hears().await;
+    assert!(matches!(goes, ShardMessage::Goes { .. }));
+    let refused = idler.session.begin_claim(None).await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::SessionEnded);
 }
 
 #[tokio::test]
@@ -197,4 +287,36 @@ async fn a_seat_that_comes_after_a_session_has_said_that_it_goes_is_told_to_its_
     // Its room believes the session attached: it must restart, or it would never be marked away.
     let rebuild = idler.shard_hears().await;
     assert!(matches!(rebuild, ShardMessage::Rebuild { .. }));
+}
+
+#[tokio::test]
+async fn a_seat_of_a_rebuilt_room_is_held_again_when_the_end_of_its_session_is_refused() {
+    let idler = Idler::start().await;
+    let limits = QueueLimits {
+        bytes_max: 1 << 16,
+        count_max: 8,
+    };
+    let (outbound, _inbox) = Outbound::open(limits, Encoding::Json);
+    let attached = idler.session.attach(outbound, ConnectOrder::next()).await;
+    let attached = attached.unwrap().unwrap();
+    let seat = Idler::seat(Some(HubTime(i64::MAX)));
+    let room = idler.room_of(&seat).await;
+    let status = async || room.view().await.unwrap().seats[3].status;
+    let before = format!("{:?}", status().await);
+
+    // No writer has been started, so the end is refused; the room's message comes in between.
+    let (reply, ended) = ractor::concurrency::oneshot();
+    idler.session.tell(SessionMessage::End {
+        last_words: None,
+        once: None,
+        reply: reply.into(),
+    });
+    assert!(idler.session.hear(SeatEvent::Restored { seat }).is_none());
+
+    let refused = ended.await.unwrap().unwrap_err();
+    assert_eq!(refused.reason, Reason::Unavailable);
+    assert!(idler.session.report().await.unwrap().is_attached);
+    let after = format!("{:?}", status().await);
+    assert_eq!((&*before, &*after), ("Away", "Held"));
+    drop(attached);
 }

@@ -5,10 +5,16 @@ use std::hash::Hash;
 
 use ractor::{ActorCell, RpcReplyPort, SpawnErr};
 
-/// The row of a key could not be read.
+/// The reason why an actor cannot be started or reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the database did not answer")]
-pub struct LoadError;
+pub enum LoadError {
+    /// It may pass: the database or the actor did not answer.
+    #[error("the database did not answer")]
+    Unavailable,
+    /// The row of its key cannot be read, and a retry fails again.
+    #[error("the stored row cannot be read")]
+    Failed,
+}
 
 /// A factory for actors of one sort: how they are loaded, started and retired.
 pub trait ActorFactory: Clone + Send + Sync + 'static {

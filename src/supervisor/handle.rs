@@ -170,8 +170,12 @@ impl<B: ActorFactory> ShardHandle<B> {
         });
         match started.await {
             Ok(found) => found,
-            Err(Unanswered::Busy) => Err(LoadError),
-            Err(Unanswered::Stopped) => self.rebuild(key).await,
+            Err(Unanswered::Busy) => Err(LoadError::Unavailable),
+            // The row is stored, so no caller may take this for a change that was not made.
+            Err(Unanswered::Stopped) => {
+                let found = self.rebuild(key).await;
+                found.map_err(|_| LoadError::Unavailable)
+            }
         }
     }
 
@@ -188,7 +192,7 @@ impl<B: ActorFactory> ShardHandle<B> {
                 Err(Unanswered::Stopped) if Instant::now() < give_up => {
                     tokio::time::sleep(RETRY_DELAY).await;
                 }
-                Err(Unanswered::Stopped | Unanswered::Busy) => return Err(LoadError),
+                Err(Unanswered::Stopped | Unanswered::Busy) => return Err(LoadError::Unavailable),
             }
         }
     }

@@ -158,7 +158,7 @@ impl<B: ActorFactory> Shard<B> {
         }
         match state.roster.find(key, waiter) {
             Found::Live { handle, waiter } => answer(waiter, Ok(Some(handle))),
-            Found::Rests { waiter } => answer(waiter, Err(LoadError)),
+            Found::Rests { waiter } => answer(waiter, Err(LoadError::Unavailable)),
             Found::Waits => {}
             Found::Absent { waiter } => return Some(waiter),
         }
@@ -277,9 +277,9 @@ impl<B: ActorFactory> Shard<B> {
                     }
                 }
             }
-            Err(LoadError) => {
+            Err(error) => {
                 for waiter in state.roster.gone(&key) {
-                    answer(waiter, Err(LoadError));
+                    answer(waiter, Err(error));
                 }
                 if is_rebuild {
                     self.load(myself, state, key, Vec::new(), true, REBUILD_RETRY);
@@ -395,7 +395,7 @@ impl<B: ActorFactory> Shard<B> {
                 metrics::counter!("holdfast_actors_rested_total", "kind" => B::KIND).increment(1);
                 let reading = self.read_later(myself, state, &key, true, REST);
                 for waiter in state.roster.rest(&key, reading) {
-                    answer(waiter, Err(LoadError));
+                    answer(waiter, Err(LoadError::Unavailable));
                 }
             }
         }
@@ -503,7 +503,11 @@ mod tests {
         async fn load(&self, _: u8, _: bool) -> Result<Option<&'static str>, LoadError> {
             let row = *self.row.lock();
             self.begun.add_permits(1);
-            self.end.acquire().await.map_err(|_| LoadError)?.forget();
+            self.end
+                .acquire()
+                .await
+                .map_err(|_| LoadError::Unavailable)?
+                .forget();
             Ok(Some(row))
         }
 

@@ -138,4 +138,4 @@ pub(super) const PARTS: &[&str] = &[
     "connections",
 ];
 
-pub(super) const LIMITED: &[&str] = &["newcomers", "changes", "seats", "wrong_codes"];
+pub(super) const LIMITED: &[&str] = &["newcomers", "changes", "seats", "wrong_codes", "lookups"];

@@ -8,6 +8,9 @@ use crate::support::{Client, Daemon, Database, Player, Refusal, on_both_database
 
 on_both_databases!(
     all_sessions_of_a_user_end_with_their_seats_and_connections,
+    all_sessions_of_a_user_end_in_one_commit,
+    the_rooms_of_a_user_whose_sessions_end_publish_that_it_left,
+    an_end_that_was_not_committed_has_ended_no_session,
     one_session_ends_and_the_others_of_its_user_stay,
     a_session_that_was_ended_stays_ended_after_a_kill,
 );
@@ -64,6 +67,79 @@ async fn all_sessions_of_a_user_end_with_their_seats_and_connections(database: D
     assert_eq!(again, json!({ "ended": 0 }));
     // The end of a session is not the end of a user.
     session_of(&daemon, "ana").await;
+}
+
+async fn all_sessions_of_a_user_end_in_one_commit(database: Database) {
+    let plan = hub(database).set("faults.commit_delay", "20ms");
+    let daemon = plan.start().await;
+    let token = session_of(&daemon, "ana").await;
+    let id = match database {
+        Database::Sqlite => "randomblob(16)",
+        Database::Postgres => "gen_random_uuid()",
+    };
+    let copies = format!(
+        "INSERT INTO app_sessions (id, user_id, created_at, last_seen_at, expires_at) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+         SELECT {id}, user_id, created_at, last_seen_at, expires_at \
+         FROM n CROSS JOIN app_sessions WHERE user_id = 'ana'"
+    );
+    daemon.store().execute(&copies).await;
+
+    let ended = result(&daemon, "session_end", json!({ "user": "ana" })).await;
+
+    assert_eq!(ended, json!({ "ended": 501 }));
+    let commits = "SELECT count(DISTINCT ended_at) FROM app_sessions WHERE user_id = 'ana'";
+    assert_eq!(daemon.store().count(commits).await, 1);
+    is_over(&daemon, &token).await;
+}
+
+async fn the_rooms_of_a_user_whose_sessions_end_publish_that_it_left(database: Database) {
+    let daemon = hub(database).start().await;
+    let mut rooms = Vec::new();
+    // A duel is durable: its stream gets the event in the commit of the end.
+    for kind in ["table", "duel"] {
+        let host = Player::opens_with(&daemon, json!({ "kind": kind })).await;
+        let token = session_of(&daemon, "ana").await;
+        let path = format!("/v1/rooms/{}/join", host.room);
+        let joined = daemon.post(&path, json!({})).by(&token).send().await;
+        let (mut client, _) = host.connects(&daemon).await;
+        let channel = format!("{kind}:{}", host.room);
+        client.subscribes(&channel).await.unwrap();
+        rooms.push((client, channel, joined.expect(200)["seat"]["seat"].clone()));
+    }
+
+    let ended = result(&daemon, "session_end", json!({ "user": "ana" })).await;
+
+    assert_eq!(ended, json!({ "ended": 2 }));
+    for (client, channel, seat) in &mut rooms {
+        let left = client.hears_news(channel, "seat.released").await;
+        assert_eq!(left["seat"], *seat, "{left}");
+        assert_eq!(left["reason"], "session_ended");
+        // The stream goes on after it.
+        client.publishes(channel, json!("alone")).await.unwrap();
+    }
+}
+
+async fn an_end_that_was_not_committed_has_ended_no_session(database: Database) {
+    let mut daemon = hub(database).start().await;
+    let tokens = [
+        session_of(&daemon, "ana").await,
+        session_of(&daemon, "ana").await,
+    ];
+    let (client, _) = Client::connect(daemon.address(), &tokens[0]).await;
+
+    let stall = daemon.store().stall().await;
+    let refused = error(&daemon, "session_end", json!({ "user": "ana" })).await;
+    assert_eq!(refused.0, 100, "{refused:?}");
+    assert!(client.is_open());
+    daemon.kill();
+    stall.end().await;
+    daemon.restart().await;
+
+    for token in tokens {
+        let session = daemon.get("/v1/session").by(&token).send().await;
+        session.expect(200);
+    }
 }
 
 async fn one_session_ends_and_the_others_of_its_user_stay(database: Database) {

@@ -2,6 +2,7 @@
 
 mod line;
 mod postgres;
+mod row;
 mod sqlite;
 
 use std::collections::HashSet;

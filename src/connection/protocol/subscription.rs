@@ -12,9 +12,8 @@ use crate::id::{ConnectionId, UserId};
 use crate::mailbox::Unanswered;
 use crate::room::{
     Grant, Initiator, PRIVATE, Peer, Question, RoomHandle, RoomKey, Subscribing, SubscriptionGuard,
-    USERS,
+    USERS, load_refusal,
 };
-use crate::supervisor::LoadError;
 use crate::wire::{
     Close, DEPTH_MAX, Encoding, ErrorCode, Failure, Refusal, SubscribeRequest, SubscribeResult,
     UnsubscribeResult, is_deeper_than, one_line,
@@ -307,7 +306,7 @@ impl Connection {
                 }
             })
             .await
-            .map_err(|LoadError| Refusal::unavailable())?;
+            .map_err(load_refusal)?;
         match found.flatten() {
             Some(found) => Ok(found),
             None => {

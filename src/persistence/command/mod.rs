@@ -16,13 +16,15 @@ use std::sync::Arc;
 
 pub use self::coalesced::SoftWrite;
 pub use self::maintenance::MaintenanceCommand;
-pub use self::outcome::{Committed, Refused};
+pub use self::outcome::{Committed, EndedSessions, Refused};
 pub use self::player::{NewSession, SessionWrite, UserWrite};
 pub use self::room::{NewRoom, OpenRoom, RoomCommand};
 pub use self::seat::{
     ClaimSeat, ConfirmToken, EndTokens, HoldSeat, NewSeat, ReleaseSeat, SeatCommand,
 };
-pub use self::session::{AddToken, AdoptSession, EndSession, OpenSession, SessionCommand};
+pub use self::session::{
+    AddToken, AdoptSession, EndSession, EndSessions, OpenSession, SessionCommand,
+};
 pub use self::stream::{NewPublication, Publish, RemoveHistory, StreamCommand, StreamId};
 
 use super::news::News;

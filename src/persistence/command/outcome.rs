@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::UserId;
+use crate::id::{RoomCode, RoomId, SessionId, UserId};
 use crate::persistence::news::{Offsets, SessionNews};
 use crate::persistence::once::StoredResponse;
 use crate::persistence::sweep::Swept;
@@ -22,6 +22,8 @@ pub enum Committed {
     },
     /// EndSession: the events published in the durable streams of its rooms.
     Ended(Vec<SessionNews>),
+    /// EndSessions: what it has ended.
+    AllEnded(EndedSessions),
     /// AdoptSession: the user's name, and the events published in the durable streams of its rooms.
     Adopted {
         name: Arc<str>,
@@ -31,6 +33,16 @@ pub enum Committed {
     Swept(Swept),
     /// All others.
     Done,
+}
+
+/// The sessions of a user that one command has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedSessions {
+    pub sessions: Vec<SessionId>,
+    /// The seats that were deleted with them, each by its session and its room.
+    pub seats: Vec<(SessionId, RoomId, RoomCode)>,
+    /// The events published in the durable streams of those rooms.
+    pub told: Vec<SessionNews>,
 }
 
 /// The reason why a command was not committed. Definite: nothing of it is stored.

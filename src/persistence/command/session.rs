@@ -12,6 +12,8 @@ pub enum SessionCommand {
     AddToken(AddToken),
     Adopt(Box<AdoptSession>),
     End(EndSession),
+    /// All open sessions of a user end, as each would by itself. It needs a group of its own.
+    EndAll(EndSessions),
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +50,13 @@ pub struct EndSession {
     pub session: SessionId,
     /// The rooms with durable streams in which it has a seat: the same commit publishes there that it left.
     pub told_in: Vec<RoomId>,
+}
+
+/// The end of all open sessions of a user, with their tokens and their seats. The same commit publishes in each durable
+/// stream of their rooms that the user left.
+#[derive(Debug, Clone)]
+pub struct EndSessions {
+    pub user: UserId,
 }
 
 impl From<SessionCommand> for Command {

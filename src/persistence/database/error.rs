@@ -7,6 +7,7 @@ use sea_orm::{DbErr, RuntimeErr};
 use sqlx::Error as SqlxError;
 
 use crate::persistence::Refused;
+use crate::supervisor::LoadError;
 
 /// A database error for logs and messages. It contains no URL and no password.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -79,8 +80,21 @@ impl OpenError {
 /// A failed read, which leaves open whether the data exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
+    /// It may pass: a retry is worth while.
     #[error("the database cannot be read at the moment")]
     Unavailable,
+    /// The same read fails again: what is stored cannot be understood, or the query cannot be carried out.
+    #[error("the stored data cannot be read")]
+    Failed,
+}
+
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> LoadError {
+        match error {
+            ReadError::Unavailable => LoadError::Unavailable,
+            ReadError::Failed => LoadError::Failed,
+        }
+    }
 }
 
 /// The reason why a write was not answered with its commit.

@@ -41,6 +41,36 @@ mod tests {
 
     use super::*;
 
+    /// Were the file opened again, the attempt would wait for the same lock twice.
+    #[tokio::test]
+    async fn a_transaction_that_waited_in_vain_for_a_lock_leaves_its_connection_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("locked.db");
+        let connect = async || {
+            let url = format!("sqlite://{}?mode=rwc", file.display());
+            let mut options = ConnectOptions::new(url);
+            options
+                .max_connections(1)
+                .map_sqlx_sqlite_opts(|options| options.busy_timeout(Duration::from_millis(10)));
+            never_nested(&mut options);
+            Database::connect(options).await.unwrap()
+        };
+        let (writer, other) = (connect().await, connect().await);
+        // A temporary table is there for one connection only.
+        let mark = "CREATE TEMPORARY TABLE mark (id INTEGER)";
+        writer.execute_unprepared(mark).await.unwrap();
+        let lock = begin(&other).await.unwrap();
+
+        for _ in 0..3 {
+            begin(&writer).await.unwrap_err();
+        }
+
+        lock.rollback().await.unwrap();
+        let next = begin(&writer).await.unwrap();
+        let is_same = next.execute_unprepared("INSERT INTO mark VALUES (1)").await;
+        assert!(is_same.is_ok(), "{is_same:?}");
+    }
+
     #[tokio::test]
     async fn a_transaction_that_the_database_ended_alone_does_not_swallow_the_next_one() {
         let folder = tempfile::tempdir().unwrap();

@@ -62,12 +62,21 @@ impl<K: Copy + Eq + Hash + Send + 'static, T: Clone + Send + 'static> Gather<K, 
             let gather = Arc::clone(self);
             tokio::spawn(async move {
                 while let Some(questions) = gather.take() {
-                    let keys = questions.iter().map(|(key, _)| *key).collect();
+                    let keys: Vec<K> = questions.iter().map(|(key, _)| *key).collect();
+                    let is_shared = keys.len() > 1;
                     let found = read(keys).await;
                     for (key, tell) in questions {
-                        let row = found.as_ref().map(|rows| rows.get(&key).cloned());
+                        let row = match &found {
+                            Ok(rows) => Ok(rows.get(&key).cloned()),
+                            // One row that cannot be read fails the query for all: ask for each alone.
+                            Err(ReadError::Failed) if is_shared => {
+                                let alone = read(vec![key]).await;
+                                alone.map(|mut rows| rows.remove(&key))
+                            }
+                            Err(error) => Err(*error),
+                        };
                         // The caller may have given up.
-                        let _ = tell.send(row.map_err(|error| *error));
+                        let _ = tell.send(row);
                     }
                 }
             });
@@ -122,5 +131,50 @@ mod tests {
         let queries = queries.lock();
         assert!(queries.len() <= 4, "{queries:?}");
         assert_eq!(queries.iter().sum::<usize>(), 100);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_fails_for_its_own_callers_only() {
+        let gather: Arc<Gather<u32, u32>> = Arc::default();
+        let ask = |key| {
+            gather.ask(key, |keys: Vec<u32>| async move {
+                tokio::task::yield_now().await;
+                match keys.contains(&7) {
+                    true => Err(ReadError::Failed),
+                    false => Ok(keys.into_iter().map(|key| (key, key * 10)).collect()),
+                }
+            })
+        };
+
+        let found = join_all((0..100).map(ask)).await;
+
+        let read = |key| match key {
+            7 => Err(ReadError::Failed),
+            key => Ok(Some(key * 10)),
+        };
+        assert_eq!(found, (0..100).map(read).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_query_has_a_limited_number_of_keys_however_many_ask() {
+        let gather: Arc<Gather<u32, u32>> = Arc::default();
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let ask = |key| {
+            let queries = Arc::clone(&queries);
+            gather.ask(key, move |keys: Vec<u32>| {
+                queries.lock().push(keys.len());
+                async move { Ok(keys.into_iter().map(|key| (key, key)).collect()) }
+            })
+        };
+
+        let found = join_all((0..2_000).map(ask)).await;
+
+        assert!(found.into_iter().all(|found| found.unwrap().is_some()));
+        let queries = queries.lock();
+        assert_eq!(queries.iter().sum::<usize>(), 2_000);
+        assert!(
+            queries.iter().all(|count| *count <= KEYS_MAX),
+            "{queries:?}"
+        );
     }
 }

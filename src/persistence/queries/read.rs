@@ -59,20 +59,6 @@ pub(crate) async fn seated_session_of_user(
         .transpose()
 }
 
-/// Returns at most `count_max` sessions of a user that have not ended.
-pub(crate) async fn open_sessions_of_user(
-    readers: &DatabaseConnection,
-    user: &UserId,
-    count_max: u32,
-) -> Result<Vec<SessionId>, DbErr> {
-    let sql = "SELECT id FROM app_sessions WHERE user_id = $1 AND ended_at IS NULL LIMIT $2";
-    let values = [user.as_str().into(), i64::from(count_max).into()];
-    let rows = all(readers, sql, values).await?;
-    rows.iter()
-        .map(|row| row.try_get_by_index(0).map(SessionId))
-        .collect()
-}
-
 pub(crate) async fn user(
     readers: &DatabaseConnection,
     id: &UserId,

@@ -25,7 +25,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use self::player_command::Entry;
 use crate::clock::HubTime;
 use crate::persistence::item::{Answer, Item};
-use crate::persistence::{Committed, Offsets, Refused, SessionNews, SoftWrite};
+use crate::persistence::{Committed, EndedSessions, Offsets, Refused, SessionNews, SoftWrite};
 
 /// The only node of a hub that is not a cluster.
 pub(crate) const NODE: &str = "main";
@@ -75,7 +75,9 @@ impl Outcomes {
     /// Adds an event about a changed session to the answer of its command.
     fn tell_of_session(&mut self, index: usize, news: SessionNews) {
         if let Some(Outcome::Answered(Ok(
-            Committed::Ended(told) | Committed::Adopted { told, .. },
+            Committed::Ended(told)
+            | Committed::AllEnded(EndedSessions { told, .. })
+            | Committed::Adopted { told, .. },
         ))) = &mut self.0[index]
         {
             told.push(news);

@@ -85,7 +85,10 @@ pub(crate) fn entry(index: usize, command: &Command) -> Option<Entry<'_>> {
         }
         Command::Room(RoomCommand::Close(_))
         | Command::Session(
-            SessionCommand::AddToken(_) | SessionCommand::Adopt(_) | SessionCommand::End(_),
+            SessionCommand::AddToken(_)
+            | SessionCommand::Adopt(_)
+            | SessionCommand::End(_)
+            | SessionCommand::EndAll(_),
         )
         | Command::Stream(_)
         | Command::Maintenance(_) => None,

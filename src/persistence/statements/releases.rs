@@ -1,6 +1,6 @@
 //! Statements that free rows: release a seat, end a session, close a room.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
@@ -8,10 +8,12 @@ use uuid::Uuid;
 use super::Outcomes;
 use super::session_events::{self, Asker, SessionChange, Told};
 use crate::clock::HubTime;
+use crate::id::{RoomCode, RoomId, SessionId};
 use crate::persistence::database::rows::{Columns, Rows, Type};
 use crate::persistence::item::Item;
 use crate::persistence::{
-    Command, Committed, EndSession, Refused, ReleaseSeat, RoomCommand, SeatCommand, SessionCommand,
+    Command, Committed, EndSession, EndSessions, EndedSessions, Refused, ReleaseSeat, RoomCommand,
+    SeatCommand, SessionCommand,
 };
 
 const SEAT: Columns = &[
@@ -26,6 +28,8 @@ const HELD_SEAT: Columns = &[
     ("session_id", Type::Uuid),
     ("hold_until", Type::Int),
 ];
+
+const USER: Columns = &[("user_id", Type::Text), ("at", Type::Int)];
 
 const ENDED: Columns = &[("id", Type::Uuid), ("at", Type::Int)];
 
@@ -45,6 +49,9 @@ pub(super) async fn apply(
         match &item.command {
             Command::Seat(SeatCommand::Release(release)) => releases.push((index, release)),
             Command::Session(SessionCommand::End(end)) => ends.push((index, end)),
+            Command::Session(SessionCommand::EndAll(end)) => {
+                return end_all(transaction, index, end, now, outcomes).await;
+            }
             Command::Room(RoomCommand::Close(room)) => closes.push((index, room.0)),
             Command::Seat(_)
             | Command::Session(_)
@@ -138,6 +145,87 @@ async fn end_sessions(
     });
     let askers: Vec<Asker> = askers.collect();
     session_events::of_seats(transaction, &askers, given_up, now).await
+}
+
+/// Ends all open sessions of a user. Such a command is alone in its group.
+async fn end_all(
+    transaction: &DatabaseTransaction,
+    index: usize,
+    end: &EndSessions,
+    now: HubTime,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<Told>, DbErr> {
+    let mut user = Rows::new(USER);
+    user.push([end.user.as_str().into(), now.0.into()]);
+    let ended = user
+        .clone()
+        .query(
+            transaction,
+            "UPDATE app_sessions SET ended_at = v.at FROM v \
+             WHERE app_sessions.user_id = v.user_id AND app_sessions.ended_at IS NULL \
+             RETURNING app_sessions.id",
+        )
+        .await?;
+    let sessions: Result<Vec<SessionId>, DbErr> = ended
+        .iter()
+        .map(|row| row.try_get_by_index(0).map(SessionId))
+        .collect();
+    // By the sessions and not by the user: a session that is opened at this moment keeps its seat.
+    let given_up = user
+        .query(
+            transaction,
+            "DELETE FROM room_seats WHERE session_id IN (SELECT id FROM app_sessions \
+             WHERE ended_at IS NOT NULL AND user_id IN (SELECT user_id FROM v)) \
+             RETURNING room_id, session_id, seat, team, user_id",
+        )
+        .await?;
+    let mut seats = Vec::with_capacity(given_up.len());
+    for row in &given_up {
+        let room = RoomId(row.try_get_by_index(0)?);
+        seats.push((SessionId(row.try_get_by_index(1)?), room));
+    }
+    let codes = codes(transaction, &seats).await?;
+    let askers: Vec<Asker> = seats
+        .iter()
+        .map(|(session, _)| Asker {
+            index,
+            session: *session,
+            change: SessionChange::Ended,
+        })
+        .collect();
+    let seats = seats.into_iter();
+    let ended = EndedSessions {
+        sessions: sessions?,
+        seats: seats
+            .filter_map(|(session, room)| Some((session, room, *codes.get(&room)?)))
+            .collect(),
+        told: Vec::new(),
+    };
+    outcomes.commit(index, Committed::AllEnded(ended));
+    session_events::of_seats(transaction, &askers, given_up, now).await
+}
+
+/// Returns the codes of the rooms of these seats.
+async fn codes(
+    transaction: &DatabaseTransaction,
+    seats: &[(SessionId, RoomId)],
+) -> Result<HashMap<RoomId, RoomCode>, DbErr> {
+    let mut rooms = Rows::new(&[("id", Type::Uuid)]);
+    for (_, room) in seats {
+        rooms.push([room.0.into()]);
+    }
+    let sql = "SELECT rooms.id, rooms.code FROM v JOIN rooms ON rooms.id = v.id";
+    let mut codes = HashMap::with_capacity(seats.len());
+    for row in rooms.query(transaction, sql).await? {
+        let id: Uuid = row.try_get_by_index(0)?;
+        let code: String = row.try_get_by_index(1)?;
+        let code = code.parse();
+        codes.insert(
+            RoomId(id),
+            code.map_err(|_| DbErr::Type("a stored room code is invalid".into()))?,
+        );
+    }
+    Ok(codes)
 }
 
 async fn close_rooms(

@@ -14,7 +14,8 @@ use crate::persistence::{
 /// A group frees before it fills, and reads known users and sessions before it creates new ones. A command begins a
 /// new group if it frees what an earlier one fills, or needs what an earlier one creates. So does a second command
 /// for one stream, whose offsets follow those of the first. So does a command with the idempotency key of an earlier
-/// one, whose stored response it gets. A session is adopted in a group of its own.
+/// one, whose stored response it gets. A session is adopted in a group of its own, and all sessions of a user end in a
+/// group of their own.
 pub(crate) fn cut(items: &[Item]) -> usize {
     let mut filled: HashSet<RoomId> = HashSet::new();
     let mut users: HashSet<&UserId> = HashSet::new();
@@ -26,7 +27,8 @@ pub(crate) fn cut(items: &[Item]) -> usize {
     let mut entries = entries.iter().peekable();
 
     for (index, item) in items.iter().enumerate() {
-        if matches!(item.command, Command::Session(SessionCommand::Adopt(_))) {
+        if let Command::Session(SessionCommand::Adopt(_) | SessionCommand::EndAll(_)) = item.command
+        {
             return index.max(1);
         }
         if let Some(once) = &item.once
@@ -109,7 +111,10 @@ fn is_apart(
         Command::Seat(SeatCommand::Claim(_) | SeatCommand::TakeOver(_))
         | Command::Room(RoomCommand::Open(_))
         | Command::Session(
-            SessionCommand::Open(_) | SessionCommand::Adopt(_) | SessionCommand::AddToken(_),
+            SessionCommand::Open(_)
+            | SessionCommand::Adopt(_)
+            | SessionCommand::EndAll(_)
+            | SessionCommand::AddToken(_),
         )
         | Command::Stream(StreamCommand::RemoveHistory(_))
         | Command::Maintenance(_) => false,
@@ -125,8 +130,8 @@ mod tests {
     use super::*;
     use crate::clock::HubTime;
     use crate::persistence::{
-        ClaimSeat, ConfirmToken, EndSession, NewSeat, NewSession, News, OpenSession, ReleaseSeat,
-        SessionWrite, StreamId,
+        ClaimSeat, ConfirmToken, EndSession, EndSessions, NewSeat, NewSession, News, OpenSession,
+        ReleaseSeat, SessionWrite, StreamId,
     };
     use crate::token::Generations;
 
@@ -215,6 +220,20 @@ mod tests {
         let end = end_of(session, &[]);
 
         assert_eq!(cut(&[claim(RoomId::new(), session), end]), 1);
+    }
+
+    #[tokio::test]
+    async fn all_sessions_of_a_user_end_in_a_group_of_their_own() {
+        let end_all = || {
+            item(Command::Session(SessionCommand::EndAll(EndSessions {
+                user: UserId::guest(),
+            })))
+        };
+        let claim = || claim(RoomId::new(), SessionId::new());
+
+        assert_eq!(cut(&[end_all(), claim()]), 1);
+        assert_eq!(cut(&[claim(), end_all(), claim()]), 1);
+        assert_eq!(cut(&[end_all(), end_all()]), 1);
     }
 
     #[tokio::test]

@@ -148,7 +148,10 @@ fn needed(command: &Command) -> Option<Key> {
         Command::Session(SessionCommand::AddToken(add)) => Some(Key::Session(add.session)),
         Command::Seat(SeatCommand::EndTokens(_))
         | Command::Session(
-            SessionCommand::Open(_) | SessionCommand::Adopt(_) | SessionCommand::End(_),
+            SessionCommand::Open(_)
+            | SessionCommand::Adopt(_)
+            | SessionCommand::End(_)
+            | SessionCommand::EndAll(_),
         )
         | Command::Room(_)
         | Command::Stream(_)

@@ -1,6 +1,7 @@
 //! The start of a run: extends the holds by the downtime, and records when the hub begins to take players.
 //!
-//! This work grows with the tables, so no timeout limits it: it is given up only if it keeps failing.
+//! This work grows with the tables, so no timeout limits it: it is given up only if it keeps failing. Only the start of
+//! its transaction has a limit, after which the connection is taken for frozen and replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use sea_orm::{
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::commit::Committer;
+use super::commit::{Committer, flattened};
+use super::progress::Progress;
 use crate::clock::HubTime;
 use crate::persistence::WriteError;
 use crate::persistence::database::backoff::Backoff;
@@ -39,9 +41,9 @@ pub struct Startup {
 impl Committer {
     pub(crate) async fn begin_run(&mut self) -> Result<Startup, WriteError> {
         let (clock, kinds) = (self.shared.clock, Arc::clone(&self.shared.memory_kinds));
-        let begun = self.keep_trying("the run could not begin", |connection| {
+        let begun = self.keep_trying("the run could not begin", |connection, progress| {
             let kinds = Arc::clone(&kinds);
-            async move { begin(&connection, &kinds, clock.now()).await }
+            async move { begin(&connection, &kinds, clock.now(), &progress).await }
         });
         let start = begun.await?;
         self.shared.written_out.lock().begin(start.is_clean);
@@ -52,16 +54,16 @@ impl Committer {
         let clock = self.shared.clock;
         self.keep_trying(
             "the run could not be marked as open",
-            |connection| async move { open(&connection, clock.now()).await },
+            |connection, _| async move { open(&connection, clock.now()).await },
         )
         .await
     }
 
-    /// Retries work, each time in a task that nothing cancels, until it succeeds or cannot succeed.
+    /// Retries work, each time in a task that only a frozen connection cancels, until it succeeds or cannot succeed.
     async fn keep_trying<T, F>(
         &mut self,
         failure: &'static str,
-        work: impl Fn(DatabaseConnection) -> F,
+        work: impl Fn(DatabaseConnection, Progress) -> F,
     ) -> Result<T, WriteError>
     where
         T: Send + 'static,
@@ -70,11 +72,11 @@ impl Committer {
         let mut failing_since = None;
         let mut backoff = Backoff::new();
         loop {
-            let work = tokio::spawn(work(self.writer.connection().clone()));
-            let error = match work.await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(WriteError::Lost),
+            let progress = Progress::default();
+            let work = work(self.writer.connection().clone(), progress.clone());
+            let error = match flattened(self.writer.guarded_while(progress, work).await) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
             };
             warn!(%error, "{failure}");
             self.writer.look_after_connection(&error).await;
@@ -95,9 +97,11 @@ async fn begin(
     writer: &DatabaseConnection,
     memory_kinds: &[String],
     now: HubTime,
+    progress: &Progress,
 ) -> Result<Startup, DbErr> {
     let transaction = transaction::begin(writer).await?;
     lift_limit(&transaction).await?;
+    progress.lift_limit();
     let stored = run(
         &transaction,
         "SELECT last_heartbeat_at, clean_stop FROM hub_clock WHERE node = $1",

@@ -134,26 +134,39 @@ fn seated() -> Committed {
 
 /// The change that is to be written, if there is one.
 fn written(effects: &[Effect]) -> Option<Change> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Write { change, .. } => Some(*change),
-        _ => None,
+    effects.iter().find_map(|effect| {
+        let Effect::Write { change, .. } = effect else {
+            return None;
+        };
+        Some(*change)
     })
 }
 
 fn notified(effects: &[Effect]) -> Vec<(SessionId, &SeatEvent)> {
-    let events = effects.iter().filter_map(|effect| match effect {
-        Effect::Notify(session, event) => Some((*session, event)),
-        _ => None,
+    let events = effects.iter().filter_map(|effect| {
+        let Effect::Notify(session, event) = effect else {
+            return None;
+        };
+        Some((*session, event))
     });
     events.collect()
 }
 
+/// The first timer that is to be set.
+fn timer(effects: &[Effect]) -> (Duration, Wake) {
+    let timer = effects.iter().find_map(|effect| {
+        let Effect::Wake { after, wake } = effect else {
+            return None;
+        };
+        Some((*after, *wake))
+    });
+    timer.expect("a timer")
+}
+
 fn answers(effects: Vec<Effect>) {
     for effect in effects {
-        match effect {
-            Effect::Claimed(claim, result) => claim.settle(*result),
-            Effect::Answer(answer) => answer.send(),
-            _ => {}
+        if let Effect::Claimed(claim, result) = effect {
+            claim.settle(*result);
         }
     }
 }
@@ -221,13 +234,7 @@ fn a_hold_that_is_over_is_written_before_anybody_hears_of_it() {
         epoch: AttachSeq(1),
     };
     let effects = bench.hears(away).unwrap();
-    let (after, wake) = effects
-        .iter()
-        .find_map(|effect| match effect {
-            Effect::Wake { after, wake } => Some((*after, *wake)),
-            _ => None,
-        })
-        .unwrap();
+    let (after, wake) = timer(&effects);
     assert!(matches!(wake, Wake::Hold { seat: 0, .. }));
     assert_eq!(after, GRACE);
 
@@ -249,15 +256,12 @@ fn a_holder_who_comes_back_in_time_keeps_the_seat() {
     bench.seats(ana);
     let (session, epoch) = (ana, AttachSeq(1));
     let effects = bench.hears(RoomMessage::Away { session, epoch }).unwrap();
-    let wake = effects.iter().find_map(|effect| match effect {
-        Effect::Wake { wake, .. } => Some(*wake),
-        _ => None,
-    });
+    let (_, wake) = timer(&effects);
 
     let epoch = AttachSeq(2);
     bench.hears(RoomMessage::Back { session, epoch }).unwrap();
     bench.passes(GRACE);
-    let effects = bench.hears(RoomMessage::Wake(wake.unwrap())).unwrap();
+    let effects = bench.hears(RoomMessage::Wake(wake)).unwrap();
 
     assert!(written(&effects).is_none());
 }

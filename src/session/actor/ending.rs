@@ -18,7 +18,7 @@ use crate::room::{HeldSeat, SessionTold, refusal};
 use crate::session::message::SessionMessage;
 use crate::session::registry::SessionContext;
 use crate::supervisor::ShardMessage;
-use crate::wire::{Close, Frame, Refusal};
+use crate::wire::{Close, Frame, Reason, Refusal};
 
 /// Wait before the database is asked again if a session has ended.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -165,11 +165,12 @@ impl Session {
         durable.map(|seat| seat.room).collect()
     }
 
-    /// Takes the pending change whose write has finished, and the connection that was attached when the write began.
+    /// Takes the pending change whose write has finished, and the attached connection.
     pub(crate) fn take_ending(&mut self) -> (Option<Ending>, Option<Link>) {
         let link = match std::mem::replace(&mut self.phase, Phase::Away) {
             Phase::Ending(link) => link,
-            Phase::Away | Phase::Attached(_) | Phase::Ended | Phase::Retired => None,
+            Phase::Attached(link) => Some(link),
+            Phase::Away | Phase::Ended | Phase::Retired => None,
         };
         (self.ending.take(), link)
     }
@@ -202,6 +203,26 @@ impl Session {
     pub(crate) fn gave_up(&self, seat: &HeldSeat) {
         let rooms = &self.context.rooms;
         rooms.vacated(seat.code, self.known.id, SessionTold::Untold);
+    }
+
+    /// Ends the session, whose end was committed with that of its user's other sessions.
+    pub(crate) fn ended_with_others(&mut self) {
+        if !matches!(self.phase, Phase::Ended) {
+            self.refuse_waiting();
+            let (ending, link) = self.take_ending();
+            self.ended(ending, link);
+        }
+    }
+
+    /// Refuses the connections that wait: the session has ended.
+    fn refuse_waiting(&mut self) {
+        let ended = || Err(Refusal::new(Reason::SessionEnded, "the session has ended"));
+        if let Some(waiting) = self.waiting.take() {
+            answer(waiting.reply, ended());
+        }
+        if let Some(arriving) = self.arriving.take() {
+            answer(arriving.reply, ended());
+        }
     }
 
     fn ended(&mut self, ending: Option<Ending>, link: Option<Link>) {

@@ -123,6 +123,10 @@ impl Session {
                 once,
                 reply,
             }),
+            SessionMessage::Ended => self.ended_with_others(),
+            // A change that was being written when the session ended with the others of its user.
+            SessionMessage::EndSettled(_) | SessionMessage::AdoptionSettled(_)
+                if matches!(self.phase, Phase::Ended) => {}
             SessionMessage::EndSettled(result) => self.end_settled(result),
             SessionMessage::Adopt { adoption, reply } => self.adopt(*adoption, reply),
             SessionMessage::AdoptionSettled(result) => self.adoption_settled(result),

@@ -10,7 +10,6 @@ use super::state::{Phase, Session, next_epoch};
 use crate::id::RoomId;
 use crate::room::{HeldSeat, RoomHandle, RoomKey, SeatEvent, SeatLookup};
 use crate::session::message::SessionMessage;
-use crate::supervisor::LoadError;
 
 /// Wait before another try to ask a room.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ impl Session {
             let news = match context.rooms.find(&key).await {
                 Ok(Some(_)) => SessionMessage::Found { room },
                 Ok(None) => SessionMessage::Seat(SeatEvent::Released { room }),
-                Err(LoadError) => SessionMessage::Missing { room, epoch },
+                Err(_) => SessionMessage::Missing { room, epoch },
             };
             // On an error the session has failed, and no connection waits any more.
             let _ = me.cast(news);
@@ -54,7 +53,7 @@ impl Session {
                     .ask(&key, |room| async move { room.view().await });
                 asked.await
             };
-            while let Err(LoadError) = view().await {
+            while view().await.is_err() {
                 tokio::time::sleep(RETRY_DELAY).await;
             }
             // On an error the session has failed; its successor has read the stored state.

@@ -76,7 +76,7 @@ pub(crate) enum Phase {
 /// A connection that waits for the claims under way.
 pub(crate) struct PendingAttach {
     outbound: Outbound,
-    reply: RpcReplyPort<Result<Attached, Refusal>>,
+    pub(crate) reply: RpcReplyPort<Result<Attached, Refusal>>,
 }
 
 pub(crate) struct AttachInProgress {

@@ -155,14 +155,7 @@ impl Room {
                 },
                 Err(WriteError::Refused(refused)),
             ) => {
-                self.hold_is_answered(number, Err(refusal(&refused)));
-                // The seat is another's by now, or nobody's, which the room may not know yet. After any other refusal
-                // the hold is longer than the row says, which does no harm.
-                let holder = self.seating.occupant(seat);
-                let sits = holder.is_some_and(|holder| holder.session == session);
-                if refused == Refused::SeatChanged && sits {
-                    self.doubt(seat);
-                }
+                self.hold_refused(number, seat, session, &refused);
             }
             (
                 Change::EndTokens {

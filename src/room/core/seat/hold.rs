@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::clock::HubTime;
-use crate::persistence::{HoldSeat, SeatCommand, Write};
+use crate::id::SessionId;
+use crate::persistence::{HoldSeat, Refused, SeatCommand, Write};
 use crate::room::core::Room;
+use crate::room::core::seat::claim::refusal;
 use crate::room::message::{Change, ExtendedHold, HoldRequest, SeatLookup};
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::{HeldSeat, SeatEvent};
@@ -67,6 +69,23 @@ impl Room {
     pub(in crate::room) fn hold_is_answered(&mut self, number: u64, outcome: Result<(), Refusal>) {
         if let Some((reply, answer)) = self.waiting.holds.remove(&number) {
             self.answer(reply, outcome.map(|()| answer));
+        }
+    }
+
+    /// Handles an extension that could not be stored. The seat may be another's by now, or nobody's, which the room may
+    /// not know yet. After any other refusal the hold is longer than the row says, which does no harm.
+    pub(in crate::room) fn hold_refused(
+        &mut self,
+        number: u64,
+        seat: u16,
+        session: SessionId,
+        refused: &Refused,
+    ) {
+        self.hold_is_answered(number, Err(refusal(refused)));
+        let holder = self.seating.occupant(seat);
+        let sits = holder.is_some_and(|holder| holder.session == session);
+        if *refused == Refused::SeatChanged && sits {
+            self.doubt(seat);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::persistence::{
 use crate::room::core::Room;
 use crate::room::core::effect::Effect;
 use crate::room::core::seat::claim::refusal;
+use crate::room::load_refusal;
 use crate::room::message::{Change, Question, RoomMessage, Subscribing, Wake};
 use crate::room::rules::members::Peer;
 use crate::room::server_api::ServerRequest;
@@ -84,7 +85,7 @@ impl Room {
             return;
         };
         if self.waiting.deferred.len() >= DEFERRED_MAX {
-            return self.refuse_deferred(deferred);
+            return self.refuse_deferred(deferred, Refusal::unavailable());
         }
         self.waiting.deferred.push(deferred);
         let Some(profile) = &self.identity.profile else {
@@ -107,19 +108,20 @@ impl Room {
                 self.stream.put_past(past, self.now());
                 deferred
             }
-            Err(ReadError::Unavailable) => {
+            Err(error) => {
                 self.stream.past_is_unread();
+                let refusal = load_refusal(error);
                 for request in deferred {
-                    self.refuse_deferred(request);
+                    self.refuse_deferred(request, refusal.clone());
                 }
                 Vec::new()
             }
         }
     }
 
-    /// Refuses a request because the history cannot be read now.
-    fn refuse_deferred(&mut self, deferred: Deferred) {
-        let failure = Refusal::unavailable().into();
+    /// Refuses a request because the history cannot be read.
+    fn refuse_deferred(&mut self, deferred: Deferred, refusal: Refusal) {
+        let failure = refusal.into();
         match deferred {
             Deferred::Subscribe { reply, .. } => self.answer(reply, Err(failure)),
             Deferred::Ask { reply, .. } => self.answer(reply, Err(failure)),
@@ -132,6 +134,10 @@ impl Room {
         let up_to = self.stream.top();
         if !self.stream.has_history() {
             return self.answer(reply, Err(ErrorCode::NotAvailable.into()));
+        }
+        // The stream that was handed out would come back with its history.
+        if self.is_frozen() && self.identity.profile.is_some() {
+            return self.answer(reply, Err(Refusal::stopping().into()));
         }
         let Some(room) = self.id().filter(|_| self.stream.is_durable()) else {
             self.stream.forget(up_to);
