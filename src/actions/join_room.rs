@@ -117,8 +117,9 @@ impl Actions {
         session: SessionView,
         keyed: Option<IdempotentRequest>,
     ) -> Result<(Joined, HeldSeat), Refusal> {
-        let form = || ResponseForm::Joined(session.clone());
-        claimant.response = keyed.clone().map(|keyed| keyed.draft(form()));
+        claimant.response = keyed
+            .clone()
+            .map(|keyed| keyed.draft(ResponseForm::Joined(session.clone())));
         let claimed = room
             .claim(claimant, request.seat, request.team)
             .await

@@ -220,8 +220,9 @@ impl Actions {
                 let claims = claims.clone();
                 // A new one for each try: the first may be committed although its room failed before the answer.
                 let fresh = self.fresh_of(claims.user.clone(), login_until);
-                let form = || ResponseForm::Session(fresh.view());
-                let response = keyed.clone().map(|keyed| keyed.draft(form()));
+                let response = keyed
+                    .clone()
+                    .map(|keyed| keyed.draft(ResponseForm::Session(fresh.view())));
                 async move { Ok((room.take(claims, fresh.row(), response).await?, fresh)) }
             })
             .await

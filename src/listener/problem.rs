@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::wire::Refusal;
+use crate::wire::{Refusal, whole_seconds};
 
 /// A refusal in an answer. The outermost layer writes its body, when it knows the request's id.
 #[derive(Debug, Clone)]
@@ -201,11 +201,6 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Rounds up, so that no client returns too early.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

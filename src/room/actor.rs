@@ -43,7 +43,7 @@ impl Actor for RoomActor {
     ) -> Result<RoomState, ActorProcessingErr> {
         let shared = SharedState {
             metrics: Arc::clone(&context.metrics),
-            share: context.metrics.share(),
+            gauges: context.metrics.share(),
             recovery_max: context.recovery_max,
             unheard: Arc::clone(&context.unheard),
         };
@@ -98,8 +98,7 @@ impl RoomState {
 
     /// Carries out the effects in their order.
     async fn carry_out(&mut self) {
-        let mut effects = self.room.take_effects();
-        for effect in effects.drain(..) {
+        for effect in self.room.take_effects() {
             match effect {
                 Effect::Published(reply, result) => reply.settle(result),
                 Effect::Claimed(claim, result) => claim.settle(*result),
@@ -120,7 +119,6 @@ impl RoomState {
                 Effect::Shard(word) => self.tell_shard(word),
             }
         }
-        self.room.reuse(effects);
     }
 
     /// Writes a change. Its session gets the event of the outcome even if the room has failed by then.

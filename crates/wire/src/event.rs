@@ -106,7 +106,7 @@ impl RoomEvent {
     }
 }
 
-/// Rounds up to seconds: a hold is never shown as over while it lasts.
+/// Rounds up to seconds: no hold is shown as over while it lasts, and no client returns too early.
 pub fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -140,7 +140,7 @@ impl Room {
 
     pub(in crate::room) fn count_seats(&mut self) {
         let (held, away) = self.seating.count();
-        self.shared.share.seats(held, away);
+        self.shared.gauges.seats(held, away);
     }
 
     /// Answers with the room's view. Never asked of an open channel.

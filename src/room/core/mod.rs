@@ -49,16 +49,16 @@ use crate::wire::{Failure, Publication, Push, Refusal, Shared, push};
 /// A live room with all its state.
 pub(in crate::room) struct Room {
     pub(in crate::room) identity: Identity,
-    pub(in crate::room) seating: Seats,
+    seating: Seats,
     pub(in crate::room) members: Members,
-    pub(in crate::room) crowd: WriteBatcher,
+    crowd: WriteBatcher,
     pub(in crate::room) stream: Stream,
     /// The publish queue of a durable stream.
-    pub(in crate::room) journal: PublishQueue,
+    journal: PublishQueue,
     /// Recent idempotency keys of the game server's publications.
     repeats: RecentKeys,
     waiting: Waiting,
-    pub(in crate::room) life: Life,
+    life: Life,
     shared: SharedState,
     /// The time of the input that is being handled.
     now: Moment,
@@ -96,9 +96,9 @@ struct Waiting {
 }
 
 /// How far the room is in its life.
-pub(in crate::room) struct Life {
-    pub(in crate::room) phase: Phase,
-    pub(in crate::room) halt: ShutdownPhase,
+struct Life {
+    phase: Phase,
+    halt: ShutdownPhase,
     /// How often the room has become empty.
     vacancy: u64,
     /// True if only the player who opened the room has ever held a seat. Unknown (false) for a restored room.
@@ -110,10 +110,10 @@ pub(in crate::room) struct Life {
     is_prune_pending: bool,
 }
 
-/// Limits and metrics that all rooms share.
+/// Limits and metrics that all rooms share, and the part of this room in the gauges.
 pub(in crate::room) struct SharedState {
     pub(in crate::room) metrics: Arc<RoomMetrics>,
-    pub(in crate::room) share: Share,
+    pub(in crate::room) gauges: Share,
     pub(in crate::room) recovery_max: usize,
     /// One permit for each open channel that lives on without members.
     pub(in crate::room) unheard: Arc<Semaphore>,
@@ -173,7 +173,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
 /// The state of an open channel's history, for which a client may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::room) enum Memory {
+enum Memory {
     Empty,
     InUse,
     /// There are no members; the history is dropped in a moment.
@@ -240,14 +240,6 @@ impl Room {
         std::mem::take(&mut self.effects)
     }
 
-    /// Gives the memory of carried out effects back.
-    pub(in crate::room) fn reuse(&mut self, effects: Vec<Effect>) {
-        debug_assert!(effects.is_empty());
-        if self.effects.capacity() == 0 {
-            self.effects = effects;
-        }
-    }
-
     fn push(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
@@ -304,7 +296,7 @@ impl Room {
         let frames = Shared::new(|encoding| push(encoding, &channel, &what));
         let timed = match self.members.is_empty() {
             true => None,
-            false => self.shared.share.timed(since),
+            false => self.shared.gauges.timed(since),
         };
         if WriteBatcher::is(self.members.len()) {
             self.members.tell(frames, timed, Some(&mut self.crowd));

@@ -23,7 +23,7 @@ use crate::wire::{Reason, Refusal, UserView};
 
 const GRACE: Duration = Duration::from_secs(60);
 
-/// A room and the hands that the test lends it.
+/// A room and its time.
 struct Bench {
     room: Room,
     now: Moment,
@@ -62,7 +62,7 @@ impl Bench {
         };
         let metrics = Arc::new(RoomMetrics::new());
         let shared = SharedState {
-            share: metrics.share(),
+            gauges: metrics.share(),
             metrics,
             recovery_max: 100,
             unheard: Arc::new(Semaphore::new(1)),
@@ -74,22 +74,22 @@ impl Bench {
         Bench { room, now }
     }
 
-    fn passes(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now.hub = self.now.hub.plus(time);
         self.now.at += time;
     }
 
-    fn hears(&mut self, input: RoomMessage) -> Result<Vec<Effect>, Contradiction> {
+    fn input(&mut self, input: RoomMessage) -> Result<Vec<Effect>, Contradiction> {
         self.room.handle(input, self.now)?;
         Ok(self.room.take_effects())
     }
 
-    fn settles(
+    fn outcome(
         &mut self,
         change: Change,
         result: Result<Committed, WriteError>,
     ) -> Result<Vec<Effect>, Contradiction> {
-        self.hears(RoomMessage::Settled { change, result })
+        self.input(RoomMessage::Settled { change, result })
     }
 
     /// Claims the first free seat for somebody who is attached.
@@ -112,7 +112,7 @@ impl Bench {
             response: None,
             reply: port.into(),
         };
-        let effects = self.hears(RoomMessage::Claim(Box::new(request)));
+        let effects = self.input(RoomMessage::Claim(Box::new(request)));
         (effects.unwrap(), answer)
     }
 
@@ -120,7 +120,7 @@ impl Bench {
     fn seats(&mut self, session: SessionId) {
         let (effects, _answer) = self.claims(session);
         let change = written(&effects).unwrap();
-        self.settles(change, Ok(seated())).unwrap();
+        self.outcome(change, Ok(seated())).unwrap();
     }
 }
 
@@ -163,7 +163,7 @@ fn timer(effects: &[Effect]) -> (Duration, Wake) {
     timer.expect("a timer")
 }
 
-fn answers(effects: Vec<Effect>) {
+fn send_answers(effects: Vec<Effect>) {
     for effect in effects {
         if let Effect::Claimed(claim, result) = effect {
             claim.settle(*result);
@@ -178,10 +178,10 @@ fn a_claim_is_answered_after_its_commit_and_its_session_before_that() {
 
     let (effects, mut answer) = bench.claims(ana);
     let change = written(&effects).unwrap();
-    answers(effects);
+    send_answers(effects);
     assert_eq!(answer.try_recv().unwrap_err(), TryRecvError::Empty);
 
-    let effects = bench.settles(change, Ok(seated())).unwrap();
+    let effects = bench.outcome(change, Ok(seated())).unwrap();
     let order: Vec<_> = effects
         .iter()
         .filter(|effect| matches!(effect, Effect::Notify(..) | Effect::Claimed(..)))
@@ -193,7 +193,7 @@ fn a_claim_is_answered_after_its_commit_and_its_session_before_that() {
             Effect::Claimed(..)
         ] if *session == ana
     ));
-    answers(effects);
+    send_answers(effects);
     assert_eq!(answer.try_recv().unwrap().unwrap().seat.number, 0);
 }
 
@@ -204,10 +204,10 @@ fn a_claim_that_is_refused_leaves_the_seat_free_for_the_next() {
     let change = written(&effects).unwrap();
 
     let refused = WriteError::Refused(Refused::InsufficientCredits { needed: 3, has: 1 });
-    let effects = bench.settles(change, Err(refused)).unwrap();
+    let effects = bench.outcome(change, Err(refused)).unwrap();
 
     assert!(notified(&effects).is_empty());
-    answers(effects);
+    send_answers(effects);
     let refusal = answer.try_recv().unwrap().unwrap_err();
     assert_eq!(refusal.reason, Reason::InsufficientCredits);
     let (effects, _) = bench.claims(SessionId::new());
@@ -220,11 +220,11 @@ fn an_outcome_that_is_unknown_makes_the_room_ask_the_database() {
     let (effects, _answer) = bench.claims(SessionId::new());
     let change = written(&effects).unwrap();
 
-    assert!(bench.settles(change, Err(WriteError::Lost)).is_err());
+    assert!(bench.outcome(change, Err(WriteError::Lost)).is_err());
 }
 
 #[test]
-fn a_hold_that_is_over_is_written_before_anybody_hears_of_it() {
+fn a_hold_that_is_over_is_written_before_its_session_is_notified() {
     let mut bench = Bench::new(false);
     let ana = SessionId::new();
     bench.seats(ana);
@@ -233,16 +233,16 @@ fn a_hold_that_is_over_is_written_before_anybody_hears_of_it() {
         session: ana,
         epoch: AttachSeq(1),
     };
-    let effects = bench.hears(away).unwrap();
+    let effects = bench.input(away).unwrap();
     let (after, wake) = timer(&effects);
     assert!(matches!(wake, Wake::Hold { seat: 0, .. }));
     assert_eq!(after, GRACE);
 
-    bench.passes(after);
-    let effects = bench.hears(RoomMessage::Wake(wake)).unwrap();
+    bench.advance(after);
+    let effects = bench.input(RoomMessage::Wake(wake)).unwrap();
     assert!(notified(&effects).is_empty());
     let change = written(&effects).unwrap();
-    let effects = bench.settles(change, Ok(Committed::Done)).unwrap();
+    let effects = bench.outcome(change, Ok(Committed::Done)).unwrap();
     assert!(matches!(
         notified(&effects)[..],
         [(session, SeatEvent::Released { .. })] if session == ana
@@ -255,13 +255,13 @@ fn a_holder_who_comes_back_in_time_keeps_the_seat() {
     let ana = SessionId::new();
     bench.seats(ana);
     let (session, epoch) = (ana, AttachSeq(1));
-    let effects = bench.hears(RoomMessage::Away { session, epoch }).unwrap();
+    let effects = bench.input(RoomMessage::Away { session, epoch }).unwrap();
     let (_, wake) = timer(&effects);
 
     let epoch = AttachSeq(2);
-    bench.hears(RoomMessage::Back { session, epoch }).unwrap();
-    bench.passes(GRACE);
-    let effects = bench.hears(RoomMessage::Wake(wake)).unwrap();
+    bench.input(RoomMessage::Back { session, epoch }).unwrap();
+    bench.advance(GRACE);
+    let effects = bench.input(RoomMessage::Wake(wake)).unwrap();
 
     assert!(written(&effects).is_none());
 }
@@ -272,11 +272,11 @@ fn a_session_whose_leave_was_never_written_is_asked_to_look_again() {
     let (ana, bo) = (SessionId::new(), SessionId::new());
     let (effects, _answer) = bench.claims(ana);
     let change = written(&effects).unwrap();
-    let told = Committed::Told {
+    let committed = Committed::Told {
         of: Box::new(seated()),
         offsets: Offsets { first: 1, last: 1 },
     };
-    bench.settles(change, Ok(told)).unwrap();
+    bench.outcome(change, Ok(committed)).unwrap();
 
     // The claim is being written, so the leave waits for its turn in the stream.
     let (_, _claimed) = bench.claims(bo);
@@ -286,7 +286,7 @@ fn a_session_whose_leave_was_never_written_is_asked_to_look_again() {
         once: None,
         reply: port.into(),
     };
-    assert!(written(&bench.hears(leave).unwrap()).is_none());
+    assert!(written(&bench.input(leave).unwrap()).is_none());
 
     let unsure = bench.room.events_of_unwritten();
     assert!(matches!(

@@ -24,7 +24,7 @@ const KEYS_MAX: usize = 1_024;
 /// The outcome of the publication with a key.
 #[derive(Debug)]
 enum Outcome {
-    /// Not known yet: these wait for it.
+    /// Not known yet: these wait for it. They are requests in flight, which the listener limits.
     Pending(Vec<PublishReply>),
     Placed(StreamPosition),
     /// The next publication with the key counts as the first.

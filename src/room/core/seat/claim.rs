@@ -132,7 +132,7 @@ impl Room {
                 self.release_committed(seat, reason, is_told);
             }
             (Change::Release { seat, reason, .. }, Err(WriteError::Refused(refused))) => {
-                self.release_refused(seat, reason, &refused)?;
+                self.release_refused(seat, reason, &refused);
             }
             (
                 Change::Hold {

@@ -15,8 +15,7 @@ use crate::room::core::{Contradiction, Room};
 use crate::room::message::SeatRead;
 use crate::room::seat_event::SeatEvent;
 use crate::token::SeatTokenError;
-use crate::wire::ReleaseReason;
-use crate::wire::{Refusal, UserView};
+use crate::wire::{Refusal, ReleaseReason, UserView};
 
 /// The wait before a row is read again: because the read failed, or because the row is gone and the end of its
 /// session may be on its way to the room.

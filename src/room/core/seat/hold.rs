@@ -10,8 +10,7 @@ use crate::room::core::seat::claim::refusal;
 use crate::room::message::{Change, ExtendedHold, HoldRequest, SeatLookup};
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::{HeldSeat, SeatEvent};
-use crate::wire::RoomEvent;
-use crate::wire::{Reason, Refusal};
+use crate::wire::{Reason, Refusal, RoomEvent};
 
 impl Room {
     /// Keeps an away seat for at least this time from now. A held seat has no running hold and is left as it is.

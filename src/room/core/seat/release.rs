@@ -20,8 +20,7 @@ use crate::room::message::{Change, Wake};
 use crate::room::metric::count_release;
 use crate::room::rules::seats::Occupant;
 use crate::room::seat_event::SeatEvent;
-use crate::wire::{CloseReason, ReleaseReason, RoomEvent};
-use crate::wire::{Reason, Refusal};
+use crate::wire::{CloseReason, Reason, Refusal, ReleaseReason, RoomEvent};
 
 /// The wait before a release that could not be written is tried again.
 const RELEASE_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -121,41 +120,22 @@ impl Room {
         number: u16,
         reason: ReleaseReason,
         refused: &Refused,
-    ) -> Result<(), Contradiction> {
-        match (refused, reason) {
-            // It was released before, which is all that the player wanted.
-            (Refused::SeatChanged, ReleaseReason::Left | ReleaseReason::SessionEnded) => {
-                self.release_committed(number, reason, false);
-                return Ok(());
+    ) {
+        if *refused == Refused::SeatChanged {
+            match reason {
+                // It was released before, which is all that the player wanted.
+                ReleaseReason::Left | ReleaseReason::SessionEnded => {
+                    self.release_committed(number, reason, false);
+                }
+                // The coalesced write of its absence was lost, or its session has ended: the row decides.
+                ReleaseReason::HoldOver => self.doubt(number),
             }
-            // The coalesced write of its absence was lost, or its session has ended: the row decides.
-            (Refused::SeatChanged, ReleaseReason::HoldOver) => {
-                self.doubt(number);
-                return Ok(());
-            }
-            (
-                Refused::InvalidUser
-                | Refused::SessionEnded
-                | Refused::RoomChanged
-                | Refused::StreamChanged
-                | Refused::InsufficientCredits { .. }
-                | Refused::TooManySeats { .. }
-                | Refused::NotGuest
-                | Refused::AlreadySeated
-                | Refused::CodeTaken
-                | Refused::SeatTaken
-                | Refused::Repeated(_)
-                | Refused::KeyReused
-                | Refused::Unavailable { .. }
-                | Refused::Internal,
-                _,
-            ) => {}
+            return;
         }
         for reply in self.waiting.releases.remove(&number).unwrap_or_default() {
             self.answer(reply, Err(refusal(refused)));
         }
         self.keep(number);
-        Ok(())
     }
 
     /// Keeps a seat whose release failed. In the meantime its holder may have come or gone, and its hold may have

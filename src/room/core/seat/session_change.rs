@@ -4,8 +4,7 @@ use crate::id::{RoomId, SessionId};
 use crate::persistence::SessionNews;
 use crate::room::core::{Contradiction, Room};
 use crate::room::rules::seats::{Occupant, Seats};
-use crate::wire::RoomEvent;
-use crate::wire::UserView;
+use crate::wire::{RoomEvent, UserView};
 use tracing::info;
 
 /// The state of the event of a session's change in a room's stream.

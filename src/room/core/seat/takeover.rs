@@ -15,8 +15,7 @@ use crate::room::message::{Change, TakeRequest};
 use crate::room::rules::seats::{Occupant, Presented};
 use crate::room::seat_event::{AttachSeq, SeatEvent};
 use crate::token::{Generations, SeatTokenError};
-use crate::wire::RoomEvent;
-use crate::wire::{Reason, Refusal, UserView};
+use crate::wire::{Reason, Refusal, RoomEvent, UserView};
 
 /// The number of tokens that may wait for one seat: a player's own devices and retries.
 const TAKES_MAX: usize = 16;

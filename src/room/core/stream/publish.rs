@@ -12,8 +12,7 @@ use crate::room::core::{Contradiction, Room};
 use crate::room::message::{Change, Wake};
 use crate::room::rules::publish_dedup;
 use crate::room::rules::publish_queue::{Entry, PublicationDraft, PublishReply, StreamPosition};
-use crate::wire::RoomEvent;
-use crate::wire::{Failure, Reason, Refusal, hub_tags};
+use crate::wire::{Failure, Reason, Refusal, RoomEvent, hub_tags};
 
 /// The wait before room events that could not be written are tried again.
 const NEWS_RETRY: Duration = Duration::from_secs(1);
@@ -50,11 +49,10 @@ impl Room {
         reply: Option<PublishReply>,
         result: Result<StreamPosition, Failure>,
     ) {
-        for waiting in key
-            .map(|key| self.repeats.settle(&key, &result))
-            .unwrap_or_default()
-        {
-            self.answer_publisher(waiting, result.clone());
+        if let Some(key) = key {
+            for waiting in self.repeats.settle(&key, &result) {
+                self.answer_publisher(waiting, result.clone());
+            }
         }
         if let Some(reply) = reply {
             self.answer_publisher(reply, result);
@@ -137,59 +135,29 @@ impl Room {
             return Ok(());
         }
         self.shared.metrics.batches_refused.increment(1);
-        match refused {
-            Refused::StreamChanged => {
-                return Err("the stream is another one in the database".into());
+        if *refused == Refused::StreamChanged {
+            return Err("the stream is another one in the database".into());
+        }
+        if matches!(refused, Refused::Unavailable { .. }) {
+            let (given_up, deeds) = self.journal.give_up(entries);
+            for entry in given_up {
+                self.settle_publication(entry.key, entry.reply, Err(refusal(refused).into()));
             }
-            Refused::Unavailable { .. } => {
-                let (given_up, deeds) = self.journal.give_up(entries);
-                for entry in given_up {
-                    self.settle_publication(entry.key, entry.reply, Err(refusal(refused).into()));
+            self.give_up(deeds, refused)?;
+            if !self.journal.is_idle() {
+                self.wake(NEWS_RETRY, Wake::Write);
+            }
+        } else if entries.len() > 1 {
+            self.journal.retry_alone(entries);
+            self.write_batch();
+        } else {
+            for entry in entries {
+                if entry.reply.is_none() {
+                    error!(room = %self.identity.channel, "refused room events are lost");
                 }
-                self.give_up(deeds, refused)?;
-                if !self.journal.is_idle() {
-                    self.wake(NEWS_RETRY, Wake::Write);
-                }
+                self.settle_publication(entry.key, entry.reply, Err(refusal(refused).into()));
             }
-            Refused::InvalidUser
-            | Refused::SessionEnded
-            | Refused::SeatChanged
-            | Refused::RoomChanged
-            | Refused::InsufficientCredits { .. }
-            | Refused::TooManySeats { .. }
-            | Refused::NotGuest
-            | Refused::AlreadySeated
-            | Refused::CodeTaken
-            | Refused::SeatTaken
-            | Refused::Repeated(_)
-            | Refused::KeyReused
-            | Refused::Internal
-                if entries.len() > 1 =>
-            {
-                self.journal.retry_alone(entries);
-                self.write_batch();
-            }
-            Refused::InvalidUser
-            | Refused::SessionEnded
-            | Refused::SeatChanged
-            | Refused::RoomChanged
-            | Refused::InsufficientCredits { .. }
-            | Refused::TooManySeats { .. }
-            | Refused::NotGuest
-            | Refused::AlreadySeated
-            | Refused::CodeTaken
-            | Refused::SeatTaken
-            | Refused::Repeated(_)
-            | Refused::KeyReused
-            | Refused::Internal => {
-                for entry in entries {
-                    if entry.reply.is_none() {
-                        error!(room = %self.identity.channel, "refused room events are lost");
-                    }
-                    self.settle_publication(entry.key, entry.reply, Err(refusal(refused).into()));
-                }
-                self.write_batch();
-            }
+            self.write_batch();
         }
         self.finish_close_if_told();
         Ok(())
