@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::clock::WallClock;
 use super::database::Store;
+use super::http::asked_again;
 use super::metrics::Metrics;
 use super::plan::Plan;
 use super::program::program;
@@ -149,7 +150,8 @@ impl Daemon {
 
     /// ROOM of `GET /v1/rooms/{code}`.
     pub(crate) async fn room(&self, code: &str) -> Value {
-        let answer = self.get(&format!("/v1/rooms/{code}")).send().await;
+        let path = format!("/v1/rooms/{code}");
+        let answer = asked_again(async || self.get(&path).send().await).await;
         answer.expect(200)["room"].take()
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::PATIENCE;
 
@@ -197,4 +198,20 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
         bytes = bytes.get(end + 4 + size..).unwrap_or_default();
     }
     body
+}
+
+/// Asks as a client does: a hub whose disk stalls for longer than it lets anybody wait, or whose room has just failed,
+/// says when to ask again.
+pub(super) async fn asked_again(request: impl AsyncFn() -> Answer) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = request().await;
+        if answer.status != 503 || answer.body["code"] != "UNAVAILABLE" || Instant::now() > deadline
+        {
+            return answer;
+        }
+        eprintln!("asked again after {answer:?}");
+        let seconds = answer.body["retry_after"].as_u64();
+        sleep(Duration::from_secs(seconds.unwrap_or(1))).await;
+    }
 }

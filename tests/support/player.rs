@@ -1,11 +1,8 @@
 //! A guest who came by HTTP: what the daemon told them, and what they do with it.
-
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use super::{Answer, Client, Daemon, PATIENCE};
+use super::http::asked_again;
+use super::{Answer, Client, Daemon};
 
 /// Somebody with a session, and a seat unless they only watch.
 #[derive(Debug, Clone)]
@@ -88,21 +85,6 @@ impl Player {
             .find(|seat| seat["seat"] == number)
             .unwrap_or_else(|| panic!("no seat {number} in {room}"))
             .clone()
-    }
-}
-
-/// Asks as a client does: a hub whose disk stalls for longer than it lets anybody wait says when to ask again.
-async fn asked_again(request: impl AsyncFn() -> Answer) -> Answer {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = request().await;
-        if answer.status != 503 || answer.body["code"] != "UNAVAILABLE" || Instant::now() > deadline
-        {
-            return answer;
-        }
-        eprintln!("asked again after {answer:?}");
-        let seconds = answer.body["retry_after"].as_u64();
-        sleep(Duration::from_secs(seconds.unwrap_or(1))).await;
     }
 }
 
