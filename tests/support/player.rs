@@ -1,4 +1,5 @@
 //! A guest who came by HTTP: what the daemon told them, and what they do with it.
+
 use serde_json::{Value, json};
 
 use super::http::asked_again;
